@@ -1,0 +1,32 @@
+# `make quickstart` runs the main job, `make test` the tests; both set up `.venv` first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test test-slow lint
+
+quickstart: .venv/installed
+	$(BIN)/attend run quickstart
+
+test: .venv/installed-test
+	$(BIN)/pytest -m "not slow"
+
+test-slow: .venv/installed-test
+	$(BIN)/pytest -m slow
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "attend needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv .venv \
+	  || { rm -rf .venv; echo "could not make .venv: on Debian, apt-get install python3-venv"; exit 1; }
+
+.venv/installed: setup.cfg pyproject.toml | .venv/bin/pip
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-test: setup.cfg pyproject.toml .venv/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
