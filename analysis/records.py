@@ -1,0 +1,173 @@
+"""Reading run folders: each becomes one frozen record, and everything else here works on records.
+
+A run is the folder ``<experiment>/<variant>/seed<k>`` with a ``config.json`` in it; it is finished once its own
+``scores.json`` exists. What is broken is named in one sentence, and nothing is repaired.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+SEED = re.compile(r"seed(\d+)")
+EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One way in which one run was scored: a split, a decoding mode, a beam width, and what came of it."""
+
+    folder: Path
+    split: str
+    decode: str
+    beam: int
+    scores: dict
+
+    @property
+    def attention(self) -> Path:
+        """The file of this evaluation's attention, whether or not it was kept."""
+        return self.folder / "attention.h5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One run: who it is, its settings, and its results as fractions. ``scores`` is None until it is finished."""
+
+    folder: Path
+    experiment: str
+    variant: str
+    seed: int
+    config: dict
+    scores: dict | None
+    evaluations: tuple[Evaluation, ...]
+
+    @property
+    def finished(self) -> bool:
+        return self.scores is not None
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the run itself reports that it collapsed."""
+        return bool(self.scores and self.scores.get("collapsed"))
+
+    @cached_property
+    def metrics(self) -> tuple[dict, ...]:
+        """The lines of ``metrics.jsonl``, read when first asked for.
+
+        Raises:
+            ValueError: a line is broken; the last one may be, where the writer was killed within it.
+        """
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return ()
+        *whole, torn = path.read_bytes().split(b"\n")
+        lines = [_object(line, f"{path}, line {i}") for i, line in enumerate(whole, 1) if line.strip()]
+        try:
+            return (*lines, _object(torn, path))
+        except ValueError:
+            return tuple(lines)
+
+    def series(self, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs and values of one metric in the order written, both (n,); empty where it was never written."""
+        points = [(m["epoch"], m[name]) for m in self.metrics if m.get("split") == split and name in m]
+        epochs, values = np.array(points, float).reshape(-1, 2).T
+        return epochs, values
+
+
+def find_runs(folders: Iterable[str | Path]) -> list[Path]:
+    """The run folders at or below the given folders, each once: folders as given, runs by name and seed.
+
+    Raises:
+        ValueError: a folder is missing, or holds no run.
+    """
+    found: dict[Path, None] = {}
+    for folder in map(Path, folders):
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is no folder; give a run, or a folder that holds runs")
+        runs = [
+            c.parent.resolve() for c in folder.rglob("config.json") if SEED.fullmatch(c.resolve().parent.name)
+        ]
+        if not runs:
+            raise ValueError(
+                f"{folder} holds no run; give <experiment>/<variant>/seed<k> with its config.json, or a folder above"
+            )
+        found.update(dict.fromkeys(sorted(runs, key=lambda run: (run.parent, _seed(run)))))
+    return list(found)
+
+
+def read_runs(folders: Iterable[str | Path], *, unfinished: bool = False) -> list[Record]:
+    """Records of all runs at or below the folders, those still unfinished among them.
+
+    Raises:
+        ValueError: a folder holds no run, a file is broken, or no run is finished (unless ``unfinished`` allows it).
+    """
+    folders = list(folders)
+    records = [read_run(run) for run in find_runs(folders)]
+    if not unfinished and not any(record.finished for record in records):
+        where = ", ".join(map(str, folders))
+        raise ValueError(
+            f"none of the {len(records)} runs below {where} is finished (no scores.json); resume or evaluate one first"
+        )
+    return records
+
+
+def read_run(folder: str | Path) -> Record:
+    """The record of one run folder.
+
+    Raises:
+        ValueError: the folder is no run, or a JSON file in it is broken.
+    """
+    folder = Path(folder).resolve()
+    config = folder / "config.json"
+    if not SEED.fullmatch(folder.name) or not config.exists():
+        raise ValueError(
+            f"{folder} is no run; a run is <experiment>/<variant>/seed<k> and holds a config.json"
+        )
+    scores = folder / "scores.json"
+    return Record(
+        folder=folder,
+        experiment=folder.parent.parent.name,
+        variant=folder.parent.name,
+        seed=_seed(folder),
+        config=_object(config.read_bytes(), config),
+        scores=_object(scores.read_bytes(), scores) if scores.exists() else None,
+        evaluations=tuple(_evaluations(folder)),
+    )
+
+
+def _evaluations(folder: Path) -> Iterable[Evaluation]:
+    for path in sorted(folder.glob("evaluations/*/scores.json")):
+        name = EVALUATION.fullmatch(path.parent.name)
+        if name is None:
+            raise ValueError(f"{path.parent} is no evaluation; it should be named <split>-<decode>-beam<k>")
+        yield Evaluation(
+            folder=path.parent,
+            split=name["split"],
+            decode=name["decode"],
+            beam=int(name["beam"]),
+            scores=_object(path.read_bytes(), path),
+        )
+
+
+def _seed(folder: Path) -> int:
+    return int(SEED.fullmatch(folder.name)[1])
+
+
+def _object(text: bytes, where: Path | str) -> dict:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{where} is not valid JSON ({error}); restore the file, or remove it and run again"
+        ) from None
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"{where} holds {type(value).__name__} where an object belongs; restore or remove it"
+        )
+    return value

@@ -1,0 +1,87 @@
+"""Run folders made by hand, for the tests of the analysis."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+CAPTIONS = {
+    "bleu1": 0.6,
+    "bleu2": 0.4,
+    "bleu3": 0.3,
+    "bleu4": 0.2,
+    "meteor": 0.19,
+    "rouge_l": 0.45,
+    "cider": 0.5,
+}
+CONTROLS = {"uniform_mass": 0.25, "uniform_pointing": 0.3, "centre_mass": 0.35, "centre_pointing": 0.4}
+GROUNDING = {"words": 100, "mass": 0.5, "pointing": 0.6, **CONTROLS}
+
+
+def scores(*, split="test", decode="expected", beam=3, missing=None, grounding=GROUNDING, **captions) -> dict:
+    """A scores.json: CAPTIONS and GROUNDING, with the given caption scores instead."""
+    missing = missing or {}
+    kept = {name: value for name, value in {**CAPTIONS, **captions}.items() if name not in missing}
+    return {
+        "split": split,
+        "decode": decode,
+        "beam": beam,
+        "images": 100,
+        "captions": {**kept, "missing": missing},
+        "given": {"nll": 3.0, "top1": 0.4, "top5": 0.6},
+        "grounding": grounding,
+        "health": {},
+        "seconds": 1.0,
+    }
+
+
+def make_run(root: Path, name: str = "made/soft/seed1", *, headline=None, evaluations=(), metrics=()) -> Path:
+    """Write the run folder ``root/name``; without a headline it is unfinished."""
+    run = root / name
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"train": {"epochs": 3}}))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
+    for evaluation in evaluations:
+        folder = run / "evaluations" / "{split}-{decode}-beam{beam}".format(**evaluation)
+        folder.mkdir(parents=True)
+        (folder / "scores.json").write_text(json.dumps(evaluation))
+    if headline:
+        (run / "scores.json").write_text(json.dumps(headline))
+    return run
+
+
+def make_metrics(epochs: int = 4, *, per_epoch: int = 5, offset: float = 0.0) -> list[dict]:
+    """Training that goes from 5 + offset down by 0.5 an epoch, and a validation score that rises by 0.1."""
+    lines = []
+    for step in range(1, epochs * per_epoch + 1):
+        epoch = step / per_epoch
+        line = {"step": step, "epoch": epoch, "time": 0.0}
+        health = {"entropy": 2.0, "maximum": 0.3, "change": 0.1, "distinct": 0.5}
+        lines.append({**line, "split": "train", "nll": 5 + offset - epoch / 2, **health})
+        if step % per_epoch == 0:
+            lines.append({**line, "split": "val", "bleu4": 0.1 * epoch, "nll": 4 + offset})
+    return lines
+
+
+def make_attention(
+    path: Path, words: list[str], *, grid=(7, 7), size=(64, 48), sampled=False, image="a.jpg"
+) -> Path:
+    """An attention.h5 of one image: the gaze goes over the grid's diagonal, half a grid in all."""
+    rows, columns = grid
+    cells = [(t * rows // len(words)) * columns + t * columns // len(words) for t in range(len(words))]
+    weights = np.full((len(words), rows * columns), 0.5 / (rows * columns - 1), np.float32)
+    weights[np.arange(len(words)), cells] = 0.5
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        group = file.create_group("0")
+        group.attrs.update(image=image, caption=" ".join(words), grid=grid, size=size)
+        group.attrs["affine"] = (columns / size[0], rows / size[1], 0.0, 0.0)
+        group.create_dataset("words", data=words, dtype=h5py.string_dtype())
+        group.create_dataset("alpha", data=weights)
+        group.create_dataset("gate", data=np.linspace(0.2, 0.9, len(words)))
+        if sampled:
+            group.create_dataset("glimpse", data=cells)
+    return path

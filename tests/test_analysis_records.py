@@ -1,0 +1,102 @@
+import json
+
+import numpy as np
+import pytest
+
+from analysis.records import find_runs, read_run, read_runs
+from tests.made_runs import make_metrics, make_run, scores
+
+
+def test_a_run_says_who_it_is_and_what_it_scored(tmp_path):
+    sampled = scores(decode="sample-mean", beam=1, bleu4=0.1)
+    run = make_run(tmp_path, "made/hard/seed12", headline=scores(), evaluations=[scores(), sampled])
+    record = read_run(run)
+    assert (record.experiment, record.variant, record.seed) == ("made", "hard", 12)
+    assert record.config["train"]["epochs"] == 3
+    assert record.finished and not record.collapsed
+    assert [(e.split, e.decode, e.beam) for e in record.evaluations] == [
+        ("test", "expected", 3),
+        ("test", "sample-mean", 1),
+    ]
+    assert record.evaluations[1].scores["captions"]["bleu4"] == 0.1
+    assert record.evaluations[0].attention == run / "evaluations/test-expected-beam3/attention.h5"
+
+
+def test_runs_are_found_once_and_in_order(tmp_path):
+    names = ["made/soft/seed2", "made/soft/seed10", "made/hard/seed1"]
+    runs = [make_run(tmp_path, name, headline=scores()) for name in names]
+    assert find_runs([tmp_path]) == [runs[2], runs[0], runs[1]]
+    assert find_runs([runs[1], tmp_path / "made/soft", runs[1]]) == [runs[1], runs[0]]
+
+
+def test_settings_beside_a_run_are_no_run(tmp_path):
+    run = make_run(tmp_path, headline=scores())
+    (tmp_path / "made" / "config.json").write_text("{}")
+    assert find_runs([tmp_path]) == [run]
+
+
+def test_collapse_is_read_from_the_headline(tmp_path):
+    assert read_run(make_run(tmp_path, headline={**scores(), "collapsed": True})).collapsed
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"), [("nowhere", "nowhere is no folder; give"), ("empty", "empty holds no run; give")]
+)
+def test_folders_without_runs(tmp_path, folder, message):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=message):
+        read_runs([tmp_path / folder])
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(ValueError, match="is no run; a run is"):
+        read_run(tmp_path)
+
+
+def test_nothing_finished(tmp_path):
+    run = make_run(tmp_path)
+    with pytest.raises(ValueError, match="none of the 1 runs below .* is finished"):
+        read_runs([tmp_path])
+    assert [r.folder for r in read_runs([tmp_path], unfinished=True)] == [run]
+
+
+@pytest.mark.parametrize("text", ['{"captions": ', "[1, 2]", ""])
+@pytest.mark.parametrize(
+    "name", ["config.json", "scores.json", "evaluations/test-expected-beam3/scores.json"]
+)
+def test_broken_json_names_its_file(tmp_path, name, text):
+    run = make_run(tmp_path, headline=scores(), evaluations=[scores()])
+    (run / name).write_text(text)
+    with pytest.raises(ValueError, match=str(run / name)):
+        read_run(run)
+
+
+def test_series_of_a_split(tmp_path):
+    record = read_run(make_run(tmp_path, metrics=make_metrics(2, per_epoch=2)))
+    epochs, values = record.series("nll", "train")
+    np.testing.assert_allclose(epochs, [0.5, 1, 1.5, 2])
+    np.testing.assert_allclose(values, [4.75, 4.5, 4.25, 4])
+    assert len(record.series("nll", "val")[0]) == 2
+    assert all(len(part) == 0 for part in record.series("no such thing", "train"))
+
+
+@pytest.mark.parametrize("torn", ['{"step": 3, "ep', '{"step', "", "\xff", "3"])
+def test_a_torn_last_line_is_ignored(tmp_path, torn):
+    run = make_run(tmp_path)
+    lines = [json.dumps({"step": step}) for step in (1, 2)]
+    (run / "metrics.jsonl").write_bytes(("\n".join(lines) + "\n" + torn).encode("latin-1"))
+    assert [m["step"] for m in read_run(run).metrics] == [1, 2]
+
+
+def test_a_whole_last_line_without_its_end_is_kept(tmp_path):
+    run = make_run(tmp_path)
+    (run / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}')
+    assert len(read_run(run).metrics) == 2
+
+
+@pytest.mark.parametrize("text", ['{"step": 1}\n{"st\n{"step": 3}\n', '{"step": 1}\n{"st\n'])
+def test_other_broken_lines_are_errors(tmp_path, text):
+    run = make_run(tmp_path)
+    (run / "metrics.jsonl").write_text(text)
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2 is not valid JSON"):
+        _ = read_run(run).metrics
