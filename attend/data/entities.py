@@ -1,0 +1,155 @@
+"""Boxes of Flickr30k Entities for the captions of Flickr8k and Flickr30k (Plummer et al., 2015).
+
+``Sentences/<number>.txt`` holds an image's captions, with phrases marked as ``[/EN#<chain>/<types> words]``,
+and ``Annotations/<number>.xml`` the boxes of each chain; <number> is the image's name up to ``_``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from attend.data.examples import Caption, Example, Source
+from attend.data.text import tokenise
+from attend.geometry import Box
+
+Boxes = tuple[Box, ...]
+
+_PHRASE = re.compile(r"\[/EN#(\d+)((?:/\w+)+)\s([^\[\]]*)\]")
+
+
+class Phrase(NamedTuple):
+    """Tokens ``start`` up to ``stop`` of a sentence name ``chain``, shared by all sentences of the image.
+
+    ``types`` are one or more of people, clothing, bodyparts, animals, vehicles, instruments, scene, other
+    and notvisual.
+    """
+
+    chain: str
+    types: tuple[str, ...]
+    start: int
+    stop: int
+
+
+def phrases(sentence: str) -> tuple[tuple[str, ...], list[Phrase]]:
+    """The tokens of a marked sentence, and its phrases in order; ValueError where a mark is malformed."""
+    tokens: list[str] = []
+    found = []
+    # Splitting at a pattern with three groups gives: text, chain, types, words, text, ...
+    text, *rest = _PHRASE.split(sentence)
+    outside = text + "".join(rest[3::4])
+    if "[" in outside or "]" in outside:
+        raise ValueError(f"a phrase is not marked as [/EN#<chain>/<type> words] in {sentence.strip()!r}")
+    tokens += tokenise(text)
+    for chain, types, words, after in zip(*(rest[i::4] for i in range(4)), strict=True):
+        start = len(tokens)
+        tokens += tokenise(words)
+        found.append(Phrase(chain, tuple(types[1:].split("/")), start, len(tokens)))
+        tokens += tokenise(after)
+    return tuple(tokens), found
+
+
+def boxes_of(annotation: Path) -> dict[str, Boxes]:
+    """Chain -> its boxes, in fractions of the width and height that the annotation itself states.
+
+    A chain without boxes (a scene, or nothing one could box) is left out; a box may belong to several chains.
+    Raises ValueError where the file is malformed.
+    """
+    try:
+        root = ElementTree.fromstring(annotation.read_bytes(), ElementTree.XMLParser(target=_PlainTree()))
+        width, height = (int(root.findtext(f"size/{name}", "")) for name in ("width", "height"))
+        if width < 1 or height < 1:
+            raise ValueError("the image has no size")
+        chains = defaultdict(list)
+        for item in root.iter("object"):
+            corners = item.find("bndbox")
+            if corners is not None:
+                box = _box(corners, width, height)
+                for name in item.findall("name"):
+                    chains[(name.text or "").strip()].append(box)
+    except (ElementTree.ParseError, LookupError, OverflowError, ValueError) as error:
+        raise ValueError(f"{annotation} is malformed ({error}); unpack the annotations again") from None
+    return {chain: tuple(boxes) for chain, boxes in chains.items()}
+
+
+def join_entities(source: Source, folder: Path) -> Source:
+    """The same source, with the boxes of Flickr30k Entities given to the tokens of its captions.
+
+    The two datasets order an image's captions differently, so a caption is found by its letters and digits:
+    ``sheep dog`` meets ``sheepdog``. Every token inside a phrase speaks of all boxes of its chain; other
+    tokens, and those of a chain without boxes, have None. A caption without a sentence has ``boxes=None``
+    as a whole, and ``notes`` count them.
+
+    Raises FileNotFoundError where the folder is missing and ValueError where its files are malformed.
+    """
+    folder = Path(folder)
+    for part in ("Sentences", "Annotations"):
+        if not (folder / part).is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {folder / part}; give the folder of Flickr30k Entities that holds both "
+                "Sentences and Annotations"
+            )
+    examples = [_with_boxes(example, folder) for example in source.examples]
+    captions = [caption for example in examples for caption in example.captions]
+    unmatched = sum(caption.boxes is None for caption in captions)
+    note = f"{len(captions) - unmatched} of {len(captions)} captions equal a sentence of Flickr30k Entities"
+    if unmatched:
+        note += f"; the other {unmatched} have no boxes"
+    return replace(source, examples=examples, notes=[*source.notes, note])
+
+
+def _with_boxes(example: Example, folder: Path) -> Example:
+    number = Path(example.image).stem.split("_")[0]
+    sentences, annotation = folder / "Sentences" / f"{number}.txt", folder / "Annotations" / f"{number}.xml"
+    if not (sentences.is_file() and annotation.is_file()):
+        return example
+    chains = boxes_of(annotation)
+    known = {}
+    try:
+        for line in sentences.read_text(encoding="utf-8-sig").split("\n"):
+            tokens, found = phrases(line)
+            known.setdefault(_letters(tokens), _spoken_of(tokens, found, chains))
+    except ValueError as error:
+        raise ValueError(f"{sentences} is malformed ({error}); unpack the sentences again") from None
+
+    def boxed(caption: Caption) -> Caption:
+        letters = iter(known.get(_letters(caption.tokens), ()))
+        spans = [list(islice(letters, len(_letters([token])))) for token in caption.tokens]
+        boxes = tuple(next(filter(None, span), None) for span in spans)
+        return replace(caption, boxes=boxes if all(spans) else None)
+
+    return replace(example, captions=tuple(boxed(caption) for caption in example.captions))
+
+
+def _letters(tokens: Iterable[str]) -> str:
+    return "".join(tokens).replace("'", "")
+
+
+def _spoken_of(tokens: Sequence[str], found: list[Phrase], chains: dict[str, Boxes]) -> list[Boxes | None]:
+    """The boxes that each letter of a sentence speaks of."""
+    boxes: list[Boxes | None] = [None] * len(tokens)
+    for chain, _, start, stop in found:
+        boxes[start:stop] = [chains.get(chain)] * (stop - start)
+    return [spoken for token, spoken in zip(tokens, boxes, strict=True) for _ in _letters([token])]
+
+
+def _box(corners: ElementTree.Element, width: int, height: int) -> Box:
+    """Pixels count from 1 and both corners belong to the box, so its left edge is at xmin - 1."""
+    x0, y0, x1, y1 = (int(corners.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
+    box = (max(x0 - 1, 0) / width, max(y0 - 1, 0) / height, min(x1, width) / width, min(y1, height) / height)
+    if box[0] >= box[2] or box[1] >= box[3]:
+        raise ValueError(f"the box {x0, y0, x1, y1} has no area in an image of {width} x {height} pixels")
+    return box
+
+
+class _PlainTree(ElementTree.TreeBuilder):
+    """Refuses a document type, and so every entity that could read other files or fill the memory."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("it declares a document type")
