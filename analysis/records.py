@@ -1,7 +1,7 @@
 """Reading run folders: each becomes one frozen record, and everything else here works on records.
 
-A run is the folder ``<experiment>/<variant>/seed<k>`` with a ``config.json`` in it; it is finished once its own
-``scores.json`` exists. What is broken is named in one sentence, and nothing is repaired.
+A run is the folder ``<experiment>/<variant>/seed<k>`` with a ``config.json`` in it; it is finished once
+its own ``scores.json`` exists. What is broken is named in one sentence, and nothing is repaired.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One run: who it is, its settings, and its results as fractions. ``scores`` is None until it is finished."""
+    """One run: who it is, its settings, its results as fractions. ``scores`` is None until it is finished."""
 
     folder: Path
     experiment: str
@@ -74,7 +74,7 @@ class Record:
             return tuple(lines)
 
     def series(self, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and values of one metric in the order written, both (n,); empty where it was never written."""
+        """Epochs and values of one metric as written, both (n,); empty where it never was."""
         points = [(m["epoch"], m[name]) for m in self.metrics if m.get("split") == split and name in m]
         epochs, values = np.array(points, float).reshape(-1, 2).T
         return epochs, values
@@ -95,7 +95,7 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
         ]
         if not runs:
             raise ValueError(
-                f"{folder} holds no run; give <experiment>/<variant>/seed<k> with its config.json, or a folder above"
+                f"{folder} holds no run; give <experiment>/<variant>/seed<k>, or a folder above such runs"
             )
         found.update(dict.fromkeys(sorted(runs, key=lambda run: (run.parent, _seed(run)))))
     return list(found)
@@ -105,14 +105,14 @@ def read_runs(folders: Iterable[str | Path], *, unfinished: bool = False) -> lis
     """Records of all runs at or below the folders, those still unfinished among them.
 
     Raises:
-        ValueError: a folder holds no run, a file is broken, or no run is finished (unless ``unfinished`` allows it).
+        ValueError: a folder holds no run, a file is broken, or none is finished (``unfinished`` allows that).
     """
     folders = list(folders)
     records = [read_run(run) for run in find_runs(folders)]
     if not unfinished and not any(record.finished for record in records):
         where = ", ".join(map(str, folders))
         raise ValueError(
-            f"none of the {len(records)} runs below {where} is finished (no scores.json); resume or evaluate one first"
+            f"none of the {len(records)} runs below {where} is finished (no scores.json); resume one first"
         )
     return records
 

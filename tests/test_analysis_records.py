@@ -55,7 +55,7 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 def test_nothing_finished(tmp_path):
     run = make_run(tmp_path)
-    with pytest.raises(ValueError, match="none of the 1 runs below .* is finished"):
+    with pytest.raises(ValueError, match=r"none of the 1 runs below .* is finished"):
         read_runs([tmp_path])
     assert [r.folder for r in read_runs([tmp_path], unfinished=True)] == [run]
 

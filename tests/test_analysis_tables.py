@@ -1,0 +1,156 @@
+import csv
+import io
+import subprocess
+import sys
+
+import pytest
+
+from analysis.records import read_runs
+from analysis.tables import COLUMNS, FORMATS, comparison, render
+from tests.made_runs import CONTROLS, GROUNDING, make_run, scores
+
+
+def lines(table):
+    """The table's rows as printed, by variant and decoding."""
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in render(table).splitlines()
+        if "|" in line
+    ]
+    return {(row[0], row[1]): row[2:] for row in rows[2:]}
+
+
+def three_seeds(tmp_path):
+    """BLEU-4 of 20.9, 21.3 and 22.0, whose mean is 21.4 by hand."""
+    for seed, bleu4 in enumerate((0.209, 0.213, 0.220), 1):
+        make_run(tmp_path, f"made/soft/seed{seed}", headline=scores(bleu4=bleu4, cider=0.5 + 0.021 * seed))
+    return read_runs([tmp_path])
+
+
+def test_mean_and_range_over_seeds(tmp_path):
+    table = comparison(three_seeds(tmp_path), columns=("bleu4", "cider"))
+    assert lines(table) == {("soft", "expected, beam 3"): ["3", "21.4 [20.9, 22.0]", "0.542 [0.521, 0.563]"]}
+    assert "on test" in table.caption
+    assert "Mean over n = 3 seeds, [lowest, highest] in brackets" in table.caption
+    assert "In percent, CIDEr aside" in table.caption
+    assert table.notes == ()
+
+
+def test_a_single_run_is_a_bare_value(tmp_path):
+    make_run(tmp_path, headline=scores(bleu4=0.2133))
+    table = comparison(read_runs([tmp_path]), columns=("bleu4",))
+    assert lines(table) == {("soft", "expected, beam 3"): ["1", "21.3"]}
+    assert "single run" in table.caption and "Mean" not in table.caption
+
+
+def test_unequal_numbers_of_seeds_are_said(tmp_path):
+    make_run(tmp_path, "made/hard/seed1", headline=scores())
+    table = comparison(three_seeds(tmp_path))
+    assert "n = 1 to 3 seeds" in table.caption and "single run" in table.caption
+
+
+def test_each_way_of_decoding_is_a_row(tmp_path):
+    others = [
+        scores(decode="argmax", beam=1, bleu4=0.1),
+        scores(split="val", bleu4=0.9),
+        scores(beam=1, bleu4=0.15),
+    ]
+    make_run(tmp_path, "made/hard/seed1", headline=scores(), evaluations=[scores(), *others])
+    make_run(tmp_path, "made/soft/seed1", headline=scores(), evaluations=[scores()])
+    rows = lines(comparison(read_runs([tmp_path]), columns=("bleu4",)))
+    assert rows == {
+        ("hard", "argmax, beam 1"): ["1", "10.0"],
+        ("hard", "expected, beam 1"): ["1", "15.0"],
+        ("hard", "expected, beam 3"): ["1", "20.0"],
+        ("soft", "expected, beam 3"): ["1", "20.0"],
+    }
+    val = comparison(read_runs([tmp_path]), columns=("bleu4",), split="val")
+    assert lines(val) == {("hard", "expected, beam 3"): ["1", "90.0"]}
+
+
+def test_the_controls_stand_below(tmp_path):
+    make_run(tmp_path, headline=scores())
+    rows = lines(comparison(read_runs([tmp_path]), columns=("bleu4", "mass", "pointing")))
+    assert rows["soft", "expected, beam 3"] == ["1", "20.0", "50.0", "60.0"]
+    assert rows["looks nowhere: uniform", ""] == ["", "", "25.0", "30.0"]
+    assert rows["looks at the centre", ""] == ["", "", "35.0", "40.0"]
+
+
+def test_controls_that_differ_show_their_range(tmp_path):
+    for seed, mass in ((1, 0.2), (2, 0.3)):
+        grounding = {**GROUNDING, **CONTROLS, "uniform_mass": mass}
+        make_run(tmp_path, f"made/soft/seed{seed}", headline=scores(grounding=grounding))
+    rows = lines(comparison(read_runs([tmp_path]), columns=("mass", "pointing")))
+    assert rows["looks nowhere: uniform", ""] == ["", "25.0 [20.0, 30.0]", "30.0"]
+
+
+def test_no_boxes_no_controls(tmp_path):
+    make_run(tmp_path, headline=scores(grounding=None))
+    table = comparison(read_runs([tmp_path]), columns=("bleu4", "mass"))
+    assert lines(table) == {("soft", "expected, beam 3"): ["1", "20.0", "–"]}
+    assert table.notes == ("– Grounding mass: not measured; these images have no boxes.",)
+
+
+def test_a_missing_score_is_a_dash_with_its_reason(tmp_path):
+    for seed in (1, 2):
+        missing = {"meteor": "no Java found"} if seed == 1 else {}
+        make_run(tmp_path, f"made/soft/seed{seed}", headline=scores(missing=missing, rouge_l=float("nan")))
+    table = comparison(read_runs([tmp_path]), columns=("meteor", "rouge_l"))
+    assert lines(table) == {("soft", "expected, beam 3"): ["2", "19.0 (n = 1)", "–"]}
+    assert "METEOR missing in 1 of 2 evaluations: no Java found." in table.notes[0]
+    assert "ROUGE-L missing in 2 of 2" in table.notes[1]
+
+
+def test_collapse_and_unfinished_runs_are_said(tmp_path):
+    make_run(tmp_path, "made/hard/seed1", headline={**scores(), "collapsed": True})
+    make_run(tmp_path, "made/hard/seed2", headline=scores())
+    make_run(tmp_path, "made/hard/seed3")
+    table = comparison(read_runs([tmp_path]), columns=("bleu4",))
+    assert list(lines(table)) == [("hard †", "expected, beam 3")]
+    assert table.notes[0] == "† collapsed in training, counted in: hard (1 of 2)."
+    assert table.notes[1] == "Left out because unfinished: 1 run."
+
+
+def test_several_experiments_keep_their_variants_apart(tmp_path):
+    for experiment in ("first", "second"):
+        make_run(tmp_path, f"{experiment}/soft/seed1", headline=scores())
+    names = [name for name, _ in lines(comparison(read_runs([tmp_path]), columns=("bleu4",)))]
+    assert names == ["first/soft", "second/soft"]
+
+
+def test_csv_holds_the_numbers_apart(tmp_path):
+    text = render(comparison(three_seeds(tmp_path), columns=("bleu4", "mass")), "csv")
+    soft, uniform, _ = csv.DictReader(io.StringIO(text))
+    assert (soft["Split"], soft["Decode"], soft["Beam"], soft["n"]) == ("test", "expected", "3", "3")
+    assert [soft[f"BLEU-4{part}"] for part in ("", " low", " high", " n")] == ["21.4", "20.9", "22", "3"]
+    assert uniform["BLEU-4"] == "" and uniform["Grounding mass"] == "25"
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_every_column_in_every_format(tmp_path, column, format):
+    make_run(tmp_path, headline=scores())
+    assert COLUMNS[column].title in render(comparison(read_runs([tmp_path]), columns=(column,)), format)
+
+
+def test_wrong_choices(tmp_path):
+    make_run(tmp_path, "made/soft/seed1", headline=scores())
+    make_run(tmp_path, "made/soft/seed2", headline=scores(split="val"))
+    records = read_runs([tmp_path])
+    with pytest.raises(ValueError, match=r"unknown columns bleu5; known are bleu1"):
+        comparison(records, columns=("bleu5",))
+    with pytest.raises(ValueError, match=r"different splits \(test, val\); choose one"):
+        comparison(records)
+    with pytest.raises(ValueError, match="no run was scored on 'train'"):
+        comparison(records, split="train")
+    with pytest.raises(ValueError, match="no run is finished"):
+        comparison([])
+    with pytest.raises(ValueError, match="format is 'word'; known are markdown"):
+        render(comparison(records[:1]), "word")
+
+
+def test_the_analysis_needs_no_torch():
+    names = ("records", "tables", "figures", "saccades")
+    modules = ", ".join(f"analysis.{name}" for name in names)
+    check = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
