@@ -172,8 +172,7 @@ def _tokenised(hypotheses, references, tokeniser, time_limit, notes) -> tuple[li
 
 
 def corpus_bleu(statistics: Mapping[str, float | np.ndarray]) -> dict[str, float | np.ndarray]:
-    """BLEU-1..4 with and without brevity penalty, and the length ratio, from BLEU_STATISTICS summed over
-    images.
+    """BLEU-1..4 with and without brevity penalty, and the length ratio, from sums of BLEU_STATISTICS.
 
         free_n = (prod_{k <= n} match_k / guess_k)^(1/n)
         bleu_n = free_n min(1, exp(1 - reference_length / length))
@@ -218,8 +217,7 @@ def meteor_rows(statistics: Sequence[str]) -> np.ndarray:
 
 
 def corpus_meteor(sums: np.ndarray) -> np.ndarray:
-    """METEOR (...) from sums (..., 23) of ``meteor_rows`` over images: what the program's EVAL gives for
-    them.
+    """METEOR (...) from sums (..., 23) of ``meteor_rows`` over images, as the program's EVAL gives it.
 
         P, R = weighted matches over weighted length, content words delta, function words 1 - delta
         meteor = (1 - gamma (chunks / matches)^beta) P R / (alpha P + (1 - alpha) R)
@@ -280,8 +278,7 @@ class DocumentFrequencies:
     def of(
         cls, images: Iterable[Iterable[Sequence[str]]], *, name: str, tokeniser: str = "simple"
     ) -> DocumentFrequencies:
-        """Count over images; an image is its captions, a caption its tokens. Raises ValueError on no
-        image."""
+        """Count over images; each is its captions, and a caption its tokens. Raises ValueError on none."""
         number, counts = 0, Counter()
         for captions in images:
             number += 1

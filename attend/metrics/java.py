@@ -1,5 +1,4 @@
-"""The two Java programs inside pycocoevalcap, the PTB tokeniser and METEOR, run so that they always come
-back.
+"""The two Java programs inside pycocoevalcap, the PTB tokeniser and METEOR, made to come back.
 
 A process gets a time limit, bounded memory, the C locale (METEOR cannot read its own numbers where the
 decimal is a comma) and a private folder that goes with it; nothing is written beside the jars, which may be
@@ -25,8 +24,8 @@ from types import ModuleType
 _FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
 
 _METEOR_FIELDS = 23
-# METEOR is never given an empty caption but this, which no reference says; its length is then taken out
-again._NO_WORD = "qzxqzx"
+# Stands in for an empty caption, which METEOR is never given; its length is taken out of the statistics again.
+_NO_WORD = "qzxqzx"
 
 
 class JavaError(RuntimeError):
