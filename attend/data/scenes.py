@@ -2,10 +2,10 @@
 
 Four objects stand in the four quarters of an image, each with a size, a colour and a shape drawn on their
 own, so a colour or a shape may come twice but never the same two together. Behind them lies a texture with
-strokes, dots and rings of its own colours, which no caption mentions. A caption names one object in full and a
-neighbour by colour and shape. Where it opens with a place, the place, the relation and the image fix every word
-that follows; elsewhere the words after the first few are fixed. A model that looks can know them; the mean of
-the features tells which colours and shapes there are, but not which belong together or where.
+strokes, dots and rings of its own colours, which no caption mentions. A caption names one object in full and
+a neighbour by colour and shape. Where it opens with a place, the place, the relation and the image fix every
+word that follows; elsewhere the words after the first few are fixed. A model that looks can know them; the
+mean of the features tells which colours and shapes there are, but not which belong together or where.
 """
 
 from __future__ import annotations
@@ -240,9 +240,7 @@ def _outline(shape: str) -> np.ndarray:
     elif shape == "star":
         points = np.arange(10)
         radius = np.where(points % 2, 0.4, 1.0)
-        corners = np.stack(
-            [radius * np.sin(points * np.pi / 5), -radius * np.cos(points * np.pi / 5)], axis=1
-        )
+        corners = np.stack([radius * np.sin(points * np.pi / 5), -radius * np.cos(points * np.pi / 5)], axis=1)
     elif shape == "cross":
         a, b = 0.34, 0.66
         upper = [(0, a), (a, a), (a, 0), (b, 0), (b, a), (1, a)]
