@@ -187,7 +187,7 @@ def corpus_bleu(statistics: Mapping[str, float | np.ndarray]) -> dict[str, float
     bleu, product = {}, np.where(length > 0, 1.0, 0.0)
     for n in ORDERS:
         match, guess = (np.asarray(statistics[f"bleu_{kind}{n}"], float) for kind in ("match", "guess"))
-        product = product * (match + tiny) / (guess + small)
+        product = product * ((match + tiny) / (guess + small))
         free = product ** (1 / n)
         bleu |= {f"bleu{n}": free * penalty, f"bleu{n}_free": free}
     return bleu | {"length_ratio": ratio}

@@ -8,8 +8,8 @@ read-only.
 from __future__ import annotations
 
 import importlib
-import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +24,7 @@ from types import ModuleType
 _FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
 
 _METEOR_FIELDS = 23
-# Stands in for an empty caption, which METEOR is never given; its length is taken out of the statistics again.
+# Stands in for an empty caption, which METEOR is never given; its length is then taken out of the statistics.
 _NO_WORD = "qzxqzx"
 
 
@@ -96,10 +96,10 @@ def meteor(
             process.stdin.flush()
 
         def number() -> float:
-            value = float(_line(process))
-            if not math.isfinite(value):
-                raise JavaError(f"METEOR gave the score {value}")
-            return value
+            answer = _line(process).strip()
+            if not re.fullmatch(r"[\d.]+(E-?\d+)?", answer):
+                raise JavaError(f"METEOR gave the score {answer!r}")
+            return float(answer)
 
         statistics = []
         for hypothesis, alternatives in zip(hypotheses, references, strict=True):
@@ -130,7 +130,7 @@ def _java(arguments: Sequence[str], *, name: str, time_limit: float) -> Iterator
         watchdog.start()
         try:
             yield process
-        except (EOFError, OSError, ValueError) as error:
+        except (EOFError, OSError) as error:
             if expired.is_set():
                 raise JavaError(f"{name} took longer than {time_limit:g} s") from error
             raise JavaError(f"{name} broke off{_last_words(process, log)}") from error
