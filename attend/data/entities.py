@@ -114,7 +114,7 @@ def _with_boxes(example: Example, folder: Path) -> Example:
     try:
         for line in sentences.read_text(encoding="utf-8-sig").split("\n"):
             tokens, found = phrases(line)
-            known.setdefault(_letters(tokens), _spoken_of(tokens, found, chains))
+            known[_letters(tokens)] = _spoken_of(tokens, found, chains)
     except ValueError as error:
         raise ValueError(f"{sentences} is malformed ({error}); unpack the sentences again") from None
 

@@ -113,13 +113,9 @@ def _caption_file(path: Path, layout: str | None, notes: list[str]) -> tuple[Pat
         raise ValueError(f"layout is {layout!r}; known are {', '.join(READERS)}")
     known = " or ".join(reader.about for reader in READERS.values())
     if path.is_file():
-        layout = layout or next(
-            (key for key, r in READERS.items() if r.recognises.fullmatch(path.name)), None
-        )
+        layout = layout or next((key for key, r in READERS.items() if r.recognises.fullmatch(path.name)), None)
         if layout is None:
-            raise ValueError(
-                f"{path} is not named like {known}; say which it is with layout={'|'.join(READERS)}"
-            )
+            raise ValueError(f"{path} is not named like {known}; say which it is with layout={'|'.join(READERS)}")
         return path, layout
     if not path.is_dir():
         raise FileNotFoundError(f"there is no dataset at {path}; give the folder that holds {known}")
@@ -175,9 +171,7 @@ def _placed(
             known = ", ".join((*SPLITS, "restval"))
             raise ValueError(f"{file} puts {entry.image} into the split {split!r}; known are {known}")
     if joined:
-        notes.append(
-            f"the {joined} images of COCO's restval were joined to train; restval=False keeps them out"
-        )
+        notes.append(f"the {joined} images of COCO's restval were joined to train; restval=False keeps them out")
     return placed
 
 
@@ -211,9 +205,7 @@ def _image_folder(file: Path, examples: list[Example], images: Path | None) -> P
     else:
         folders, where = [Path(images)], f"in {images}"
         if not folders[0].is_dir():
-            raise FileNotFoundError(
-                f"there is no image folder at {images}; give the folder that holds the images"
-            )
+            raise FileNotFoundError(f"there is no image folder at {images}; give the folder that holds the images")
     best = max(folders, key=held)
     if examples and not held(best):
         raise FileNotFoundError(
@@ -222,9 +214,7 @@ def _image_folder(file: Path, examples: list[Example], images: Path | None) -> P
     return best
 
 
-def _readable(
-    examples: list[Example], root: Path, check_images: bool, skipped: dict[str, list[str]]
-) -> list[Example]:
+def _readable(examples: list[Example], root: Path, check_images: bool, skipped: dict[str, list[str]]) -> list[Example]:
     def fault(example: Example) -> str | None:
         path = root / example.image
         if not os.path.isfile(path):
@@ -247,9 +237,7 @@ def _readable(
 
 
 def _forgive_nothing(file: Path, skipped: dict[str, list[str]]) -> None:
-    faults = [
-        f"{reason}: {len(skipped[reason])}, as {skipped[reason][0]}" for reason in FAULTS if reason in skipped
-    ]
+    faults = [f"{reason}: {len(skipped[reason])}, as {skipped[reason][0]}" for reason in FAULTS if reason in skipped]
     if faults:
         raise ValueError(f"{file} has faults ({'; '.join(faults)}); correct them, or read it without strict")
 
@@ -267,9 +255,7 @@ def _karpathy(file: Path) -> tuple[str, list[Entry]]:
     if not isinstance(images, list):
         raise ValueError(f"{file} has no list of images; give a dataset_*.json as Karpathy made them")
     name = stored.get("dataset")
-    return name if isinstance(name, str) else file.stem, [
-        _karpathy_image(file, i, x) for i, x in enumerate(images)
-    ]
+    return name if isinstance(name, str) else file.stem, [_karpathy_image(file, i, x) for i, x in enumerate(images)]
 
 
 def _karpathy_image(file: Path, number: int, image: object) -> Entry:
@@ -293,24 +279,18 @@ def _flickr8k(file: Path) -> tuple[str, list[Entry]]:
         key, tab, raw = line.partition("\t")
         image, _, index = key.rpartition("#")
         if not (tab and image and index.isdecimal()):
-            raise ValueError(
-                f"line {number} of {file} is not IMAGE#NUMBER, a tab and a caption; correct or remove it"
-            )
+            raise ValueError(f"line {number} of {file} is not IMAGE#NUMBER, a tab and a caption; correct or remove it")
         captions[image].append(raw.strip())
 
     splits: dict[str, str] = {}
     for split, word in (("train", "train"), ("val", "dev"), ("test", "test")):
         lists = sorted(file.parent.glob(f"*{word}Images.txt"))
         if len(lists) != 1:
-            raise ValueError(
-                f"{len(lists)} files beside {file} are named *{word}Images.txt; exactly one is needed"
-            )
+            raise ValueError(f"{len(lists)} files beside {file} are named *{word}Images.txt; exactly one is needed")
         for _, line in _lines(lists[0]):
             image = line.strip()
             if splits.setdefault(image, split) != split:
-                raise ValueError(
-                    f"{image} is listed in {splits[image]} and in {split}; remove it from one list"
-                )
+                raise ValueError(f"{image} is listed in {splits[image]} and in {split}; remove it from one list")
 
     entries = [Entry(image=i, split=splits.get(i), captions=tuple(captions[i])) for i in captions]
     entries += [Entry(image=i, split=split, captions=()) for i, split in splits.items() if i not in captions]

@@ -65,9 +65,7 @@ class Vocabulary:
             raise ValueError(f"minimum_count is {minimum_count}; it must be at least 1")
         captions = [c.tokens for e in examples if e.split == "train" for c in e.captions]
         if not captions:
-            raise ValueError(
-                "the training split has no captions to build a vocabulary from; check the splits"
-            )
+            raise ValueError("the training split has no captions to build a vocabulary from; check the splits")
         counts = Counter(token for tokens in captions for token in tokens)
         words = sorted((w for w in counts if counts[w] >= minimum_count), key=lambda w: (-counts[w], w))
         if not words:
@@ -87,9 +85,7 @@ class Vocabulary:
             raise FileNotFoundError(f"there is no vocabulary at {path}; {way_out}") from None
         except (ValueError, RecursionError):
             raise ValueError(f"{path} is not a JSON file, so no vocabulary; {way_out}") from None
-        words = (
-            stored.get("words") if isinstance(stored, dict) and stored.get("kind") == "vocabulary" else None
-        )
+        words = stored.get("words") if isinstance(stored, dict) and stored.get("kind") == "vocabulary" else None
         if not isinstance(words, list):
             raise ValueError(f"{path} is JSON but not a vocabulary; {way_out}")
         try:
