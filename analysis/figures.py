@@ -67,22 +67,20 @@ POINTS = 120
 def colours(variants: Iterable[str]) -> dict[str, tuple[str, str]]:
     """A colour and a dash for each variant.
 
-    The name chooses the colour, so it stays the same in every figure; of two that choose one, the later in
-    the alphabet takes the next that is free. Soft and hard are always blue and vermilion. Past the palette's
-    end the colours come again with other dashes.
+    Soft and hard have theirs for good. Any other name chooses among the rest, so it looks the same in every
+    figure; of two that choose one colour, the later in the alphabet takes the next that is free. When all are
+    taken they come again with other dashes.
     """
-    variants = sorted(set(variants), key=lambda name: (FIRST.get(name, len(FIRST)), name))
-    chosen: dict[str, int] = {}
-    for variant in variants:
-        slot = FIRST.get(variant, crc32(variant.encode()) % len(PALETTE))
-        ring = len(chosen) // len(PALETTE) * len(PALETTE)
-        while slot + ring in chosen.values():
-            slot = (slot + 1) % len(PALETTE)
-        chosen[variant] = slot + ring
-    return {
-        variant: (PALETTE[slot % len(PALETTE)], DASHES[slot // len(PALETTE) % len(DASHES)])
-        for variant, slot in chosen.items()
-    }
+    others = PALETTE[len(FIRST) :]
+    chosen: dict[str, tuple[str, str]] = {}
+    for variant in sorted(set(variants), key=lambda name: (FIRST.get(name, len(FIRST)), name)):
+        if variant in FIRST:
+            chosen[variant] = (PALETTE[FIRST[variant]], DASHES[0])
+            continue
+        start = crc32(variant.encode()) % len(others)
+        wanted = [(others[(start + i) % len(others)], dash) for dash in DASHES for i in range(len(others))]
+        chosen[variant] = next((style for style in wanted if style not in chosen.values()), wanted[0])
+    return chosen
 
 
 @styled
@@ -152,8 +150,16 @@ def health_curves(records: Sequence[Record], *, names: Sequence[str] = HEALTH) -
 
 
 @styled
-def save(figure: Figure, path: str | Path, *, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+def save(
+    figure: Figure,
+    path: str | Path,
+    *,
+    formats: Sequence[str] = ("png", "pdf"),
+    numbers: Sequence[Sequence] | None = None,
+) -> list[Path]:
     """Write the figure in each format, and the numbers its lines draw beside it as CSV, each whole or not.
+
+    ``numbers`` (a header and rows) stand for those of the lines where a figure draws none.
 
     Returns:
         The files written. A suffix of ``path`` that is one of the formats is not repeated.
@@ -172,9 +178,10 @@ def save(figure: Figure, path: str | Path, *, formats: Sequence[str] = ("png", "
         finally:
             partial.unlink(missing_ok=True)
         written.append(final)
-    if numbers := drawn(figure):
+    numbers = numbers or [("panel", "series", "x", "y"), *drawn(figure)]
+    if len(numbers) > 1:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("panel", "series", "x", "y"), *numbers])
+        csv.writer(text, lineterminator="\n").writerows(numbers)
         written.append(path.with_name(f"{path.name}.csv"))
         write_text(written[-1], text.getvalue())
     return written
@@ -198,13 +205,9 @@ def _finish(figure: Figure, panels: Sequence[Axes], records: Sequence[Record]) -
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     across = int(15 * figure.get_figwidth() / (8 + max(map(len, entries))))
-    figure.legend(
-        entries.values(), entries, loc="outside upper left", ncols=max(1, min(across, len(entries)))
-    )
+    figure.legend(entries.values(), entries, loc="outside upper left", ncols=max(1, min(across, len(entries))))
     several = any(gid.endswith("/mean") for _, gid, *_ in drawn(figure))
-    said = (
-        "thin: one seed; thick: their mean, as far as all of them ran" if several else "one run each (n = 1)"
-    )
+    said = "thin: one seed; thick: their mean, as far as all of them ran" if several else "one run each (n = 1)"
     figure.supxlabel(said, fontsize=7.5, color="#555555", x=0.01, ha="left")
     return panels
 

@@ -90,13 +90,9 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise ValueError(f"{folder} is no folder; give a run, or a folder that holds runs")
-        runs = [
-            c.parent.resolve() for c in folder.rglob("config.json") if SEED.fullmatch(c.resolve().parent.name)
-        ]
+        runs = [c.parent.resolve() for c in folder.rglob("config.json") if SEED.fullmatch(c.resolve().parent.name)]
         if not runs:
-            raise ValueError(
-                f"{folder} holds no run; give <experiment>/<variant>/seed<k>, or a folder above such runs"
-            )
+            raise ValueError(f"{folder} holds no run; give <experiment>/<variant>/seed<k>, or a folder above such runs")
         found.update(dict.fromkeys(sorted(runs, key=lambda run: (run.parent, _seed(run)))))
     return list(found)
 
@@ -126,9 +122,7 @@ def read_run(folder: str | Path) -> Record:
     folder = Path(folder).resolve()
     config = folder / "config.json"
     if not SEED.fullmatch(folder.name) or not config.exists():
-        raise ValueError(
-            f"{folder} is no run; a run is <experiment>/<variant>/seed<k> and holds a config.json"
-        )
+        raise ValueError(f"{folder} is no run; a run is <experiment>/<variant>/seed<k> and holds a config.json")
     scores = folder / "scores.json"
     return Record(
         folder=folder,
@@ -163,11 +157,7 @@ def _object(text: bytes, where: Path | str) -> dict:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise ValueError(
-            f"{where} is not valid JSON ({error}); restore the file, or remove it and run again"
-        ) from None
+        raise ValueError(f"{where} is not valid JSON ({error}); restore the file, or remove it and run again") from None
     if not isinstance(value, dict):
-        raise ValueError(
-            f"{where} holds {type(value).__name__} where an object belongs; restore or remove it"
-        )
+        raise ValueError(f"{where} holds {type(value).__name__} where an object belongs; restore or remove it")
     return value

@@ -97,9 +97,7 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def comparison(
-    records: Iterable[Record], *, columns: Sequence[str] = DEFAULT, split: str | None = None
-) -> Table:
+def comparison(records: Iterable[Record], *, columns: Sequence[str] = DEFAULT, split: str | None = None) -> Table:
     """Compare finished runs on one split, by default the one their headline evaluations were made on.
 
     Raises:
@@ -155,9 +153,7 @@ def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list]]:
     return sorted(groups.items(), key=lambda group: (names.index(group[0][0]), *group[0][1:]))
 
 
-def _row(
-    name: str, decode: str, beam: int, group: list[tuple[Record, dict]], columns: Sequence[Column]
-) -> Row:
+def _row(name: str, decode: str, beam: int, group: list[tuple[Record, dict]], columns: Sequence[Column]) -> Row:
     return Row(
         name=name,
         decode=decode,
@@ -200,9 +196,7 @@ def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column]) -> str:
     return " ".join(said)
 
 
-def _notes(
-    rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column], *, unfinished: int
-) -> Iterable[str]:
+def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column], *, unfinished: int) -> Iterable[str]:
     collapsed = [f"{row.name} ({row.collapsed} of {row.runs})" for row in rows if row.collapsed]
     if collapsed:
         yield f"{COLLAPSED} collapsed in training, counted in: {', '.join(dict.fromkeys(collapsed))}."
@@ -266,8 +260,7 @@ def _csv(table: Table) -> str:
     for row in table.rows:
         beam = "" if row.beam is None else row.beam
         cells = [
-            (f"{c.mean:.6g}", f"{c.low:.6g}", f"{c.high:.6g}", len(c.values)) if c else [""] * 4
-            for c in row.cells
+            (f"{c.mean:.6g}", f"{c.low:.6g}", f"{c.high:.6g}", len(c.values)) if c else [""] * 4 for c in row.cells
         ]
         flat = [value for cell in cells for value in cell]
         lines.writerow([row.name, table.split, row.decode, beam, row.runs, row.collapsed, *flat])

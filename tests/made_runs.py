@@ -66,9 +66,7 @@ def make_metrics(epochs: int = 4, *, per_epoch: int = 5, offset: float = 0.0) ->
     return lines
 
 
-def make_attention(
-    path: Path, words: list[str], *, grid=(7, 7), size=(64, 48), sampled=False, image="a.jpg"
-) -> Path:
+def make_attention(path: Path, words: list[str], *, grid=(7, 7), size=(64, 48), sampled=False, image="a.jpg") -> Path:
     """An attention.h5 of one image: the gaze goes over the grid's diagonal, half a grid in all."""
     rows, columns = grid
     cells = [(t * rows // len(words)) * columns + t * columns // len(words) for t in range(len(words))]

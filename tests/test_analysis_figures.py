@@ -81,7 +81,9 @@ def test_colour_belongs_to_the_variant():
     assert many["soft"] == few["soft"] == (PALETTE[0], "-")
     assert many["hard"] == few["hard"] == (PALETTE[1], "-")
     assert len(set(many.values())) == 9
-    assert colours(["gumbel"]) == colours(["gumbel", "gumbel"])
+    assert colours(["gumbel"]) == {"gumbel": colours(["soft", "gumbel", "hard"])["gumbel"]}
+    assert colours(["gumbel"])["gumbel"][0] not in PALETTE[:2]
+    assert len(colours(map(str, range(30)))) == 30
 
 
 def test_the_users_settings_stay(tmp_path):
@@ -104,9 +106,7 @@ def test_saved_with_its_numbers(tmp_path):
     with open(written[-1], newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(drawn(left.figure))
-    series = [
-        (float(r["x"]), float(r["y"])) for r in rows if r["series"] == "soft/mean" and "NLL" in r["panel"]
-    ]
+    series = [(float(r["x"]), float(r["y"])) for r in rows if r["series"] == "soft/mean" and "NLL" in r["panel"]]
     np.testing.assert_allclose(np.array(series).T, line(left, "soft/mean").get_data())
 
 

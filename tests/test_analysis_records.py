@@ -61,9 +61,7 @@ def test_nothing_finished(tmp_path):
 
 
 @pytest.mark.parametrize("text", ['{"captions": ', "[1, 2]", ""])
-@pytest.mark.parametrize(
-    "name", ["config.json", "scores.json", "evaluations/test-expected-beam3/scores.json"]
-)
+@pytest.mark.parametrize("name", ["config.json", "scores.json", "evaluations/test-expected-beam3/scores.json"])
 def test_broken_json_names_its_file(tmp_path, name, text):
     run = make_run(tmp_path, headline=scores(), evaluations=[scores()])
     (run / name).write_text(text)

@@ -12,11 +12,7 @@ from tests.made_runs import CONTROLS, GROUNDING, make_run, scores
 
 def lines(table):
     """The table's rows as printed, by variant and decoding."""
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in render(table).splitlines()
-        if "|" in line
-    ]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in render(table).splitlines() if "|" in line]
     return {(row[0], row[1]): row[2:] for row in rows[2:]}
 
 
@@ -66,6 +62,12 @@ def test_each_way_of_decoding_is_a_row(tmp_path):
     }
     val = comparison(read_runs([tmp_path]), columns=("bleu4",), split="val")
     assert lines(val) == {("hard", "expected, beam 3"): ["1", "90.0"]}
+
+
+def test_the_headline_stands_for_its_own_evaluation(tmp_path):
+    make_run(tmp_path, headline=scores(bleu4=0.2), evaluations=[scores(bleu4=0.1)])
+    rows = lines(comparison(read_runs([tmp_path]), columns=("bleu4",)))
+    assert rows == {("soft", "expected, beam 3"): ["1", "20.0"]}
 
 
 def test_the_controls_stand_below(tmp_path):
