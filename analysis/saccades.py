@@ -15,7 +15,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from attend.metrics.gaze import fixations
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
@@ -25,6 +24,7 @@ from PIL import Image
 
 from analysis.figures import PALETTE, colours, styled
 from attend.geometry import Geometry
+from attend.metrics.gaze import Fixation, fixations, merge
 
 Picture = Image.Image | np.ndarray
 ACROSS = 7
@@ -160,7 +160,7 @@ def gaze_path(
 ) -> Axes:
     """The path of the gaze over the picture: fixations in order, each with the numbers and the words it wrote.
 
-    Words in a row that look at one place (within half a cell) are one fixation. Draw into ``axes`` only once
+    Words in a row that look at one place are one fixation. Draw into ``axes`` only once
     their size is settled, since labels are placed to the point.
 
     Raises:
@@ -170,8 +170,8 @@ def gaze_path(
     if axes is None:
         _, (axes,) = _panels(1, geometry.size, caption, width=5.0)
     _show(axes, 0.25 + 0.75 * _photo(image, 1600), geometry)
-    stops = merge(words, fixations(np.asarray(weights), glimpses, geometry), geometry)
-    points = np.array([stop.point for stop in stops])
+    path = merge(words=words, points=fixations(weights, glimpses, geometry))
+    points = np.array([fixation.point for fixation in path])
     arrow = {"arrowstyle": "-|>,head_length=3.4,head_width=1.8", "connectionstyle": f"arc3,rad={BEND}"}
     line = {"color": colour, "linewidth": 1.1, "joinstyle": "miter", "capstyle": "butt"}
     white = [withStroke(linewidth=2.9, foreground="white"), Normal()]
@@ -181,7 +181,7 @@ def gaze_path(
     dots = {"color": colour, "markersize": 6, "markeredgecolor": "white", "markeredgewidth": 1.2}
     axes.plot(*points.T, "o", **dots, zorder=4, gid="fixations", clip_on=False)
     axes.figure.draw_without_rendering()
-    _label(axes, stops, colour)
+    _label(axes, points, [label(fixation) for fixation in path], colour)
     return axes
 
 
@@ -210,30 +210,11 @@ def compare_gaze(image: Picture, models: Mapping[str, Attention]) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class Stop:
-    """One fixation: the words ``first`` to ``last`` (counted from 1) that were written while the gaze rested."""
-
-    first: int
-    last: int
-    words: tuple[str, ...]
-    point: np.ndarray  # (2,) pixels as (x, y)
-
-    @property
-    def label(self) -> str:
-        numbers = str(self.first) if self.first == self.last else f"{self.first}–{self.last}"
-        return textwrap.fill(f"{numbers} {' '.join(self.words)}", 26)
-
-
-def merge(words: Sequence[str], points: np.ndarray, geometry: Geometry) -> list[Stop]:
-    """Join consecutive words whose fixations (T, 2) lie within half a cell of the first of them."""
-    cells = np.asarray(points) * geometry.affine[:2]
-    starts = [0]
-    for t in range(1, len(words)):
-        if np.linalg.norm(cells[t] - cells[starts[-1]]) >= 0.5:
-            starts.append(t)
-    spans = zip(starts, [*starts[1:], len(words)], strict=True)
-    return [Stop(a + 1, b, tuple(words[a:b]), np.mean(points[a:b], axis=0)) for a, b in spans]
+def label(fixation: Fixation) -> str:
+    """What stands beside a fixation: its words after their numbers in the caption, ``2–4 a red circle``."""
+    first, last = fixation.first + 1, fixation.first + len(fixation.words)
+    numbers = str(first) if first == last else f"{first}–{last}"
+    return textwrap.fill(f"{numbers} {' '.join(fixation.words)}", 26)
 
 
 def place(anchors: np.ndarray, sizes: np.ndarray, bounds: np.ndarray, path: np.ndarray) -> np.ndarray:
@@ -260,8 +241,8 @@ def place(anchors: np.ndarray, sizes: np.ndarray, bounds: np.ndarray, path: np.n
     return centres
 
 
-def _label(axes: Axes, stops: Sequence[Stop], colour: str) -> None:
-    """Write every stop's label where ``place`` finds room, tied to its dot by a thin line where that is far."""
+def _label(axes: Axes, points: np.ndarray, written: Sequence[str], colour: str) -> None:
+    """Write every point's label where ``place`` finds room, tied to its dot by a thin line where that is far."""
     figure = axes.figure
     renderer = RendererAgg(*figure.bbox.size, figure.dpi)
     halo = [withStroke(linewidth=2.4, foreground="white", alpha=0.9)]
@@ -273,10 +254,10 @@ def _label(axes: Axes, stops: Sequence[Stop], colour: str) -> None:
         "color": "black",
         "zorder": 6,
     }
-    texts = [axes.text(*stop.point, stop.label, path_effects=halo, **look) for stop in stops]
+    texts = [axes.text(*at, text, path_effects=halo, **look) for at, text in zip(points, written, strict=True)]
     inch = 72 / figure.dpi
     sizes = np.array([text.get_window_extent(renderer).size for text in texts]) * inch + 2
-    anchors = axes.transData.transform([stop.point for stop in stops]) * inch
+    anchors = axes.transData.transform(points) * inch
     bounds = axes.get_window_extent(renderer).extents * inch + (2, 2, -2, -2)
     path = np.concatenate([np.repeat(anchors, 8, axis=0), *(_arc(*ends) for ends in pairwise(anchors))])
     to_data = axes.transData.inverted()

@@ -6,7 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from analysis.figures import colours, drawn, save
-from analysis.saccades import attention_maps, compare_gaze, gaze_path, merge, place, read_attention, spread, tabulate
+from analysis.saccades import attention_maps, compare_gaze, gaze_path, place, read_attention, spread, tabulate
 from attend.geometry import Geometry
 from tests.made_runs import make_attention
 
@@ -154,12 +154,12 @@ def test_fixations_lie_where_the_glimpses_were():
     assert tuple(axes.images[0].get_extent()) == (0, 240, 160, 0)
 
 
-def test_words_at_one_place_are_one_fixation():
+def test_words_at_one_place_are_one_label():
     geometry = Geometry.of("squash", (70, 70), (7, 7))
-    points = np.array([[5, 5], [35, 35], [36, 36], [34, 35], [65, 5], [5, 5]], float)
-    stops = merge(["see", "a", "red", "circle", "and", "a"], points, geometry)
-    assert [stop.label for stop in stops] == ["1 see", "2–4 a red circle", "5 and", "6 a"]
-    np.testing.assert_allclose(stops[1].point, [35, 106 / 3])
+    weights = np.eye(49)[[0, 24, 24, 24, 6, 0]]
+    axes = gaze_path(photo((70, 70)), ["see", "a", "red", "circle", "and", "a"], weights, geometry)
+    assert [text.get_text() for text in axes.texts] == ["1 see", "2–4 a red circle", "5 and", "6 a"]
+    assert len(axes.patches) == 3
 
 
 def test_place_prefers_near_and_keeps_apart():
