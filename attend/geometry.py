@@ -37,7 +37,7 @@ class Geometry:
         elif transform == "crop":
             side = min(width, height)
             sx, sy = columns / side, rows / side
-            affine = (sx, sy, -sx * (width - side) / 2, -sy * (height - side) / 2)
+            affine = (sx, sy, sx * (width - side) / 2, -sy * (height - side) / 2)
         else:
             raise ValueError(f"transform is {transform!r}; known are {', '.join(TRANSFORMS)}")
         return cls(size=size, grid=grid, affine=affine)
@@ -74,7 +74,8 @@ class Geometry:
             inside |= ((y > y0) & (y < y1))[:, None] & ((x > x0) & (x < x1))
         area = inside * np.diff(ys)[:, None] * np.diff(xs)
         shares = np.zeros((rows, columns))
-        np.add.at(shares, (y.astype(int)[:, None], x.astype(int)[None]), area)
+        row, column = ys[:-1].astype(int), xs[:-1].astype(int)  # lower edges: a middle may round up to the next cell
+        np.add.at(shares, (row[:, None], column[None]), area)
         return shares.ravel()
 
     def holds(self, boxes: Sequence[Box]) -> np.ndarray:

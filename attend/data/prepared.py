@@ -1,0 +1,85 @@
+"""A dataset as `attend prepare` leaves it: examples.jsonl, vocabulary.json and dataset.json, with the stores beside."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+
+from attend.data.examples import SPLITS, Example, Source, read_examples, write_examples
+from attend.data.text import Vocabulary
+from attend.runs import read_json, write_json
+
+
+class Prepared:
+    """A prepared dataset. Its images are rows of the stores in the order of ``examples``.
+
+    Raises ValueError if the folder is no prepared dataset.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "dataset.json").exists():
+            raise ValueError(
+                f"{self.folder} is no prepared dataset: make it with `attend prepare SOURCE --out {folder}`"
+            )
+        self.about = read_json(self.folder / "dataset.json")
+        self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        return read_examples(self.folder / "examples.jsonl")
+
+    def rows(self, split: str) -> list[int]:
+        """The rows of a split; ValueError where it is empty."""
+        rows = [row for row, example in enumerate(self.examples) if example.split == split]
+        if not rows:
+            raise ValueError(f"{self.folder} has no images in its {split} split, which this needs")
+        return rows
+
+    def image(self, row: int) -> Path:
+        """The file of an image."""
+        return self.folder / self.about["images"] / self.examples[row].image
+
+    @property
+    def boxes(self) -> bool:
+        """Whether any caption has boxes."""
+        return any(caption.boxes for example in self.examples for caption in example.captions)
+
+
+def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared:
+    """Write what was read, dataset.json last: a folder with it is whole.
+
+    Raises ValueError if the training split is empty, or the folder holds something else already.
+    """
+    vocabulary = Vocabulary.build(source.examples, minimum_count=minimum_count)
+    root = Path(source.root).resolve()
+    inside = root.is_relative_to(folder.resolve())
+    about = {
+        "name": source.name,
+        "images": os.path.relpath(root, folder.resolve()) if inside else str(root),
+        "splits": {split: Counter(e.split for e in source.examples)[split] for split in SPLITS},
+        "captions": sum(len(e.captions) for e in source.examples),
+        "words": len(vocabulary),
+        "minimum_count": minimum_count,
+        "skipped": source.skipped,
+        "notes": source.notes,
+        "fingerprint": fingerprint(source.examples),
+    }
+    if (folder / "dataset.json").exists() and read_json(folder / "dataset.json")["fingerprint"] != about["fingerprint"]:
+        raise ValueError(f"{folder} holds another prepared dataset: choose another --out, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_examples(folder / "examples.jsonl", source.examples)
+    vocabulary.write(folder / "vocabulary.json")
+    write_json(folder / "dataset.json", about)
+    return Prepared(folder)
+
+
+def fingerprint(examples: list[Example]) -> str:
+    """Hash of images, splits, captions and boxes: equal where the data are."""
+    digest = hashlib.sha256()
+    for example in examples:
+        digest.update(repr(example).encode())
+    return digest.hexdigest()[:16]

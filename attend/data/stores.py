@@ -1,0 +1,118 @@
+"""Arrays with one row an image, in HDF5 shards: written so that a kill leaves a resumable or a whole store.
+
+A store is a folder: ``store.json`` (how many rows, how many a shard, where they come from) and ``00000.h5``,
+``00001.h5`` ... Each shard is written beside its name and renamed into place, so a shard that is there is whole.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from attend.runs import read_json, write_json
+
+OPEN_SHARDS = 32
+
+
+def fill_store(
+    folder: Path,
+    count: int,
+    provenance: dict[str, Any],
+    produce: Callable[[range], dict[str, np.ndarray]],
+    shard: int = 256,
+) -> Iterator[int]:
+    """Write the shards that are missing, and yield the number of rows there are after each.
+
+    ``produce`` returns the named arrays (len(rows), ...) of a range of rows. ``provenance`` is kept with the arrays.
+    Raises ValueError if the folder holds a store of another origin; its entry "versions" may differ.
+    """
+    plan = {"count": count, "shard": shard, "provenance": provenance}
+    manifest = folder / "store.json"
+    if manifest.exists():
+        if _origin(read_json(manifest)) != _origin(plan):
+            raise ValueError(f"{folder} holds a store made from something else: remove it, or choose another folder")
+    else:
+        write_json(manifest, plan)
+    for left_over in folder.glob("*.h5.*.partial"):
+        if not _running(left_over.name.split(".")[-2]):
+            left_over.unlink(missing_ok=True)
+    for start in range(0, count, shard):
+        rows = range(start, min(start + shard, count))
+        path = _shard(folder, start // shard)
+        if not path.exists():
+            _write_shard(path, produce(rows), provenance)
+        yield rows.stop
+
+
+def _origin(plan: dict[str, Any]) -> dict[str, Any]:
+    return plan | {"provenance": {k: v for k, v in plan["provenance"].items() if k != "versions"}}
+
+
+def _running(pid: str) -> bool:
+    return pid != str(os.getpid()) and Path(f"/proc/{pid}").exists()
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.h5"
+
+
+def _write_shard(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with h5py.File(partial, "w") as file:
+            for name, array in arrays.items():
+                file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
+            file.attrs.update({key: str(value) for key, value in provenance.items()})
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+class Store:
+    """A whole store, read by row. Handles are opened by each process for itself, so workers may be forked."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / "store.json").exists():
+            raise ValueError(f"{self.folder} is no store: make it with `attend prepare`")
+        plan = read_json(self.folder / "store.json")
+        self.count, self.shard, self.provenance = plan["count"], plan["shard"], plan["provenance"]
+        missing = [n for n in range(-(-self.count // self.shard)) if not _shard(self.folder, n).exists()]
+        if missing:
+            raise ValueError(
+                f"{self.folder} lacks {len(missing)} of its shards: run the same `attend prepare` again to finish it"
+            )
+        self._files: OrderedDict[int, h5py.File] = OrderedDict()
+        self._process = os.getpid()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, name: str, rows: list[int] | np.ndarray) -> np.ndarray:
+        """Rows of one array, in the order asked for: (len(rows), ...)."""
+        return np.stack([self._file(int(row) // self.shard)[name][int(row) % self.shard] for row in rows])
+
+    def _file(self, number: int) -> h5py.File:
+        if self._process != os.getpid():  # handles of the process we were forked from are not ours to use
+            self._files, self._process = OrderedDict(), os.getpid()
+        if number not in self._files:
+            path = _shard(self.folder, number)
+            try:
+                self._files[number] = h5py.File(path, "r", rdcc_nbytes=0)
+            except OSError as error:
+                raise ValueError(f"{path} is damaged ({error}): remove it and run `attend prepare` again") from None
+            if len(self._files) > OPEN_SHARDS:
+                self._files.popitem(last=False)[1].close()
+        self._files.move_to_end(number)
+        return self._files[number]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": OrderedDict()}

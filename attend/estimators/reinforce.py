@@ -1,0 +1,40 @@
+"""The score-function estimator and its signals. Pure functions on tensors (..., T); padded words have cost 0."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def reward_to_go(costs: Tensor) -> Tensor:
+    """R_t = sum_{k >= t} l_k, (..., T) in nats: the cost of a word and of all that follow it.
+
+    The word's own cost belongs to it: s_t is seen by p(y_t). Without it the estimator is biased.
+    """
+    return costs.flip(-1).cumsum(-1).flip(-1)
+
+
+def sentence_cost(costs: Tensor) -> Tensor:
+    """The whole caption's cost at every word, (..., T)."""
+    return costs.sum(-1, keepdim=True).expand_as(costs)
+
+
+def words_charged(real: Tensor, cost: str) -> Tensor:
+    """How many real words the signal at each word sums, (..., T): what a baseline per word is multiplied with."""
+    return SIGNALS[cost](real)
+
+
+def reinforce(log_probs: Tensor, signal: Tensor, baseline: Tensor | float = 0.0) -> Tensor:
+    """Surrogate sum_t (R_t - b_t) log alpha_t(s_t), (...): its gradient is the score part of grad J.
+
+    Signal and baseline are constants here; log alpha_t(s_t) is not detached, so that the score part reaches
+    everything that h_{t-1} depends on. Unbiased for any b_t that depends on neither s_t nor what follows it.
+
+    Source: Williams (1992); Xu et al. (2015), equation 12.
+    Differs: the paper charges every glimpse with the whole sentence; ``reward_to_go`` drops what is past, which has
+    the same mean.
+    """
+    advantage = (signal - baseline).detach()
+    return (advantage * log_probs).sum(-1)
+
+
+SIGNALS = {"to-go": reward_to_go, "sentence": sentence_cost}

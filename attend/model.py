@@ -1,0 +1,132 @@
+"""Encoder, captioner and vocabulary together: built from a configuration, or read from a run's checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from attend.captioner import Captioner
+from attend.config import Config
+from attend.data.embeddings import read_embeddings
+from attend.data.text import Vocabulary
+from attend.encoder import Encoder
+from attend.runs import RunFolder
+
+KIND = "attend checkpoint 1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What turns images into captions."""
+
+    config: Config
+    vocabulary: Vocabulary
+    encoder: Encoder
+    captioner: Captioner
+
+    @classmethod
+    def build(cls, config: Config, vocabulary: Vocabulary) -> Model:
+        """A fresh model, its weights drawn from ``config.seed``. Raises ValueError as Encoder does."""
+        encoder = Encoder(config.encoder)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            captioner = Captioner(config, encoder.width, len(vocabulary))
+        if config.decoder.embeddings:
+            table, known = read_embeddings(Path(config.decoder.embeddings), vocabulary, config.decoder.embedding)
+            rows = torch.from_numpy(known)
+            with torch.no_grad():
+                captioner.decoder.embedding.weight[rows] = torch.from_numpy(table)[rows]
+        return cls(config=config, vocabulary=vocabulary, encoder=encoder, captioner=captioner)
+
+    @classmethod
+    def read(cls, run: RunFolder) -> Model:
+        """The best model of a run. Raises ValueError where checkpoint, vocabulary or encoder do not fit."""
+        config = run.config()
+        vocabulary = Vocabulary.read(run.path / "vocabulary.json")
+        tensors, state = read_checkpoint(run.best)
+        if state["vocabulary"] != vocabulary.fingerprint():
+            raise ValueError(
+                f"{run.path / 'vocabulary.json'} is not the vocabulary {run.best} was trained with: restore the file"
+            )
+        model = cls.build(config, vocabulary)
+        model.load(tensors, state, str(run.best))
+        return model
+
+    @property
+    def tuned(self) -> bool:
+        """Whether blocks of the encoder are trained too."""
+        return self.config.encoder.tune_blocks > 0
+
+    def to(self, device: torch.device) -> Model:
+        self.encoder.to(device)
+        self.captioner.to(device)
+        return self
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Features (N, L, D) from what the store holds: images for a tuned encoder, else features."""
+        features = self.encoder(inputs) if self.tuned else inputs
+        low = torch.is_autocast_enabled(features.device.type)
+        return features.to(torch.get_autocast_dtype(features.device.type) if low else torch.float32)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All weights that a checkpoint keeps: the captioner's, and the encoder's where it is tuned."""
+        parts = {"captioner": self.captioner} | ({"encoder": self.encoder} if self.tuned else {})
+        return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on with the model it is read into."""
+        return {
+            "vocabulary": self.vocabulary.fingerprint(),
+            "encoder": None if self.tuned else self.encoder.fingerprint(),
+        }
+
+    def load(self, tensors: dict[str, Tensor], state: dict[str, Any], origin: str) -> None:
+        """Take over a checkpoint's weights; ValueError says what does not fit."""
+        for name, ours in self.identity().items():
+            if state[name] != ours:
+                raise ValueError(
+                    f"{origin} was trained with another {name} (its fingerprint is {state[name]}, this one's {ours}): "
+                    f"use the {name} of that run"
+                )
+        own = self.tensors()
+        odd = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
+        if odd:
+            raise ValueError(f"{origin} does not fit its configuration: {odd[0]} is missing or has another shape")
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+
+def write_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """One safetensors file with the state as JSON in its header, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(whole, partial, metadata={"kind": KIND, "state": json.dumps(state)})
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the state; ValueError where the file is missing or no checkpoint of ours."""
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: train the run first (`attend train`), or name another one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            if about.get("kind") != KIND:
+                raise ValueError(f"{path} is a safetensors file but no checkpoint of attend: name a run's own")
+            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["state"])  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is no checkpoint ({error}): restore it or train again") from None

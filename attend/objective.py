@@ -1,0 +1,106 @@
+"""From a trace to one loss and its named terms: negative log-likelihood, regularisers, surrogate.
+
+Sums over words are divided by ``words``, the number of real words of the whole minibatch, so that the mean is taken
+once, here, and is the same however the minibatch is split.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attend import config
+from attend.captioner import Trace
+from attend.estimators import ESTIMATORS
+from attend.estimators.baselines import MovingAverage
+from attend.estimators.reinforce import SIGNALS, words_charged
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The number to minimise and what it is made of, each a mean a word: nll in nats, and the terms added to it."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+
+
+def objective(
+    trace: Trace, settings: config.Config, baseline: MovingAverage | None = None, words: int | None = None
+) -> Loss:
+    """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated."""
+    words = words or int(trace.real.sum())
+    costs = trace.spread(negative_log_likelihood(trace))  # (N, C, T)
+    terms = {"nll": costs.sum() / words}
+    if settings.objective.doubly_stochastic:
+        penalty = doubly_stochastic(trace, settings.objective)
+        terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
+    if settings.attention.hard and baseline is not None:
+        terms["surrogate"] = settings.estimator.scale * score_part(trace, costs, settings.estimator, baseline) / words
+        terms["entropy_bonus"] = -settings.estimator.entropy * entropy(trace.weights).sum() / words
+    return Loss(sum(terms.values()), terms)
+
+
+def negative_log_likelihood(trace: Trace) -> Tensor:
+    """l = -log p(y) of each real word, (M,) in nats."""
+    logits = trace.logits if trace.logits.dtype == torch.float64 else trace.logits.float()
+    return F.cross_entropy(logits, trace.targets, reduction="none")
+
+
+def score_part(trace: Trace, costs: Tensor, settings: config.Estimator, baseline: MovingAverage) -> Tensor:
+    """The summed surrogate of the glimpses, and the baseline moved on *after* its old value was used.
+
+    Rows without samples (semi-sampling) have log-probability 0 and take no part, neither here nor in the baseline.
+    """
+    signal = SIGNALS[settings.cost](costs.detach())
+    charged = words_charged(trace.real, settings.cost)
+    sampled = trace.glimpses.ge(0) & trace.real
+    level = torch.zeros_like(signal)
+    if settings.baseline != "none":
+        per = charged if settings.baseline == "average-per-word" else torch.ones_like(charged)
+        level = (baseline.value or 0.0) * per
+        if bool(sampled.any()):
+            baseline.update(float(signal[sampled].sum() / per[sampled].sum()))
+    return ESTIMATORS[settings.name].function(trace.log_probs, signal * sampled, level * sampled).sum()
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """H = -sum_i alpha_i log alpha_i in nats, (..., L) -> (...); 0 log 0 = 0, also in the gradient."""
+    return -(weights * weights.clamp(min=1e-12).log()).sum(-1)
+
+
+def doubly_stochastic(trace: Trace, settings: config.Objective) -> Tensor:
+    """sum_i (target - sum_t alpha_ti)^2, summed over captions; ``mean`` divides so that it is a mean after all.
+
+    Source: Xu et al. (2015), equation 14 (sum, target 1).
+    """
+    mass = trace.weights.sum(2)  # (N, C, L)
+    lengths = trace.real.sum(-1, keepdim=True)  # (N, C, 1)
+    target = lengths / mass.shape[-1] if settings.target == "length" else 1.0
+    penalty = ((target - mass) ** 2 * (lengths > 0)).sum()
+    if settings.reduce == "sum":
+        return penalty
+    return penalty / mass.shape[-1] * trace.real.sum() / (lengths > 0).sum()
+
+
+def health(trace: Trace) -> dict[str, float]:
+    """How attention is doing, means over real words, all detached.
+
+    entropy (nats) and maximum of alpha, change: total variation between consecutive words, distinct: share of a
+    caption's words that look where no earlier word of it looked (glimpses, or maxima where there are none).
+    """
+    weights, real = trace.weights.detach().float(), trace.real
+    count = real.sum().clamp(min=1)
+    following = real[..., 1:]
+    change = 0.5 * (weights[:, :, 1:] - weights[:, :, :-1]).abs().sum(-1)
+    places = torch.where(trace.glimpses >= 0, trace.glimpses, weights.argmax(-1))
+    places = torch.where(real, places, -1)
+    seen = (places[..., None] == places[..., None, :]).tril(-1).any(-1)
+    return {
+        "entropy": float((entropy(weights) * real).sum() / count),
+        "maximum": float((weights.amax(-1) * real).sum() / count),
+        "change": float((change * following).sum() / following.sum().clamp(min=1)),
+        "distinct": float((~seen & real).sum() / count),
+    }

@@ -1,0 +1,81 @@
+"""From a source of images and captions to a prepared dataset, and from its images to the stores a run reads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from attend.data.images import open_image, to_square
+from attend.data.prepared import Prepared
+from attend.data.stores import Store, fill_store
+from attend.encoder import Encoder, to_half
+from attend.geometry import Geometry
+
+CHUNK = 32
+"""Images that pass the encoder at once while features are computed."""
+
+
+def ensure_store(dataset: Prepared, encoder: Encoder, device: str | torch.device = "cpu") -> Store:
+    """The store of what this encoder reads: its features if it is frozen, squares of pixels if blocks are tuned.
+
+    Made on the first call, resumed if it was interrupted, and found again afterwards.
+    """
+    kind = "images" if encoder.settings.tune_blocks else "features"
+    provenance = _provenance(dataset, encoder, kind)
+    identity = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:10]
+    provenance["versions"] = {name: metadata.version(name) for name in ("torch", "timm", "pillow")}
+    folder = dataset.folder / f"{kind}-{encoder.settings.name}-{identity}"
+    encoder.to(device)
+
+    def produce(rows: range) -> dict[str, np.ndarray]:
+        with ThreadPoolExecutor(2) as pool:
+            squares, sizes = zip(*pool.map(lambda row: read_square(dataset.image(row), encoder), rows), strict=True)
+        images = np.stack(squares)
+        affines = [Geometry.of(encoder.settings.transform, size, encoder.grid).affine for size in sizes]
+        inputs = images if kind == "images" else compute_features(encoder, images, device)
+        return {"inputs": inputs, "size": np.array(sizes, np.int32), "affine": np.array(affines)}
+
+    count = len(dataset.examples)
+    with tqdm(total=count, desc=f"{kind} of {encoder.settings.name}", unit="image", disable=None) as bar:
+        for done in fill_store(folder, count, provenance, produce):
+            bar.update(done - bar.n)
+    return Store(folder)
+
+
+def read_square(path: Path, encoder: Encoder) -> tuple[np.ndarray, tuple[int, int]]:
+    """The square (3, S, S) that the encoder reads of an image file, and the image's own (width, height)."""
+    image = open_image(path)
+    return to_square(image, encoder.size, encoder.settings.transform, encoder.interpolation), image.size
+
+
+@torch.no_grad()
+def compute_features(encoder: Encoder, images: np.ndarray, device: str | torch.device) -> np.ndarray:
+    """Features (N, L, D) in fp16 of images (N, 3, S, S) in uint8."""
+    chunks = torch.from_numpy(images).split(CHUNK)
+    return np.concatenate([to_half(encoder(chunk.to(device))) for chunk in chunks])
+
+
+def _provenance(dataset: Prepared, encoder: Encoder, kind: str) -> dict:
+    """Everything that the rows of a store depend on."""
+    settings = asdict(encoder.settings)
+    if kind == "images":
+        settings = {name: settings[name] for name in ("name", "transform")}
+    else:
+        settings["weights_hash"] = encoder.fingerprint()
+    return {
+        "kind": kind,
+        "dataset": dataset.about["name"],
+        "data_fingerprint": dataset.about["fingerprint"],
+        "encoder": settings,
+        "size": encoder.size,
+        "grid": list(encoder.grid),
+        "interpolation": encoder.interpolation,
+    }

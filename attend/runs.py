@@ -1,0 +1,243 @@
+"""The run folder: what a run leaves on disk, and who may write there. No torch: analysis reads it anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from attend.config import Config, difference, from_dict, to_dict
+
+LEASE_SECONDS = 60.0
+"""A lease that was not renewed for so long is stale."""
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; ValueError names a file that is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not readable as JSON ({error}): restore it or remove it") from None
+
+
+class LeaseLost(RuntimeError):
+    """Another process took this run over while this one was not renewing its lease."""
+
+
+class Lease:
+    """The right to write into a run folder: lease.json, renewed by a thread while it is held.
+
+    A lease is taken over when it is stale: not renewed for LEASE_SECONDS, or held by a process of this machine
+    that no longer runs. Whoever lost it finds out in ``check``, which is called before every write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "lease.json"
+        self.owner = uuid.uuid4().hex
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Lease:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        holder = self._holder()
+        if holder is not None and not _stale(holder):
+            raise ValueError(
+                f"{self.path.parent} is in use by process {holder['pid']} on {holder['host']}: wait for it, stop it, "
+                "or choose another folder"
+            )
+        if holder is None:
+            self._create()
+        else:
+            self._renew()
+            time.sleep(0.2)  # of two that take over one stale lease, the later one stands
+        self.check()
+        threading.Thread(target=self._keep, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        holder = self._holder()
+        if holder is not None and holder["owner"] == self.owner:
+            self.path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Raise LeaseLost unless the lease on disk is still ours."""
+        holder = self._holder()
+        if holder is None or holder["owner"] != self.owner:
+            raise LeaseLost(f"{self.path.parent} was taken over by another process: this one stops")
+
+    def _holder(self) -> dict[str, Any] | None:
+        try:
+            return json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return None
+        except json.JSONDecodeError:
+            return {"owner": "", "pid": -1, "host": "", "renewed": 0.0}
+
+    def _lease(self) -> str:
+        return json.dumps(
+            {"owner": self.owner, "pid": os.getpid(), "host": socket.gethostname(), "renewed": time.time()}
+        )
+
+    def _create(self) -> None:
+        partial = self.path.with_name(f"lease.{self.owner}")
+        partial.write_text(self._lease())
+        try:
+            os.link(partial, self.path)  # fails if another was faster, unlike a rename
+        except FileExistsError:
+            raise ValueError(f"{self.path.parent} was just taken by another process: wait for it") from None
+        finally:
+            partial.unlink()
+
+    def _renew(self) -> None:
+        write_text(self.path, self._lease())
+
+    def _keep(self) -> None:
+        while not self._stop.wait(LEASE_SECONDS / 6):
+            try:
+                self.check()
+                self._renew()
+            except (LeaseLost, OSError):
+                return
+
+
+def _stale(holder: dict[str, Any]) -> bool:
+    if holder["host"] == socket.gethostname():
+        try:
+            os.kill(holder["pid"], 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except PermissionError:
+            pass
+    return time.time() - holder["renewed"] > LEASE_SECONDS
+
+
+class RunFolder:
+    """One run on disk: ``runs/<experiment>/<variant>/seed<k>/``."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the headline scores are there, which are written last."""
+        return (self.path / "scores.json").exists()
+
+    @property
+    def last(self) -> Path:
+        return self.path / "checkpoint" / "last.safetensors"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "checkpoint" / "best.safetensors"
+
+    @contextlib.contextmanager
+    def open(self, config: Config) -> Iterator[Lease]:
+        """Hold the folder for a run with this configuration, which is written, or must be what is there."""
+        with Lease(self.path) as lease:
+            if (self.path / "config.json").exists():
+                self.same(config)
+            else:
+                write_json(self.path / "config.json", to_dict(config))
+            write_json(self.path / "environment.json", environment())
+            yield lease
+
+    def config(self) -> Config:
+        """The configuration the run was started with."""
+        path = self.path / "config.json"
+        if not path.exists():
+            raise ValueError(f"{self.path} is no run folder (it has no config.json): name one below runs/")
+        return from_dict(read_json(path), str(path))
+
+    def same(self, config: Config) -> None:
+        """Raise ValueError with the difference if the folder belongs to another configuration."""
+        if changed := difference(config, self.config()):
+            raise ValueError(
+                f"{self.path} belongs to another configuration: {changed}; choose another folder or remove it"
+            )
+
+    def log(self, lease: Lease, **record: Any) -> None:
+        """Append one record to metrics.jsonl; values that are not finite are left out."""
+        lease.check()
+        kept = {k: v for k, v in record.items() if not isinstance(v, float) or abs(v) < float("inf")}
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(kept | {"time": round(time.time(), 3)}) + "\n")
+
+    def logged(self) -> int:
+        """Length of metrics.jsonl in bytes."""
+        path = self.path / "metrics.jsonl"
+        return path.stat().st_size if path.exists() else 0
+
+    def cut_log(self, length: int) -> None:
+        """Cut metrics.jsonl back to the length that a checkpoint remembers."""
+        if self.logged() > length:
+            os.truncate(self.path / "metrics.jsonl", length)
+
+    def evaluation(self, split: str, decode: str, beam: int) -> Path:
+        """The folder of one evaluation."""
+        return self.path / "evaluations" / f"{split}-{decode}-beam{beam}"
+
+    def finish(self, lease: Lease, scores: dict[str, Any]) -> None:
+        """Write the headline scores: from here on the run is finished."""
+        lease.check()
+        write_json(self.path / "scores.json", scores)
+
+
+def environment() -> dict[str, Any]:
+    """Versions, machine and command, for environment.json."""
+    versions = {}
+    for name in ("attend-captioning", "torch", "torchvision", "timm", "h5py", "numpy", "pycocoevalcap"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        **_commit(),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """Commit of the code and whether it was changed since, where the code lies in a git checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    if commit.returncode:
+        return {}
+    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}

@@ -1,0 +1,127 @@
+"""Captions from a model: greedy, beam and ancestral sampling, all batched over images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attend.attention.attention import Memory, Select
+from attend.captioner import Captioner, Glance
+from attend.data.text import END, PAD, SPECIALS, START, UNK
+from attend.decoder import State
+
+NEVER = [SPECIALS.index(word) for word in (PAD, START, UNK)]
+"""Words that are never generated."""
+LAST = SPECIALS.index(END)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One caption of each of N images, and where the model looked for each word.
+
+    words (N, T) with the end mark, padded; lengths (N,) with the end mark; score (N,): log p / length in nats;
+    weights (N, T, L); glimpses (N, T), -1 where none; gates (N, T).
+    """
+
+    words: Tensor
+    lengths: Tensor
+    score: Tensor
+    weights: Tensor
+    glimpses: Tensor
+    gates: Tensor
+
+
+Choose = Callable[[int, int], Select]
+"""The selection for a step, given the step and how many rows each image has."""
+
+
+@torch.no_grad()
+def beam_search(model: Captioner, memory: Memory, choose: Choose, beam: int, max_length: int) -> Found:
+    """The best of ``beam`` hypotheses by log-probability a word; a beam of 1 is greedy.
+
+    A hypothesis that has ended keeps its place in the beam while its score is among the best, those that have not
+    ended after ``max_length`` words stand as they are, and everything known of a hypothesis (state, words, weights,
+    glimpses) is traced back along its own path.
+
+    Differs: length-normalised from the first word on (Xu et al. give no normalisation), and <unk> is never said.
+    """
+    images, device = len(memory.features), memory.features.device
+    state = model.decoder.start(memory, 1)
+    words = torch.full((images, 1), SPECIALS.index(START), device=device)
+    total = torch.zeros(images, 1, device=device)  # log p of each hypothesis
+    lengths = torch.zeros(images, 1, device=device, dtype=torch.long)
+    ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
+    steps = []  # for each word: the parent of each hypothesis, its word, and what the parent's step saw
+    for t in range(max_length):
+        state, glance = model.step(memory, state, words, choose(t, words.shape[1]))
+        extended = _forbid(glance.log_probs) + total[..., None]  # (N, R, V)
+        vocabulary = extended.shape[-1]
+        # what has ended goes on as itself: its one extension is the padding word, at no cost
+        extended = torch.where(ended[..., None], -torch.inf, extended)
+        extended[..., SPECIALS.index(PAD)] = torch.where(ended, total, -torch.inf)
+        long = lengths + (~ended).long()
+        ranked = extended / long[..., None].clamp(min=1)
+        best = ranked.flatten(1).topk(min(beam, ranked[0].numel()), dim=1).indices  # (N, K)
+        parent, words = best // vocabulary, best % vocabulary
+        total = extended.flatten(1).gather(1, best)
+        ended = ended.gather(1, parent) | (words == LAST)
+        lengths = long.gather(1, parent)
+        state = State(*(_rows(part, parent) for part in state))
+        steps.append((parent, words, glance))
+        if bool(ended.all()):
+            break
+    return _trace_back(steps, total, lengths)
+
+
+@torch.no_grad()
+def ancestral(model: Captioner, memory: Memory, choose: Choose, max_length: int, generator: torch.Generator) -> Found:
+    """One caption an image, each word drawn from p(y_t | ...)."""
+    images, device = len(memory.features), memory.features.device
+    state = model.decoder.start(memory, 1)
+    words = torch.full((images, 1), SPECIALS.index(START), device=device)
+    total = torch.zeros(images, 1, device=device)
+    lengths = torch.zeros(images, 1, device=device, dtype=torch.long)
+    ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
+    steps = []
+    for t in range(max_length):
+        state, glance = model.step(memory, state, words, choose(t, 1))
+        log_probs = torch.log_softmax(_forbid(glance.log_probs), dim=-1)
+        drawn = torch.multinomial(log_probs[:, 0].exp().cpu(), 1, generator=generator).to(device)
+        words = torch.where(ended, SPECIALS.index(PAD), drawn)
+        gained = log_probs.gather(2, drawn[..., None]).squeeze(-1)
+        total = total + torch.where(ended, 0.0, gained)
+        lengths = lengths + (~ended).long()
+        ended = ended | (words == LAST)
+        steps.append((torch.zeros_like(words), words, glance))
+        if bool(ended.all()):
+            break
+    return _trace_back(steps, total, lengths)
+
+
+def _forbid(log_probs: Tensor) -> Tensor:
+    """log p with the words that are never said at -inf."""
+    log_probs = log_probs.clone()
+    log_probs[..., NEVER] = -torch.inf
+    return log_probs
+
+
+def _rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Rows (N, K) of values (N, R, ...): (N, K, ...)."""
+    return values[torch.arange(len(values), device=values.device)[:, None], rows]
+
+
+def _trace_back(steps: list[tuple[Tensor, Tensor, Glance]], total: Tensor, lengths: Tensor) -> Found:
+    """Follow the best hypothesis of each image back to its first word, collecting what its own steps saw."""
+    score = total / lengths.clamp(min=1)
+    row = score.argmax(1, keepdim=True)  # (N, 1)
+    score, lengths = score.gather(1, row).squeeze(1), lengths.gather(1, row).squeeze(1)
+    path = []
+    for parent, words, glance in reversed(steps):
+        word = words.gather(1, row)
+        row = parent.gather(1, row)
+        path.append((word, _rows(glance.weights, row), _rows(glance.glimpse, row), _rows(glance.gate, row)))
+    words, weights, glimpses, gates = (torch.cat(parts, 1) for parts in zip(*reversed(path), strict=True))
+    return Found(words=words, lengths=lengths, score=score, weights=weights, glimpses=glimpses, gates=gates)

@@ -1,0 +1,306 @@
+"""Training: the loop, readable as the algorithm."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from attend.captioner import Noise
+from attend.config import Config
+from attend.data.batches import Batches, epoch_rows
+from attend.data.prepared import Prepared
+from attend.data.text import Vocabulary
+from attend.estimators.baselines import MovingAverage
+from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
+from attend.model import Model, read_checkpoint, write_checkpoint
+from attend.objective import health, objective
+from attend.prepare import ensure_store
+from attend.runs import Lease, RunFolder, read_json
+
+OPTIMISERS = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "rmsprop": torch.optim.RMSprop,
+    "adadelta": torch.optim.Adadelta,
+    "sgd": torch.optim.SGD,
+}
+
+
+@dataclass
+class Progress:
+    """Where a run stands: with the weights and the optimiser, all that resume needs (noise is keyed by seed and step).
+
+    ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better),
+    ``stale`` the epochs since; ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    baseline: float | None = None
+    meters: dict[str, float] = field(default_factory=dict)
+    logged: int = 0
+
+
+class Trainer:
+    """Model, data and optimiser of one run, and the loop over them."""
+
+    def __init__(self, config: Config, run: RunFolder, lease: Lease) -> None:
+        self.config, self.run, self.lease = config, run, lease
+        self.accelerator = accelerator(config)
+        dataset = Prepared(config.data)
+        dataset.rows("train"), dataset.rows("val")  # an empty split is said now, not after an epoch
+        oracle = config.attention.weights == "oracle"
+        if oracle and not dataset.boxes:
+            raise ValueError(f"attention.weights 'oracle' needs boxes, and {config.data} has none: use scenes")
+        vocabulary = dataset.vocabulary
+        keep_vocabulary(run, vocabulary)
+        self.model = Model.build(config, vocabulary)
+        store = ensure_store(dataset, self.model.encoder, self.accelerator.device)
+        self.batches = Batches(dataset, store, boxes=oracle)
+        self.model.to(self.accelerator.device)
+        self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
+        groups = [{"params": self.parameters, "lr": config.train.learning_rate}]
+        if self.model.tuned:
+            tuned = self.model.encoder.tuned()
+            groups.append({"params": tuned, "lr": config.train.encoder_learning_rate})
+            self.parameters = self.parameters + tuned
+        self.optimiser = OPTIMISERS[config.train.optimiser](groups)
+        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser,
+            mode="max",
+            factor=config.train.lower_by,
+            patience=config.train.lower_after - 1 if config.train.lower_after else 10**9,
+            threshold=0.0,
+        )
+        self.baseline = MovingAverage(config.estimator.decay)
+        self.progress = Progress()
+        if run.last.exists():
+            self.resume()
+        run.cut_log(self.progress.logged)
+
+    def train(self) -> None:
+        """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint."""
+        settings, progress = self.config.train, self.progress
+        while progress.epoch < settings.epochs and not self.stalled:
+            self.epoch()
+            score = self.validate()
+            better = score > progress.best
+            progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
+            progress.epoch, progress.position = progress.epoch + 1, 0
+            self.schedule.step(score)
+            if better:
+                self.lease.check()
+                state = self.model.identity() | {"epoch": progress.epoch, "score": score}
+                write_checkpoint(self.run.best, self.model.tensors(), state)
+            self.checkpoint()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether validation has not improved for ``patience`` epochs."""
+        return 0 < self.config.train.patience <= self.progress.stale
+
+    def epoch(self) -> None:
+        """One pass over the training images, from where the last checkpoint left it."""
+        settings, progress = self.config.train, self.progress
+        batches = epoch_rows(self.batches.dataset.rows("train"), settings.images, self.config.seed, progress.epoch)
+        saved = time.monotonic()
+        bar = tqdm(
+            total=len(batches), initial=progress.position, unit="step", disable=None, leave=False,
+            desc=f"epoch {progress.epoch + 1}/{settings.epochs}",
+        )  # fmt: skip
+        loader = self.batches.loader(batches[progress.position :], settings.workers)
+        with bar:
+            for _ in batches[progress.position :]:
+                before = time.perf_counter()
+                batch = next(loader).to(self.accelerator.device)
+                waited = time.perf_counter() - before
+                meters = self.step(batch)
+                meters |= {"steps": 1, "wait_seconds": waited, "step_seconds": time.perf_counter() - before}
+                for name, value in meters.items():
+                    progress.meters[name] = progress.meters.get(name, 0.0) + value
+                progress.step, progress.position = progress.step + 1, progress.position + 1
+                if progress.step % settings.log_every == 0:
+                    self.log_training(batch, progress.epoch + progress.position / len(batches))
+                bar.update()
+                bar.set_postfix(nll=f"{meters['nll'] / meters['words']:.3f}", refresh=False)
+                if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                    self.checkpoint()
+                    saved = time.monotonic()
+
+    def step(self, batch) -> dict[str, float]:
+        """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters."""
+        config = self.config
+        self.model.captioner.train()
+        noise = Noise.draw(config, tuple(batch.words.shape), config.seed, self.progress.step)
+        with self.accelerator.autocast():
+            trace = self.model.captioner(
+                self.model.features(batch.inputs),
+                batch.words,
+                batch.lengths,
+                select=config.attention.select,
+                noise=noise.to(self.accelerator.device),
+                shares=batch.shares,
+            )
+            loss = objective(trace, config, self.baseline)
+        if not math.isfinite(value := float(loss.total.detach())):
+            raise ValueError(
+                f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss.total)
+        attention = norm(self.model.captioner.attention.parameters())
+        if config.train.clip:
+            self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
+        self.optimiser.step()
+        words = len(trace.targets)
+        top5 = trace.logits.detach().topk(min(5, trace.logits.shape[-1]), dim=-1).indices
+        self.last_trace = trace
+        return {
+            "words": words,
+            "loss": value * words,
+            "accuracy_top5": int((top5 == trace.targets[:, None]).sum()),
+            "attention_gradient": attention,
+            **{name: float(term.detach()) * words for name, term in loss.terms.items()},
+        }
+
+    def log_training(self, batch, epoch: float) -> None:
+        """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
+        sums = self.progress.meters
+        steps, words = sums.pop("steps"), sums.pop("words")
+        per_step = ("attention_gradient", "wait_seconds", "step_seconds")
+        values = {name: total / (steps if name in per_step else words) for name, total in sums.items()}
+        values["tokens_per_second"] = words / sums["step_seconds"]
+        values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+        if self.baseline.value is not None:
+            values["baseline"] = self.baseline.value
+        values |= health(self.last_trace)
+        self.progress.meters = {}
+        self.run.log(self.lease, step=self.progress.step, epoch=round(epoch, 4), split="train", **values)
+
+    def validate(self) -> float:
+        """Score given and generated captions of the validation split, log both, and return what is monitored."""
+        config, dataset = self.config, self.batches.dataset
+        rows = dataset.rows("val")
+        rows = rows[: config.train.validation_images or len(rows)]
+        given = Given(dataset, self.batches, grounding=False)
+        for batch, trace in traces(self.model, self.batches, rows, self.accelerator, config.decode):
+            given.add(batch, trace)
+        scores = given.scores()
+        values = {name: scores["given"][name] for name in ("nll", "top1", "top5")} | scores["health"]
+        if config.train.monitor != "nll":
+            beam = config.train.validation_beam
+            said = generate(self.model, self.batches, rows, self.accelerator, config.decode, beam)
+            values |= score_quickly(dataset, said)
+        values["collapsed"] = collapsed(scores["health"], config.attention.weights == "learned")
+        if values["collapsed"]:
+            tqdm.write(
+                f"warning: after epoch {self.progress.epoch + 1} attention looks the same at every word "
+                f"(change {values['change']:.4f}): it has collapsed"
+            )
+        self.run.log(self.lease, step=self.progress.step, epoch=self.progress.epoch + 1, split="val", **values)
+        shown = ", ".join(f"{n} {values[n]:.3f}" for n in ("nll", "bleu4", "cider") if n in values)
+        tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}")
+        return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor]
+
+    def checkpoint(self) -> None:
+        """Write all that resume needs, whole or not at all."""
+        self.lease.check()
+        self.progress.baseline, self.progress.logged = self.baseline.value, self.run.logged()
+        packed = self.optimiser.state_dict()
+        tensors = {
+            f"optimiser.{index}.{name}": torch.as_tensor(value)
+            for index, values in packed["state"].items()
+            for name, value in values.items()
+        }
+        state = self.model.identity() | {
+            "progress": asdict(self.progress),
+            "groups": packed["param_groups"],
+            "schedule": self.schedule.state_dict(),
+        }
+        write_checkpoint(self.run.last, self.model.tensors() | tensors, state)
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint."""
+        tensors, state = read_checkpoint(self.run.last)
+        self.model.load(tensors, state, str(self.run.last))
+        self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
+        self.schedule.load_state_dict(state["schedule"])
+        self.progress = Progress(**state["progress"])
+        self.baseline.value = self.progress.baseline
+        tqdm.write(f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}")
+
+
+def train(config: Config, folder: Path | str) -> dict[str, Any]:
+    """Train a run from wherever it stands, evaluate its best model, and return the headline scores.
+
+    A finished run is not repeated. Raises ValueError for what the user can mend: data, weights, another
+    configuration or another process in the folder.
+    """
+    run = RunFolder(folder)
+    if run.finished:
+        run.same(config)
+        return read_json(run.path / "scores.json")
+    with run.open(config) as lease:
+        trainer = Trainer(config, run, lease)
+        trainer.train()
+        model = Model.read(run).to(trainer.accelerator.device)
+        scores = evaluate(
+            model, trainer.batches, run, lease, trainer.accelerator, split=headline(trainer.batches.dataset)
+        )
+        run.finish(lease, scores | {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch})
+    return scores
+
+
+def headline(dataset: Prepared) -> str:
+    """The split of the headline scores: test, or val where there is no test split."""
+    return "test" if dataset.about["splits"]["test"] else "val"
+
+
+def accelerator(config: Config) -> Accelerator:
+    """Device and precision, as accelerate finds and gives them."""
+    found = Accelerator(mixed_precision="bf16" if config.train.precision == "bf16" else "no")
+    if found.num_processes > 1:
+        raise ValueError("a run is trained by one process so far: start it without `accelerate launch`")
+    return found
+
+
+def keep_vocabulary(run: RunFolder, vocabulary: Vocabulary) -> None:
+    """The run keeps its own vocabulary, so that it can caption without its dataset; ValueError if it has another."""
+    path = run.path / "vocabulary.json"
+    if path.exists() and Vocabulary.read(path) != vocabulary:
+        raise ValueError(
+            f"{path} differs from the dataset's vocabulary: prepare the data as before, or start a new run"
+        )
+    vocabulary.write(path)
+
+
+def norm(parameters) -> float:
+    """Norm of the gradients of some parameters; 0 where there are none."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+
+def count(parameters: list[torch.nn.Parameter]) -> int:
+    """How many numbers are trained."""
+    return sum(p.numel() for p in parameters)
+
+
+def _unpack(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimiser's state from the names of a checkpoint."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    return state

@@ -1,0 +1,86 @@
+"""The exact test bed: the real captioner, small enough to enumerate, in float64."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from attend import config
+from attend.captioner import Captioner, Trace
+
+LOCATIONS, FEATURES, WORDS = 3, 4, 7
+
+
+def settings(**sections: dict) -> config.Config:
+    """A small configuration without chance or regularisers; sections override its fields."""
+    small = {
+        "attention": {"width": 5},
+        "estimator": {"semi": 0.0, "entropy": 0.0},
+        "decoder": {"embedding": 4, "hidden": 5, "dropout": 0.0},
+    }
+    merged = {name: small.get(name, {}) | sections.get(name, {}) for name in {*small, *sections}}
+    return config.from_dict(merged)
+
+
+def captioner(settings: config.Config, seed: int = 0) -> Captioner:
+    """A captioner whose weights are large enough that looking matters."""
+    torch.manual_seed(seed)
+    model = Captioner(settings, FEATURES, WORDS).double()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.7)
+    return model
+
+
+def features(images: int = 1, seed: int = 1, locations: int = LOCATIONS) -> Tensor:
+    return torch.randn(images, locations, FEATURES, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def captions(rows: list[list[list[int]]]) -> tuple[Tensor, Tensor]:
+    """Words (N, C, T) and lengths (N, C) of captions given as lists of words."""
+    longest = max(len(words) for image in rows for words in image)
+    words = torch.tensor([[one + [0] * (longest - len(one)) for one in image] for image in rows])
+    return words, torch.tensor([[len(one) for one in image] for image in rows])
+
+
+def paths(length: int, locations: int = LOCATIONS) -> Iterator[Tensor]:
+    """All L^T paths as (1, 1, T)."""
+    for path in itertools.product(range(locations), repeat=length):
+        yield torch.tensor(path).view(1, 1, -1)
+
+
+def gradient(model: Captioner, loss: Tensor) -> dict[str, Tensor]:
+    """The gradient of every parameter; 0 where the loss does not depend on it."""
+    named = dict(model.named_parameters())
+    found = torch.autograd.grad(loss, list(named.values()), allow_unused=True, retain_graph=True)
+    return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(named.items(), found, strict=True)}
+
+
+def expectation(model: Captioner, a: Tensor, words: Tensor, estimate: Callable[[Trace], Tensor]) -> dict[str, Tensor]:
+    """sum over paths of p(path) (a constant) times the gradient of the estimate on that path."""
+    lengths = torch.tensor([[words.shape[-1]]])
+    total = 0.0
+    for path in paths(words.shape[-1]):
+        trace = model(a, words, lengths, path=path)
+        total = total + trace.log_probs.sum().exp().detach() * estimate(trace)
+    return gradient(model, total)
+
+
+def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Trace], Tensor]) -> Tensor:
+    """J = sum over paths of p(path) cost(path), both with their gradients: differentiated, it is G_J exactly."""
+    lengths = torch.tensor([[words.shape[-1]]])
+    total = 0.0
+    for path in paths(words.shape[-1]):
+        trace = model(a, words, lengths, path=path)
+        total = total + trace.log_probs.sum().exp() * cost(trace)
+    return total
+
+
+def distance(ours: dict[str, Tensor], truth: dict[str, Tensor], part: str = "") -> float:
+    """|ours - truth| / |truth| over the parameters whose name begins with ``part``."""
+    names = [name for name in truth if name.startswith(part)]
+    off = sum(((ours[n] - truth[n]) ** 2).sum() for n in names)
+    return float((off / sum((truth[n] ** 2).sum() for n in names)).sqrt())

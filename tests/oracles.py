@@ -1,0 +1,53 @@
+"""Slow and obvious second implementations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def plain_logits(captioner, features: Tensor, words: list[int], path: list[int] | None = None) -> tuple[Tensor, Tensor]:
+    """Logits (T, V) and weights (T, L) of one caption over one image (L, D), in loops and from the paper's equations.
+
+    Soft, or hard along ``path``. Reads the captioner's weights and calls none of its code.
+    """
+    w = dict(captioner.named_parameters())
+    settings = captioner.settings
+    activation = {"tanh": torch.tanh, "relu": torch.relu}[settings.attention.activation]
+
+    def affine(name: str, x: Tensor) -> Tensor:
+        y = w[f"{name}.weight"] @ x
+        return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
+
+    mean = features.mean(0)
+    hidden = torch.tanh(affine("decoder.initial_hidden.0", mean))
+    cell = torch.tanh(affine("decoder.initial_cell.0", mean))
+    logits, maps = [], []
+    for t, previous in enumerate([1, *words[:-1]]):
+        scores = []
+        for annotation in features:
+            unit = affine("attention.score.key", annotation) + affine("attention.score.query", hidden)
+            scores.append((w["attention.score.vector"] * activation(unit)).sum())
+        e = torch.stack(scores) / settings.attention.temperature
+        alpha = torch.exp(e - e.max()) / torch.exp(e - e.max()).sum()
+        context = sum(a * annotation for a, annotation in zip(alpha, features, strict=True))
+        if path is not None:
+            context = features[path[t]]
+        if settings.decoder.gate != "none":
+            context = context / (1 + torch.exp(-affine("decoder.gate_score", hidden)))
+        word = w["decoder.embedding.weight"][previous]
+        stacked = torch.cat([word, context, hidden])
+        kernel = torch.cat([w[f"decoder.{part}_gates.weight"] for part in ("word", "context", "hidden")], dim=1)
+        i, f, o, g = (kernel @ stacked + w["decoder.word_gates.bias"]).view(4, -1)
+        cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+        hidden = torch.sigmoid(o) * torch.tanh(cell)
+        deep = torch.zeros_like(word)
+        if settings.decoder.readout_word:
+            deep = deep + word
+        if settings.decoder.readout_hidden:
+            deep = deep + affine("decoder.readout_hidden", hidden)
+        if settings.decoder.readout_context:
+            deep = deep + affine("decoder.readout_context", context)
+        logits.append(affine("decoder.logits", torch.tanh(deep)))
+        maps.append(alpha)
+    return torch.stack(logits), torch.stack(maps)

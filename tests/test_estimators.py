@@ -1,0 +1,208 @@
+"""Every estimator against the enumerated gradient of the bound: the real captioner, no Monte-Carlo tolerance."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from attend.attention import select
+from attend.captioner import Noise
+from attend.config import Estimator
+from attend.estimators import ESTIMATORS
+from attend.estimators.baselines import MovingAverage
+from attend.estimators.reinforce import reinforce, reward_to_go, sentence_cost
+from attend.objective import negative_log_likelihood, objective
+from tests import bed
+
+GROUPS = ("attention.score.key", "attention.score.query", "attention.score.vector", "decoder.word_gates",
+          "decoder.embedding", "decoder.initial_hidden", "decoder.hidden_gates", "decoder.logits")  # fmt: skip
+WORDS = torch.tensor([[[4, 5, 2]]])
+
+
+def summed_cost(trace):
+    return negative_log_likelihood(trace).sum()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return bed.captioner(bed.settings(attention={"select": "sample"}))
+
+
+@pytest.fixture(scope="module")
+def truth(model):
+    return bed.gradient(model, bed.bound(model, bed.features(), WORDS, summed_cost))
+
+
+def variant(score):
+    """An estimate with a score part of its own: sum l_t + score(trace, costs)."""
+
+    def estimate(trace):
+        costs = trace.spread(negative_log_likelihood(trace))
+        return costs.sum() + score(trace, costs.detach())
+
+    return estimate
+
+
+def own_step(trace, costs):
+    return reinforce(trace.log_probs, costs).sum()
+
+
+def strictly_later(trace, costs):
+    return reinforce(trace.log_probs, reward_to_go(costs) - costs).sum()
+
+
+def no_gradient(trace, costs):
+    return reinforce(trace.log_probs.detach(), reward_to_go(costs)).sum()
+
+
+@pytest.mark.parametrize("cost", ["to-go", "sentence"])
+@pytest.mark.parametrize("baseline", ["none", "average", "average-per-word"])
+@pytest.mark.parametrize("value", [None, 2.5])
+def test_reinforce_is_the_gradient_of_the_bound(model, truth, cost, baseline, value):
+    settings = bed.settings(
+        attention={"select": "sample"}, estimator={"semi": 0.0, "entropy": 0.0, "cost": cost, "baseline": baseline}
+    )
+
+    def estimate(trace):
+        return objective(trace, settings, MovingAverage(value=value), words=1).total
+
+    ours = bed.expectation(model, bed.features(), WORDS, estimate)
+    for group in GROUPS:
+        assert bed.distance(ours, truth, group) < 1e-10, group
+
+
+@pytest.mark.parametrize("wrong", [own_step, strictly_later, no_gradient])
+def test_wrong_signals_are_caught(model, truth, wrong):
+    ours = bed.expectation(model, bed.features(), WORDS, variant(wrong))
+    assert bed.distance(ours, truth, "attention") > 0.01
+
+
+def test_own_step_cost_is_exact_for_one_word(model):
+    words = torch.tensor([[[4]]])
+    truth = bed.gradient(model, bed.bound(model, bed.features(), words, summed_cost))
+    ours = bed.expectation(model, bed.features(), words, variant(own_step))
+    assert bed.distance(ours, truth) < 1e-10
+
+
+def test_without_a_gradient_through_the_samples_attention_learns_nothing(model):
+    ours = bed.expectation(model, bed.features(), WORDS, variant(no_gradient))
+    assert all(float(g.abs().max()) == 0 for name, g in ours.items() if name.startswith("attention"))
+
+
+def test_a_detached_state_is_caught(model, truth):
+    """The score part must reach the LSTM through h_{t-1}."""
+    weights = model.attention.weights
+    model.attention.weights = lambda memory, hidden, shares: weights(memory, hidden.detach(), shares)
+    try:
+        ours = bed.expectation(
+            model,
+            bed.features(),
+            WORDS,
+            variant(lambda trace, costs: reinforce(trace.log_probs, reward_to_go(costs)).sum()),
+        )
+    finally:
+        del model.attention.weights
+    assert bed.distance(ours, truth, "attention") < 1e-10
+    assert bed.distance(ours, truth, "decoder.hidden_gates") > 0.01
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_baseline_updated_before_its_use_is_caught(model, rows):
+    """For B samples in a minibatch it scales the score part by 1 - (1 - decay)/B: 0.9 for one, 0.95 for two."""
+    a, words, lengths = bed.features().expand(rows, -1, -1), WORDS[..., :2], torch.tensor([[2]] * rows)
+    truth = bed.gradient(model, bed.bound(model, bed.features(), words, summed_cost))
+    costs_only, leaky = 0.0, 0.0
+    for combination in itertools.product(list(bed.paths(2)), repeat=rows):
+        trace = model(a, words.expand(rows, -1, -1), lengths, path=torch.cat(combination))
+        costs = trace.spread(negative_log_likelihood(trace))
+        probability = trace.log_probs.sum().exp().detach()
+        signal = sentence_cost(costs.detach())
+        baseline = MovingAverage(decay=0.9, value=3.0)
+        baseline.update(float(signal[..., 0].mean()))
+        costs_only = costs_only + probability * costs.sum() / rows
+        leaky = leaky + probability * reinforce(trace.log_probs, signal, baseline.value).sum() / rows
+    pathwise, score = bed.gradient(model, costs_only), bed.gradient(model, leaky)
+    shrunk = {n: pathwise[n] + score[n] / (1 - (1 - 0.9) / rows) for n in truth}
+    total = {n: pathwise[n] + score[n] for n in truth}
+    assert bed.distance(total, truth, "attention") > 0.01
+    assert bed.distance(shrunk, truth) < 1e-10
+
+
+def test_the_old_value_is_used_and_then_moved(model):
+    settings = bed.settings(attention={"select": "sample"}, estimator={"baseline": "average", "semi": 0.0})
+    trace = model(bed.features(), WORDS, torch.tensor([[3]]), path=torch.tensor([[[0, 1, 2]]]))
+    costs = trace.spread(negative_log_likelihood(trace)).detach()
+    baseline = MovingAverage(decay=0.9, value=2.0)
+    loss = objective(trace, settings, baseline, words=1)
+    expected = ((reward_to_go(costs) - 2.0) * trace.log_probs).sum()
+    assert torch.isclose(loss.terms["surrogate"], expected)
+    assert baseline.value == pytest.approx(0.9 * 2.0 + 0.1 * float(reward_to_go(costs).mean()))
+
+
+def test_the_baseline_does_not_see_the_glimpse(model):
+    """Perturbing s_t leaves b_t where it was: the surrogates of two paths differ by costs and log alpha alone."""
+    settings = bed.settings(attention={"select": "sample"}, estimator={"semi": 0.0, "entropy": 0.0})
+    for path in bed.paths(3):
+        trace = model(bed.features(), WORDS, torch.tensor([[3]]), path=path)
+        costs = trace.spread(negative_log_likelihood(trace)).detach()
+        loss = objective(trace, settings, MovingAverage(value=1.7), words=1)
+        constant = 1.7 * torch.tensor([3.0, 2.0, 1.0])
+        assert torch.isclose(loss.terms["surrogate"], ((reward_to_go(costs) - constant) * trace.log_probs).sum())
+
+
+def test_semi_sampling_is_half_bound_and_half_soft(model, truth):
+    """With the coin enumerated: mean of J's gradient and of the soft cost's."""
+    settings = bed.settings(attention={"select": "sample"})
+    a, lengths = bed.features(), torch.tensor([[3]])
+    noise = Noise(glimpse=torch.rand(1, 1, 3), soft=torch.tensor([[True]]))
+    trace = model(a, WORDS, lengths, select="sample", noise=noise)
+    assert (trace.glimpses == -1).all() and not trace.log_probs.any()
+    baseline = MovingAverage(value=1.0)
+    heads = bed.gradient(model, objective(trace, settings, baseline, words=1).total)
+    soft = bed.gradient(model, summed_cost(model(a, WORDS, lengths, select="expected")))
+    assert bed.distance(heads, soft) < 1e-12
+    assert baseline.value == 1.0
+    estimate = lambda trace: objective(trace, settings, MovingAverage(value=1.0), words=1).total  # noqa: E731
+    tails = bed.expectation(model, a, WORDS, estimate)
+    ours = {name: (heads[name] + tails[name]) / 2 for name in heads}
+    assert bed.distance(ours, {name: (truth[name] + soft[name]) / 2 for name in truth}) < 1e-10
+
+
+def test_samples_follow_alpha():
+    """Inverting the distribution function at evenly spaced noise counts out alpha itself; masked cells never come."""
+    alpha = torch.tensor([0.0, 0.5, 0.125, 0.375, 0.0], dtype=torch.float64)
+    noise = (torch.arange(800) + 0.5) / 800
+    drawn = select.sample(torch.randn(1, 5, 2).double(), alpha.expand(1, 800, 5), noise[None].double())
+    assert torch.equal(drawn.glimpse[0].bincount(minlength=5), torch.tensor([0, 400, 100, 300, 0]))
+    assert torch.allclose(drawn.log_prob.exp(), alpha[drawn.glimpse])
+    edge = select.sample(torch.randn(1, 5, 2).double(), alpha.expand(1, 1, 5), torch.zeros(1, 1).double())
+    assert edge.glimpse.item() == 1
+
+
+def test_two_captions_in_one_batch_are_two_runs():
+    """Score part, entropy bonus and penalty of a padded batch are the sums of those of the captions alone."""
+    settings = bed.settings(
+        attention={"select": "sample"},
+        estimator={"entropy": 0.3, "semi": 0.0},
+        objective={"doubly_stochastic": 0.7},
+    )
+    model, a = bed.captioner(settings), bed.features()
+    rows = [[4, 5, 6, 2], [5, 2]]
+    ways = [[0, 2, 1, 1], [2, 0, 0, 0]]
+    words, lengths = bed.captions([rows])
+    together = model(a, words, lengths, path=torch.tensor([ways]))
+    whole = bed.gradient(model, objective(together, settings, MovingAverage(value=2.0), words=1).total)
+    alone = 0.0
+    for row, way in zip(rows, ways, strict=True):
+        words, lengths = bed.captions([[row]])
+        trace = model(a, words, lengths, path=torch.tensor([[way[: len(row)]]]))
+        alone = alone + objective(trace, settings, MovingAverage(value=2.0), words=1).total
+    assert bed.distance(whole, bed.gradient(model, alone)) < 1e-12
+
+
+def test_the_table_of_estimators_is_what_the_configuration_offers():
+    assert set(ESTIMATORS) == {Estimator().name}
+    entry = ESTIMATORS["reinforce"]
+    assert entry.unbiased and entry.target == "bound" and entry.select == "sample"
