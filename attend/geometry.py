@@ -37,7 +37,7 @@ class Geometry:
         elif transform == "crop":
             side = min(width, height)
             sx, sy = columns / side, rows / side
-            affine = (sx, sy, sx * (width - side) / 2, -sy * (height - side) / 2)
+            affine = (sx, sy, -sx * (width - side) / 2, -sy * (height - side) / 2)
         else:
             raise ValueError(f"transform is {transform!r}; known are {', '.join(TRANSFORMS)}")
         return cls(size=size, grid=grid, affine=affine)
