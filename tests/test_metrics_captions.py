@@ -155,6 +155,13 @@ def test_longer_than_the_references_costs_no_penalty():
     assert scores.corpus["bleu1"] == scores.corpus["bleu1_free"] == pytest.approx(2 / 5)
 
 
+def test_each_caption_meets_its_own_references_in_any_order():
+    backwards = dict(reversed(BY_HAND[1].items()))
+    assert score_captions(BY_HAND[0], backwards, metrics=("bleu",), tokeniser="simple") == score_captions(
+        *BY_HAND, metrics=("bleu",), tokeniser="simple"
+    )
+
+
 def test_captions_that_are_all_empty_score_zero():
     scores = score_captions(
         {"a": " \n "}, {"a": ["...", "?"]}, metrics=("bleu", "rouge_l", "cider"), tokeniser="simple"
