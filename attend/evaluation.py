@@ -183,7 +183,7 @@ class Given:
         return {
             "given": given | {"words": int(sums["words"])},
             "health": {name: value / words for name, value in self.health.items()},
-            "grounding": pool(grounded) if grounded else None,
+            "grounding": pooled if (pooled := pool(grounded))["words"] else None,
         }
 
 
@@ -323,7 +323,7 @@ def _images_csv(
     """One row an image: caption, its scores, grounding, and the statistics that resampling needs."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    grounding = {row: pool(some) for row, some in grounded.items()}
+    grounding = {row: pooled for row, some in grounded.items() if (pooled := pool(some))["words"]}
     measures = list(next(iter(grounding.values()), {}))
     writer.writerow(["image", "caption", *table, *(f"grounding_{name}" for name in measures)])
     for number, row in enumerate(rows):

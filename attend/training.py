@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attend.captioner import Noise
-from attend.config import Config
+from attend.config import Config, Decode
 from attend.data.batches import Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
@@ -304,3 +304,37 @@ def _unpack(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     return state
+
+
+def evaluate_run(
+    folder: Path | str,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    decode: Decode | None = None,
+    beam: int | None = None,
+    draws: int = 1,
+    again: bool = True,
+) -> tuple[Path, dict[str, Any]]:
+    """Evaluate the best model of a run in one more way; returns the folder written and its scores.
+
+    ``data`` is another place of its dataset. With ``again`` False an evaluation that is there is only read.
+    """
+    run = RunFolder(folder)
+    config = run.config()
+    dataset = Prepared(data or config.data)
+    split, decode, beam = split or headline(dataset), decode or config.decode, beam or config.search.beam
+    target = run.evaluation(split, decode, beam)
+    if not again and (target / "scores.json").exists():
+        return target, read_json(target / "scores.json")
+    if draws > 1 and decode != "sample":
+        raise ValueError(f"draws is {draws}, but only decode 'sample' draws; {decode!r} always says the same")
+    model = Model.read(run)
+    if model.vocabulary != dataset.vocabulary:
+        raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
+    with Lease(run.path) as lease:
+        device = accelerator(config)
+        store = ensure_store(dataset, model.encoder, device.device)
+        batches = Batches(dataset, store, boxes=config.attention.weights == "oracle")
+        model.to(device.device)
+        return target, evaluate(model, batches, run, lease, device, split=split, decode=decode, beam=beam, draws=draws)

@@ -22,14 +22,12 @@ from attend.geometry import Box
 
 SIZES = {"small": (46, 54), "large": (72, 84)}  # shortest and longest side, in pixels of an image of 224
 COLOURS = {
-    "red": (205, 30, 35),
-    "orange": (245, 135, 25),
+    "red": (215, 25, 30),
     "yellow": (245, 225, 50),
-    "green": (40, 150, 60),
-    "blue": (35, 75, 205),
-    "purple": (130, 45, 160),
-    "white": (248, 248, 248),
-    "black": (18, 18, 18),
+    "green": (30, 135, 50),
+    "blue": (30, 60, 215),
+    "pink": (250, 120, 185),
+    "black": (14, 14, 14),
 }
 SHAPES = ("circle", "square", "triangle", "star", "cross", "heart", "moon", "arrow")
 PLACES = ("top", "bottom", "left", "right", "above", "over", "below", "under")
@@ -108,10 +106,8 @@ def _generate(counts: dict[str, int], seed: int, size: int) -> Iterator[tuple[np
             rng = np.random.default_rng((seed, number, i))
             things = _things(rng)
             captions = _captions(rng, things)
-            yield (
-                _paint(rng, things, size),
-                Example(image=f"{split}_{i:05d}.jpg", split=split, captions=captions),
-            )
+            example = Example(image=f"{split}_{i:05d}.jpg", split=split, captions=captions)
+            yield _paint(rng, things, size), example
 
 
 def _things(rng: np.random.Generator) -> list[Thing]:

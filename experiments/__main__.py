@@ -1,0 +1,5 @@
+"""`python -m experiments` is `attend`."""
+
+from experiments.cli import main
+
+main()

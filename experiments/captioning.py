@@ -1,0 +1,72 @@
+"""`attend caption`: captions for a user's own images, with pictures of where the model looked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from analysis.saccades import Attention
+from attend.config import Decode
+from attend.data.images import open_image, to_square
+from attend.evaluation import Said, say
+from attend.geometry import Geometry
+from attend.model import Model
+from attend.prepare import compute_features
+from attend.runs import RunFolder
+from attend.training import accelerator
+from experiments.pictures import draw_gaze, draw_maps
+
+
+def caption_images(
+    run: Path, images: Sequence[Path], out: Path, *, decode: Decode | None = None, beam: int | None = None
+) -> Iterator[tuple[Path, str, list[Path]]]:
+    """Yield each image with its caption and the pictures written: the attention of every word, the path of the gaze.
+
+    All images are opened before anything is written. Raises ValueError for a file that is no image, and for a run
+    without a model that fits.
+    """
+    model = Model.read(RunFolder(run))
+    if model.config.attention.weights == "oracle":
+        raise ValueError(
+            f"{run} has oracle attention, which sees the boxes of given captions: it cannot caption images"
+        )
+    for image in images:
+        open_image(image)
+    device = accelerator(model.config)
+    model.to(device.device)
+    model.captioner.eval()
+    decode, beam = decode or model.config.decode, beam or model.config.search.beam
+    names = _names(images)
+    for number, path in enumerate(images):
+        image = open_image(path)
+        settings = model.encoder.settings
+        square = to_square(image, model.encoder.size, settings.transform, model.encoder.interpolation)
+        geometry = Geometry.of(settings.transform, image.size, model.encoder.grid)
+        features = torch.from_numpy(compute_features(model.encoder, square[None], device.device)).float()
+        with device.autocast(), torch.no_grad():
+            (said,) = say(model, features.to(device.device), [number], decode, beam)
+        look = _look(path, said, geometry)
+        files = draw_maps(image, look, out / f"{names[number]}-maps") if said.words else []
+        files += draw_gaze(image, look, out / f"{names[number]}-gaze") if said.words else []
+        yield path, said.caption, files
+
+
+def _look(path: Path, said: Said, geometry: Geometry) -> Attention:
+    return Attention(
+        image=str(path),
+        caption=said.caption,
+        words=said.words,
+        weights=np.asarray(said.weights),
+        glimpses=said.glimpses,
+        gates=said.gates,
+        geometry=geometry,
+    )
+
+
+def _names(images: Sequence[Path]) -> list[str]:
+    """A name for the pictures of each image: its stem, with its number where stems repeat."""
+    stems = [path.stem for path in images]
+    return [f"{stem}-{i}" if stems.count(stem) > 1 else stem for i, stem in enumerate(stems)]

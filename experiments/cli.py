@@ -1,0 +1,346 @@
+"""The program `attend`: its verbs, and how it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from tyro.conf import Positional
+
+from attend.config import Config, Decode, Encoder
+from experiments.presets import PRESETS
+
+EXPERIMENTS = ("quickstart", "flickr8k")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """A dataset or the built-in world `scenes` -> a prepared folder: examples, vocabulary and stores."""
+
+    source: Positional[Path]
+    """folder of a dataset, its caption file, or `scenes`"""
+    out: Path
+    """folder to write"""
+    images: Path | None = None
+    """folder of the images, where it is not beside the captions"""
+    entities: Path | None = None
+    """folder of Flickr30k Entities (Annotations/ and Sentences/), for the boxes of the words"""
+    layout: Literal["karpathy", "flickr8k"] | None = None
+    """layout of the captions; none tells it from the files"""
+    minimum_count: int = 5
+    """how often a word occurs in the training captions to enter the vocabulary"""
+    strict: bool = False
+    """stray entries and missing or unreadable images are errors instead of being skipped"""
+    restval: bool = True
+    """join COCO's restval to the training split"""
+    features: bool = False
+    """compute the encoder's features now; otherwise the first run does"""
+    encoder: Encoder = Encoder()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Config):
+    """One run: train, evaluate, and leave everything in a run folder. Run it again to resume."""
+
+    out: Path | None = None
+    """run folder; none is runs/train/<preset>/seed<k>"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Score the best model of a run in one more way."""
+
+    run: Positional[Path]
+    """a run folder"""
+    split: Literal["train", "val", "test"] | None = None
+    """images to caption; none is test, or val where there is no test split"""
+    decode: Decode | None = None
+    """context of decoding; none is the run's own"""
+    beam: int | None = None
+    """width of the beam; none is the run's own"""
+    draws: int = 1
+    """how often `sample` draws; scores.json then holds mean and standard deviation"""
+    data: Path | None = None
+    """prepared dataset, where it has moved since"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caption:
+    """Caption images, and draw where the model looked for each word."""
+
+    run: Positional[Path]
+    """a run folder"""
+    images: Positional[tuple[Path, ...]]
+    """image files"""
+    out: Path = Path("captions")
+    """folder for the pictures"""
+    decode: Decode | None = None
+    """context of decoding; none is the run's own"""
+    beam: int | None = None
+    """width of the beam; none is the run's own"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
+
+    experiment: Positional[Literal["quickstart", "flickr8k"]]
+    """by name"""
+    data: Path | None = None
+    """folder of the dataset, as distributed or prepared; quickstart makes its own"""
+    out: Path = Path("runs")
+    """folder of all experiments"""
+    seeds: int | None = None
+    """seeds of every variant; none is the experiment's own"""
+    only: str | None = None
+    """variants to run, separated by commas"""
+    set: tuple[str, ...] = ()
+    """fields of all variants, as train.epochs=3"""
+    tiny: bool = False
+    """a twin of some seconds that learns nothing, to see that everything works"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Compare finished runs."""
+
+    runs: Positional[tuple[Path, ...]]
+    """run folders, or folders of them"""
+    format: Literal["markdown", "csv"] = "markdown"
+    """of the table"""
+    columns: str | None = None
+    """scores to show, separated by commas"""
+    split: str | None = None
+    """none is that of the headline scores"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """Draw runs: learning curves and attention health, or gaze paths and attention maps."""
+
+    what: Positional[Literal["curves", "saccades"]]
+    """curves over epochs, or saccades over images"""
+    runs: Positional[tuple[Path, ...]]
+    """run folders, or folders of them"""
+    out: Path = Path("pictures")
+    """folder for the pictures"""
+    images: int = 4
+    """how many images to draw saccades for"""
+
+
+def prepare(command: Prepare) -> None:
+    from experiments import sources
+
+    if command.minimum_count < 1:
+        raise ValueError(f"minimum_count is {command.minimum_count}, but must be 1 or more")
+    if command.source == Path(sources.SCENES) and not command.source.exists():
+        dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
+    else:
+        names = ("images", "entities", "layout", "minimum_count", "strict", "restval")
+        options = {name: getattr(command, name) for name in names}
+        dataset = sources.prepare_dataset(command.source, command.out, **options)
+    sources.say(dataset)
+    if command.features:
+        print(sources.store_features(dataset, command.encoder))
+    print(command.out)
+
+
+def train(command: Train, preset: str) -> None:
+    from attend import training
+
+    config = Config(**{field.name: getattr(command, field.name) for field in fields(Config)})
+    folder = command.out or Path("runs") / "train" / preset / f"seed{config.seed}"
+    scores = training.train(config, folder)
+    print(f"{folder}: {_summary(scores)}")
+
+
+def evaluate(command: Evaluate) -> None:
+    from attend import training
+
+    options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws")}
+    _positive(beam=command.beam, draws=command.draws)
+    data = None if command.data is None else str(command.data)
+    folder, scores = training.evaluate_run(command.run, data=data, **options)
+    print(f"{folder}: {_summary(scores)}")
+
+
+def caption(command: Caption) -> None:
+    from experiments.captioning import caption_images
+
+    _positive(beam=command.beam)
+    if not command.images:
+        raise ValueError("no image is named: give image files after the run folder")
+    for image, text, files in caption_images(
+        command.run, command.images, command.out, decode=command.decode, beam=command.beam
+    ):
+        print(f"{image}: {text}", *(f"  {file}" for file in files), sep="\n")
+
+
+def run(command: Run) -> None:
+    from experiments import flickr8k, quickstart, runner
+
+    module = {"quickstart": quickstart, "flickr8k": flickr8k}[command.experiment]
+    if command.seeds is not None and command.seeds < 1:
+        raise ValueError(f"seeds is {command.seeds}, but must be 1 or more")
+    settings = {}
+    for one in command.set:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise ValueError(f"--set {one!r} is no setting: write it as train.epochs=3")
+        settings[name] = value
+    experiment = module.experiment(command.data, command.tiny).with_settings(settings)
+    if command.only:
+        experiment = experiment.only(command.only.split(","))
+    runner.run(experiment, command.out, command.seeds)
+    for file in runner.present(experiment, command.out):
+        print(file)
+
+
+def table(command: Table) -> None:
+    from analysis.records import read_runs
+    from analysis.tables import DEFAULT, comparison, render
+
+    columns = command.columns.split(",") if command.columns else DEFAULT
+    print(render(comparison(read_runs(command.runs), columns=columns, split=command.split), command.format))
+
+
+def plot(command: Plot) -> None:
+    from analysis.records import read_runs
+    from experiments.pictures import draw_curves, draw_gazes
+
+    records = read_runs(command.runs, unfinished=command.what == "curves")
+    draw = draw_curves(records, command.out) if command.what == "curves" else None
+    for file in draw or draw_gazes(records, command.out, command.images):
+        print(file)
+
+
+VERBS: dict[str, tuple[type, Callable]] = {
+    "prepare": (Prepare, prepare),
+    "train": (Train, train),
+    "evaluate": (Evaluate, evaluate),
+    "caption": (Caption, caption),
+    "run": (Run, run),
+    "table": (Table, table),
+    "plot": (Plot, plot),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; exit status 2 and one plain sentence on error, a traceback only with --debug."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        _dispatch(arguments)
+    except KeyboardInterrupt:
+        _fail("interrupted: the same command goes on from the last checkpoint", 130)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if debug:
+            raise
+        _fail(_sentence(error))
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return
+    verb, *rest = arguments
+    if verb not in VERBS:
+        raise ValueError(f"unknown verb {verb!r}: `attend --help` lists them")
+    kind, function = VERBS[verb]
+    if verb == "train":
+        if rest and rest[0] in PRESETS:
+            function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]][1]), rest[0])
+        elif not rest or rest[0] in ("-h", "--help"):
+            print("attend train PRESET [--FIELD VALUE ...]\n\n" + _list({n: t for n, (t, _) in PRESETS.items()}))
+            print("\n`attend train soft --help` shows every field with its unit and default.")
+        else:
+            raise ValueError(f"unknown preset {rest[0]!r}: known are {', '.join(PRESETS)}")
+    else:
+        function(_parse(kind, rest, f"attend {verb}"))
+
+
+def _parse(kind: type, arguments: list[str], program: str, default: Config | None = None):
+    """Read one verb's fields with tyro; what tyro says of an error becomes one sentence."""
+    if default is not None:
+        default = kind(**{field.name: getattr(default, field.name) for field in fields(default)})
+    said = io.StringIO()
+    options = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, prog=program, args=arguments, **options)
+    except SystemExit as stop:
+        if stop.code:
+            raise ValueError(f"{_plain(said.getvalue())}; see `{program} --help`") from None
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+def _plain(panel: str) -> str:
+    """The gist of tyro's framed message: its first paragraph, and the option it thinks was meant."""
+    lines = [line.strip("│ \n") for line in panel.splitlines() if line.startswith("│")]
+    rules = [i for i, line in enumerate(lines) if set(line) == {"─"}] or [len(lines)]
+    gist = " ".join(line for line in lines[: rules[0]] if line) or "these arguments do not fit"
+    meant = re.search(r"meant:.*?(--[\w.-]+)", " ".join(lines))
+    return gist.rstrip(".") + (f", did you mean {meant[1]}?" if meant else "")
+
+
+def _sentence(error: BaseException) -> str:
+    """One plain sentence for what went wrong."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM):
+        where = f" at {error.filename}" if error.filename else ""
+        full = error.errno == errno.ENOSPC
+        reason = "the disk is full" if full else "this folder may not be written"
+        way_out = "free some space and run the same command again" if full else "choose another folder with --out"
+        return f"{reason}{where}: {way_out}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _fail(sentence: str, status: int = 2) -> None:
+    print(f"attend: {sentence}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _positive(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}, but must be 1 or more")
+
+
+def _summary(scores: dict) -> str:
+    """The scores that one looks at first."""
+    shown = {"bleu4": "BLEU-4", "meteor": "METEOR", "cider": "CIDEr"}
+    parts = [f"{title} {scores['captions'][name]:.3f}" for name, title in shown.items() if name in scores["captions"]]
+    parts += [f"{scores['given']['nll']:.3f} nats a word"]
+    if scores["grounding"]:
+        parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
+    if scores.get("collapsed"):
+        parts.append("attention has collapsed")
+    return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}: " + ", ".join(parts)
+
+
+def _usage() -> str:
+    verbs = {name: kind.__doc__.split("\n")[0] for name, (kind, _) in VERBS.items()}
+    return (
+        "attend VERB ...  soft and hard attention for image captioning\n\n"
+        + _list(verbs)
+        + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error."
+    )
+
+
+def _list(entries: dict[str, str]) -> str:
+    lines = []
+    for name, text in entries.items():
+        lines += textwrap.wrap(text, 100, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
+    return "\n".join(lines)

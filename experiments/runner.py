@@ -1,0 +1,94 @@
+"""Run an experiment: every variant with every seed, each in its run folder, then a table and pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from attend import config as configuration
+from attend.config import Config
+
+Setting = tuple[str, int]
+"""A decoding mode and a width of the beam."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A question asked of some variants, and what to do to answer it.
+
+    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline.
+    """
+
+    name: str
+    variants: Mapping[str, Config]
+    seeds: Mapping[str, int]
+    also: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
+
+    def with_settings(self, settings: Mapping[str, str]) -> Experiment:
+        """The same with fields of all variants set by dotted names."""
+        changed = {name: configuration.replace(one, dict(settings)) for name, one in self.variants.items()}
+        return replace(self, variants=changed)
+
+    def only(self, names: Sequence[str]) -> Experiment:
+        """The same with these variants alone; ValueError for a name it has not."""
+        for name in names:
+            if name not in self.variants:
+                raise ValueError(f"{self.name} has no variant {name!r}: it has {', '.join(self.variants)}")
+        return replace(self, variants={name: self.variants[name] for name in names})
+
+
+def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[tuple[Path, str, Config]]:
+    """The runs in their order: all variants with the first seed, then with the second; (folder, variant, config)."""
+    runs = []
+    counts = {name: seeds if seeds is not None else experiment.seeds[name] for name in experiment.variants}
+    for seed in range(max(counts.values(), default=0)):
+        for variant, one in experiment.variants.items():
+            if seed < counts[variant]:
+                folder = out / experiment.name / variant / f"seed{seed}"
+                runs.append((folder, variant, replace(one, seed=one.seed + seed)))
+    return runs
+
+
+def run(experiment: Experiment, out: Path, seeds: int | None = None) -> list[Path]:
+    """Train and evaluate every run that is not finished; returns the folders that are.
+
+    A run that fails does not stop the others: what failed is said at the end, as one ValueError.
+    """
+    from attend.training import evaluate_run, train
+
+    folders, failed = [], []
+    for folder, variant, one in tqdm(plan(experiment, out, seeds), desc=experiment.name, unit="run", disable=None):
+        try:
+            train(one, folder)
+            for decode, beam in experiment.also.get(variant, ()):
+                evaluate_run(folder, decode=decode, beam=beam, again=False)
+            folders.append(folder)
+        except ValueError as error:
+            failed.append(f"{folder}: {error}")
+            tqdm.write(f"failed: {failed[-1]}", file=sys.stderr)
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(failed) + len(folders)} runs failed, the first is {failed[0]}")
+    return folders
+
+
+def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
+    """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
+    from analysis.records import read_runs
+    from analysis.tables import comparison, render
+    from experiments.pictures import draw_curves, draw_gazes
+
+    folder = out / experiment.name
+    records = [record for record in read_runs([folder]) if record.variant in experiment.variants]
+    table = comparison(records)
+    files = []
+    for format, suffix in (("markdown", "md"), ("csv", "csv")):
+        files.append(folder / f"table.{suffix}")
+        files[-1].write_text(render(table, format), encoding="utf-8")
+    print(render(table, "markdown"))
+    files += draw_curves(records, folder / "pictures")
+    files += draw_gazes(records, folder / "pictures", pictures)
+    return files
