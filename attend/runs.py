@@ -25,12 +25,17 @@ LEASE_SECONDS = 60.0
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(partial, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
@@ -66,6 +71,7 @@ class Lease:
         self.path = folder / "lease.json"
         self.owner = uuid.uuid4().hex
         self._stop = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
 
     def __enter__(self) -> Lease:
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,17 +81,16 @@ class Lease:
                 f"{self.path.parent} is in use by process {holder['pid']} on {holder['host']}: wait for it, stop it, "
                 "or choose another folder"
             )
-        if holder is None:
-            self._create()
-        else:
+        if holder is not None or not self._create():
             self._renew()
             time.sleep(0.2)  # of two that take over one stale lease, the later one stands
         self.check()
-        threading.Thread(target=self._keep, daemon=True).start()
+        self._keeper.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
+        self._keeper.join()  # or it might renew what is removed below
         holder = self._holder()
         if holder is not None and holder["owner"] == self.owner:
             self.path.unlink(missing_ok=True)
@@ -101,7 +106,7 @@ class Lease:
             return json.loads(self.path.read_text())
         except FileNotFoundError:
             return None
-        except json.JSONDecodeError:
+        except ValueError:  # damaged, so nobody renews it
             return {"owner": "", "pid": -1, "host": "", "renewed": 0.0}
 
     def _lease(self) -> str:
@@ -109,15 +114,19 @@ class Lease:
             {"owner": self.owner, "pid": os.getpid(), "host": socket.gethostname(), "renewed": time.time()}
         )
 
-    def _create(self) -> None:
+    def _create(self) -> bool:
+        """Make the lease where there is none; False where the file system knows no hard links."""
         partial = self.path.with_name(f"lease.{self.owner}")
-        partial.write_text(self._lease())
         try:
+            partial.write_text(self._lease())
             os.link(partial, self.path)  # fails if another was faster, unlike a rename
         except FileExistsError:
             raise ValueError(f"{self.path.parent} was just taken by another process: wait for it") from None
+        except OSError:
+            return False
         finally:
-            partial.unlink()
+            partial.unlink(missing_ok=True)
+        return True
 
     def _renew(self) -> None:
         write_text(self.path, self._lease())
@@ -127,8 +136,10 @@ class Lease:
             try:
                 self.check()
                 self._renew()
-            except (LeaseLost, OSError):
+            except LeaseLost:
                 return
+            except OSError:  # a full disk or a network that is away: the lease may be renewed in time yet
+                continue
 
 
 def _stale(holder: dict[str, Any]) -> bool:

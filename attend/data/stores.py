@@ -6,6 +6,8 @@ A store is a folder: ``store.json`` (how many rows, how many a shard, where they
 
 from __future__ import annotations
 
+import io
+import json
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from attend.runs import read_json, write_json
+from attend.runs import read_json, write_bytes, write_json
 
 OPEN_SHARDS = 32
 
@@ -32,7 +34,7 @@ def fill_store(
     ``produce`` returns the named arrays (len(rows), ...) of a range of rows. ``provenance`` is kept with the arrays.
     Raises ValueError if the folder holds a store of another origin; its entry "versions" may differ.
     """
-    plan = {"count": count, "shard": shard, "provenance": provenance}
+    plan = json.loads(json.dumps({"count": count, "shard": shard, "provenance": provenance}))  # as it is read back
     manifest = folder / "store.json"
     if manifest.exists():
         if _origin(read_json(manifest)) != _origin(plan):
@@ -63,17 +65,12 @@ def _shard(folder: Path, number: int) -> Path:
 
 
 def _write_shard(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str, Any]) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(partial, "w") as file:
-            for name, array in arrays.items():
-                file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
-            file.attrs.update({key: str(value) for key, value in provenance.items()})
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    image = io.BytesIO()  # HDF5 on a disk that runs full takes the process down
+    with h5py.File(image, "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
+        file.attrs.update({key: str(value) for key, value in provenance.items()})
+    write_bytes(path, image.getbuffer())
 
 
 class Store:
@@ -98,17 +95,20 @@ class Store:
 
     def read(self, name: str, rows: list[int] | np.ndarray) -> np.ndarray:
         """Rows of one array, in the order asked for: (len(rows), ...)."""
-        return np.stack([self._file(int(row) // self.shard)[name][int(row) % self.shard] for row in rows])
+        return np.stack([self._row(name, *divmod(int(row), self.shard)) for row in rows])
+
+    def _row(self, name: str, number: int, row: int) -> np.ndarray:
+        try:
+            return self._file(number)[name][row]
+        except (OSError, KeyError) as error:
+            path = _shard(self.folder, number)
+            raise ValueError(f"{path} is damaged ({error}): remove it and run `attend prepare` again") from None
 
     def _file(self, number: int) -> h5py.File:
         if self._process != os.getpid():  # handles of the process we were forked from are not ours to use
             self._files, self._process = OrderedDict(), os.getpid()
         if number not in self._files:
-            path = _shard(self.folder, number)
-            try:
-                self._files[number] = h5py.File(path, "r", rdcc_nbytes=0)
-            except OSError as error:
-                raise ValueError(f"{path} is damaged ({error}): remove it and run `attend prepare` again") from None
+            self._files[number] = h5py.File(_shard(self.folder, number), "r", rdcc_nbytes=0)
             if len(self._files) > OPEN_SHARDS:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(number)
