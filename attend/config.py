@@ -6,6 +6,7 @@ The order is the order of the equations: data, encoder, attention, estimator, de
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -346,8 +347,8 @@ def _read(hint: Any, value: Any, name: str) -> Any:
         return known[key]
     try:
         read = hint(value) if isinstance(value, str) or (hint is float and type(value) is int) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         read = None
-    words = {int: "a whole number", float: "a number", str: "text"}
-    _check(type(read) is hint and read == read, name, value, words[hint])
+    words = {int: "a whole number", float: "a finite number", str: "text"}
+    _check(type(read) is hint and (hint is not float or math.isfinite(read)), name, value, words[hint])
     return read
