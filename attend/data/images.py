@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -15,14 +15,17 @@ def open_image(path: Path | str) -> Image.Image:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path} is a folder, not an image: name the files in it")
+    if not path.exists():
+        raise ValueError(f"{path} does not exist: check the name of the image")
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path} is an empty file, not an image: fetch it again or leave it out")
     try:
-        if path.stat().st_size == 0:
-            raise ValueError(f"{path} is an empty file, not an image: fetch it again or leave it out")
         with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError:
-        raise ValueError(f"{path} does not exist: check the name of the image") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # convert would cut 16 bits off at white
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything
         raise ValueError(f"{path} is not a readable image ({error}): fetch it again or leave it out") from None
 
 
