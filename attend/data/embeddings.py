@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, width: int) -> tuple[np.
     table = np.zeros((len(vocabulary), width), dtype=np.float32)
     known = np.zeros(len(vocabulary), dtype=bool)
     try:
-        lines = open(path, encoding="utf-8")  # noqa: SIM115
+        lines = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115
     except OSError as error:
         raise ValueError(f"decoder.embeddings {str(path)!r} cannot be read: {error.strerror}") from None
     with lines:
@@ -26,16 +27,22 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, width: int) -> tuple[np.
             if number == 1 and len(values) == 1:
                 continue  # word2vec's first line counts words and numbers
             row = vocabulary.ids.get(word)
-            if row is None:
-                continue
+            if row is None or (len(values) > width and not _is_number(values[0])):
+                continue  # some words of GloVe hold spaces: "at name@domain.com"
             if len(values) != width:
                 raise ValueError(
                     f"{path}, line {number}: {len(values)} numbers, but decoder.embedding is {width}: set it to that"
                 )
-            try:
-                table[row], known[row] = np.array(values, dtype=np.float32), True
-            except ValueError:
-                raise ValueError(f"{path}, line {number}: not a word and its numbers") from None
+            if not all(map(_is_number, values)):
+                raise ValueError(f"{path}, line {number}: not a word and its numbers")
+            table[row], known[row] = np.array(values, dtype=np.float32), True
     if not known.any():
         raise ValueError(f"{path} knows no word of the vocabulary: is it a text file of embeddings?")
     return table, known
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
