@@ -53,7 +53,7 @@ class Batches(Dataset):
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         examples = [self.dataset.examples[row].captions if self.captions else () for row in rows]
         words, lengths, order = pad_captions(examples, self.dataset.vocabulary)
-        longest_first = np.argsort(-lengths.max(1), kind="stable") if self.captions else np.arange(len(rows))
+        longest_first = np.argsort(-lengths.max(1, initial=0), kind="stable") if self.captions else np.arange(len(rows))
         rows = np.asarray(rows)[longest_first]
         words, lengths, order = words[longest_first], lengths[longest_first], order[longest_first]
         shares = self._shares(rows, order, words.shape[-1]) if self.boxes else None
