@@ -23,7 +23,7 @@ class Found:
     """One caption of each of N images, and where the model looked for each word.
 
     words (N, T) with the end mark, padded; lengths (N,) with the end mark; score (N,): log p / length in nats;
-    weights (N, T, L); glimpses (N, T), -1 where none; gates (N, T).
+    weights (N, T, L); glimpses (N, T), -1 where none; gates (N, T). All are 0 at padding, glimpses -1.
     """
 
     words: Tensor
@@ -34,6 +34,29 @@ class Found:
     gates: Tensor
 
 
+@dataclass(frozen=True)
+class Best:
+    """The best finished hypothesis of each image so far, all (N,): score, length, and the step and row it was in."""
+
+    score: Tensor
+    length: Tensor
+    step: Tensor
+    row: Tensor
+
+    @classmethod
+    def none(cls, images: int, device: torch.device) -> Best:
+        zero = torch.zeros(images, dtype=torch.long, device=device)
+        return cls(torch.full((images,), -torch.inf, device=device), zero, zero, zero)
+
+    def or_better(self, scores: Tensor, lengths: Tensor, step: int) -> Best:
+        """This, or the best of a step's rows (N, K) where that is better."""
+        score, row = scores.max(1)
+        better = score > self.score
+        length = lengths.gather(1, row[:, None]).squeeze(1)
+        pairs = ((score, self.score), (length, self.length), (step, self.step), (row, self.row))
+        return Best(*(torch.where(better, new, old) for new, old in pairs))
+
+
 Choose = Callable[[int, int], Select]
 """The selection for a step, given the step and how many rows each image has."""
 
@@ -42,9 +65,9 @@ Choose = Callable[[int, int], Select]
 def beam_search(model: Captioner, memory: Memory, choose: Choose, beam: int, max_length: int) -> Found:
     """The best of ``beam`` hypotheses by log-probability a word; a beam of 1 is greedy.
 
-    A hypothesis that has ended keeps its place in the beam while its score is among the best, those that have not
-    ended after ``max_length`` words stand as they are, and everything known of a hypothesis (state, words, weights,
-    glimpses) is traced back along its own path.
+    A hypothesis that has ended keeps its place in the beam while its score is among the best, and is remembered when
+    it loses it to some that get worse later; those that have not ended after ``max_length`` words stand as they are.
+    Everything known of a hypothesis (state, words, weights, glimpses) is traced back along its own path.
 
     Differs: length-normalised from the first word on (Xu et al. give no normalisation), and <unk> is never said.
     """
@@ -55,6 +78,7 @@ def beam_search(model: Captioner, memory: Memory, choose: Choose, beam: int, max
     lengths = torch.zeros(images, 1, device=device, dtype=torch.long)
     ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
     steps = []  # for each word: the parent of each hypothesis, its word, and what the parent's step saw
+    best = Best.none(images, device)
     for t in range(max_length):
         state, glance = model.step(memory, state, words, choose(t, words.shape[1]))
         extended = _forbid(glance.log_probs) + total[..., None]  # (N, R, V)
@@ -64,21 +88,23 @@ def beam_search(model: Captioner, memory: Memory, choose: Choose, beam: int, max
         extended[..., SPECIALS.index(PAD)] = torch.where(ended, total, -torch.inf)
         long = lengths + (~ended).long()
         ranked = extended / long[..., None].clamp(min=1)
-        best = ranked.flatten(1).topk(min(beam, ranked[0].numel()), dim=1).indices  # (N, K)
-        parent, words = best // vocabulary, best % vocabulary
-        total = extended.flatten(1).gather(1, best)
+        kept = ranked.flatten(1).topk(min(beam, ranked[0].numel()), dim=1).indices  # (N, K)
+        parent, words = kept // vocabulary, kept % vocabulary
+        total = extended.flatten(1).gather(1, kept)
         ended = ended.gather(1, parent) | (words == LAST)
         lengths = long.gather(1, parent)
         state = State(*(_rows(part, parent) for part in state))
         steps.append((parent, words, glance))
+        final = ended | (t + 1 == max_length)
+        best = best.or_better(torch.where(final, total / lengths, -torch.inf), lengths, t)
         if bool(ended.all()):
             break
-    return _trace_back(steps, total, lengths)
+    return _trace_back(steps, best)
 
 
 @torch.no_grad()
 def ancestral(model: Captioner, memory: Memory, choose: Choose, max_length: int, generator: torch.Generator) -> Found:
-    """One caption an image, each word drawn from p(y_t | ...)."""
+    """One caption an image, each word drawn from p(y_t | ...) without the words that are never said."""
     images, device = len(memory.features), memory.features.device
     state = model.decoder.start(memory, 1)
     words = torch.full((images, 1), SPECIALS.index(START), device=device)
@@ -98,7 +124,8 @@ def ancestral(model: Captioner, memory: Memory, choose: Choose, max_length: int,
         steps.append((torch.zeros_like(words), words, glance))
         if bool(ended.all()):
             break
-    return _trace_back(steps, total, lengths)
+    best = Best.none(images, device).or_better(total / lengths, lengths, len(steps) - 1)
+    return _trace_back(steps, best)
 
 
 def _forbid(log_probs: Tensor) -> Tensor:
@@ -113,15 +140,22 @@ def _rows(values: Tensor, rows: Tensor) -> Tensor:
     return values[torch.arange(len(values), device=values.device)[:, None], rows]
 
 
-def _trace_back(steps: list[tuple[Tensor, Tensor, Glance]], total: Tensor, lengths: Tensor) -> Found:
+def _trace_back(steps: list[tuple[Tensor, Tensor, Glance]], best: Best) -> Found:
     """Follow the best hypothesis of each image back to its first word, collecting what its own steps saw."""
-    score = total / lengths.clamp(min=1)
-    row = score.argmax(1, keepdim=True)  # (N, 1)
-    score, lengths = score.gather(1, row).squeeze(1), lengths.gather(1, row).squeeze(1)
-    path = []
-    for parent, words, glance in reversed(steps):
-        word = words.gather(1, row)
-        row = parent.gather(1, row)
-        path.append((word, _rows(glance.weights, row), _rows(glance.glimpse, row), _rows(glance.gate, row)))
+    row, path = best.row[:, None], []  # row (N, 1): where the hypothesis is at this step
+    for t, (parent, words, glance) in reversed(list(enumerate(steps))):
+        later = t > best.step[:, None]  # it was left at an earlier step
+        here = torch.where(later, 0, row)
+        word, above = words.gather(1, here), parent.gather(1, here)
+        row = torch.where(later, row, above)
+        path.append((word, _rows(glance.weights, above), _rows(glance.glimpse, above), _rows(glance.gate, above)))
     words, weights, glimpses, gates = (torch.cat(parts, 1) for parts in zip(*reversed(path), strict=True))
-    return Found(words=words, lengths=lengths, score=score, weights=weights, glimpses=glimpses, gates=gates)
+    said = torch.arange(len(steps), device=words.device) < best.length[:, None]
+    return Found(
+        words=torch.where(said, words, SPECIALS.index(PAD)),
+        lengths=best.length,
+        score=best.score,
+        weights=torch.where(said[..., None], weights, 0),
+        glimpses=torch.where(said, glimpses, -1),
+        gates=torch.where(said, gates, 0),
+    )
