@@ -56,7 +56,7 @@ class Attention(nn.Module):
         if self.settings.weights == "oracle":
             if shares is None:
                 raise ValueError("oracle attention needs the boxes of the words: use data that has them (scenes)")
-            return controls.oracle(shares if mask is None else shares * mask)
+            return controls.oracle(shares, mask)
         shape = (*hidden.shape[:2], memory.features.shape[1])
         return controls.uniform(shape, mask, like=memory.features)
 

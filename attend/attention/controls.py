@@ -16,7 +16,11 @@ def uniform(shape: tuple[int, ...], mask: Tensor | None = None, like: Tensor | N
     return weights / weights.sum(-1, keepdim=True)
 
 
-def oracle(shares: Tensor) -> Tensor:
-    """Weights in proportion to how much of each cell the word's boxes cover; uniform where a word has no box."""
+def oracle(shares: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Weights in proportion to how much of each cell the word's boxes cover; uniform where a word has no box.
+
+    Both over the locations that ``mask`` keeps, where it is given.
+    """
+    shares = shares if mask is None else shares * mask
     total = shares.sum(-1, keepdim=True)
-    return torch.where(total > 0, shares / total.clamp(min=1e-12), 1 / shares.shape[-1])
+    return torch.where(total > 0, shares / total.clamp(min=1e-12), uniform(shares.shape, mask, like=shares))

@@ -1,0 +1,184 @@
+"""Attention piece by piece: score, simplex, select and controls, each against a loop or a hand-worked number."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import partial
+from typing import get_args, get_type_hints
+
+import pytest
+import torch
+
+from attend import config
+from attend.attention import controls
+from attend.attention.attention import Attention
+from attend.attention.score import ACTIVATIONS, SCORES, additive
+from attend.attention.select import SELECTIONS, argmax, expected, forced, sample
+from attend.attention.simplex import SIMPLEXES, softmax
+
+IMAGES, ROWS, LOCATIONS, FEATURES = 2, 3, 4, 5
+
+
+def drawn(*shape, seed=0, gradient=False):
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return values.requires_grad_(gradient)
+
+
+@pytest.fixture
+def features():
+    return drawn(IMAGES, LOCATIONS, FEATURES, seed=1)
+
+
+@pytest.fixture
+def weights():
+    return torch.softmax(drawn(IMAGES, ROWS, LOCATIONS, seed=2), -1).requires_grad_()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_additive_score_is_a_loop_over_locations_and_units(activation):
+    keys, query, vector = drawn(IMAGES, LOCATIONS, 5, seed=1), drawn(IMAGES, ROWS, 5, seed=2), drawn(5, seed=3)
+    scores = additive(keys, query, vector, activation)
+    by_hand = {"tanh": math.tanh, "relu": lambda x: max(x, 0)}[activation]
+    for n, r, i in itertools.product(range(IMAGES), range(ROWS), range(LOCATIONS)):
+        units = (float(vector[u]) * by_hand(float(keys[n, i, u] + query[n, r, u])) for u in range(5))
+        assert float(scores[n, r, i]) == pytest.approx(sum(units))
+
+
+def test_softmax_of_logarithms_gives_their_proportions():
+    scores = torch.tensor([1.0, 2.0, 5.0], dtype=torch.float64).log()
+    assert softmax(scores).tolist() == pytest.approx([1 / 8, 2 / 8, 5 / 8])
+
+
+def test_the_temperature_divides():
+    """At 1/2 the proportions are squared, at 2 their roots are taken: hot is flat."""
+    scores = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64).log()
+    assert softmax(scores, 0.5).tolist() == pytest.approx([1 / 14, 4 / 14, 9 / 14])
+    roots = [1, math.sqrt(2), math.sqrt(3)]
+    assert softmax(scores, 2.0).tolist() == pytest.approx([root / sum(roots) for root in roots])
+
+
+def test_softmax_is_computed_in_full_precision_and_without_overflow():
+    assert softmax(torch.zeros(3, dtype=torch.bfloat16)).dtype == torch.float32
+    assert softmax(torch.tensor([1e4, 0.0]), 0.01).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+def test_a_masked_location_has_no_weight_and_no_gradient(temperature):
+    scores, mask = drawn(4, gradient=True), torch.tensor([True, False, True, True])
+    alpha = softmax(scores, temperature, mask)
+    assert torch.allclose(alpha[mask], softmax(scores[mask], temperature)) and alpha[1] == 0
+    alpha[0].backward()
+    assert scores.grad.isfinite().all() and scores.grad[1] == 0 and scores.grad[0] != 0
+
+
+def test_expected_is_the_weighted_sum(features, weights):
+    chosen = expected(features, weights)
+    for n, r in itertools.product(range(IMAGES), range(ROWS)):
+        by_hand = sum(weights[n, r, i] * features[n, i] for i in range(LOCATIONS))
+        assert torch.allclose(chosen.context[n, r], by_hand)
+    assert (chosen.glimpse == -1).all() and not chosen.log_prob.any()
+
+
+def test_forced_looks_where_it_is_told(features, weights):
+    path = torch.tensor([[3, 0, 0], [1, 2, 3]])
+    chosen = forced(features, weights, path)
+    for n, r in itertools.product(range(IMAGES), range(ROWS)):
+        assert torch.equal(chosen.context[n, r], features[n, path[n, r]])
+        assert chosen.log_prob[n, r].item() == pytest.approx(math.log(weights[n, r, path[n, r]]))
+    assert torch.equal(chosen.glimpse, path)
+
+
+def test_argmax_looks_where_the_weight_is_largest(features, weights):
+    chosen = argmax(features, weights)
+    assert torch.equal(chosen.glimpse, weights.max(-1).indices)
+    assert torch.allclose(chosen.log_prob, weights.max(-1).values.log())
+
+
+@pytest.mark.parametrize("select", ["sample", "argmax"])
+def test_a_hard_context_teaches_alpha_nothing_and_its_log_probability_does(features, weights, select):
+    """d log alpha(s) / d alpha_i is 1 / alpha_s at s and 0 elsewhere; the features keep their gradient."""
+    features.requires_grad_()
+    noise = torch.rand(IMAGES, ROWS, generator=torch.Generator().manual_seed(0))
+    chosen = {"sample": partial(sample, noise=noise), "argmax": argmax}[select](features, weights)
+    to_weights, to_features = torch.autograd.grad(chosen.context.sum(), (weights, features), allow_unused=True)
+    assert to_weights is None and to_features.sum() == chosen.context.numel()
+    (slope,) = torch.autograd.grad(chosen.log_prob.sum(), weights)
+    here = torch.nn.functional.one_hot(chosen.glimpse, LOCATIONS).bool()
+    assert torch.allclose(slope[here], 1 / weights[here]) and not slope[~here].any()
+
+
+def test_the_soft_context_teaches_alpha(features, weights):
+    (slope,) = torch.autograd.grad(expected(features, weights).context.sum(), weights)
+    assert torch.allclose(slope, features.sum(-1)[:, None].expand_as(slope))
+
+
+def largest_z(alpha, glimpses):
+    counts, draws = glimpses.bincount(minlength=len(alpha)), len(glimpses)
+    return float(((counts - draws * alpha).abs() / (draws * alpha * (1 - alpha)).sqrt()).max())
+
+
+def test_glimpses_come_as_often_as_alpha_says():
+    alpha, draws = torch.tensor([0.05, 0.3, 0.45, 0.2]), 20_000
+    noise = torch.rand(1, draws, generator=torch.Generator().manual_seed(0))
+    glimpses = sample(drawn(1, 4, 2).float(), alpha.expand(1, draws, 4), noise).glimpse[0]
+    assert largest_z(alpha, glimpses) < 3.5
+    assert largest_z(softmax(alpha.log(), 0.9), glimpses) > 4
+
+
+def test_noise_at_its_ends_never_hits_a_location_without_weight():
+    alpha = torch.tensor([0.0, 0.4, 0.0, 0.6, 0.0])
+    noise = torch.tensor([[0.0, 0.4 - 1e-6, 0.4 + 1e-6, 1 - 2**-24]])
+    chosen = sample(torch.ones(1, 5, 2), alpha.expand(1, 4, 5), noise)
+    assert chosen.glimpse.tolist() == [[1, 1, 3, 3]] and chosen.log_prob.isfinite().all()
+
+
+def test_rows_marked_soft_take_the_expectation(features, weights):
+    noise, soft = torch.full((IMAGES, ROWS), 0.5), torch.tensor([[True, False, False], [False, True, True]])
+    mixed = sample(features, weights, noise, soft)
+    mean, hard = expected(features, weights), sample(features, weights, noise)
+    for name in ("context", "glimpse", "log_prob"):
+        ours = getattr(mixed, name)
+        assert torch.equal(ours[soft], getattr(mean, name)[soft])
+        assert torch.equal(ours[~soft], getattr(hard, name)[~soft])
+
+
+def test_uniform_is_even_over_the_locations_that_exist():
+    mask = torch.tensor([[True, True, False, True]])
+    assert controls.uniform((2, 4)).tolist() == [[0.25] * 4] * 2
+    assert controls.uniform((1, 4), mask)[0].tolist() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+    assert controls.uniform((1, 4), like=drawn(1)).dtype == torch.float64
+
+
+def test_oracle_looks_in_proportion_to_the_boxes_and_evenly_without():
+    shares = torch.tensor([[1.0, 0.5, 0.0, 0.5], [0.0, 0.0, 0.0, 0.0]])
+    assert controls.oracle(shares).tolist() == [[0.5, 0.25, 0.0, 0.25], [0.25] * 4]
+    masked = controls.oracle(shares, torch.tensor([False, True, True, True]))
+    assert masked[0].tolist() == [0.0, 0.5, 0.0, 0.5]
+    assert masked[1].tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize("kind", ["learned", "uniform", "oracle"])
+def test_all_weights_are_a_distribution_over_the_locations_that_exist(features, kind):
+    attention = Attention(config.Attention(weights=kind, width=3), FEATURES, 6).double()
+    mask = torch.tensor([[True, True, True, False], [True, False, True, True]])
+    shares = torch.zeros(IMAGES, ROWS, LOCATIONS)
+    shares[0, 1, 2:] = 0.5
+    memory = attention.memory(features, mask)
+    weights, chosen = attention(memory, drawn(IMAGES, ROWS, 6), expected, shares)
+    assert torch.allclose(weights.sum(-1), torch.ones(()).to(weights.dtype))
+    assert (weights >= 0).all() and not weights[~mask[:, None].expand_as(weights)].any()
+    assert torch.allclose(chosen.context, weights.to(features.dtype) @ features)
+
+
+def test_oracle_attention_without_boxes_says_what_it_needs(features):
+    attention = Attention(config.Attention(weights="oracle"), FEATURES, 6)
+    with pytest.raises(ValueError, match="boxes"):
+        attention.weights(attention.memory(features), drawn(IMAGES, ROWS, 6))
+
+
+def test_the_tables_are_what_the_configuration_offers():
+    hints = get_type_hints(config.Attention)
+    for name, table in (("score", SCORES), ("simplex", SIMPLEXES), ("activation", ACTIVATIONS)):
+        assert set(table) == set(get_args(hints[name]))
+    assert set(SELECTIONS) == set(get_args(config.Decode)) >= set(get_args(hints["select"]))
