@@ -1,0 +1,19 @@
+"""Soft and hard attention for image captioning, side by side.
+
+Attention is three functions in a row: score e = f(a, h), simplex alpha = g(e), select z = phi(a, alpha). Soft and hard
+attention differ in the third, and in the gradient that the third needs; all else is shared.
+
+Axes: N images, C captions of an image, K samples or hypotheses, R rows of an image (its C captions, K hypotheses ...),
+B = N x R rows in all, T words (time), L locations, D features, A units of the score, H hidden units, E units of an
+embedding, V words of the vocabulary, M real words of a minibatch (padding left out).
+
+Names here and symbols in Xu et al. (2015):
+
+    features   a_1 .. a_L    annotation vectors             context    z_t        context vector
+    scores     e_ti                                         gate       beta_t     on the context
+    weights    alpha_ti      attention                      baseline   b          of the reward
+    glimpse    s_t           the sampled location           hidden     h_t        state of the LSTM
+    costs      l_t           -log p(y_t | ...), in nats     signal     R_t        what a glimpse is charged with
+"""
+
+__version__ = "0.1.0"

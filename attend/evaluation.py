@@ -1,16 +1,12 @@
-"""Evaluation: captions generated and scored, given captions traced, and the files an evaluation leaves behind."""
+"""Evaluation: captions generated and scored, and given captions traced."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -22,51 +18,37 @@ from attend.captioner import Noise, Trace
 from attend.config import Decode
 from attend.data.batches import Batch, Batches, in_order
 from attend.data.prepared import Prepared
-from attend.metrics.captions import DocumentFrequencies, score_captions, tokenise
+from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
 from attend.metrics.grounding import Grounding, ground, pool
+from attend.metrics.java import JavaError
 from attend.model import Model
-from attend.objective import health, negative_log_likelihood
-from attend.runs import Lease, RunFolder, write_json, write_text
+from attend.objective import health_sums, negative_log_likelihood
+from attend.record import Said, write_attention, write_captions, write_images
+from attend.runs import Lease, RunFolder, write_json
 from attend.search import Choose, Found, beam_search
 
 IMAGES = 32
 """Images that are searched or traced at once."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
-    """The caption of one image and where the model looked: words (T), alpha (T, L), glimpse (T,) or None, gate (T,)."""
-
-    row: int
-    words: tuple[str, ...]
-    score: float
-    weights: np.ndarray
-    glimpses: np.ndarray | None
-    gates: np.ndarray
-
-    @property
-    def caption(self) -> str:
-        return " ".join(self.words)
+def noise(shape: tuple[int, ...], *key: int) -> Tensor:
+    """Uniform numbers in [0, 1) that depend on the key alone; a shape with more rows begins with the same."""
+    return torch.from_numpy(np.random.default_rng(key).random(shape, dtype=np.float32))
 
 
-def chooser(decode: Decode, images: int, seed: int, first_step: int = 0) -> Choose:
-    """The selection of each step of search; the noise of ``sample`` is keyed by seed and step."""
+def chooser(decode: Decode, noise: Tensor) -> Choose:
+    """The selection of each step of search; ``sample`` uses noise (N, T, K) of N images, T steps and K hypotheses."""
     if decode != "sample":
         return lambda step, rows: selections.SELECTIONS[decode]
-
-    def choose(step: int, rows: int):
-        generator = torch.Generator().manual_seed((seed << 32) + first_step + step)
-        noise = torch.rand(images, rows, generator=generator)
-        return lambda features, weights: selections.sample(features, weights, noise.to(weights.device))
-
-    return choose
+    return lambda step, rows: partial(selections.sample, noise=noise[:, step, :rows])
 
 
 def say(model: Model, features: Tensor, rows: Sequence[int], decode: Decode, beam: int, draw: int = 0) -> list[Said]:
-    """Captions for features (N, L, D)."""
+    """Captions for features (N, L, D). Chance is keyed by seed, draw and row: not by the images beside it."""
     memory = model.captioner.attention.memory(features)
-    choose = chooser(decode, len(features), model.config.seed + draw, first_step=rows[0] * 1000)
-    found = beam_search(model.captioner, memory, choose, beam, model.config.search.max_length)
+    shape = (model.config.search.max_length, beam)
+    chance = torch.stack([noise(shape, model.config.seed, draw, row) for row in rows]).to(features.device)
+    found = beam_search(model.captioner, memory, chooser(decode, chance), beam, shape[0])
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
 
@@ -102,7 +84,7 @@ def generate(
         total=len(rows), desc=f"captions ({decode}, beam {beam})", unit="image", disable=None, leave=False
     ) as bar:
         for batch in reader.loader(in_order(rows, IMAGES)):
-            with accelerator.autocast():
+            with model.autocast():
                 features = model.features(batch.inputs.to(accelerator.device))
                 said += say(model, features, batch.rows.tolist(), decode, beam, draw)
             bar.update(len(batch.rows))
@@ -113,28 +95,26 @@ def generate(
 def traces(
     model: Model, batches: Batches, rows: Sequence[int], accelerator: Accelerator, decode: Decode
 ) -> Iterator[tuple[Batch, Trace]]:
-    """Given captions, teacher-forced, without dropout."""
+    """Given captions, teacher-forced, without dropout. Chance is keyed by seed, row and caption."""
     model.captioner.eval()
-    for number, batch in enumerate(
-        tqdm(
-            batches.loader(in_order(rows, IMAGES)),
-            total=-(-len(rows) // IMAGES),
-            desc="given captions",
-            disable=None,
-            leave=False,
-        )
-    ):
+    pieces = in_order(rows, IMAGES)
+    for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="given captions", disable=None, leave=False):
+        chance = _glimpses(batch, model.config.seed).to(accelerator.device) if decode == "sample" else None
         batch = batch.to(accelerator.device)
-        noise = None
-        if decode == "sample":
-            glimpse = torch.rand(batch.words.shape, generator=torch.Generator().manual_seed(number))
-            soft = torch.zeros(batch.lengths.shape, dtype=torch.bool)
-            noise = Noise(glimpse=glimpse, soft=soft).to(accelerator.device)
-        with accelerator.autocast():
+        with model.autocast():
             features = model.features(batch.inputs)
             yield batch, model.captioner(
-                features, batch.words, batch.lengths, select=decode, noise=noise, shares=batch.shares
+                features, batch.words, batch.lengths, select=decode, noise=chance, shares=batch.shares
             )  # fmt: skip
+
+
+def _glimpses(batch: Batch, seed: int) -> Noise:
+    """The noise of one glimpse for each word of given captions."""
+    images, captions, length = batch.words.shape
+    pairs = zip(batch.rows.tolist(), batch.order.tolist(), strict=True)
+    keys = [(seed, row, place + 1) for row, places in pairs for place in places]
+    glimpse = torch.stack([noise((length,), *key) for key in keys]).view(images, captions, length)
+    return Noise(glimpse=glimpse, soft=torch.zeros(images, captions, dtype=torch.bool))
 
 
 class Given:
@@ -143,7 +123,7 @@ class Given:
     def __init__(self, dataset: Prepared, batches: Batches, *, grounding: bool) -> None:
         self.dataset, self.batches, self.grounding = dataset, batches, grounding
         self.sums: dict[str, float] = dict.fromkeys(("words", "nll", "top1", "top5", "boxed", "boxed_top1"), 0.0)
-        self.health: dict[str, float] = {}
+        self.health: dict[str, tuple[float, int]] = {}
         self.grounded: dict[int, list[Grounding]] = {}
 
     def add(self, batch: Batch, trace: Trace) -> None:
@@ -154,8 +134,9 @@ class Given:
         self.sums["nll"] += float(negative_log_likelihood(trace).double().sum())
         self.sums["top1"] += int(ranked[:, 0].sum())
         self.sums["top5"] += int(ranked.any(1).sum())
-        for name, value in health(trace).items():
-            self.health[name] = self.health.get(name, 0.0) + value * words
+        for name, (total, count) in health_sums(trace).items():
+            before, counted = self.health.get(name, (0.0, 0))
+            self.health[name] = (before + total, counted + count)
         if self.grounding:
             self._ground(batch, trace, trace.spread(ranked[:, 0].float()).cpu().numpy())
 
@@ -182,7 +163,7 @@ class Given:
         grounded = [one for some in self.grounded.values() for one in some]
         return {
             "given": given | {"words": int(sums["words"])},
-            "health": {name: value / words for name, value in self.health.items()},
+            "health": {name: total / max(count, 1) for name, (total, count) in self.health.items()},
             "grounding": pooled if (pooled := pool(grounded))["words"] else None,
         }
 
@@ -210,8 +191,7 @@ def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 
 def score_quickly(dataset: Prepared, said: Sequence[Said]) -> dict[str, float]:
     """BLEU and CIDEr with frozen training frequencies, without Java: what validation after an epoch uses."""
     scores = score_captions(
-        {str(s.row): s.caption for s in said},
-        {str(s.row): [c.raw for c in dataset.examples[s.row].captions] for s in said},
+        *_sides(dataset, said),
         metrics=("bleu", "cider"),
         frequencies=training_frequencies(dataset, "simple"),
         tokeniser="simple",
@@ -262,73 +242,32 @@ def evaluate(
     lease.check()
     folder.mkdir(parents=True, exist_ok=True)
     if said:
-        _write_captions(folder / "captions.json", dataset, said)
+        write_captions(folder / "captions.json", dataset, said)
         write_attention(folder / "attention.h5", dataset, batches, said)
-    write_text(folder / "images.csv", _images_csv(dataset, rows, said, table, given.grounded))
+    write_images(folder / "images.csv", dataset, rows, said, table, given.grounded)
     write_json(folder / "scores.json", scores)
     return scores
 
 
-def _score(dataset: Prepared, said: Sequence[Said]):
-    return score_captions(
-        {str(s.row): s.caption for s in said},
-        {str(s.row): [c.raw for c in dataset.examples[s.row].captions] for s in said},
-        frequencies=training_frequencies(dataset, "ptb"),
-    )
+def _score(dataset: Prepared, said: Sequence[Said]) -> CaptionScores:
+    """All scores; where Java fails, those that need none, on simple tokens, and ``missing`` and ``notes`` say so."""
+    try:
+        frequencies = training_frequencies(dataset, "ptb")
+    except JavaError:
+        frequencies = training_frequencies(dataset, "simple")
+    return score_captions(*_sides(dataset, said), frequencies=frequencies)
+
+
+def _sides(dataset: Prepared, said: Sequence[Said]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Hypotheses and references as ``score_captions`` wants them, named by their rows."""
+    references = {str(s.row): [c.raw for c in dataset.examples[s.row].captions] for s in said}
+    return {str(s.row): s.caption for s in said}, references
 
 
 def _spread(draws: list[dict[str, float]]) -> dict[str, Any]:
-    names = draws[0]
+    names = [name for name in draws[0] if all(name in draw for draw in draws)]  # METEOR may have failed in some
     return {
         "n": len(draws),
         "mean": {name: float(np.mean([d[name] for d in draws])) for name in names},
         "std": {name: float(np.std([d[name] for d in draws], ddof=1)) for name in names},
     }
-
-
-def _write_captions(path: Path, dataset: Prepared, said: Sequence[Said]) -> None:
-    """COCO's results format."""
-    write_json(path, [{"image_id": dataset.examples[s.row].image, "caption": s.caption} for s in said])
-
-
-def write_attention(path: Path, dataset: Prepared, batches: Batches, said: Sequence[Said]) -> None:
-    """attention.h5: a group an image with its words, alpha, glimpses and gates, and the map of its grid."""
-    partial = path.with_name(path.name + ".partial")
-    with h5py.File(partial, "w") as file:
-        for number, one in enumerate(said):
-            geometry = batches.geometry(one.row)
-            group = file.create_group(str(number))
-            group.attrs.update(
-                image=dataset.examples[one.row].image,
-                caption=one.caption,
-                grid=geometry.grid,
-                affine=geometry.affine,
-                size=geometry.size,
-            )
-            group.create_dataset("words", data=list(one.words), dtype=h5py.string_dtype())
-            group.create_dataset("alpha", data=one.weights.astype(np.float32))
-            group.create_dataset("gate", data=one.gates.astype(np.float32))
-            if one.glimpses is not None:
-                group.create_dataset("glimpse", data=one.glimpses.astype(np.int32))
-    partial.replace(path)
-
-
-def _images_csv(
-    dataset: Prepared,
-    rows: Sequence[int],
-    said: Sequence[Said],
-    table: dict[str, list],
-    grounded: dict[int, list[Grounding]],
-) -> str:
-    """One row an image: caption, its scores, grounding, and the statistics that resampling needs."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    grounding = {row: pooled for row, some in grounded.items() if (pooled := pool(some))["words"]}
-    measures = list(next(iter(grounding.values()), {}))
-    writer.writerow(["image", "caption", *table, *(f"grounding_{name}" for name in measures)])
-    for number, row in enumerate(rows):
-        caption = said[number].caption if said else ""
-        values = [column[number] for column in table.values()]
-        pooled = grounding.get(row, {})
-        writer.writerow([dataset.examples[row].image, caption, *values, *(pooled.get(m, "") for m in measures)])
-    return text.getvalue()

@@ -76,6 +76,11 @@ class Model:
         low = torch.is_autocast_enabled(features.device.type)
         return features.to(torch.get_autocast_dtype(features.device.type) if low else torch.float32)
 
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass: matrix products in bfloat16 where the configuration says so."""
+        device = next(self.captioner.parameters()).device.type
+        return torch.autocast(device, dtype=torch.bfloat16, enabled=self.config.train.precision == "bf16")
+
     def tensors(self) -> dict[str, Tensor]:
         """All weights that a checkpoint keeps: the captioner's, and the encoder's where it is tuned."""
         parts = {"captioner": self.captioner} | ({"encoder": self.encoder} if self.tuned else {})

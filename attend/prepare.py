@@ -65,7 +65,7 @@ def compute_features(encoder: Encoder, images: np.ndarray, device: str | torch.d
 
 def _provenance(dataset: Prepared, encoder: Encoder, kind: str) -> dict:
     """Everything that the rows of a store depend on."""
-    settings = asdict(encoder.settings)
+    settings = json.loads(json.dumps(asdict(encoder.settings)))  # as it is read back
     if kind == "images":
         settings = {name: settings[name] for name in ("name", "transform")}
     else:

@@ -57,7 +57,7 @@ class Trainer:
 
     def __init__(self, config: Config, run: RunFolder, lease: Lease) -> None:
         self.config, self.run, self.lease = config, run, lease
-        self.accelerator = accelerator(config)
+        self.accelerator = accelerator()
         dataset = Prepared(config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said now, not after an epoch
         oracle = config.attention.weights == "oracle"
@@ -143,7 +143,7 @@ class Trainer:
         config = self.config
         self.model.captioner.train()
         noise = Noise.draw(config, tuple(batch.words.shape), config.seed, self.progress.step)
-        with self.accelerator.autocast():
+        with self.model.autocast():
             trace = self.model.captioner(
                 self.model.features(batch.inputs),
                 batch.words,
@@ -267,9 +267,9 @@ def headline(dataset: Prepared) -> str:
     return "test" if dataset.about["splits"]["test"] else "val"
 
 
-def accelerator(config: Config) -> Accelerator:
-    """Device and precision, as accelerate finds and gives them."""
-    found = Accelerator(mixed_precision="bf16" if config.train.precision == "bf16" else "no")
+def accelerator() -> Accelerator:
+    """The device, as accelerate finds it."""
+    found = Accelerator()
     if found.num_processes > 1:
         raise ValueError("a run is trained by one process so far: start it without `accelerate launch`")
     return found
@@ -333,7 +333,7 @@ def evaluate_run(
     if model.vocabulary != dataset.vocabulary:
         raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
     with Lease(run.path) as lease:
-        device = accelerator(config)
+        device = accelerator()
         store = ensure_store(dataset, model.encoder, device.device)
         batches = Batches(dataset, store, boxes=config.attention.weights == "oracle")
         model.to(device.device)

