@@ -91,16 +91,21 @@ def health(trace: Trace) -> dict[str, float]:
     entropy (nats) and maximum of alpha, change: total variation between consecutive words, distinct: share of a
     caption's words that look where no earlier word of it looked (glimpses, or maxima where there are none).
     """
+    return {name: total / max(count, 1) for name, (total, count) in health_sums(trace).items()}
+
+
+def health_sums(trace: Trace) -> dict[str, tuple[float, int]]:
+    """What ``health`` is the mean of: each sum, and over how many words or, for change, pairs of words it goes."""
     weights, real = trace.weights.detach().float(), trace.real
-    count = real.sum().clamp(min=1)
     following = real[..., 1:]
     change = 0.5 * (weights[:, :, 1:] - weights[:, :, :-1]).abs().sum(-1)
     places = torch.where(trace.glimpses >= 0, trace.glimpses, weights.argmax(-1))
     places = torch.where(real, places, -1)
     seen = (places[..., None] == places[..., None, :]).tril(-1).any(-1)
+    words, pairs = int(real.sum()), int(following.sum())
     return {
-        "entropy": float((entropy(weights) * real).sum() / count),
-        "maximum": float((weights.amax(-1) * real).sum() / count),
-        "change": float((change * following).sum() / following.sum().clamp(min=1)),
-        "distinct": float((~seen & real).sum() / count),
+        "entropy": (float((entropy(weights) * real).sum()), words),
+        "maximum": (float((weights.amax(-1) * real).sum()), words),
+        "change": (float((change * following).sum()), pairs),
+        "distinct": (float((~seen & real).sum()), words),
     }

@@ -1,0 +1,85 @@
+"""The record of an evaluation: captions.json, attention.h5 and images.csv, all that analysis reads of each image."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from attend.data.batches import Batches
+from attend.data.prepared import Prepared
+from attend.metrics.grounding import Grounding, pool
+from attend.runs import write_json, write_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """The caption of one image and where the model looked: words (T), alpha (T, L), glimpse (T,) or None, gate (T,)."""
+
+    row: int
+    words: tuple[str, ...]
+    score: float
+    weights: np.ndarray
+    glimpses: np.ndarray | None
+    gates: np.ndarray
+
+    @property
+    def caption(self) -> str:
+        return " ".join(self.words)
+
+
+def write_captions(path: Path, dataset: Prepared, said: Sequence[Said]) -> None:
+    """captions.json, in COCO's results format."""
+    write_json(path, [{"image_id": dataset.examples[s.row].image, "caption": s.caption} for s in said])
+
+
+def write_attention(path: Path, dataset: Prepared, batches: Batches, said: Sequence[Said]) -> None:
+    """attention.h5: a group an image with its words, alpha, glimpses and gates, and the map of its grid."""
+    partial = path.with_name(path.name + ".partial")
+    with h5py.File(partial, "w") as file:
+        for number, one in enumerate(said):
+            geometry = batches.geometry(one.row)
+            group = file.create_group(str(number))
+            group.attrs.update(
+                image=dataset.examples[one.row].image,
+                caption=one.caption,
+                grid=geometry.grid,
+                affine=geometry.affine,
+                size=geometry.size,
+            )
+            group.create_dataset("words", data=list(one.words), dtype=h5py.string_dtype())
+            group.create_dataset("alpha", data=one.weights.astype(np.float32))
+            group.create_dataset("gate", data=one.gates.astype(np.float32))
+            if one.glimpses is not None:
+                group.create_dataset("glimpse", data=one.glimpses.astype(np.int32))
+    partial.replace(path)
+
+
+def write_images(
+    path: Path,
+    dataset: Prepared,
+    rows: Sequence[int],
+    said: Sequence[Said],
+    table: dict[str, list],
+    grounded: dict[int, list[Grounding]],
+) -> None:
+    """images.csv: one row an image with its caption, scores, grounding and the statistics that resampling needs.
+
+    ``table`` has the columns of scores, ``grounded`` the sums of each row's given captions; ``said`` may be empty.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    grounding = {row: pooled for row, some in grounded.items() if (pooled := pool(some))["words"]}
+    measures = list(next(iter(grounding.values()), {}))
+    writer.writerow(["image", "caption", *table, *(f"grounding_{name}" for name in measures)])
+    for number, row in enumerate(rows):
+        caption = said[number].caption if said else ""
+        values = [column[number] for column in table.values()]
+        pooled = grounding.get(row, {})
+        writer.writerow([dataset.examples[row].image, caption, *values, *(pooled.get(m, "") for m in measures)])
+    write_text(path, text.getvalue())
