@@ -32,7 +32,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(content)
@@ -102,12 +102,14 @@ class Lease:
             raise LeaseLost(f"{self.path.parent} was taken over by another process: this one stops")
 
     def _holder(self) -> dict[str, Any] | None:
+        nobody = {"owner": "", "pid": -1, "host": "", "renewed": 0.0}
         try:
-            return json.loads(self.path.read_text())
+            found = json.loads(self.path.read_text())
         except FileNotFoundError:
             return None
-        except ValueError:  # damaged, so nobody renews it
-            return {"owner": "", "pid": -1, "host": "", "renewed": 0.0}
+        except ValueError:
+            return nobody
+        return found if isinstance(found, dict) and found.keys() >= nobody.keys() else nobody
 
     def _lease(self) -> str:
         return json.dumps(
