@@ -1,0 +1,200 @@
+"""The configuration: what it accepts, what it refuses, and that every choice exists."""
+
+from __future__ import annotations
+
+import ast
+import json
+import typing
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from attend import config
+from attend.attention.score import ACTIVATIONS, SCORES
+from attend.attention.select import SELECTIONS
+from attend.attention.simplex import SIMPLEXES
+from attend.config import Config, difference, fields, from_dict, replace, to_dict
+from attend.estimators import ESTIMATORS
+from attend.estimators.reinforce import SIGNALS
+from attend.geometry import TRANSFORMS
+from attend.training import OPTIMISERS
+
+ODD = {  # no field has its default here, so a field that a round trip drops is seen
+    "data": "somewhere",
+    "seed": 7,
+    "encoder": {
+        "name": "resnet18", "weights": "random", "stride": 16, "grid": [2, 3], "size": 64, "transform": "crop",
+        "tune_blocks": 2,
+    },
+    "attention": {"activation": "relu", "width": 3, "temperature": 0.5, "select": "sample"},
+    "estimator": {
+        "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0, "semi": 0.25,
+        "coin": "minibatch",
+    },
+    "decoder": {
+        "embedding": 4, "hidden": 5, "gate": "vector", "readout_word": False, "readout_hidden": False, "dropout": 0.1,
+        "embeddings": "glove.txt", "freeze_embeddings": True,
+    },
+    "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length"},
+    "search": {"beam": 5, "max_length": 9, "decode": "sample"},
+    "train": {
+        "epochs": 2, "images": 3, "optimiser": "sgd", "learning_rate": 0.5, "encoder_learning_rate": 0.25, "clip": 1.0,
+        "monitor": "bleu4", "patience": 1, "lower_after": 1, "lower_by": 0.25, "validation_images": 4,
+        "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "checkpoint_minutes": 1.5,
+    },
+}  # fmt: skip
+SINGLE = {"attention.weights", "attention.score", "attention.simplex", "estimator.name", "decoder.readout_context"}
+
+
+def flat(values: dict, prefix: str = "") -> dict:
+    found = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+@pytest.mark.parametrize("values", [{}, ODD])
+def test_a_configuration_survives_json(values):
+    there = from_dict(values)
+    assert from_dict(json.loads(json.dumps(to_dict(there)))) == there
+    assert flat(json.loads(json.dumps(to_dict(there)))).items() >= flat(values).items()
+
+
+def test_the_round_trip_saw_every_field_off_its_default():
+    default = flat(to_dict(Config()))
+    assert {name for name, value in flat(to_dict(from_dict(ODD))).items() if value == default[name]} == SINGLE
+    assert set(fields()) == set(default)
+
+
+@pytest.mark.parametrize("name, close", [("train.epoch", "train.epochs"), ("epochs", "train.epochs")])
+def test_an_unknown_field_is_named_with_a_suggestion(name, close):
+    with pytest.raises(ValueError, match=rf"unknown field '{name}'; did you mean {close}\?"):
+        replace(Config(), {name: "3"})
+
+
+def test_an_unknown_field_of_a_file_is_named_with_the_file():
+    with pytest.raises(ValueError, match=r"^run/config.json: unknown field 'train.lr_rate'"):
+        from_dict({"train": {"lr_rate": 1}}, "run/config.json")
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("seed", 1.0), ("seed", True), ("seed", "1.5"), ("seed", None), ("seed", -1), ("seed", 2**31), ("data", 3),
+        ("train.epochs", "three"), ("train.epochs", 0), ("train.learning_rate", "fast"),
+        ("train.learning_rate", float("nan")), ("train.learning_rate", 0), ("train.clip", float("inf")),
+        ("train.clip", 10**400), ("train.clip", True), ("train.lower_by", 1), ("train.workers", -1),
+        ("train.optimiser", "Adam"), ("train.optimiser", ["adam"]), ("train.checkpoint_minutes", -1),
+        ("encoder.grid", [2]), ("encoder.grid", "2 x"), ("encoder.grid", [0, 2]), ("encoder.grid", 4),
+        ("encoder.size", 7), ("encoder.stride", 0), ("encoder.tune_blocks", -1), ("attention.temperature", 0),
+        ("attention.width", 0), ("attention.select", "argmax"), ("estimator.decay", 1), ("estimator.semi", 1),
+        ("estimator.scale", -1), ("estimator.entropy", -1), ("decoder.readout_word", "yes"),
+        ("decoder.readout_word", 1), ("decoder.dropout", 1), ("decoder.hidden", 0), ("decoder.embedding", 0),
+        ("objective.doubly_stochastic", -1), ("search.beam", 0), ("search.max_length", 0), ("search.decode", "soft"),
+    ],
+)  # fmt: skip
+def test_a_wrong_type_or_number_is_refused_with_its_field(name, value):
+    *parents, leaf = name.split(".")
+    values = {parents[0]: {leaf: value}} if parents else {leaf: value}
+    with pytest.raises(ValueError, match=name):
+        from_dict(values)
+
+
+@pytest.mark.parametrize("values", [[], "x", {"train": 3}])
+def test_a_section_that_is_no_object_is_refused(values):
+    with pytest.raises(ValueError, match="must be an object"):
+        from_dict(values)
+
+
+@pytest.mark.parametrize(
+    "values, names",
+    [
+        ({"attention": {"weights": "uniform", "select": "sample"}}, "attention.select.*attention.weights"),
+        ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
+        ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
+        ({"attention": {"weights": "oracle"}, "train": {"monitor": "bleu4"}}, "attention.weights.*train.monitor"),
+        ({"decoder": {f"readout_{part}": False for part in ("word", "hidden", "context")}}, "decoder.readout_word"),
+    ],
+)
+def test_an_impossible_combination_is_refused_with_its_fields(values, names):
+    with pytest.raises(ValueError, match=names):
+        from_dict(values)
+
+
+@pytest.mark.parametrize("weights, monitor", [("uniform", "cider"), ("oracle", "nll")])
+def test_the_possible_controls_are_accepted(weights, monitor):
+    assert not from_dict({"attention": {"weights": weights}, "train": {"monitor": monitor}}).attention.hard
+
+
+@pytest.mark.parametrize(
+    "name, text, value",
+    [
+        ("seed", "3", 3), ("train.learning_rate", "1e-2", 0.01), ("train.learning_rate", 1, 1.0),
+        ("decoder.readout_word", "False", False), ("encoder.grid", "2 3", (2, 3)), ("encoder.grid", "2,3", (2, 3)),
+        ("encoder.grid", "none", None), ("encoder.size", "None", None), ("search.decode", "argmax", "argmax"),
+    ],
+)  # fmt: skip
+def test_replace_reads_text_as_the_type_of_its_field(name, text, value):
+    changed = replace(from_dict(ODD), {name: text})
+    found = flat(to_dict(changed))[name]
+    assert found == value and type(found) is type(value)
+    others = {k: v for k, v in flat(to_dict(changed)).items() if k != name}
+    assert others.items() <= flat(to_dict(from_dict(ODD))).items()
+
+
+@pytest.mark.parametrize("name", ["train", "", "train.epochs.more", "data.epochs"])
+def test_replace_refuses_what_is_no_field(name):
+    with pytest.raises(ValueError, match=f"unknown field '{name}'"):
+        replace(Config(), {name: "3"})
+
+
+def test_replace_checks_combinations_after_all_fields_are_set():
+    both = {"attention.weights": "oracle", "train.monitor": "nll"}
+    assert replace(Config(), both).attention.weights == "oracle"
+
+
+def test_the_difference_names_both_values():
+    ours = replace(Config(), {"train.epochs": 3, "encoder.grid": "2 2"})
+    assert difference(ours, Config()) == "encoder.grid (2, 2) (was None), train.epochs 3 (was 15)"
+    assert difference(ours, from_dict(json.loads(json.dumps(to_dict(ours))))) == ""
+
+
+@pytest.mark.parametrize(
+    "select, decode, expected",
+    [("sample", None, "argmax"), ("expected", None, "expected"), ("sample", "expected", "expected")],
+)
+def test_the_default_of_decoding_follows_the_attention(select, decode, expected):
+    assert from_dict({"attention": {"select": select}, "search": {"decode": decode}}).decode == expected
+
+
+@pytest.mark.parametrize(
+    "section, field, known",
+    [
+        (config.Attention, "score", SCORES),
+        (config.Attention, "activation", ACTIVATIONS),
+        (config.Attention, "simplex", SIMPLEXES),
+        (config.Attention, "select", SELECTIONS.keys() - {"argmax"}),
+        (config.Search, "decode", SELECTIONS),
+        (config.Estimator, "name", ESTIMATORS),
+        (config.Estimator, "cost", SIGNALS),
+        (config.Encoder, "transform", TRANSFORMS),
+        (config.Train, "optimiser", OPTIMISERS),
+    ],
+)
+def test_choices_are_the_keys_of_their_tables(section, field, known):
+    hint = typing.get_type_hints(section)[field]
+    literal = next(h for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is typing.Literal)
+    assert set(typing.get_args(literal)) == set(known)
+
+
+def test_every_estimator_asks_for_a_selection_that_exists():
+    assert {entry.select for entry in ESTIMATORS.values()} <= set(SELECTIONS)
+
+
+def test_every_field_says_what_it_is():
+    sections = [node for node in ast.parse(Path(config.__file__).read_text()).body if isinstance(node, ast.ClassDef)]
+    for section in sections[:-1]:  # the last holds the others
+        for field, text in pairwise(section.body):
+            if isinstance(field, ast.AnnAssign):
+                assert isinstance(text, ast.Expr), f"{section.name}.{field.target.id}"
