@@ -62,10 +62,12 @@ def test_no_two_images_are_alike(world):
     assert [e.split for _, e in world] == ["train"] * 60 + ["val"] * 6 + ["test"] * 6
 
 
-def test_boxes_and_captions_do_not_depend_on_the_size_in_pixels():
-    (small, one), (large, two) = (next(generate(train=1, size=size)) for size in (96, 320))
-    assert small.shape == (96, 96, 3) and large.shape == (320, 320, 3) and small.dtype == np.uint8
+def test_a_larger_picture_shows_the_same_scene():
+    (small, one), (large, two) = (next(generate(train=1, size=size)) for size in (112, 448))
+    assert small.shape == (112, 112, 3) and large.shape == (448, 448, 3) and small.dtype == np.uint8
     assert one == two
+    shrunk = np.asarray(Image.fromarray(large).resize((112, 112), Image.Resampling.BOX), float)
+    assert np.abs(shrunk - small).mean() < 8
 
 
 # Captions and boxes
