@@ -115,9 +115,8 @@ def ancestral(model: Captioner, memory: Memory, choose: Choose, max_length: int,
     for t in range(max_length):
         state, glance = model.step(memory, state, words, choose(t, 1))
         log_probs = torch.log_softmax(_forbid(glance.log_probs), dim=-1)
-        drawn = torch.multinomial(log_probs[:, 0].exp().cpu(), 1, generator=generator).to(device)
-        words = torch.where(ended, SPECIALS.index(PAD), drawn)
-        gained = log_probs.gather(2, drawn[..., None]).squeeze(-1)
+        words = torch.multinomial(log_probs[:, 0].exp().cpu(), 1, generator=generator).to(device)
+        gained = log_probs.gather(2, words[..., None]).squeeze(-1)
         total = total + torch.where(ended, 0.0, gained)
         lengths = lengths + (~ended).long()
         ended = ended | (words == LAST)
