@@ -146,7 +146,8 @@ def _backbone(settings: config.Encoder) -> nn.Module:
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all"
         raise ValueError(f"encoder.name {settings.name!r} is no timm backbone; {hint}")
     arguments = {"num_classes": 0, "global_pool": ""}
-    if settings.size is not None and getattr(timm.get_pretrained_cfg(settings.name), "fixed_input_size", False):
+    about = timm.get_pretrained_cfg(settings.name.split(".")[0])
+    if settings.size is not None and getattr(about, "fixed_input_size", False):
         arguments["img_size"] = settings.size
     if settings.weights == "pretrained":
         try:
