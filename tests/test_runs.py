@@ -219,6 +219,7 @@ def test_of_many_takers_one_stands(tmp_path, stale):
 
     together(6, take)
     assert len(entered) + len(refused) == 6
+    assert stale or len(entered) == 1  # a free folder is never given twice, not even for a moment
     assert sum(map(stands, entered)) == 1 and not any(map(stands, refused))
     for lease in entered:
         lease.__exit__()
