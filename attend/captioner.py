@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -33,7 +34,8 @@ class Noise:
     @classmethod
     def draw(cls, settings: config.Config, shape: tuple[int, int, int], seed: int, step: int) -> Noise:
         """The noise of a training step, keyed by seed and step alone, on the CPU for every device."""
-        generator = torch.Generator().manual_seed((seed << 32) + step)
+        key = np.random.SeedSequence([seed, step]).generate_state(1)[0]  # torch's generator reads 32 bits
+        generator = torch.Generator().manual_seed(int(key))
         images, captions, _ = shape
         coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
         soft = (coins < settings.estimator.semi)[:, None].expand(images, captions)

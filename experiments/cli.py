@@ -287,9 +287,11 @@ def _parse(kind: type, arguments: list[str], program: str, default: Config | Non
 
 def _plain(panel: str) -> str:
     """The gist of tyro's framed message: its first paragraph, and the option it thinks was meant."""
-    lines = [line.strip("│ \n") for line in panel.splitlines() if line.startswith("│")]
-    rules = [i for i, line in enumerate(lines) if set(line) == {"─"}] or [len(lines)]
-    gist = " ".join(line for line in lines[: rules[0]] if line) or "these arguments do not fit"
+    lines = [line.strip("│ \n") for line in panel.splitlines() if line.strip() and line[0] not in "╭╰"]
+    paragraphs = re.split(r"\n[─-]+\n", "\n".join(lines))
+    framed = any(line.startswith("╭") for line in panel.splitlines())
+    gist = " ".join(paragraphs[0 if framed or len(paragraphs) == 1 else 1].split())  # else the first is a title
+    gist = re.sub(r"^Error parsing (?!--)[\w.-]+: ", "", gist)
     meant = re.search(r"meant:.*?(--[\w.-]+)", " ".join(lines))
     return gist.rstrip(".") + (f", did you mean {meant[1]}?" if meant else "")
 

@@ -153,6 +153,7 @@ def test_dropout_noise_is_keyed_by_seed_and_step():
     settings = bed.settings(decoder={"embedding": 4, "hidden": 5, "dropout": 0.5}, attention={"select": "sample"})
     draw = partial(Noise.draw, settings, (2, 2, 5))
     one, again, other = draw(0, 7), draw(0, 7), draw(0, 8)
+    assert not torch.equal(one.glimpse, draw(1, 7).glimpse)
     assert torch.equal(one.drop_hidden, again.drop_hidden) and not torch.equal(one.drop_hidden, other.drop_hidden)
     assert set(one.drop_deep.unique().tolist()) == {0.0, 2.0}
     model, a = bed.captioner(settings), bed.features(2)

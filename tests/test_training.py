@@ -13,48 +13,27 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.numpy import load_file
 
 from attend import config
-from attend.data.examples import Caption, Example, Source
-from attend.data.prepared import write_prepared
 from attend.runs import write_json
+from tests import halves
 
-COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 220), "white": (240, 240, 240)}
 TIMES = {"time", "wait_seconds", "step_seconds", "tokens_per_second"}
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Images of two coloured halves, each with two captions that name them from left to right."""
-    folder = tmp_path_factory.mktemp("halves")
-    root = folder / "images"
-    root.mkdir()
-    examples = []
-    for number in range(40):
-        left, right = [list(COLOURS)[(number // k) % 4] for k in (1, 4)]
-        pixels = np.zeros((32, 32, 3), np.uint8)
-        pixels[:, :16], pixels[:, 16:] = COLOURS[left], COLOURS[right]
-        Image.fromarray(pixels).save(root / f"{number:02}.png")
-        texts = [f"a {left} half and a {right} half", f"{left} then {right}"]
-        captions = tuple(Caption(raw=text, tokens=tuple(text.split())) for text in texts)
-        split = "train" if number < 28 else "val" if number < 34 else "test"
-        examples.append(Example(image=f"{number:02}.png", split=split, captions=captions))
-    write_prepared(Source(name="halves", root=root, examples=examples), folder, minimum_count=1)
-    return folder
+    return halves.write(tmp_path_factory.mktemp("halves") / "data")
 
 
 def settings(dataset: Path, kind: str, **train) -> config.Config:
     return config.from_dict(
-        {
+        halves.SMALL
+        | {
             "data": str(dataset),
-            "encoder": {"name": "resnet10t", "weights": "random", "size": 32, "grid": [2, 2], "stride": 8},
             "attention": {"select": kind, "width": 16},
-            "decoder": {"embedding": 16, "hidden": 24, "dropout": 0.2},
-            "search": {"max_length": 10, "beam": 2},
-            "train": {"epochs": 4, "images": 4, "log_every": 2, "checkpoint_minutes": 0.0, "learning_rate": 0.01}
-            | train,
+            "train": halves.SMALL["train"] | {"epochs": 4} | train,
         }
     )
 
