@@ -16,10 +16,9 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
+from attend import config as configuration
 from attend.config import Config, Decode, Encoder
 from experiments.presets import PRESETS
-
-EXPERIMENTS = ("quickstart", "flickr8k")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ class Caption:
 class Run:
     """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
 
-    experiment: Positional[Literal["quickstart", "flickr8k"]]
+    experiment: Positional[Literal["quickstart", "flickr8k", "world"]]
     """by name"""
     data: Path | None = None
     """folder of the dataset, as distributed or prepared; quickstart makes its own"""
@@ -186,9 +185,9 @@ def caption(command: Caption) -> None:
 
 
 def run(command: Run) -> None:
-    from experiments import flickr8k, quickstart, runner
+    from experiments import flickr8k, quickstart, runner, world
 
-    module = {"quickstart": quickstart, "flickr8k": flickr8k}[command.experiment]
+    module = {"quickstart": quickstart, "flickr8k": flickr8k, "world": world}[command.experiment]
     if command.seeds is not None and command.seeds < 1:
         raise ValueError(f"seeds is {command.seeds}, but must be 1 or more")
     settings = {}
@@ -197,6 +196,7 @@ def run(command: Run) -> None:
         if not equals:
             raise ValueError(f"--set {one!r} is no setting: write it as train.epochs=3")
         settings[name] = value
+    configuration.replace(Config(), settings)  # an unknown field is said before any data are made
     experiment = module.experiment(command.data, command.tiny).with_settings(settings)
     if command.only:
         experiment = experiment.only(command.only.split(","))

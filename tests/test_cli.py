@@ -42,7 +42,21 @@ def data(tmp_path_factory):
 def trained(data, tmp_path_factory):
     """A hard model, trained through the program."""
     folder = tmp_path_factory.mktemp("runs") / "halves" / "hard" / "seed0"
-    main(["train", "hard", "--data", str(data), "--out", str(folder), *SMALL, "--train.epochs", "8", "--train.monitor", "nll"])
+    main(
+        [
+            "train",
+            "hard",
+            "--data",
+            str(data),
+            "--out",
+            str(folder),
+            *SMALL,
+            "--train.epochs",
+            "8",
+            "--train.monitor",
+            "nll",
+        ]
+    )
     return folder
 
 
@@ -166,7 +180,7 @@ def test_fields_that_do_not_fit(fails, data, tmp_path, arguments, words):
 def test_unknown_names(fails):
     assert "unknown verb 'trian'" in fails("trian")
     assert "known are soft, hard, uniform, oracle" in fails("train", "sotf")
-    assert "no.field" in fails("run", "quickstart", "--tiny", "--set", "no.field=3", "--data", "nowhere")
+    assert "no.field" in fails("run", "quickstart", "--tiny", "--set", "no.field=3")
     assert "--data DIR" in fails("run", "flickr8k")
 
 
