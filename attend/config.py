@@ -125,6 +125,8 @@ class Decoder:
     """deep output sees the context"""
     dropout: float = 0.5
     """probability, on the LSTM's state and on the deep output"""
+    embedding_range: float = 0.1
+    """embeddings start from U(-r, r)"""
     embeddings: str | None = None
     """text file of pretrained embeddings: a word and its numbers a line"""
     freeze_embeddings: bool = False
@@ -134,6 +136,7 @@ class Decoder:
         _check(self.embedding >= 1, "decoder.embedding", self.embedding, "1 unit or more")
         _check(self.hidden >= 1, "decoder.hidden", self.hidden, "1 unit or more")
         _check(0 <= self.dropout < 1, "decoder.dropout", self.dropout, "in [0, 1)")
+        _check(0 < self.embedding_range <= 10, "decoder.embedding_range", self.embedding_range, "above 0, at most 10")
         if not (self.readout_word or self.readout_hidden or self.readout_context):
             raise ValueError("all of decoder.readout_word, readout_hidden, readout_context are off: keep one")
 

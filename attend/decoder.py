@@ -25,7 +25,7 @@ class State(NamedTuple):
 class Decoder(nn.Module):
     """[E y; beta z; h] -> LSTM -> deep output.
 
-    Embeddings and LSTM weights start from U(-0.1, 0.1) and gate biases from 0.
+    Embeddings (by default) and LSTM weights start from U(-0.1, 0.1) and gate biases from 0.
 
     Differs from torch's LSTMCell: one bias instead of two, and the word's part of the four gates is a product of its
     own, so that it runs once over all words of a caption, outside the loop over time.
@@ -46,7 +46,8 @@ class Decoder(nn.Module):
         self.readout_hidden = nn.Linear(hidden, words) if settings.readout_hidden else None
         self.readout_context = nn.Linear(features, words, bias=False) if settings.readout_context else None
         self.logits = nn.Linear(words, vocabulary)
-        for weight in (self.embedding, self.word_gates, self.context_gates, self.hidden_gates):
+        nn.init.uniform_(self.embedding.weight, -settings.embedding_range, settings.embedding_range)
+        for weight in (self.word_gates, self.context_gates, self.hidden_gates):
             nn.init.uniform_(weight.weight, -0.1, 0.1)
         nn.init.zeros_(self.word_gates.bias)
         self.embedding.weight.requires_grad_(not settings.freeze_embeddings)

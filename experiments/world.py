@@ -24,7 +24,7 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         name="world-tiny" if tiny else "world",
         variants={
             "oracle": replace(shared, attention=Attention(weights="oracle")),
-            "soft": replace(shared, attention=Attention(width=256)),
+            "soft": replace(shared, attention=Attention(width=128)),
             "uniform": replace(shared, attention=Attention(weights="uniform")),
         },
         seeds={"oracle": 2, "soft": 2, "uniform": 2},

@@ -1,0 +1,79 @@
+"""Experiments end to end, as their tiny twins: runs, table, pictures; a second call does nothing again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import quickstart, runner, world
+from experiments.cli import main
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The tiny quickstart, run once in a folder of its own."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["run", "quickstart", "--tiny", "--seeds", "1"])
+    return folder
+
+
+def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monkeypatch):
+    monkeypatch.chdir(done)
+    before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("metrics.jsonl")}
+    main(["run", "quickstart", "--tiny", "--seeds", "1"])
+    said = capsys.readouterr().out
+    for variant in ("soft", "hard", "uniform"):
+        assert f"| {variant}" in said
+        scores = json.loads((done / f"runs/quickstart-tiny/{variant}/seed0/scores.json").read_text())
+        assert scores["images"] == 6 and scores["grounding"]["words"] > 0
+    files = [Path(line) for line in said.splitlines() if line.startswith("runs/")]
+    assert all((done / file).exists() for file in files)
+    names = {file.name for file in files}
+    assert {"table.md", "table.csv", "curves.png", "gaze-0.png", "maps-0-soft.png", "maps-0-hard.png"} <= names
+    assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing was trained twice
+
+
+def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monkeypatch):
+    monkeypatch.chdir(done)
+    with pytest.raises(SystemExit):
+        main(["run", "quickstart", "--tiny", "--seeds", "1", "--only", "soft", "--set", "train.epochs=2"])
+    assert "train.epochs 2 (was 1)" in capsys.readouterr().err
+
+
+def test_the_plan_starts_every_variant_before_the_next_seed(tmp_path, monkeypatch):
+    monkeypatch.setattr(quickstart, "prepare_scenes", lambda *_, **__: None)
+    planned = runner.plan(quickstart.experiment(tmp_path, tiny=False), Path("runs"), None)
+    assert [(variant, one.seed) for _, variant, one in planned] == [
+        ("soft", 0), ("hard", 0), ("uniform", 0), ("soft", 1), ("hard", 1)]  # fmt: skip
+    assert str(planned[0][0]) == "runs/quickstart/soft/seed0"
+
+
+def test_variants_differ_in_attention_alone(tmp_path, monkeypatch):
+    from attend.config import difference
+
+    monkeypatch.setattr(quickstart, "prepare_scenes", lambda *_, **__: None)
+    for experiment in (quickstart.experiment(tmp_path, tiny=False), world.experiment(tmp_path, tiny=False)):
+        first, *others = experiment.variants.values()
+        changed = [part.split()[0] for other in others for part in difference(first, other).split("), ")]
+        assert all(name.startswith(("attention.", "estimator.")) for name in changed)
+
+
+def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
+    monkeypatch.chdir(done)
+    experiment = quickstart.experiment(None, tiny=True).only(["soft", "uniform"])
+    (tmp_path / "quickstart-tiny/soft/seed0").mkdir(parents=True)
+    (tmp_path / "quickstart-tiny/soft/seed0/config.json").write_text("{")
+    with pytest.raises(ValueError, match="1 of 2 runs failed"):
+        runner.run(experiment, tmp_path, seeds=1)
+    assert (tmp_path / "quickstart-tiny/uniform/seed0/scores.json").exists()
+
+
+@pytest.mark.slow
+def test_the_world_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["run", "world", "--tiny", "--seeds", "1"])
+    assert "| oracle" in capsys.readouterr().out
