@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -206,11 +207,12 @@ class Trainer:
         if values["collapsed"]:
             tqdm.write(
                 f"warning: after epoch {self.progress.epoch + 1} attention looks the same at every word "
-                f"(change {values['change']:.4f}): it has collapsed"
+                f"(change {values['change']:.4f}): it has collapsed",
+                file=sys.stderr,
             )
         self.run.log(self.lease, step=self.progress.step, epoch=self.progress.epoch + 1, split="val", **values)
         shown = ", ".join(f"{n} {values[n]:.3f}" for n in ("nll", "bleu4", "cider") if n in values)
-        tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}")
+        tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}", file=sys.stderr)
         return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor]
 
     def checkpoint(self) -> None:
@@ -238,7 +240,9 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.progress = Progress(**state["progress"])
         self.baseline.value = self.progress.baseline
-        tqdm.write(f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}")
+        tqdm.write(
+            f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}", file=sys.stderr
+        )
 
 
 def train(config: Config, folder: Path | str) -> dict[str, Any]:

@@ -100,6 +100,8 @@ class Run:
     """folder of all experiments"""
     seeds: int | None = None
     """seeds of every variant; none is the experiment's own"""
+    workers: int | None = None
+    """runs at once; none is one a core, or one where there is a GPU"""
     only: str | None = None
     """variants to run, separated by commas"""
     set: tuple[str, ...] = ()
@@ -188,8 +190,7 @@ def run(command: Run) -> None:
     from experiments import flickr8k, quickstart, runner, world
 
     module = {"quickstart": quickstart, "flickr8k": flickr8k, "world": world}[command.experiment]
-    if command.seeds is not None and command.seeds < 1:
-        raise ValueError(f"seeds is {command.seeds}, but must be 1 or more")
+    _positive(seeds=command.seeds, workers=command.workers)
     settings = {}
     for one in command.set:
         name, equals, value = one.partition("=")
@@ -200,7 +201,7 @@ def run(command: Run) -> None:
     experiment = module.experiment(command.data, command.tiny).with_settings(settings)
     if command.only:
         experiment = experiment.only(command.only.split(","))
-    runner.run(experiment, command.out, command.seeds)
+    runner.run(experiment, command.out, command.seeds, command.workers)
     for file in runner.present(experiment, command.out):
         print(file)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import io
+import multiprocessing
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +15,8 @@ from tqdm import tqdm
 
 from attend import config as configuration
 from attend.config import Config
+from attend.data.prepared import Prepared
+from experiments.sources import store_features
 
 Setting = tuple[str, int]
 """A decoding mode and a width of the beam."""
@@ -55,26 +61,86 @@ def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[tuple[Pat
     return runs
 
 
-def run(experiment: Experiment, out: Path, seeds: int | None = None) -> list[Path]:
+def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: int | None = None) -> list[Path]:
     """Train and evaluate every run that is not finished; returns the folders that are.
 
-    A run that fails does not stop the others: what failed is said at the end, as one ValueError.
+    ``workers`` runs go on at once, each a process with its share of the cores; none is one run a core, or one run
+    where there is a GPU. A run that fails does not stop the others: what failed is said at the end, as one ValueError.
     """
+    runs = plan(experiment, out, seeds)
+    for data, encoder in dict.fromkeys((one.data, one.encoder) for _, _, one in runs):
+        store_features(Prepared(data), encoder)  # once, before the workers ask for them
+    workers = min(workers or default_workers(), len(runs))
+    folders, failed = [], []
+    with _pool(workers) as pool:
+        started = {
+            pool.submit(run_one, one, folder, experiment.also.get(variant, ())): folder for folder, variant, one in runs
+        }
+        done = concurrent.futures.as_completed(started)
+        for future in tqdm(done, total=len(runs), desc=experiment.name, unit="run", disable=None):
+            folder = started[future]
+            try:
+                future.result()
+                folders.append(folder)
+            except ValueError as error:
+                failed.append(f"{folder}: {error}")
+                tqdm.write(f"failed: {failed[-1]}", file=sys.stderr)
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(runs)} runs failed, the first is {failed[0]}")
+    return sorted(folders)
+
+
+def run_one(one: Config, folder: Path, also: Sequence[Setting]) -> None:
+    """One run, and its further evaluations."""
     from attend.training import evaluate_run, train
 
-    folders, failed = [], []
-    for folder, variant, one in tqdm(plan(experiment, out, seeds), desc=experiment.name, unit="run", disable=None):
+    train(one, folder)
+    for decode, beam in also:
+        evaluate_run(folder, decode=decode, beam=beam, again=False)
+
+
+def default_workers() -> int:
+    """One run a core: a model of this size gains little from a second one. One run where there is a GPU."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+
+
+def _pool(workers: int) -> concurrent.futures.Executor:
+    """Processes with a share of the cores each; with one worker, this very process."""
+    if workers == 1:
+        return _Here()
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    return concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_share, initargs=(threads,)
+    )
+
+
+def _share(threads: int) -> None:
+    """What a worker starts with: its threads, and progress bars off, since they would overwrite each other."""
+    import torch
+
+    torch.set_num_threads(threads)
+    sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
+
+
+class _NoTerminal(io.TextIOWrapper):
+    """A stream on which tqdm draws no bars."""
+
+    def isatty(self) -> bool:
+        return False
+
+
+class _Here(concurrent.futures.Executor):
+    """Runs what is submitted at once, in this process."""
+
+    def submit(self, function, /, *arguments):
+        future = concurrent.futures.Future()
         try:
-            train(one, folder)
-            for decode, beam in experiment.also.get(variant, ()):
-                evaluate_run(folder, decode=decode, beam=beam, again=False)
-            folders.append(folder)
+            future.set_result(function(*arguments))
         except ValueError as error:
-            failed.append(f"{folder}: {error}")
-            tqdm.write(f"failed: {failed[-1]}", file=sys.stderr)
-    if failed:
-        raise ValueError(f"{len(failed)} of {len(failed) + len(folders)} runs failed, the first is {failed[0]}")
-    return folders
+            future.set_exception(error)
+        return future
 
 
 def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:

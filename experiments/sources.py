@@ -15,7 +15,9 @@ SCENES = "scenes"
 
 
 def prepare_scenes(out: Path, *, minimum_count: int = 5, **world: int) -> Prepared:
-    """The built-in world, drawn again only if the folder does not hold it yet."""
+    """The built-in world. Raises ValueError where the folder holds another dataset, before anything is drawn."""
+    if (out / "dataset.json").exists() and (there := Prepared(out).about["name"]) != SCENES:
+        raise ValueError(f"{out} holds the dataset {there}: choose another --out, or remove it")
     source = write_scenes(out, **world)
     return write_prepared(source, out, minimum_count)
 

@@ -17,14 +17,14 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        main(["run", "quickstart", "--tiny", "--seeds", "1"])
+        main(["run", "quickstart", "--tiny", "--seeds", "1", "--workers", "1"])
     return folder
 
 
 def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monkeypatch):
     monkeypatch.chdir(done)
     before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("metrics.jsonl")}
-    main(["run", "quickstart", "--tiny", "--seeds", "1"])
+    main(["run", "quickstart", "--tiny", "--seeds", "1", "--workers", "1"])
     said = capsys.readouterr().out
     for variant in ("soft", "hard", "uniform"):
         assert f"| {variant}" in said
@@ -40,7 +40,21 @@ def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monke
 def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monkeypatch):
     monkeypatch.chdir(done)
     with pytest.raises(SystemExit):
-        main(["run", "quickstart", "--tiny", "--seeds", "1", "--only", "soft", "--set", "train.epochs=2"])
+        main(
+            [
+                "run",
+                "quickstart",
+                "--tiny",
+                "--seeds",
+                "1",
+                "--workers",
+                "1",
+                "--only",
+                "soft",
+                "--set",
+                "train.epochs=2",
+            ]
+        )
     assert "train.epochs 2 (was 1)" in capsys.readouterr().err
 
 
@@ -68,12 +82,12 @@ def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
     (tmp_path / "quickstart-tiny/soft/seed0").mkdir(parents=True)
     (tmp_path / "quickstart-tiny/soft/seed0/config.json").write_text("{")
     with pytest.raises(ValueError, match="1 of 2 runs failed"):
-        runner.run(experiment, tmp_path, seeds=1)
+        runner.run(experiment, tmp_path, seeds=1, workers=2)
     assert (tmp_path / "quickstart-tiny/uniform/seed0/scores.json").exists()
 
 
 @pytest.mark.slow
 def test_the_world_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    main(["run", "world", "--tiny", "--seeds", "1"])
+    main(["run", "world", "--tiny", "--seeds", "1", "--workers", "1"])
     assert "| oracle" in capsys.readouterr().out
