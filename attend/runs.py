@@ -185,6 +185,12 @@ class RunFolder:
             write_json(self.path / "environment.json", environment())
             yield lease
 
+    def note(self, lease: Lease, **facts: Any) -> None:
+        """Add facts to environment.json."""
+        lease.check()
+        path = self.path / "environment.json"
+        write_json(path, read_json(path) | facts)
+
     def config(self) -> Config:
         """The configuration the run was started with."""
         path = self.path / "config.json"

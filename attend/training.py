@@ -64,6 +64,8 @@ class Trainer:
         oracle = config.attention.weights == "oracle"
         if oracle and not dataset.boxes:
             raise ValueError(f"attention.weights 'oracle' needs boxes, and {config.data} has none: use scenes")
+        facts = {"device": str(self.accelerator.device), "precision": config.train.precision}
+        run.note(lease, **facts, threads=torch.get_num_threads(), data_fingerprint=dataset.about["fingerprint"])
         vocabulary = dataset.vocabulary
         keep_vocabulary(run, vocabulary)
         self.model = Model.build(config, vocabulary)

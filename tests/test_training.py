@@ -114,6 +114,8 @@ def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(dat
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     again = train(settings(dataset, "expected", epochs=1, monitor="nll"), folder)
     assert again["captions"] == first["captions"]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["device"] == "cpu" and environment["precision"] == "fp32" and environment["data_fingerprint"]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match=r"another configuration: train.epochs 2 \(was 1\)"):
         train(settings(dataset, "expected", epochs=2, monitor="nll"), folder)
