@@ -50,15 +50,15 @@ class Experiment:
 
 
 def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[tuple[Path, str, Config]]:
-    """The runs in their order: all variants with the first seed, then with the second; (folder, variant, config)."""
-    runs = []
+    """The runs in their order, (folder, variant, config): whichever variant has most seeds still to come is next."""
     counts = {name: seeds if seeds is not None else experiment.seeds[name] for name in experiment.variants}
-    for seed in range(max(counts.values(), default=0)):
-        for variant, one in experiment.variants.items():
-            if seed < counts[variant]:
-                folder = out / experiment.name / variant / f"seed{seed}"
-                runs.append((folder, variant, replace(one, seed=one.seed + seed)))
-    return runs
+    runs = [(count - seed, name, seed) for name, count in counts.items() for seed in range(count)]
+    runs.sort(key=lambda run: -run[0])
+    return [
+        (out / experiment.name / name / f"seed{seed}", name, replace(one, seed=one.seed + seed))
+        for _, name, seed in runs
+        if (one := experiment.variants[name])
+    ]
 
 
 def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: int | None = None) -> list[Path]:

@@ -58,11 +58,11 @@ def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monk
     assert "train.epochs 2 (was 1)" in capsys.readouterr().err
 
 
-def test_the_plan_starts_every_variant_before_the_next_seed(tmp_path, monkeypatch):
+def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path, monkeypatch):
     monkeypatch.setattr(quickstart, "prepare_scenes", lambda *_, **__: None)
     planned = runner.plan(quickstart.experiment(tmp_path, tiny=False), Path("runs"), None)
     assert [(variant, one.seed) for _, variant, one in planned] == [
-        ("soft", 0), ("hard", 0), ("uniform", 0), ("soft", 1), ("hard", 1)]  # fmt: skip
+        ("soft", 0), ("hard", 0), ("soft", 1), ("hard", 1), ("uniform", 0)]  # fmt: skip
     assert str(planned[0][0]) == "runs/quickstart/soft/seed0"
 
 
