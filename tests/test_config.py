@@ -34,7 +34,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     },
     "decoder": {
         "embedding": 4, "hidden": 5, "gate": "vector", "readout_word": False, "readout_hidden": False, "dropout": 0.1,
-        "embeddings": "glove.txt", "freeze_embeddings": True,
+        "embedding_range": 0.5, "embeddings": "glove.txt", "freeze_embeddings": True,
     },
     "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length"},
     "search": {"beam": 5, "max_length": 9, "decode": "sample"},
