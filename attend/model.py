@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from attend.captioner import Captioner
@@ -18,7 +17,7 @@ from attend.config import Config
 from attend.data.embeddings import read_embeddings
 from attend.data.text import Vocabulary
 from attend.encoder import Encoder
-from attend.runs import RunFolder
+from attend.runs import RunFolder, write_bytes
 
 KIND = "attend checkpoint 1"
 
@@ -111,16 +110,8 @@ class Model:
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """One safetensors file with the state as JSON in its header, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(whole, partial, metadata={"kind": KIND, "state": json.dumps(state)})
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(whole, metadata={"kind": KIND, "state": json.dumps(state)}))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

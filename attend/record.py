@@ -14,7 +14,7 @@ import numpy as np
 from attend.data.batches import Batches
 from attend.data.prepared import Prepared
 from attend.metrics.grounding import Grounding, pool
-from attend.runs import write_json, write_text
+from attend.runs import write_bytes, write_json, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ def write_captions(path: Path, dataset: Prepared, said: Sequence[Said]) -> None:
 
 def write_attention(path: Path, dataset: Prepared, batches: Batches, said: Sequence[Said]) -> None:
     """attention.h5: a group an image with its words, alpha, glimpses and gates, and the map of its grid."""
-    partial = path.with_name(path.name + ".partial")
-    with h5py.File(partial, "w") as file:
+    memory = io.BytesIO()  # HDF5 itself does not survive a disk that fills up
+    with h5py.File(memory, "w") as file:
         for number, one in enumerate(said):
             geometry = batches.geometry(one.row)
             group = file.create_group(str(number))
@@ -57,7 +57,7 @@ def write_attention(path: Path, dataset: Prepared, batches: Batches, said: Seque
             group.create_dataset("gate", data=one.gates.astype(np.float32))
             if one.glimpses is not None:
                 group.create_dataset("glimpse", data=one.glimpses.astype(np.int32))
-    partial.replace(path)
+    write_bytes(path, memory.getvalue())
 
 
 def write_images(

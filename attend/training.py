@@ -328,6 +328,8 @@ def evaluate_run(
     """
     run = RunFolder(folder)
     config = run.config()
+    if data is None and not Path(config.data).exists():
+        raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
     dataset = Prepared(data or config.data)
     split, decode, beam = split or headline(dataset), decode or config.decode, beam or config.search.beam
     target = run.evaluation(split, decode, beam)

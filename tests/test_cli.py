@@ -214,6 +214,13 @@ def test_a_checkpoint_that_is_none_or_does_not_fit(fails, trained, data, tmp_pat
     assert str(run / "config.json") in fails("caption", run, photo)
 
 
+def test_a_dataset_that_has_moved_since(fails, trained, tmp_path):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    settings = json.loads((run / "config.json").read_text()) | {"data": "moved/away"}
+    (run / "config.json").write_text(json.dumps(settings))
+    assert "moved/away, which is not here: say where it is with --data" in fails("evaluate", run)
+
+
 def test_two_processes_on_one_run_folder(fails, data, tmp_path):
     folder = tmp_path / "run"
     hold = "import sys, time; from attend.runs import Lease\nfrom pathlib import Path\n"

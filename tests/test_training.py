@@ -169,6 +169,29 @@ def test_collapse_is_warned_of_and_marked(dataset, tmp_path, capsys):
     assert [record["collapsed"] for record in metrics(tmp_path / "run") if record["split"] == "val"] == [True]
 
 
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tmp_path):
+    """A real limit on the size of files, in a process of its own; the error is the system's, with the file's name."""
+    code = """
+import resource, signal, sys, torch
+from pathlib import Path
+from attend.model import read_checkpoint, write_checkpoint
+path = Path(sys.argv[1])
+write_checkpoint(path, {"a": torch.ones(10)}, {"step": 1})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write_checkpoint(path, {"a": torch.ones(10_000)}, {"step": 2})
+except OSError as error:
+    assert error.filename == str(path), error.filename
+    tensors, state = read_checkpoint(path)
+    print(state["step"], len(tensors["a"]), [p.name for p in path.parent.iterdir()])
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "last.safetensors"], capture_output=True, text=True, timeout=100
+    )
+    assert told.stdout == "1 10 ['last.safetensors']\n", told.stderr
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision):
     from attend.training import train
