@@ -2,8 +2,8 @@
 
     attend run world
 
-Expected: of the content words of given captions, the oracle knows nearly all, soft attention most, and the mean
-feature fewer than half.
+Measured, two cores, a minute and a half a model: of the content words of given test captions the oracle knows 97.6 %
+[97.4, 97.8] (two seeds); in quickstart, soft attention 85.8 [84.3, 87.2], hard 80.6 [79.7, 81.5], the mean feature 42.5.
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
             "uniform": replace(shared, attention=Attention(weights="uniform")),
         },
         seeds={"oracle": 2, "soft": 2, "uniform": 2},
-        columns=("content_top1", "nll", "top1", "mass", "pointing", "cider"),
+        columns=("content_top1", "nll", "top1", "mass", "pointing"),
     )
