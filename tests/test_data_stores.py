@@ -122,7 +122,7 @@ def test_a_full_disk_leaves_nothing_half_written_and_the_process_alive(tmp_path)
         except OSError as error:
             sys.exit(f"refused: {error}")"""
     ran = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
-    assert ran.returncode == 1 and re.fullmatch(r"refused: .*File too large\n", ran.stderr), ran.stderr
+    assert ran.returncode == 1 and re.fullmatch(r"refused: .*File too large: .*00000\.h5.\n", ran.stderr), ran.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["store.json"]
 
 
