@@ -142,9 +142,10 @@ def _headline_split(finished: Sequence[Record]) -> str:
 
 
 def _scored(record: Record, split: str) -> dict[tuple[str, int], dict]:
-    """Scores of a run by (decode, beam), its headline first."""
+    """Scores of a run by (decode, beam), its headline first; those of several draws are their mean."""
     scored = [record.scores, *(evaluation.scores for evaluation in record.evaluations)]
-    return {(s["decode"], s["beam"]): s for s in reversed(scored) if s["split"] == split}
+    means = [s | {"captions": s.get("captions", {}) | s.get("draws", {}).get("mean", {})} for s in scored]
+    return {(s["decode"], s["beam"]): s for s in reversed(means) if s["split"] == split}
 
 
 def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list]]:
@@ -200,6 +201,9 @@ def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column
     collapsed = [f"{row.name} ({row.collapsed} of {row.runs})" for row in rows if row.collapsed]
     if collapsed:
         yield f"{COLLAPSED} collapsed in training, counted in: {', '.join(dict.fromkeys(collapsed))}."
+    draws = sorted({s["draws"]["n"] for s in scores if "draws" in s})
+    if draws:
+        yield f"Captions decoded by `sample` are scored as the mean over {' or '.join(map(str, draws))} draws."
     for column in columns:
         lacking = sum(column.read(s) is None for s in scores)
         if lacking and column.part == "grounding" and not any(s.get("grounding") for s in scores):

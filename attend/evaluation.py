@@ -163,14 +163,14 @@ class Given:
         grounded = [one for some in self.grounded.values() for one in some]
         return {
             "given": given | {"words": int(sums["words"])},
-            "health": {name: total / max(count, 1) for name, (total, count) in self.health.items()},
+            "health": {name: total / count for name, (total, count) in self.health.items() if count},
             "grounding": pooled if (pooled := pool(grounded))["words"] else None,
         }
 
 
 def collapsed(health: dict[str, float], learned: bool) -> bool:
     """Whether learned attention has stopped moving: its maps change by less than 1 % of their mass between words."""
-    return learned and health["change"] < 0.01
+    return learned and health.get("change", 1.0) < 0.01
 
 
 def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 600.0) -> DocumentFrequencies:

@@ -90,8 +90,9 @@ def health(trace: Trace) -> dict[str, float]:
 
     entropy (nats) and maximum of alpha, change: total variation between consecutive words, distinct: share of a
     caption's words that look where no earlier word of it looked (glimpses, or maxima where there are none).
+    What no word or pair of words could tell is left out.
     """
-    return {name: total / max(count, 1) for name, (total, count) in health_sums(trace).items()}
+    return {name: total / count for name, (total, count) in health_sums(trace).items() if count}
 
 
 def health_sums(trace: Trace) -> dict[str, tuple[float, int]]:

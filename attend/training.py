@@ -324,7 +324,8 @@ def evaluate_run(
 ) -> tuple[Path, dict[str, Any]]:
     """Evaluate the best model of a run in one more way; returns the folder written and its scores.
 
-    ``data`` is another place of its dataset. With ``again`` False an evaluation that is there is only read.
+    ``data`` is another place of its dataset. With ``again`` False an evaluation that is there, of as many draws, is
+    only read.
     """
     run = RunFolder(folder)
     config = run.config()
@@ -334,7 +335,9 @@ def evaluate_run(
     split, decode, beam = split or headline(dataset), decode or config.decode, beam or config.search.beam
     target = run.evaluation(split, decode, beam)
     if not again and (target / "scores.json").exists():
-        return target, read_json(target / "scores.json")
+        scores = read_json(target / "scores.json")
+        if scores.get("draws", {"n": 1})["n"] == draws:
+            return target, scores
     if draws > 1 and decode != "sample":
         raise ValueError(f"draws is {draws}, but only decode 'sample' draws; {decode!r} always says the same")
     model = Model.read(run)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from attend.config import Config, Decoder, Encoder, Estimator, Objective, Train
 from experiments.presets import HARD, SOFT
-from experiments.runner import Experiment
+from experiments.runner import Experiment, Setting
 from experiments.sources import prepare_dataset, say
 
 
@@ -41,5 +41,5 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         name="flickr8k",
         variants={"soft": sized(soft), "hard": sized(hard)},
         seeds={"soft": 1, "hard": 1},
-        also={"hard": [("expected", 3), ("sample", 3)]},
+        also={"hard": [Setting("expected"), Setting("sample", draws=3)]},
     )

@@ -7,19 +7,26 @@ import io
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from attend import config as configuration
-from attend.config import Config
+from attend.config import Config, Decode
 from attend.data.prepared import Prepared
 from experiments.sources import store_features
 
-Setting = tuple[str, int]
-"""A decoding mode and a width of the beam."""
+
+class Setting(NamedTuple):
+    """A way to decode: the context, the width of the beam, and how often ``sample`` draws."""
+
+    decode: Decode
+    beam: int = 3
+    draws: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +84,19 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
             pool.submit(run_one, one, folder, experiment.also.get(variant, ())): folder for folder, variant, one in runs
         }
         done = concurrent.futures.as_completed(started)
-        for future in tqdm(done, total=len(runs), desc=experiment.name, unit="run", disable=None):
-            folder = started[future]
-            try:
-                future.result()
-                folders.append(folder)
-            except ValueError as error:
-                failed.append(f"{folder}: {error}")
-                tqdm.write(f"failed: {failed[-1]}", file=sys.stderr)
+        try:
+            for future in tqdm(done, total=len(runs), desc=experiment.name, unit="run", disable=None):
+                folder = started[future]
+                try:
+                    future.result()
+                    folders.append(folder)
+                except (ValueError, OSError, ImportError, RuntimeError) as error:
+                    failed.append(f"{folder}: {error}")
+                    tqdm.write(f"failed: {failed[-1]}", file=sys.stderr)
+        except BaseException:
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
     if failed:
         raise ValueError(f"{len(failed)} of {len(runs)} runs failed, the first is {failed[0]}")
     return sorted(folders)
@@ -95,8 +107,8 @@ def run_one(one: Config, folder: Path, also: Sequence[Setting]) -> None:
     from attend.training import evaluate_run, train
 
     train(one, folder)
-    for decode, beam in also:
-        evaluate_run(folder, decode=decode, beam=beam, again=False)
+    for setting in also:
+        evaluate_run(folder, **setting._asdict(), again=False)
 
 
 def default_workers() -> int:
@@ -117,11 +129,18 @@ def _pool(workers: int) -> concurrent.futures.Executor:
 
 
 def _share(threads: int) -> None:
-    """What a worker starts with: its threads, and progress bars off, since they would overwrite each other."""
+    """What a worker starts with: its threads, its end, and progress bars off, since they would overwrite each other."""
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
     sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
+
+
+def _end_with_parent() -> None:
+    """A worker whose experiment was killed would train on unseen, and hold its run's lease."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 class _NoTerminal(io.TextIOWrapper):
@@ -138,7 +157,7 @@ class _Here(concurrent.futures.Executor):
         future = concurrent.futures.Future()
         try:
             future.set_result(function(*arguments))
-        except ValueError as error:
+        except Exception as error:
             future.set_exception(error)
         return future
 

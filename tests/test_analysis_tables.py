@@ -45,6 +45,14 @@ def test_unequal_numbers_of_seeds_are_said(tmp_path):
     assert "n = 1 to 3 seeds" in table.caption and "single run" in table.caption
 
 
+def test_of_several_draws_the_mean_is_shown_and_said(tmp_path):
+    drawn = scores(decode="sample", bleu4=0.1) | {"draws": {"n": 5, "mean": {"bleu4": 0.12}, "std": {"bleu4": 0.01}}}
+    make_run(tmp_path, headline=scores(), evaluations=[scores(), drawn])
+    table = comparison(read_runs([tmp_path]), columns=("bleu4", "cider"))
+    assert lines(table)[("soft", "sample, beam 3")] == ["1", "12.0", "0.500"]
+    assert table.notes == ("Captions decoded by `sample` are scored as the mean over 5 draws.",)
+
+
 def test_each_way_of_decoding_is_a_row(tmp_path):
     others = [
         scores(decode="argmax", beam=1, bleu4=0.1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,10 +43,18 @@ def world(seed: int = 0, images: int = 9) -> list[Example]:
     ]
 
 
+def source(root: Path, examples: list[Example], **more) -> Source:
+    """The examples with empty files as their images."""
+    root.mkdir(parents=True, exist_ok=True)
+    for example in examples:
+        (root / example.image).touch()
+    return Source(name="world", root=root, examples=examples, **more)
+
+
 @pytest.fixture
 def batches(tmp_path):
     """Batches over ``world``, with a store whose inputs are the number of the row."""
-    dataset = write_prepared(Source(name="world", root=tmp_path / "images", examples=world()), tmp_path / "out", 1)
+    dataset = write_prepared(source(tmp_path / "images", world()), tmp_path / "out", 1)
 
     def produce(rows):
         affine = Geometry.of("squash", SIZE, (2, 3)).affine
@@ -162,28 +171,31 @@ def test_pieces_in_order():
 
 
 def test_a_prepared_dataset_reads_back_what_was_written(tmp_path):
-    source = Source(name="world", root=tmp_path / "out" / "images", examples=world(), skipped={"lost": ["x.png"]})
-    dataset = write_prepared(source, tmp_path / "out", 1)
-    assert dataset.examples == source.examples and dataset.boxes
-    assert dataset.about["splits"] == {"train": 6, "val": 2, "test": 1} and dataset.about["skipped"] == source.skipped
+    made = source(tmp_path / "out" / "images", world(), skipped={"lost": ["x.png"]})
+    dataset = write_prepared(made, tmp_path / "out", 1)
+    assert dataset.examples == made.examples and dataset.boxes
+    assert dataset.about["splits"] == {"train": 6, "val": 2, "test": 1} and dataset.about["skipped"] == made.skipped
     assert dataset.rows("val") == [6, 7]
     moved = (tmp_path / "out").rename(tmp_path / "moved")  # images inside the folder move with it
     assert Prepared(moved).image(8) == moved / "images" / "8.png"
 
 
 def test_another_dataset_does_not_overwrite_a_prepared_one(tmp_path):
-    source = Source(name="world", root=tmp_path, examples=world())
-    write_prepared(source, tmp_path / "out", 1)
+    made = source(tmp_path, world())
+    write_prepared(made, tmp_path / "out", 1)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     with pytest.raises(ValueError, match="holds another prepared dataset"):
-        write_prepared(Source(name="world", root=tmp_path, examples=world(seed=1)), tmp_path / "out", 1)
-    write_prepared(source, tmp_path / "out", 1)
+        write_prepared(source(tmp_path, world(seed=1)), tmp_path / "out", 1)
+    write_prepared(made, tmp_path / "out", 1)
+    (tmp_path / made.examples[0].image).write_bytes(b"another picture under the same name")
+    with pytest.raises(ValueError, match="holds another prepared dataset"):
+        write_prepared(made, tmp_path / "out", 1)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
 
 def test_what_is_no_prepared_dataset_or_lacks_a_split_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is no prepared dataset: make it with `attend prepare"):
         Prepared(tmp_path)
-    dataset = write_prepared(Source(name="world", root=tmp_path, examples=world()[:6]), tmp_path / "out", 1)
+    dataset = write_prepared(source(tmp_path, world()[:6]), tmp_path / "out", 1)
     with pytest.raises(ValueError, match="no images in its val split"):
         dataset.rows("val")

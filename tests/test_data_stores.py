@@ -153,13 +153,17 @@ def test_a_folder_that_is_no_store_is_refused(tmp_path):
         Store(tmp_path)
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "overwritten", "renamed"])
+@pytest.mark.parametrize("damage", ["cut", "emptied", "overwritten", "renamed", "one bit"])
 def test_a_damaged_shard_is_named_and_the_others_are_read(tmp_path, damage):
     fill(tmp_path)
     path = tmp_path / "00001.h5"
     if damage == "renamed":
         with h5py.File(path, "a") as file:
             file.move("inputs", "outputs")
+    elif damage == "one bit":
+        content = bytearray(path.read_bytes())
+        content[content.index(np.full(12, 5, np.float32).tobytes())] ^= 1  # in row 5
+        path.write_bytes(content)
     else:
         content = path.read_bytes()
         path.write_bytes({"cut": content[: len(content) // 2], "emptied": b"", "overwritten": b"x" * 999}[damage])

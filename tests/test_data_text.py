@@ -130,7 +130,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("attend.data.text.os.replace", interrupted)
+    monkeypatch.setattr("attend.runs.os.replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         Vocabulary((*SPECIALS, "b")).write(path)
     assert Vocabulary.read(path) == old

@@ -58,6 +58,9 @@ def make_dataset(folder, boxes=True):
     ]
     if not boxes:
         examples = [replace(e, captions=tuple(replace(c, boxes=None) for c in e.captions)) for e in examples]
+    for example in examples:
+        (folder / example.image).parent.mkdir(parents=True, exist_ok=True)
+        (folder / example.image).touch()
     return write_prepared(Source(name="made", root=folder, examples=examples), folder, minimum_count=1)
 
 
@@ -359,6 +362,7 @@ def test_attention_that_stands_still_has_collapsed(tmp_path, batches):
     done = evaluated(tmp_path, model, batches)
     assert done.scores["collapsed"] and done.scores["health"]["change"] < 0.01
     assert collapsed({"change": 0.0099}, learned=True) and not collapsed({"change": 0.01}, learned=True)
+    assert not collapsed({}, learned=True)  # captions of one word: nothing could change
 
 
 def test_a_lost_lease_stops_before_anything_is_written(tmp_path, batches):

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +89,39 @@ def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="1 of 2 runs failed"):
         runner.run(experiment, tmp_path, seeds=1, workers=2)
     assert (tmp_path / "quickstart-tiny/uniform/seed0/scores.json").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_experiment(done, tmp_path, how):
+    command = [sys.executable, "-m", "experiments", "run", "quickstart", "--tiny", "--seeds", "1", "--workers", "2"]
+    command += ["--only", "soft,uniform", "--set", "train.epochs=9999", "--out", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=done, env=environment, stderr=subprocess.PIPE, text=True)
+    runs = [tmp_path / f"quickstart-tiny/{variant}/seed0" for variant in ("soft", "uniform")]
+    wait_for(lambda: all((run / "metrics.jsonl").exists() for run in runs))
+    workers = [json.loads((run / "lease.json").read_text())["pid"] for run in runs]
+    assert process.pid not in workers and all(map(running, workers))
+    process.send_signal(how)
+    wait_for(lambda: not any(map(running, workers)))
+    _, said = process.communicate(timeout=30)
+    if how is signal.SIGINT:
+        assert process.returncode == 130 and "interrupted" in said
+    assert not any((run / "scores.json").exists() for run in runs)
+
+
+def wait_for(holds) -> None:
+    end = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def running(pid: int) -> bool:
+    """Whether a process lives; one that is dead but not yet reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.slow

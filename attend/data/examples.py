@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from attend.geometry import Box
+from attend.runs import write_text
 
 SPLITS = ("train", "val", "test")
 
@@ -52,13 +52,12 @@ class Source:
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
     """Write one JSON object a line, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    with open(partial, "w", encoding="utf-8") as lines:
-        for example in examples:
-            captions = [{"raw": c.raw, "tokens": c.tokens, "boxes": c.boxes} for c in example.captions]
-            record = {"image": example.image, "split": example.split, "captions": captions}
-            lines.write(json.dumps(record, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    lines = []
+    for example in examples:
+        captions = [{"raw": c.raw, "tokens": c.tokens, "boxes": c.boxes} for c in example.captions]
+        record = {"image": example.image, "split": example.split, "captions": captions}
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    write_text(path, "".join(lines))
 
 
 def read_examples(path: Path) -> list[Example]:

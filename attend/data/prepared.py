@@ -66,7 +66,7 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
         "minimum_count": minimum_count,
         "skipped": source.skipped,
         "notes": source.notes,
-        "fingerprint": fingerprint(source.examples),
+        "fingerprint": fingerprint(source.examples, root),
     }
     if (folder / "dataset.json").exists() and read_json(folder / "dataset.json")["fingerprint"] != about["fingerprint"]:
         raise ValueError(f"{folder} holds another prepared dataset: choose another --out, or remove it")
@@ -77,9 +77,9 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
     return Prepared(folder)
 
 
-def fingerprint(examples: list[Example]) -> str:
-    """Hash of images, splits, captions and boxes: equal where the data are."""
+def fingerprint(examples: list[Example], root: Path) -> str:
+    """Hash of images (names and bytes on disk), splits, captions and boxes: equal where the data are."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(repr(example).encode())
+        digest.update(f"{example!r} {(root / example.image).stat().st_size}".encode())
     return digest.hexdigest()[:16]

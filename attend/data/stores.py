@@ -68,7 +68,7 @@ def _write_shard(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str
     image = io.BytesIO()  # HDF5 on a disk that runs full takes the process down
     with h5py.File(image, "w") as file:
         for name, array in arrays.items():
-            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
+            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True)
         file.attrs.update({key: str(value) for key, value in provenance.items()})
     write_bytes(path, image.getbuffer())
 

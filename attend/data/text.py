@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -14,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from attend.data.examples import Example
+from attend.runs import write_json
 
 PAD, START, END, UNK = SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
@@ -95,11 +95,7 @@ class Vocabulary:
 
     def write(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        stored = {"kind": "vocabulary", "words": self.words}
-        partial.write_text(json.dumps(stored, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        write_json(Path(path), {"kind": "vocabulary", "words": self.words})
 
     def __len__(self) -> int:
         return len(self.words)

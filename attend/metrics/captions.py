@@ -8,7 +8,6 @@ nor Java. All scores are fractions. Lists have one entry an image, in the order 
 from __future__ import annotations
 
 import json
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from attend.metrics.java import JavaError, find_java, meteor, ptb_tokenise, pycocoevalcap
+from attend.runs import write_text
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 TOKENISERS = ("ptb", "simple")
@@ -292,10 +292,7 @@ class DocumentFrequencies:
         """Write JSON, whole or not at all."""
         counts = {" ".join(ngram): count for ngram, count in sorted(self.counts.items())}
         record = {"name": self.name, "images": self.images, "tokeniser": self.tokeniser, "counts": counts}
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(Path(path), json.dumps(record, ensure_ascii=False))
 
     @classmethod
     def load(cls, path: Path) -> DocumentFrequencies:
