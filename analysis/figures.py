@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from zlib import crc32
@@ -19,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.records import Record
-from attend.runs import write_text
+from attend.runs import write_bytes, write_text
 
 # Okabe and Ito's palette without its yellow, which print loses.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -166,18 +165,13 @@ def save(
     """
     path = Path(path)
     path = path.with_suffix("") if path.suffix.lstrip(".") in {*formats, "png", "pdf", "svg", "csv"} else path
-    path.parent.mkdir(parents=True, exist_ok=True)
     written = []
     for format in formats:
-        final = path.with_name(f"{path.name}.{format}")
-        partial = path.with_name(f"{final.name}.{os.getpid()}.partial")
+        written.append(path.with_name(f"{path.name}.{format}"))
         undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format)
-        try:
-            figure.savefig(partial, format=format, dpi=200, metadata=undated)
-            os.replace(partial, final)
-        finally:
-            partial.unlink(missing_ok=True)
-        written.append(final)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=format, dpi=200, metadata=undated)
+        write_bytes(written[-1], picture.getvalue())
     numbers = numbers or [("panel", "series", "x", "y"), *drawn(figure)]
     if len(numbers) > 1:
         text = io.StringIO()

@@ -32,7 +32,7 @@ def write_text(path: Path, text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}.partial")
+    partial = _partial(path)
     try:
         with open(partial, "wb") as file:
             file.write(content)
@@ -44,6 +44,31 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where a file is written until it is whole: a name that says by which process of which machine."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}@{socket.gethostname()}.partial")
+
+
+def sweep(folder: Path, pattern: str = "*.partial") -> None:
+    """Remove what processes of this machine were writing when they were killed."""
+    for partial in folder.glob(pattern):
+        process, _, host = partial.stem.rpartition("@")
+        pid = process.rpartition(".")[2]
+        if host == socket.gethostname() and pid.isdecimal() and not running(int(pid)):
+            partial.unlink(missing_ok=True)
+
+
+def running(pid: int) -> bool:
+    """Whether this machine runs a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -89,6 +114,7 @@ class Lease:
             time.sleep(0.2)  # of two that take over one stale lease, the later one stands
         self.check()
         self._keeper.start()
+        sweep(self.path.parent, "**/*.partial")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +147,7 @@ class Lease:
 
     def _create(self) -> bool:
         """Make the lease where there is none; False where the file system knows no hard links."""
-        partial = self.path.with_name(f"lease.{self.owner}")
+        partial = _partial(self.path)
         try:
             partial.write_text(self._lease())
             os.link(partial, self.path)  # fails if another was faster, unlike a rename
@@ -148,13 +174,8 @@ class Lease:
 
 
 def _stale(holder: dict[str, Any]) -> bool:
-    if holder["host"] == socket.gethostname():
-        try:
-            os.kill(holder["pid"], 0)
-        except (ProcessLookupError, OverflowError):
-            return True
-        except PermissionError:
-            pass
+    if holder["host"] == socket.gethostname() and not running(holder["pid"]):
+        return True
     return time.time() - holder["renewed"] > LEASE_SECONDS
 
 

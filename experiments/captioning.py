@@ -45,7 +45,7 @@ def caption_images(
         settings = model.encoder.settings
         square = to_square(image, model.encoder.size, settings.transform, model.encoder.interpolation)
         geometry = Geometry.of(settings.transform, image.size, model.encoder.grid)
-        features = torch.from_numpy(compute_features(model.encoder, square[None], device.device)).float()
+        features = torch.from_numpy(compute_features(model.encoder, np.stack([square]), device.device)).float()
         with model.autocast(), torch.no_grad():
             (said,) = say(model, features.to(device.device), [number], decode, beam)
         look = _look(path, said, geometry)

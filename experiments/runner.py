@@ -18,6 +18,7 @@ from tqdm import tqdm
 from attend import config as configuration
 from attend.config import Config, Decode
 from attend.data.prepared import Prepared
+from attend.runs import write_text
 from experiments.sources import store_features
 
 
@@ -174,7 +175,7 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     files = []
     for format, suffix in (("markdown", "md"), ("csv", "csv")):
         files.append(folder / f"table.{suffix}")
-        files[-1].write_text(render(table, format), encoding="utf-8")
+        write_text(files[-1], render(table, format))
     print(render(table, "markdown"))
     files += draw_curves(records, folder / "pictures")
     files += draw_gazes(records, folder / "pictures", pictures)

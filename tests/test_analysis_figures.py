@@ -121,7 +121,7 @@ def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     path.write_text("old")
 
     def full(self, file, **_):
-        file.write_text("half")
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(Figure, "savefig", full)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -92,10 +93,12 @@ def test_a_killed_store_is_refused_and_resumed(tmp_path, when):
 
 def test_the_half_written_shard_of_a_living_process_is_left_alone(tmp_path):
     fill(tmp_path)
-    for name in (f"00000.h5.{os.getppid()}.partial", "00001.h5.999999999.partial"):
+    host = socket.gethostname()
+    living = {f"00000.h5.ab.{os.getppid()}@{host}.partial", f"00001.h5.cd.999999999@not-{host}.partial"}
+    for name in (*living, f"00001.h5.ef.999999999@{host}.partial"):
         (tmp_path / name).touch()
     fill(tmp_path)
-    assert [path.name for path in tmp_path.glob("*.partial")] == [f"00000.h5.{os.getppid()}.partial"]
+    assert {path.name for path in tmp_path.glob("*.partial")} == living
 
 
 def test_an_error_while_computing_leaves_a_resumable_store(tmp_path):

@@ -264,6 +264,23 @@ def test_a_folder_without_configuration_is_no_run(tmp_path):
         RunFolder(tmp_path).config()
 
 
+def test_whoever_takes_a_run_removes_what_was_half_written_there(tmp_path):
+    """Killed while it writes a checkpoint, for real; the next holder of the lease finds the old one, alone."""
+    code = """if True:
+        import os, signal, sys
+        from pathlib import Path
+        from attend.runs import write_text
+        path = Path(sys.argv[1])
+        write_text(path, "old")
+        os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+        write_text(path, "new")"""
+    path = tmp_path / "checkpoint" / "last"
+    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -signal.SIGKILL
+    assert len(list(path.parent.iterdir())) == 2
+    with Lease(tmp_path):
+        assert list(path.parent.iterdir()) == [path] and path.read_text() == "old"
+
+
 def test_metrics_are_appended_and_cut_back_to_a_record(tmp_path):
     run = RunFolder(tmp_path)
     with Lease(tmp_path) as lease:
@@ -276,7 +293,7 @@ def test_metrics_are_appended_and_cut_back_to_a_record(tmp_path):
         run.cut_log(10**6)
         run.log(lease, step=2, nll=1.5)
     first, second = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert first.pop("time") <= second.pop("time") <= time.time()
+    assert first.pop("time") <= second.pop("time") <= time.time() + 0.001  # as rounded
     assert (first, second) == ({"step": 1, "split": "train", "nll": 2.5}, {"step": 2, "nll": 1.5})
 
 

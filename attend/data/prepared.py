@@ -10,7 +10,7 @@ from pathlib import Path
 
 from attend.data.examples import SPLITS, Example, Source, read_examples, write_examples
 from attend.data.text import Vocabulary
-from attend.runs import read_json, write_json
+from attend.runs import read_json, sweep, write_json
 
 
 class Prepared:
@@ -71,6 +71,7 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
     if (folder / "dataset.json").exists() and read_json(folder / "dataset.json")["fingerprint"] != about["fingerprint"]:
         raise ValueError(f"{folder} holds another prepared dataset: choose another --out, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     write_examples(folder / "examples.jsonl", source.examples)
     vocabulary.write(folder / "vocabulary.json")
     write_json(folder / "dataset.json", about)

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from attend.runs import read_json, write_bytes, write_json
+from attend.runs import read_json, sweep, write_bytes, write_json
 
 OPEN_SHARDS = 32
 
@@ -41,9 +41,7 @@ def fill_store(
             raise ValueError(f"{folder} holds a store made from something else: remove it, or choose another folder")
     else:
         write_json(manifest, plan)
-    for left_over in folder.glob("*.h5.*.partial"):
-        if not _running(left_over.name.split(".")[-2]):
-            left_over.unlink(missing_ok=True)
+    sweep(folder)
     for start in range(0, count, shard):
         rows = range(start, min(start + shard, count))
         path = _shard(folder, start // shard)
@@ -54,10 +52,6 @@ def fill_store(
 
 def _origin(plan: dict[str, Any]) -> dict[str, Any]:
     return plan | {"provenance": {k: v for k, v in plan["provenance"].items() if k != "versions"}}
-
-
-def _running(pid: str) -> bool:
-    return pid != str(os.getpid()) and Path(f"/proc/{pid}").exists()
 
 
 def _shard(folder: Path, number: int) -> Path:
