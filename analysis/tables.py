@@ -50,6 +50,10 @@ COLUMNS = {
     "top1": Column(title="Top-1", part="given", name="top1"),
     "top5": Column(title="Top-5", part="given", name="top5"),
     "content_top1": Column(title="Top-1 of content words", part="given", name="content_top1"),
+    "entropy": Column(title="Entropy (nats)", part="health", name="entropy", scale=1, decimals=2),
+    "maximum": Column(title="Largest weight", part="health", name="maximum"),
+    "change": Column(title="Change between words", part="health", name="change"),
+    "distinct": Column(title="Distinct places", part="health", name="distinct"),
 }
 DEFAULT = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "mass", "pointing")
 CONTROLS = {"uniform": "looks nowhere: uniform", "centre": "looks at the centre"}

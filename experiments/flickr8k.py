@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.tables import DEFAULT
 from attend.config import Config, Decoder, Encoder, Estimator, Objective, Train
 from experiments.presets import HARD, SOFT
 from experiments.runner import Experiment, Setting
@@ -42,4 +43,5 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         variants={"soft": sized(soft), "hard": sized(hard)},
         seeds={"soft": 1, "hard": 1},
         also={"hard": [Setting("expected"), Setting("sample", draws=3)]},
+        columns=(*DEFAULT, "nll", "entropy", "maximum", "distinct"),
     )
