@@ -164,12 +164,15 @@ class Search:
     """width of the beam; 1 is greedy"""
     max_length: int = 30
     """words a generated caption has at most"""
+    length_power: float = 1.0
+    """hypotheses compare by log p / length^power: 1 is the mean a word, 0 favours short captions"""
     decode: Decode | None = None
     """the context of decoding; none is expected for soft and argmax for hard attention"""
 
     def __post_init__(self) -> None:
         _check(self.beam >= 1, "search.beam", self.beam, "1 or more")
         _check(self.max_length >= 1, "search.max_length", self.max_length, "1 word or more")
+        _check(0 <= self.length_power <= 2, "search.length_power", self.length_power, "in [0, 2]")
 
 
 @dataclass(frozen=True, kw_only=True)

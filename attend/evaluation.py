@@ -46,9 +46,10 @@ def chooser(decode: Decode, noise: Tensor) -> Choose:
 def say(model: Model, features: Tensor, rows: Sequence[int], decode: Decode, beam: int, draw: int = 0) -> list[Said]:
     """Captions for features (N, L, D). Chance is keyed by seed, draw and row: not by the images beside it."""
     memory = model.captioner.attention.memory(features)
-    shape = (model.config.search.max_length, beam)
+    search = model.config.search
+    shape = (search.max_length, beam)
     chance = torch.stack([noise(shape, model.config.seed, draw, row) for row in rows]).to(features.device)
-    found = beam_search(model.captioner, memory, chooser(decode, chance), beam, shape[0])
+    found = beam_search(model.captioner, memory, chooser(decode, chance), beam, shape[0], search.length_power)
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
 

@@ -22,7 +22,7 @@ LAST = SPECIALS.index(END)
 class Found:
     """One caption of each of N images, and where the model looked for each word.
 
-    words (N, T) with the end mark, padded; lengths (N,) with the end mark; score (N,): log p / length in nats;
+    words (N, T) with the end mark, padded; lengths (N,) with the end mark; score (N,): log p / length^power in nats;
     weights (N, T, L); glimpses (N, T), -1 where none; gates (N, T). All are 0 at padding, glimpses -1.
     """
 
@@ -62,14 +62,17 @@ Choose = Callable[[int, int], Select]
 
 
 @torch.no_grad()
-def beam_search(model: Captioner, memory: Memory, choose: Choose, beam: int, max_length: int) -> Found:
-    """The best of ``beam`` hypotheses by log-probability a word; a beam of 1 is greedy.
+def beam_search(
+    model: Captioner, memory: Memory, choose: Choose, beam: int, max_length: int, length_power: float = 1.0
+) -> Found:
+    """The best of ``beam`` hypotheses by log p / length^power; a beam of 1 is greedy.
 
     A hypothesis that has ended keeps its place in the beam while its score is among the best, and is remembered when
     it loses it to some that get worse later; those that have not ended after ``max_length`` words stand as they are.
     Everything known of a hypothesis (state, words, weights, glimpses) is traced back along its own path.
 
-    Differs: length-normalised from the first word on (Xu et al. give no normalisation), and <unk> is never said.
+    Differs: length-normalised from the first word on (Xu et al. give no normalisation; a power of 0 is without), and
+    <unk> is never said.
     """
     images, device = len(memory.features), memory.features.device
     state = model.decoder.start(memory, 1)
@@ -87,7 +90,7 @@ def beam_search(model: Captioner, memory: Memory, choose: Choose, beam: int, max
         extended = torch.where(ended[..., None], -torch.inf, extended)
         extended[..., SPECIALS.index(PAD)] = torch.where(ended, total, -torch.inf)
         long = lengths + (~ended).long()
-        ranked = extended / long[..., None].clamp(min=1)
+        ranked = extended / long[..., None].clamp(min=1) ** length_power
         kept = ranked.flatten(1).topk(min(beam, ranked[0].numel()), dim=1).indices  # (N, K)
         parent, words = kept // vocabulary, kept % vocabulary
         total = extended.flatten(1).gather(1, kept)
@@ -96,7 +99,7 @@ def beam_search(model: Captioner, memory: Memory, choose: Choose, beam: int, max
         state = State(*(_rows(part, parent) for part in state))
         steps.append((parent, words, glance))
         final = ended | (t + 1 == max_length)
-        best = best.or_better(torch.where(final, total / lengths, -torch.inf), lengths, t)
+        best = best.or_better(torch.where(final, total / lengths**length_power, -torch.inf), lengths, t)
         if bool(ended.all()):
             break
     return _trace_back(steps, best)

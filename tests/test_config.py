@@ -37,7 +37,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "embedding_range": 0.5, "embeddings": "glove.txt", "freeze_embeddings": True,
     },
     "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length"},
-    "search": {"beam": 5, "max_length": 9, "decode": "sample"},
+    "search": {"beam": 5, "max_length": 9, "length_power": 0.5, "decode": "sample"},
     "train": {
         "epochs": 2, "images": 3, "optimiser": "sgd", "learning_rate": 0.5, "encoder_learning_rate": 0.25, "clip": 1.0,
         "monitor": "bleu4", "patience": 1, "lower_after": 1, "lower_by": 0.25, "validation_images": 4,

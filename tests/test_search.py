@@ -35,9 +35,9 @@ def always(name):
     return lambda step, rows: selections.SELECTIONS[name]
 
 
-def search(model, features, beam=3, longest=LONGEST, choose=None) -> Found:
+def search(model, features, beam=3, longest=LONGEST, choose=None, power=1.0) -> Found:
     memory = model.attention.memory(features)
-    return beam_search(model, memory, choose or always("expected"), beam, longest)
+    return beam_search(model, memory, choose or always("expected"), beam, longest, power)
 
 
 def sampled(images, beam, longest, seed=0):
@@ -61,15 +61,25 @@ def log_probs(model, features, captions, select="expected", renormalised=False):
     return trace.spread(chosen)[0], lengths[0]
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("select", ["expected", "argmax"])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_wide_enough_for_everything_is_enumeration(seed, select):
+def test_a_beam_wide_enough_for_everything_is_enumeration(seed, select, power):
     model, a = bed.captioner(bed.settings(), seed), bed.features(seed=seed)
     words, lengths = log_probs(model, a, CAPTIONS, select)
-    scores = words.sum(1) / lengths
-    found = search(model, a, EVERYTHING, choose=always(select))
+    scores = words.sum(1) / lengths**power
+    found = search(model, a, EVERYTHING, choose=always(select), power=power)
     assert spoken(found) == CAPTIONS[scores.argmax()]
     assert torch.isclose(found.score[0], scores.max(), atol=1e-12)
+
+
+def test_the_power_of_the_length_decides_between_short_and_long():
+    """Else a power that is not read would pass."""
+    a = bed.features(seed=0)
+    found = {
+        p: [spoken(search(bed.captioner(bed.settings(), s), a, 50, power=p)) for s in range(8)] for p in (0.0, 1.0)
+    }
+    assert sum(map(len, found[0.0])) < sum(map(len, found[1.0]))
 
 
 def test_enumeration_finds_what_a_narrow_beam_misses():
