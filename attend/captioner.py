@@ -13,17 +13,19 @@ from torch.nn import functional as F
 
 from attend import config
 from attend.attention import select as selections
-from attend.attention.attention import Attention, Memory, Select
+from attend.attention.attention import Attention, Memory, Select, rows_of_heads
+from attend.attention.select import Selection
 from attend.data.text import SPECIALS, START
-from attend.decoder import Decoder, State
+from attend.decoder import DECODERS, State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
     """All chance in one pass, drawn before it: for N images x C captions x T words.
 
-    glimpse (N, C, T) in [0, 1) picks the samples, soft (N, C) marks rows that take the expected context, and
-    drop_hidden (N, C, T, H) and drop_deep (N, C, T, E) are dropout factors (0 or 1/(1-p)), None without dropout.
+    glimpse (N, C, T; with K heads (N, C, T, K)) in [0, 1) picks the samples, soft (N, C) marks rows that take the
+    expected context, and drop_hidden (N, C, T, H) and drop_deep (N, C, T, E) are dropout factors (0 or 1/(1-p)), None
+    without dropout.
     """
 
     glimpse: Tensor
@@ -39,7 +41,8 @@ class Noise:
         images, captions, _ = shape
         coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
         soft = (coins < settings.estimator.semi)[:, None].expand(images, captions)
-        glimpse = torch.rand(shape, generator=generator)
+        heads = settings.attention.heads
+        glimpse = torch.rand(shape if heads == 1 else (*shape, heads), generator=generator)
         keep = 1 - settings.decoder.dropout
         if keep == 1:
             return cls(glimpse=glimpse, soft=soft)
@@ -92,7 +95,7 @@ class Captioner(nn.Module):
         super().__init__()
         self.settings = settings
         self.attention = Attention(settings.attention, features, settings.decoder.hidden)
-        self.decoder = Decoder(settings.decoder, features, vocabulary)
+        self.decoder = DECODERS[settings.decoder.cell](settings.decoder, features, vocabulary)
 
     def forward(
         self,
@@ -112,7 +115,7 @@ class Captioner(nn.Module):
             features: (N, L, D).
             words: (N, C, T), what is to be said: each caption, the end mark, padding.
             lengths: (N, C), real words of each row, the end mark counted; 0 for a row that is all padding.
-            select: a name of SELECTIONS; ``path`` (N, C, T) forces the glimpses instead.
+            select: a name of SELECTIONS; ``path`` (N, C, T; with K heads (N, C, T, K)) forces the glimpses instead.
             noise: needed to sample; without it there is no dropout.
             shares: (N, C, T, L), share of each cell inside the boxes of each word, for the oracle.
             mask: (N, L), the locations that exist.
@@ -134,10 +137,9 @@ class Captioner(nn.Module):
             live = real_first[t, :n, :c]
             gates = word_gates[t].new_zeros(n, c, word_gates[t].shape[-1]).index_put((live,), word_gates[t])
             choose = self._select(select, t, (n, c), noise, path)
-            weights, chosen, gate, context = self._look(
-                near, state, choose, None if shares is None else shares[:n, :c, t]
+            state, weights, chosen, gate, context = self._advance(
+                near, state, gates, choose, None if shares is None else shares[:n, :c, t]
             )
-            state = self.decoder.step(state, gates, context)
             seen.append((state.hidden[live], context[live], weights, chosen.glimpse, chosen.log_prob, gate, live))
         hidden, context, weights, glimpses, log_probs, gates, lives = zip(*seen, strict=True)
         drop = None
@@ -170,30 +172,37 @@ class Captioner(nn.Module):
     ) -> tuple[State, Glance]:
         """One word further for R rows of each image, from the words said last (N, R)."""
         embedded = self.decoder.embedding(words)
-        weights, chosen, gate, context = self._look(memory, state, select, shares)
-        state = self.decoder.step(state, self.decoder.word_gates(embedded), context)
+        word_gates = self.decoder.word_gates(embedded)
+        state, weights, chosen, gate, context = self._advance(memory, state, word_gates, select, shares)
         logits = self.decoder.readout(embedded, state.hidden, context)
         log_probs = torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
         return state, Glance(log_probs=log_probs, weights=weights, glimpse=chosen.glimpse, gate=gate)
 
-    def _look(self, memory: Memory, state: State, select: Select, shares: Tensor | None) -> tuple:
-        """Weights, selection, gate as one number a row, and the gated context."""
+    def _advance(
+        self, memory: Memory, state: State, word_gates: Tensor, select: Select, shares: Tensor | None
+    ) -> tuple[State, Tensor, Selection, Tensor, Tensor]:
+        """The next state, weights, selection, gate as one number a row, and gated context, in the decoder's order."""
+        if not self.decoder.looks_first:
+            state = self.decoder.step(state, word_gates)
         weights, chosen = self.attention(memory, state.hidden, select, shares)
         gate = self.decoder.gate(state.hidden)
-        if gate is None:
-            return weights, chosen, torch.ones_like(chosen.log_prob), chosen.context
-        return weights, chosen, gate.mean(-1), gate * chosen.context
+        context = chosen.context if gate is None else gate * chosen.context
+        shown = torch.ones_like(chosen.log_prob) if gate is None else gate.mean(-1)
+        if self.decoder.looks_first:
+            state = self.decoder.step(state, word_gates, context)
+        return state, weights, chosen, shown, context
 
-    @staticmethod
-    def _select(name: str, t: int, rows: tuple[int, int], noise: Noise | None, path: Tensor | None) -> Select:
+    def _select(self, name: str, t: int, rows: tuple[int, int], noise: Noise | None, path: Tensor | None) -> Select:
         """The selection of step t for the first n images and their first c captions."""
         n, c = rows
+        heads = self.settings.attention.heads
         if path is not None:
-            return partial(selections.forced, glimpse=path[:n, :c, t])
+            return partial(selections.forced, glimpse=rows_of_heads(path[:n, :c, t], heads))
         if name == "sample":
             if noise is None:
                 raise ValueError("sampled attention needs noise: pass Noise.draw(...)")
-            return partial(selections.sample, noise=noise.glimpse[:n, :c, t], soft=noise.soft[:n, :c])
+            glimpse, soft = (rows_of_heads(given, heads) for given in (noise.glimpse[:n, :c, t], noise.soft[:n, :c]))
+            return partial(selections.sample, noise=glimpse, soft=soft)
         return selections.SELECTIONS[name]
 
 

@@ -36,6 +36,8 @@ class Encoder:
     """side of the input in pixels; none takes the backbone's own"""
     transform: Literal["squash", "crop"] = "squash"
     """how an image becomes a square: the whole image squashed, or the central square"""
+    pixels: Literal["backbone", "unit"] = "backbone"
+    """what the backbone reads: pixels with its own mean and deviation, or scaled to [0, 1]"""
     tune_blocks: int = 0
     """last blocks of the backbone to fine-tune; 0 keeps it frozen and computes features once"""
 
@@ -52,12 +54,14 @@ class Attention:
 
     weights: Literal["learned", "uniform", "oracle"] = "learned"
     """learned scores, or a control: the mean feature (uniform), the boxes of the word to come (oracle)"""
-    score: Literal["additive"] = "additive"
-    """e_i = v . activation(W a_i + U h + b)"""
+    score: Literal["additive", "dot"] = "additive"
+    """v . activation(W a_i + U h + b), or the scaled dot product of W a_i and U h"""
     activation: Literal["tanh", "relu"] = "tanh"
     """of the additive score"""
     width: int = 512
-    """units of the additive score"""
+    """units of W a_i and U h"""
+    heads: int = 1
+    """of the dot product: each looks for itself and reads its own share of the features"""
     simplex: Literal["softmax"] = "softmax"
     """how scores become weights"""
     temperature: float = 1.0
@@ -68,6 +72,11 @@ class Attention:
     def __post_init__(self) -> None:
         _check(self.width >= 1, "attention.width", self.width, "1 unit or more")
         _check(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
+        _check(self.heads >= 1, "attention.heads", self.heads, "1 or more")
+        if self.heads > 1 and (self.score != "dot" or self.weights != "learned"):
+            raise ValueError(f"attention.heads is {self.heads}, which only the learned score 'dot' has: set it to 1")
+        if self.width % self.heads:
+            raise ValueError(f"attention.width {self.width} does not divide into {self.heads} heads: choose a multiple")
         if self.weights != "learned" and self.select == "sample":
             raise ValueError(
                 f"attention.select is 'sample', but attention.weights {self.weights!r} has nothing to learn "
@@ -83,8 +92,8 @@ class Attention:
 class Estimator:
     """How hard attention learns; without effect on soft attention."""
 
-    name: Literal["reinforce"] = "reinforce"
-    """the estimator of the score part"""
+    name: Literal["reinforce", "xu2015-code"] = "reinforce"
+    """of the score part; xu2015-code is the rule of Xu et al.'s released code, with a cost and baseline of its own"""
     cost: Literal["to-go", "sentence"] = "to-go"
     """what a glimpse is charged with: the words from it on, or the whole sentence"""
     baseline: Literal["none", "average", "average-per-word"] = "average-per-word"
@@ -109,22 +118,26 @@ class Estimator:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
-    """The LSTM and its deep output."""
+    """The recurrent network and its readout."""
 
+    cell: Literal["lstm", "gru-residual"] = "lstm"
+    """lstm reads the context (Xu et al.); gru-residual reads words alone, and its output plus context is normalised"""
     embedding: int = 512
     """units of a word's embedding"""
     hidden: int = 512
-    """units of the LSTM"""
+    """units of the recurrent network"""
     gate: Literal["none", "scalar", "vector"] = "scalar"
     """beta on the context: one number a word, one a feature, or none"""
+    readout: Literal["deep", "linear"] = "deep"
+    """deep output, or a linear map of the state alone"""
     readout_word: bool = True
     """deep output sees the previous word"""
     readout_hidden: bool = True
-    """deep output sees the LSTM's state"""
+    """deep output sees the state"""
     readout_context: bool = True
     """deep output sees the context"""
     dropout: float = 0.5
-    """probability, on the LSTM's state and on the deep output"""
+    """probability, on the state and on the deep output"""
     embedding_range: float = 0.1
     """embeddings start from U(-r, r)"""
     embeddings: str | None = None
@@ -139,6 +152,11 @@ class Decoder:
         _check(0 < self.embedding_range <= 10, "decoder.embedding_range", self.embedding_range, "above 0, at most 10")
         if not (self.readout_word or self.readout_hidden or self.readout_context):
             raise ValueError("all of decoder.readout_word, readout_hidden, readout_context are off: keep one")
+        if self.cell == "gru-residual" and (self.gate != "none" or self.readout != "linear"):
+            raise ValueError(
+                f"decoder.cell 'gru-residual' has no gate on the context and a linear readout, but gate is "
+                f"{self.gate!r} and readout {self.readout!r}: set decoder.gate none and decoder.readout linear"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

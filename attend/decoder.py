@@ -1,4 +1,4 @@
-"""One step of the decoder, and its readout: the LSTM of Xu et al. (2015) with a gated context and deep output."""
+"""One step of the decoder, and its readout: the LSTM of Xu et al. (2015), and a GRU that looks after its step."""
 
 from __future__ import annotations
 
@@ -10,31 +10,43 @@ from torch import Tensor, nn
 from attend import config
 from attend.attention.attention import Memory
 
+Drop = tuple[Tensor, Tensor]
+"""Dropout factors on the state (..., H) and on the deep output (..., E)."""
+
 
 class State(NamedTuple):
-    """h and c of the LSTM, each (N, R, H)."""
+    """h and c of the LSTM, each (N, R, H); a GRU has no c."""
 
     hidden: Tensor
-    cell: Tensor
+    cell: Tensor | None = None
 
     def first(self, images: int, rows: int) -> State:
         """The first rows of the first images, by view."""
-        return State(self.hidden[:images, :rows], self.cell[:images, :rows])
+        return State(*(None if part is None else part[:images, :rows] for part in self))
+
+    def rows(self, rows: Tensor) -> State:
+        """Rows (N, K) of each image."""
+        images = torch.arange(len(rows), device=rows.device)[:, None]
+        return State(*(None if part is None else part[images, rows] for part in self))
 
 
-class Decoder(nn.Module):
-    """[E y; beta z; h] -> LSTM -> deep output.
+class LSTM(nn.Module):
+    """[E y; beta z; h] -> LSTM -> readout. Attention asks with h_{t-1}, and the LSTM reads what it finds.
 
     Embeddings (by default) and LSTM weights start from U(-0.1, 0.1) and gate biases from 0.
 
-    Differs from torch's LSTMCell: one bias instead of two, and the word's part of the four gates is a product of its
-    own, so that it runs once over all words of a caption, outside the loop over time.
+    Source: Xu et al. (2015), section 3.1.2. Differs from torch's LSTMCell: one bias instead of two, and the word's
+    part of the four gates is a product of its own, so that it runs once over all words of a caption, outside the loop
+    over time.
     """
+
+    looks_first = True
 
     def __init__(self, settings: config.Decoder, features: int, vocabulary: int) -> None:
         super().__init__()
         self.settings = settings
         words, hidden = settings.embedding, settings.hidden
+        deep = settings.readout == "deep"
         self.embedding = nn.Embedding(vocabulary, words)
         self.initial_hidden = nn.Sequential(nn.Linear(features, hidden), nn.Tanh())
         self.initial_cell = nn.Sequential(nn.Linear(features, hidden), nn.Tanh())
@@ -43,14 +55,13 @@ class Decoder(nn.Module):
         self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
         widths = {"none": 0, "scalar": 1, "vector": features}
         self.gate_score = nn.Linear(hidden, widths[settings.gate]) if widths[settings.gate] else None
-        self.readout_hidden = nn.Linear(hidden, words) if settings.readout_hidden else None
-        self.readout_context = nn.Linear(features, words, bias=False) if settings.readout_context else None
-        self.logits = nn.Linear(words, vocabulary)
-        nn.init.uniform_(self.embedding.weight, -settings.embedding_range, settings.embedding_range)
+        self.readout_hidden = nn.Linear(hidden, words) if deep and settings.readout_hidden else None
+        self.readout_context = nn.Linear(features, words, bias=False) if deep and settings.readout_context else None
+        self.logits = nn.Linear(words if deep else hidden, vocabulary)
+        start_embedding(self.embedding, settings)
         for weight in (self.word_gates, self.context_gates, self.hidden_gates):
             nn.init.uniform_(weight.weight, -0.1, 0.1)
         nn.init.zeros_(self.word_gates.bias)
-        self.embedding.weight.requires_grad_(not settings.freeze_embeddings)
 
     def start(self, memory: Memory, rows: int) -> State:
         """h_0 and c_0, two perceptrons of the mean feature, for R rows of each image by view: (N, R, H)."""
@@ -73,21 +84,74 @@ class Decoder(nn.Module):
         cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(enter) * torch.tanh(write)
         return State(torch.sigmoid(leave) * torch.tanh(cell), cell)
 
-    def readout(
-        self, words: Tensor, hidden: Tensor, context: Tensor, drop: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """Logits L_o tanh(E y + L_h h + L_z beta z): (..., E), (..., H), (..., D) -> (..., V).
-
-        ``drop`` are the dropout factors on h (..., H) and on the tanh (..., E).
+    def readout(self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None) -> Tensor:
+        """Logits L_o tanh(E y + L_h h + L_z beta z), or L_o h: (..., E), (..., H), (..., D) -> (..., V).
 
         Source: Xu et al. (2015), equation 7. Differs: the tanh, which is the released code's.
         """
+        hidden = hidden if drop is None else hidden * drop[0]
+        if self.settings.readout == "linear":
+            return self.logits(hidden)
         terms = []
         if self.settings.readout_word:
             terms.append(words)
         if self.readout_hidden is not None:
-            terms.append(self.readout_hidden(hidden if drop is None else hidden * drop[0]))
+            terms.append(self.readout_hidden(hidden))
         if self.readout_context is not None:
             terms.append(self.readout_context(context))
         deep = torch.tanh(sum(terms))
         return self.logits(deep if drop is None else deep * drop[1])
+
+
+class ResidualGRU(nn.Module):
+    """E y -> GRU -> h, which asks; then the readout of LayerNorm(h + W z). The state never sees the image.
+
+    The word's part of the three gates runs once over all words, as in the LSTM; h_0 is zero and there is no gate.
+
+    Source: the arrangement of popular tutorials since 2022. Weights start as in torch's GRUCell.
+    """
+
+    looks_first = False
+
+    def __init__(self, settings: config.Decoder, features: int, vocabulary: int) -> None:
+        super().__init__()
+        self.settings = settings
+        words, hidden = settings.embedding, settings.hidden
+        self.embedding = nn.Embedding(vocabulary, words)
+        self.word_gates = nn.Linear(words, 3 * hidden)
+        self.hidden_gates = nn.Linear(hidden, 3 * hidden)
+        self.context = nn.Linear(features, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.logits = nn.Linear(hidden, vocabulary)
+        start_embedding(self.embedding, settings)
+        for weight in (*self.word_gates.parameters(), *self.hidden_gates.parameters()):
+            nn.init.uniform_(weight, -(hidden**-0.5), hidden**-0.5)
+
+    def start(self, memory: Memory, rows: int) -> State:
+        """h_0 = 0 for R rows of each image: (N, R, H)."""
+        return State(memory.features.new_zeros(len(memory.features), rows, self.settings.hidden))
+
+    def gate(self, hidden: Tensor) -> None:
+        """There is none."""
+
+    def step(self, state: State, word_gates: Tensor, context: Tensor | None = None) -> State:
+        """One GRU step, from the word's part of the gates (N, R, 3H): reset, update and new state."""
+        reset, update, new = word_gates.chunk(3, dim=-1)
+        old_reset, old_update, old_new = self.hidden_gates(state.hidden).chunk(3, dim=-1)
+        keep = torch.sigmoid(update + old_update)
+        written = torch.tanh(new + torch.sigmoid(reset + old_reset) * old_new)
+        return State((1 - keep) * written + keep * state.hidden)
+
+    def readout(self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None) -> Tensor:
+        """Logits L_o LayerNorm(h + W z): (..., H), (..., D) -> (..., V); the words (..., E) are not read again."""
+        seen = self.norm(hidden + self.context(context))
+        return self.logits(seen if drop is None else seen * drop[0])
+
+
+def start_embedding(embedding: nn.Embedding, settings: config.Decoder) -> None:
+    """Embeddings from U(-r, r), frozen where the settings say so."""
+    nn.init.uniform_(embedding.weight, -settings.embedding_range, settings.embedding_range)
+    embedding.weight.requires_grad_(not settings.freeze_embeddings)
+
+
+DECODERS = {"lstm": LSTM, "gru-residual": ResidualGRU}

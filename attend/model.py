@@ -34,7 +34,7 @@ class Model:
     @classmethod
     def build(cls, config: Config, vocabulary: Vocabulary) -> Model:
         """A fresh model, its weights drawn from ``config.seed``. Raises ValueError as Encoder does."""
-        encoder = Encoder(config.encoder)
+        encoder = Encoder(config.encoder, seed=config.seed if config.encoder.tune_blocks else 0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             captioner = Captioner(config, encoder.width, len(vocabulary))

@@ -16,7 +16,6 @@ from attend import config
 from attend.captioner import Trace
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
-from attend.estimators.reinforce import SIGNALS, words_charged
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,19 @@ def objective(
     words = words or int(trace.real.sum())
     costs = trace.spread(negative_log_likelihood(trace))  # (N, C, T)
     terms = {"nll": costs.sum() / words}
+    learns_hard = settings.attention.hard and baseline is not None
+    entry = ESTIMATORS[settings.estimator.name]
     if settings.objective.doubly_stochastic:
         penalty = doubly_stochastic(trace, settings.objective)
+        if learns_hard and not entry.penalised:
+            penalty = penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
-    if settings.attention.hard and baseline is not None:
-        terms["surrogate"] = settings.estimator.scale * score_part(trace, costs, settings.estimator, baseline) / words
-        terms["entropy_bonus"] = -settings.estimator.entropy * entropy(trace.weights).sum() / words
+    if learns_hard:
+        weight = 1 if entry.divided else int(trace.real.any(-1).sum())
+        sampled = trace.glimpses.ge(0) & trace.real
+        score = entry.function(trace.log_probs, costs, trace.real, sampled, settings.estimator, baseline).sum()
+        terms["surrogate"] = settings.estimator.scale * weight * score / words
+        terms["entropy_bonus"] = -settings.estimator.entropy * weight * entropy(trace.weights).sum() / words
     return Loss(sum(terms.values()), terms)
 
 
@@ -47,23 +53,6 @@ def negative_log_likelihood(trace: Trace) -> Tensor:
     """l = -log p(y) of each real word, (M,) in nats."""
     logits = trace.logits if trace.logits.dtype == torch.float64 else trace.logits.float()
     return F.cross_entropy(logits, trace.targets, reduction="none")
-
-
-def score_part(trace: Trace, costs: Tensor, settings: config.Estimator, baseline: MovingAverage) -> Tensor:
-    """The summed surrogate of the glimpses, and the baseline moved on *after* its old value was used.
-
-    Rows without samples (semi-sampling) have log-probability 0 and take no part, neither here nor in the baseline.
-    """
-    signal = SIGNALS[settings.cost](costs.detach())
-    charged = words_charged(trace.real, settings.cost)
-    sampled = trace.glimpses.ge(0) & trace.real
-    level = torch.zeros_like(signal)
-    if settings.baseline != "none":
-        per = charged if settings.baseline == "average-per-word" else torch.ones_like(charged)
-        level = (baseline.value or 0.0) * per
-        if bool(sampled.any()):
-            baseline.update(float(signal[sampled].sum() / per[sampled].sum()))
-    return ESTIMATORS[settings.name].function(trace.log_probs, signal * sampled, level * sampled).sum()
 
 
 def entropy(weights: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 from attend.attention.attention import Memory, Select
 from attend.captioner import Captioner, Glance
 from attend.data.text import END, PAD, SPECIALS, START, UNK
-from attend.decoder import State
 
 NEVER = [SPECIALS.index(word) for word in (PAD, START, UNK)]
 """Words that are never generated."""
@@ -96,7 +95,7 @@ def beam_search(
         total = extended.flatten(1).gather(1, kept)
         ended = ended.gather(1, parent) | (words == LAST)
         lengths = long.gather(1, parent)
-        state = State(*(_rows(part, parent) for part in state))
+        state = state.rows(parent)
         steps.append((parent, words, glance))
         final = ended | (t + 1 == max_length)
         best = best.or_better(torch.where(final, total / lengths**length_power, -torch.inf), lengths, t)

@@ -197,7 +197,9 @@ class Trainer:
         rows = dataset.rows("val")
         rows = rows[: config.train.validation_images or len(rows)]
         given = Given(dataset, self.batches, grounding=False)
-        for batch, trace in traces(self.model, self.batches, rows, self.accelerator, config.decode):
+        released = config.attention.hard and config.estimator.name == "xu2015-code"  # it samples in validation too
+        decode, semi = ("sample", config.estimator.semi) if released else (config.decode, 0.0)
+        for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
             given.add(batch, trace)
         scores = given.scores()
         values = {name: scores["given"][name] for name in ("nll", "top1", "top5")} | scores["health"]

@@ -18,7 +18,7 @@ from tyro.conf import Positional
 
 from attend import config as configuration
 from attend.config import Config, Decode, Encoder
-from experiments.presets import PRESETS
+from experiments.presets import PRESETS, Preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,9 +260,11 @@ def _dispatch(arguments: list[str]) -> None:
     kind, function = VERBS[verb]
     if verb == "train":
         if rest and rest[0] in PRESETS:
-            function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]][1]), rest[0])
+            function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
         elif not rest or rest[0] in ("-h", "--help"):
-            print("attend train PRESET [--FIELD VALUE ...]\n\n" + _list({n: t for n, (t, _) in PRESETS.items()}))
+            print(
+                "attend train PRESET [--FIELD VALUE ...]\n\n" + _list({n: _preset(one) for n, one in PRESETS.items()})
+            )
             print("\n`attend train soft --help` shows every field with its unit and default.")
         else:
             raise ValueError(f"unknown preset {rest[0]!r}: known are {', '.join(PRESETS)}")
@@ -331,6 +333,11 @@ def _summary(scores: dict) -> str:
     if scores.get("collapsed"):
         parts.append("attention has collapsed")
     return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}: " + ", ".join(parts)
+
+
+def _preset(preset: Preset) -> str:
+    """What a preset is, and the fields in which it differs from `soft`."""
+    return preset.about + (f" Differs from soft: {preset.differences}." if preset.differences else "")
 
 
 def _usage() -> str:

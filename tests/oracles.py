@@ -51,3 +51,39 @@ def plain_logits(captioner, features: Tensor, words: list[int], path: list[int] 
         logits.append(affine("decoder.logits", torch.tanh(deep)))
         maps.append(alpha)
     return torch.stack(logits), torch.stack(maps)
+
+
+def plain_residual_logits(captioner, features: Tensor, words: list[int], path: Tensor | None = None) -> Tensor:
+    """Logits (T, V) of the residual GRU over one image (L, D), in loops; hard along ``path`` (T, K) for K heads."""
+    w = dict(captioner.named_parameters())
+    settings = captioner.settings.attention
+
+    def affine(name: str, x: Tensor) -> Tensor:
+        y = w[f"{name}.weight"] @ x
+        return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
+
+    hidden = torch.zeros(captioner.settings.decoder.hidden, dtype=features.dtype)
+    logits = []
+    for t, previous in enumerate([1, *words[:-1]]):
+        word = affine("decoder.word_gates", w["decoder.embedding.weight"][previous]).view(3, -1)
+        old = affine("decoder.hidden_gates", hidden).view(3, -1)
+        reset, update = torch.sigmoid(word[0] + old[0]), torch.sigmoid(word[1] + old[1])
+        hidden = (1 - update) * torch.tanh(word[2] + reset * old[2]) + update * hidden
+        query = affine("attention.score.query", hidden).view(settings.heads, -1)
+        shares = []
+        for k in range(settings.heads):
+            keys = [affine("attention.score.key", a).view(settings.heads, -1)[k] for a in features]
+            values = [
+                (affine("attention.value", a) if settings.heads > 1 else a).view(settings.heads, -1)[k]
+                for a in features
+            ]
+            e = torch.stack([(key * query[k]).sum() / len(key) ** 0.5 for key in keys])
+            alpha = torch.exp(e) / torch.exp(e).sum()
+            shares.append(
+                values[path[t, k]] if path is not None else sum(a * v for a, v in zip(alpha, values, strict=True))
+            )
+        added = hidden + affine("decoder.context", torch.cat(shares))
+        centred = added - added.mean()
+        normalised = centred / (centred.square().mean() + 1e-5).sqrt()
+        logits.append(affine("decoder.logits", normalised * w["decoder.norm.weight"] + w["decoder.norm.bias"]))
+    return torch.stack(logits)

@@ -15,6 +15,7 @@ from attend.attention.score import ACTIVATIONS, SCORES
 from attend.attention.select import SELECTIONS
 from attend.attention.simplex import SIMPLEXES
 from attend.config import Config, difference, fields, from_dict, replace, to_dict
+from attend.decoder import DECODERS
 from attend.estimators import ESTIMATORS
 from attend.estimators.reinforce import SIGNALS
 from attend.geometry import TRANSFORMS
@@ -25,15 +26,18 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     "seed": 7,
     "encoder": {
         "name": "resnet18", "weights": "random", "stride": 16, "grid": [2, 3], "size": 64, "transform": "crop",
-        "tune_blocks": 2,
+        "pixels": "unit", "tune_blocks": 2,
     },
-    "attention": {"activation": "relu", "width": 3, "temperature": 0.5, "select": "sample"},
+    "attention": {
+        "score": "dot", "activation": "relu", "width": 6, "heads": 3, "temperature": 0.5, "select": "sample",
+    },
     "estimator": {
-        "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0, "semi": 0.25,
-        "coin": "minibatch",
+        "name": "xu2015-code", "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0,
+        "semi": 0.25, "coin": "minibatch",
     },
     "decoder": {
-        "embedding": 4, "hidden": 5, "gate": "vector", "readout_word": False, "readout_hidden": False, "dropout": 0.1,
+        "cell": "gru-residual", "embedding": 4, "hidden": 5, "gate": "none", "readout": "linear",
+        "readout_word": False, "readout_hidden": False, "dropout": 0.1,
         "embedding_range": 0.5, "embeddings": "glove.txt", "freeze_embeddings": True,
     },
     "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length"},
@@ -44,7 +48,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "checkpoint_minutes": 1.5,
     },
 }  # fmt: skip
-SINGLE = {"attention.weights", "attention.score", "attention.simplex", "estimator.name", "decoder.readout_context"}
+SINGLE = {"attention.weights", "attention.simplex", "decoder.readout_context"}
 
 
 def flat(values: dict, prefix: str = "") -> dict:
@@ -179,6 +183,7 @@ def test_the_default_of_decoding_follows_the_attention(select, decode, expected)
         (config.Estimator, "name", ESTIMATORS),
         (config.Estimator, "cost", SIGNALS),
         (config.Encoder, "transform", TRANSFORMS),
+        (config.Decoder, "cell", DECODERS),
         (config.Train, "optimiser", OPTIMISERS),
     ],
 )

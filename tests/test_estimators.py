@@ -203,6 +203,6 @@ def test_two_captions_in_one_batch_are_two_runs():
 
 
 def test_the_table_of_estimators_is_what_the_configuration_offers():
-    assert set(ESTIMATORS) == {Estimator().name}
+    assert Estimator().name in ESTIMATORS
     entry = ESTIMATORS["reinforce"]
     assert entry.unbiased and entry.target == "bound" and entry.select == "sample"

@@ -17,7 +17,8 @@ BELOW = {  # what each part of attend may import beside itself
     "runs": {"config"},
     "metrics": {"config", "geometry", "runs"},
     "data": {"config", "geometry", "metrics", "runs"},
-    "encoder": {"config", "geometry", "metrics", "runs"},
+    "small_cnn": set(),
+    "encoder": {"config", "geometry", "metrics", "runs", "small_cnn"},
     "estimators": {"config", "geometry", "metrics", "runs"},
 }
 for lower, parts in [

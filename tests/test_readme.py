@@ -24,7 +24,7 @@ def test_every_command_is_one(command):
     verb, *arguments = command.split()
     default = None
     if verb == "train":
-        default = PRESETS[arguments.pop(0)][1]
+        default = PRESETS[arguments.pop(0)].config
     assert _parse(VERBS[verb][0], arguments, f"attend {verb}", default)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
+import torch
 from torch import Tensor, nn
 
 from attend import config
 from attend.attention import controls
-from attend.attention.score import SCORES
+from attend.attention.score import SCORES, by_head
 from attend.attention.select import Selection
 from attend.attention.simplex import SIMPLEXES
 
@@ -18,40 +19,58 @@ Select = Callable[[Tensor, Tensor], Selection]
 
 @dataclass(frozen=True)
 class Memory:
-    """What attention knows of N images: features (N, L, D), their keys (N, L, A) and which locations exist (N, L)."""
+    """What attention knows of N images.
+
+    features (N, L, D), which locations exist (N, L), the keys (N, L, A) of the scores and the values (N, L, D) that
+    select picks from. K heads have keys (N K, L, A/K) and values (N K, L, D/K), all heads of an image together.
+    """
 
     features: Tensor
+    mask: Tensor | None
     keys: Tensor | None
-    mask: Tensor | None = None
+    values: Tensor
 
     def first(self, images: int) -> Memory:
         """The first images, by view."""
-        keys = None if self.keys is None else self.keys[:images]
-        mask = None if self.mask is None else self.mask[:images]
-        return Memory(self.features[:images], keys, mask)
+        whole = len(self.features)
+        parts = (getattr(self, field.name) for field in fields(self))
+        return Memory(*(None if part is None else part[: images * (len(part) // whole)] for part in parts))
 
 
 class Attention(nn.Module):
-    """Where to look: ``memory`` once an image, then ``forward`` at every word for the R rows of each image."""
+    """Where to look: ``memory`` once an image, then ``forward`` at every word for the R rows of each image.
+
+    With K heads each head scores and selects for itself, from its own share of the projected features; the context is
+    their shares side by side (Vaswani et al., 2017, section 3.2.2).
+    """
 
     def __init__(self, settings: config.Attention, features: int, hidden: int) -> None:
         super().__init__()
+        if features % settings.heads:
+            raise ValueError(
+                f"attention.heads is {settings.heads}, which does not divide the {features} features of the encoder: "
+                "choose a divisor"
+            )
         self.settings = settings
-        self.score = (
-            SCORES[settings.score](features, hidden, settings.width, settings.activation)
-            if settings.weights == "learned"
-            else None
-        )
+        self.score = SCORES[settings.score](settings, features, hidden) if settings.weights == "learned" else None
+        self.value = nn.Linear(features, features) if settings.heads > 1 else None
 
     def memory(self, features: Tensor, mask: Tensor | None = None) -> Memory:
-        """Project the keys, once for all words and rows of an image."""
-        return Memory(features, None if self.score is None else self.score.keys(features), mask)
+        """Project keys and values, once for all words and rows of an image."""
+        return Memory(
+            features=features,
+            mask=mask,
+            keys=None if self.score is None else self.score.keys(features),
+            values=features if self.value is None else by_head(self.value(features), self.settings.heads),
+        )
 
     def weights(self, memory: Memory, hidden: Tensor, shares: Tensor | None = None) -> Tensor:
-        """alpha (N, R, L) for the states before the word (N, R, H); ``shares`` (N, R, L) is what the oracle sees."""
+        """alpha (N K, R, L) for the states that ask (N, R, H); ``shares`` (N, R, L) is what the oracle sees."""
         mask = None if memory.mask is None else memory.mask[:, None]
         if self.score is not None:
             simplex = SIMPLEXES[self.settings.simplex]
+            if mask is not None:
+                mask = mask.repeat_interleave(self.settings.heads, 0)
             return simplex(self.score(memory.keys, hidden), self.settings.temperature, mask)
         if self.settings.weights == "oracle":
             if shares is None:
@@ -63,6 +82,26 @@ class Attention(nn.Module):
     def forward(
         self, memory: Memory, hidden: Tensor, select: Select, shares: Tensor | None = None
     ) -> tuple[Tensor, Selection]:
-        """The weights alpha (N, R, L) and what ``select`` picks with them."""
+        """The weights alpha (N, R, L) and what ``select`` picks with them.
+
+        Of several heads the weights are the mean and the glimpse is that of the head that gave its own the most.
+        """
         weights = self.weights(memory, hidden, shares)
-        return weights, select(memory.features, weights)
+        chosen = select(memory.values, weights)
+        return (weights, chosen) if self.settings.heads == 1 else self._together(weights, chosen)
+
+    def _together(self, weights: Tensor, chosen: Selection) -> tuple[Tensor, Selection]:
+        weights, context, glimpse, log_prob = (
+            part.unflatten(0, (-1, self.settings.heads)).transpose(1, 2)  # (N, R, K, ...)
+            for part in (weights, chosen.context, chosen.glimpse, chosen.log_prob)
+        )
+        surest = log_prob.detach().argmax(-1, keepdim=True)
+        glimpse = glimpse.gather(-1, surest).squeeze(-1)
+        return weights.mean(2), Selection(context.flatten(2), glimpse, log_prob.sum(-1))
+
+
+def rows_of_heads(rows: Tensor, heads: int) -> Tensor:
+    """What is given a row (N, R), or a row and head (N, R, K), as ``select`` wants it: (N K, R)."""
+    if heads == 1:
+        return rows
+    return by_head(rows if rows.ndim == 3 else torch.stack([rows] * heads, -1), heads).squeeze(-1)

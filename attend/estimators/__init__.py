@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from attend.estimators.reinforce import reinforce
+from attend.estimators.reinforce import with_moving_average
+from attend.estimators.released import released_rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One estimator: its function, what it estimates, whether without bias, and what it needs."""
+    """One estimator: its function, what it estimates, whether without bias, and what it needs.
+
+    ``divided`` says whether score part and entropy bonus are divided by the captions of a minibatch, as the likelihood
+    is, and ``penalised`` whether the doubly stochastic penalty has a gradient beside it.
+    """
 
     function: Callable
     target: str
@@ -19,16 +24,29 @@ class Entry:
     samples: int
     passes: int
     source: str
+    divided: bool = True
+    penalised: bool = True
 
 
 ESTIMATORS = {
     "reinforce": Entry(
-        function=reinforce,
+        function=with_moving_average,
         target="bound",
         unbiased=True,
         select="sample",
         samples=1,
         passes=1,
         source="Williams (1992); Xu et al. (2015)",
-    )
+    ),
+    "xu2015-code": Entry(
+        function=released_rule,
+        target="bound",
+        unbiased=False,
+        select="sample",
+        samples=1,
+        passes=1,
+        source="the code released with Xu et al. (2015)",
+        divided=False,
+        penalised=False,
+    ),
 }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
+
+from attend import config
+from attend.estimators.baselines import MovingAverage
 
 
 def reward_to_go(costs: Tensor) -> Tensor:
@@ -38,3 +42,22 @@ def reinforce(log_probs: Tensor, signal: Tensor, baseline: Tensor | float = 0.0)
 
 
 SIGNALS = {"to-go": reward_to_go, "sentence": sentence_cost}
+
+
+def with_moving_average(
+    log_probs: Tensor, costs: Tensor, real: Tensor, sampled: Tensor, settings: config.Estimator, baseline: MovingAverage
+) -> Tensor:
+    """The surrogate of each caption (...), and the baseline moved on *after* its old value was used.
+
+    For (..., T): log alpha(s), costs (constants here), which words are real and which of them were sampled. Words that
+    were not (semi-sampling) have log-probability 0 and take no part, neither here nor in the baseline.
+    """
+    signal = SIGNALS[settings.cost](costs.detach())
+    level = torch.zeros_like(signal)
+    if settings.baseline != "none":
+        charged = words_charged(real, settings.cost).to(signal.dtype)
+        per = charged if settings.baseline == "average-per-word" else torch.ones_like(charged)
+        level = (baseline.value or 0.0) * per
+        if bool(sampled.any()):
+            baseline.update(float(signal[sampled].sum() / per[sampled].sum()))
+    return reinforce(log_probs, signal * sampled, level * sampled)
