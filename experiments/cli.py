@@ -350,7 +350,7 @@ def _usage() -> str:
 
 
 def _list(entries: dict[str, str]) -> str:
-    lines = []
+    lines, width = [], max(map(len, entries)) + 2
     for name, text in entries.items():
-        lines += textwrap.wrap(text, 100, initial_indent=f"  {name:<10}", subsequent_indent=" " * 12)
+        lines += textwrap.wrap(text, 100, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2))
     return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""Presets: the shapes their sources state, and each of them trained for some steps through the program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from attend import training
+from attend.encoder import Encoder
+from experiments.cli import main
+from experiments.presets import PRESETS, SOFT
+from tests import halves
+
+SHAPES = {  # rows, columns and D of the features
+    "xu2015-paper": (14, 14, 512),
+    "vgg": (14, 14, 512),
+    "tutorial": (14, 14, 1792),
+    "resnet50": (7, 7, 2048),
+    "gru-residual": (8, 8, 1536),
+    "scratch": (8, 8, 256),
+    "soft": (7, 7, 1280),
+}
+SAME = {"xu2015-paper-soft", "xu2015-code", "xu2015-code-soft", "hard", "uniform", "oracle"}  # as one of those
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return halves.write(tmp_path_factory.mktemp("presets") / "data", splits=(8, 2, 2))
+
+
+def random(name: str, **settings) -> Encoder:
+    return Encoder(replace(PRESETS[name].config.encoder, weights="random", **settings))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_features_have_the_shape_that_is_stated(name):
+    encoder = random(name)
+    *grid, width = SHAPES[name]
+    images = torch.randint(0, 256, (1, 3, encoder.size, encoder.size), dtype=torch.uint8)
+    with torch.no_grad():
+        assert encoder(images).shape == (1, grid[0] * grid[1], width)
+    assert encoder.grid == tuple(grid) and encoder.width == width
+
+
+def test_every_preset_has_a_shape():
+    assert SHAPES.keys() | SAME == PRESETS.keys()
+    known = [PRESETS[name].config.encoder for name in SHAPES]
+    assert all(replace(PRESETS[name].config.encoder) in known for name in SAME)
+
+
+def test_vgg_is_read_before_its_last_pooling():
+    encoder = random("vgg")
+    seen = []
+    *_, last = (m for m in encoder.backbone.features if isinstance(m, torch.nn.MaxPool2d))
+    last.register_forward_hook(lambda module, given, result: seen.append(given[0]))
+    images = torch.randint(0, 256, (1, 3, 224, 224), dtype=torch.uint8)
+    with torch.no_grad():
+        encoder.backbone.forward_features((images - encoder.mean) / encoder.std)
+        assert torch.equal(encoder(images), seen[0].flatten(2).transpose(1, 2))
+
+
+def test_inception_reads_pixels_in_unit_range():
+    encoder = random("gru-residual", size=96)
+    images = torch.randint(0, 256, (1, 3, 96, 96), dtype=torch.uint8)
+    with torch.no_grad():
+        truth = encoder.backbone.forward_features(images / 255).flatten(2).transpose(1, 2)
+        assert torch.allclose(encoder(images), truth, atol=1e-6)
+        assert not torch.allclose(random("gru-residual", size=96, pixels="backbone")(images), truth, atol=1e-4)
+
+
+def test_the_tutorial_unfreezes_its_last_three_convolutional_blocks():
+    encoder = random("tutorial", size=64, tune_blocks=3)
+    tuned = {name for name, p in encoder.backbone.named_parameters() if p.requires_grad}
+    blocks = {".".join(name.split(".")[:3]) if name.startswith("blocks") else name.split(".")[0] for name in tuned}
+    assert blocks == {"blocks.5.7", "blocks.6.0", "blocks.6.1", "conv_head", "bn2"}  # the head goes with the last
+    assert not random("tutorial", size=64).tuned()
+
+
+def test_the_small_network_starts_from_the_seed_of_its_run():
+    settings = PRESETS["scratch"].config.encoder
+    one, same, other = (Encoder(settings, seed).fingerprint() for seed in (1, 1, 2))
+    assert one == same != other
+    assert len(Encoder(settings).tuned()) == len(list(Encoder(settings).backbone.parameters()))
+    with pytest.raises(ValueError, match="'pretrained', but small_cnn has none: use 'random' or a file"):
+        Encoder(replace(settings, weights="pretrained"))
+
+
+TRAINED = [(name, ()) for name in PRESETS if name != "oracle"]  # halves has no boxes
+TRAINED += [("gru-residual", ("--attention.heads", heads, "--attention.select", "sample")) for heads in ("1", "4")]
+TRAINED += [("gru-residual", ("--attention.heads", "4")), ("tutorial", ("--encoder.tune-blocks", "3"))]
+
+
+@pytest.mark.parametrize(("name", "more"), TRAINED)
+def test_every_preset_trains(data, tmp_path, monkeypatch, capsys, name, more):
+    """Two epochs of two steps on small images: the loss is finite and everything that should learn moves."""
+    said = {"split": "test", "decode": "", "beam": 1, "captions": {}, "given": {"nll": 1.0}, "grounding": None}
+    monkeypatch.setattr(training, "evaluate", lambda *_, **__: said)
+    small = "--encoder.weights random --train.epochs 2 --train.images 4 --train.log-every 1"
+    small += " --decoder.hidden 32 --decoder.embedding 16 --attention.width 16 --encoder.size "
+    small += "160" if name == "gru-residual" else "64"
+    if "vgg" in PRESETS[name].config.encoder.name:
+        small += " --encoder.name vgg11"  # the same stages with fewer layers
+    small = small.split()
+    main(["train", name, "--data", str(data), "--out", str(tmp_path / "run"), *small, *more])
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    steps = [line for line in lines if line["split"] == "train"]
+    assert len(steps) == 4 and all(0 < line["nll"] < 10 for line in steps)
+    learned = PRESETS[name].config.attention.weights == "learned"
+    assert all((line["attention_gradient"] > 0) == learned for line in steps)
+
+
+def test_the_help_says_how_presets_differ(capsys):
+    main(["train", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert all(f" {name} " in shown for name in PRESETS)
+    assert "encoder.name 'vgg16' (was 'tf_efficientnet_lite0')" in shown
+    assert not PRESETS["soft"].differences and all(PRESETS[name].differences for name in PRESETS if name != "soft")
+    assert PRESETS["soft"].config == SOFT
