@@ -1,4 +1,5 @@
 # `make quickstart` runs the main job, `make test` the tests; both set up `.venv` first, once.
+# `make test-slow` also runs the tests on the oldest dependencies that setup.cfg promises, in `.venv-oldest`.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -10,8 +11,9 @@ quickstart: .venv/installed
 test: .venv/installed-test
 	$(BIN)/pytest -m "not slow"
 
-test-slow: .venv/installed-test
+test-slow: .venv/installed-test .venv-oldest/installed
 	$(BIN)/pytest -m slow
+	.venv-oldest/bin/pytest -m "not slow"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
@@ -29,4 +31,9 @@ lint: .venv/installed-test
 
 .venv/installed-test: setup.cfg pyproject.toml .venv/installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv-oldest/installed: setup.cfg pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/pip install --quiet --editable '.[test]' --constraint tests/oldest.txt
 	@touch $@

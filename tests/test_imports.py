@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,15 @@ def test_training_needs_neither_java_nor_studies():
 
 def test_the_block_blocks():
     assert "torch is blocked" in imported_without("torch", ["attend.encoder"]).stderr
+
+
+def test_the_oldest_set_is_what_the_metadata_promises():
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    promised = dict(line.split(">=") for line in metadata["options"]["install_requires"].split())
+    lines = (ROOT / "tests/oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert promised.keys() == pinned.keys()
+    for name, version in promised.items():
+        numbers, oldest = ([int(part) for part in text.split(".")] for text in (version, pinned[name]))
+        assert oldest[: len(numbers)] == numbers and not any(oldest[len(numbers) :]), name

@@ -1,0 +1,195 @@
+"""Killed at any moment, and the same command again: whole, and equal to what an undisturbed command leaves.
+
+One process imports everything and forks a child for each command, so that many real processes can be killed in a
+short time. `make test` kills a few, `make test-slow` fifty of each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import pytest
+from safetensors import safe_open
+
+from tests import halves
+from tests.test_cli import SMALL
+
+FEW, MANY = 3, 50
+VARYING = {"time", "seconds", "wait_seconds", "step_seconds", "tokens_per_second", "started"}
+PREPARE = [
+    "prepare",
+    "data/captions",
+    "--out",
+    "data",
+    "--minimum-count",
+    "1",
+    "--features",
+    *SMALL[: SMALL.index("--attention.width")],
+]
+TRAIN = ["train", "hard", "--data", "data", "--out", "run", *SMALL, "--train.epochs", "2", "--train.monitor", "nll"]
+EVALUATE = ["evaluate", "run", "--split", "val", "--decode", "sample", "--draws", "2"]
+
+FORKS = """
+import json, os, random, signal, sys, time, warnings
+import torch
+import attend.training, attend.data.readers, experiments.sources
+from attend.metrics import java
+from attend.prepare import Encoder
+from experiments.cli import main
+
+warnings.filterwarnings("ignore", message=".*fork.*")
+torch.set_num_threads(1)
+asked = json.load(sys.stdin)
+
+def missing():
+    raise java.JavaError("no Java in this test")
+
+def start(folder):
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    os.chdir(folder)
+    log = os.open("../log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1), os.dup2(log, 2)
+    java.find_java = missing
+    import attend.metrics.captions as captions
+    captions.find_java = missing
+    status = 1
+    try:
+        main(asked["command"])
+        status = 0
+    except SystemExit as stop:
+        status = stop.code or 0
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+
+def finish(folder):
+    _, status = os.waitpid(start(folder), 0)
+    if status:
+        sys.exit(f"{folder}: status {status}: " + open(f"{folder}/../log").read()[-3000:])
+
+began = time.perf_counter()
+finish(asked["whole"])
+took = time.perf_counter() - began
+chance, killed = random.Random(asked["seed"]), 0
+for folder in asked["broken"]:
+    child = start(folder)
+    time.sleep(chance.uniform(0, took))
+    killed += os.waitpid(child, os.WNOHANG)[0] == 0
+    try:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+    finish(folder)
+print(json.dumps({"took": took, "killed": killed}))
+"""
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """What each command starts from: the dataset as distributed, prepared, and a trained run."""
+    folder = tmp_path_factory.mktemp("stages")
+    raw = folder / "raw"
+    made = halves.write(folder / "made")
+    lines = [json.loads(line) for line in (made / "examples.jsonl").read_text().splitlines()]
+    images = [
+        {"filename": e["image"], "split": e["split"], "sentences": [{"raw": c["raw"]} for c in e["captions"]]}
+        for e in lines
+    ]
+    shutil.copytree(made / "images", raw / "data/captions/images")
+    (raw / "data/captions/dataset_halves.json").write_text(json.dumps({"dataset": "halves", "images": images}))
+    return {"prepare": raw, "train": undisturbed(folder, raw, PREPARE), "evaluate": None} | {
+        "evaluate": undisturbed(folder, folder / "prepare/whole", TRAIN)
+    }
+
+
+def undisturbed(folder: Path, start: Path, command: list[str]) -> Path:
+    """The folder after the command."""
+    return forks(folder / command[0], start, command, 0)[0]
+
+
+def forks(folder: Path, start: Path, command: list[str], kills: int, seed: int = 0) -> tuple[Path, list[Path], dict]:
+    """An undisturbed run of the command, and others that were killed once and run again."""
+    whole, broken = folder / "whole", [folder / f"broken{i}" for i in range(kills)]
+    for one in (whole, *broken):
+        shutil.copytree(start, one)
+    asked = {"command": command, "whole": str(whole), "broken": list(map(str, broken)), "seed": seed}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKS], input=json.dumps(asked), capture_output=True, text=True, env=environment
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return whole, broken, json.loads(ran.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("verb", ["prepare", "train", "evaluate"])
+@pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
+def test_killed_and_run_again_is_as_undisturbed(stages, tmp_path, verb, kills):
+    command = {"prepare": PREPARE, "train": TRAIN, "evaluate": EVALUATE}[verb]
+    whole, broken, told = forks(tmp_path, stages[verb], command, kills)
+    for one in broken:
+        same(one, whole)
+    assert told["killed"] >= kills / 2, told  # or the test has tested little
+
+
+def test_the_comparison_sees_what_differs(stages, tmp_path):
+    """A number, an array and a file more are seen; times are not."""
+    whole = stages["evaluate"]
+    for name, change in {
+        "run/scores.json": lambda path: path.write_text(path.read_text().replace('"nll": ', '"nll": 1')),
+        "run/metrics.jsonl": lambda path: path.write_text(path.read_text().replace('"nll": ', '"nll": 1')),
+        "run/stray.partial": lambda path: path.touch(),
+        "data/vocabulary.json": lambda path: path.unlink(),
+    }.items():
+        other = Path(shutil.copytree(whole, tmp_path / name.replace("/", "-")))
+        same(other, whole)
+        change(other / name)
+        with pytest.raises(AssertionError):
+            same(other, whole)
+
+
+def same(one: Path, two: Path) -> None:
+    """Equal as the architecture says: bit for bit but for times, and HDF5 files by their arrays."""
+    files = [{path.relative_to(root) for path in root.rglob("*") if path.is_file()} for root in (one, two)]
+    assert files[0] == files[1], files[0] ^ files[1]
+    for name in files[0]:
+        assert content(one / name) == content(two / name), name
+
+
+def content(path: Path) -> object:
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            arrays = {}
+
+            def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+                if isinstance(item, h5py.Dataset):
+                    arrays[name] = (str(item.dtype), item[()].tolist())
+
+            file.visititems(keep)
+            return arrays
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="numpy") as file:
+            state = json.loads(file.metadata()["state"])
+            meters = state.get("progress", {}).pop("meters", {})
+            state.get("progress", {}).pop("logged", None)  # bytes of a log that holds times
+            return {name: file.get_tensor(name).tobytes() for name in file.keys()}, timeless(state), timeless(meters)  # noqa: SIM118
+    if path.suffix == ".jsonl":
+        return [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.suffix == ".json":
+        return timeless(json.loads(path.read_text()))
+    return path.read_bytes()
+
+
+def timeless(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: timeless(one) for name, one in value.items() if name not in VARYING}
+    return value
