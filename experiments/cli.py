@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import io
 import re
 import sys
@@ -92,7 +93,7 @@ class Caption:
 class Run:
     """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
 
-    experiment: Positional[Literal["quickstart", "flickr8k", "world"]]
+    experiment: Positional[Literal["quickstart", "flickr8k", "world", "arrangements"]]
     """by name"""
     data: Path | None = None
     """folder of the dataset, as distributed or prepared; quickstart makes its own"""
@@ -187,9 +188,9 @@ def caption(command: Caption) -> None:
 
 
 def run(command: Run) -> None:
-    from experiments import flickr8k, quickstart, runner, world
+    from experiments import runner
 
-    module = {"quickstart": quickstart, "flickr8k": flickr8k, "world": world}[command.experiment]
+    module = importlib.import_module(f"experiments.{command.experiment}")
     _positive(seeds=command.seeds, workers=command.workers)
     settings = {}
     for one in command.set:
