@@ -31,12 +31,18 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
+    with whole(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write into: renamed into place at the end, removed where writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield partial
+        with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 
 from analysis.saccades import Attention
 from attend.config import Decode
-from attend.data.images import open_image, to_square
+from attend.data.images import gather_images, open_image, to_square
 from attend.evaluation import Said, say
 from attend.geometry import Geometry
 from attend.model import Model
@@ -25,16 +27,19 @@ def caption_images(
 ) -> Iterator[tuple[Path, str, list[Path]]]:
     """Yield each image with its caption and the pictures written: the attention of every word, the path of the gaze.
 
-    All images are opened before anything is written. Raises ValueError for a file that is no image, and for a run
-    without a model that fits.
+    A folder stands for all images below it. All images are opened before anything is written: an unreadable one is
+    left out, and said to stderr, where it lies in a folder. Raises ValueError for a file that is no image, a folder
+    without one, and a run without a model that fits.
     """
     model = Model.read(RunFolder(run))
     if model.config.attention.weights == "oracle":
         raise ValueError(
             f"{run} has oracle attention, which sees the boxes of given captions: it cannot caption images"
         )
-    for image in images:
-        open_image(image)
+    images, skipped = gather_images(images)
+    if skipped:
+        some = ", ".join(map(str, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
+        print(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})", file=sys.stderr)
     device = accelerator()
     model.to(device.device)
     model.captioner.eval()
@@ -68,5 +73,11 @@ def _look(path: Path, said: Said, geometry: Geometry) -> Attention:
 
 def _names(images: Sequence[Path]) -> list[str]:
     """A name for the pictures of each image: its stem, with its number where stems repeat."""
-    stems = [path.stem for path in images]
-    return [f"{stem}-{i}" if stems.count(stem) > 1 else stem for i, stem in enumerate(stems)]
+    stems = Counter(path.stem for path in images)
+    names: dict[str, None] = {}
+    for number, path in enumerate(images):
+        name = path.stem if stems[path.stem] == 1 else f"{path.stem}-{number}"
+        while name in names:  # as where a-1.jpg lies between two a.jpg
+            name = f"{name}-{number}"
+        names[name] = None
+    return [*names]

@@ -34,10 +34,24 @@ class Prepare:
     """folder of the images, where it is not beside the captions"""
     entities: Path | None = None
     """folder of Flickr30k Entities (Annotations/ and Sentences/), for the boxes of the words"""
-    layout: Literal["karpathy", "flickr8k"] | None = None
+    layout: Literal["karpathy", "flickr8k", "kaggle", "coco", "classic", "csv", "json"] | None = None
     """layout of the captions; none tells it from the files"""
+    split: tuple[int, int, int] = (80, 10, 10)
+    """shares of train, val and test, drawn by image where the dataset has no splits of its own"""
+    split_seed: int = 0
+    """of that draw"""
+    captions_per_image: int | None = None
+    """captions of every image, drawn where it has more and repeated where it has fewer; none takes all"""
+    caption_seed: int = 0
+    """of that draw"""
     minimum_count: int = 5
     """how often a word occurs in the training captions to enter the vocabulary"""
+    classic: str | None = None
+    """write the classic input files (HDF5 and JSON) under this name, as flickr8k, instead of a prepared folder"""
+    count: Literal["all", "train"] = "all"
+    """captions that the classic word map counts, for words seen more than minimum-count times"""
+    maximum_length: int = 52
+    """tokens of a caption in the classic files, its two marks among them"""
     strict: bool = False
     """stray entries and missing or unreadable images are errors instead of being skipped"""
     restval: bool = True
@@ -80,7 +94,7 @@ class Caption:
     run: Positional[Path]
     """a run folder"""
     images: Positional[tuple[Path, ...]]
-    """image files"""
+    """image files, or folders of them"""
     out: Path = Path("captions")
     """folder for the pictures"""
     decode: Decode | None = None
@@ -144,12 +158,17 @@ def prepare(command: Prepare) -> None:
 
     if command.minimum_count < 1:
         raise ValueError(f"minimum_count is {command.minimum_count}, but must be 1 or more")
+    names = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval")
+    options = {name: getattr(command, name) for name in (*names, "split", "split_seed")}
+    if command.classic is not None:
+        options |= {"name": command.classic, "maximum_length": command.maximum_length, "count": command.count}
+        for file in sources.write_classic_files(command.source, command.out, **options):
+            print(file)
+        return
     if command.source == Path(sources.SCENES) and not command.source.exists():
         dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
     else:
-        names = ("images", "entities", "layout", "minimum_count", "strict", "restval")
-        options = {name: getattr(command, name) for name in names}
-        dataset = sources.prepare_dataset(command.source, command.out, **options)
+        dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
     sources.say(dataset)
     if command.features:
         print(sources.store_features(dataset, command.encoder))
@@ -180,7 +199,7 @@ def caption(command: Caption) -> None:
 
     _positive(beam=command.beam)
     if not command.images:
-        raise ValueError("no image is named: give image files after the run folder")
+        raise ValueError("no image is named: give image files, or folders of them, after the run folder")
     for image, text, files in caption_images(
         command.run, command.images, command.out, decode=command.decode, beam=command.beam
     ):

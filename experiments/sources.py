@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from attend.config import Encoder
+from attend.data.classic import Count, number_words, write_classic
 from attend.data.entities import join_entities
+from attend.data.examples import SPLITS
 from attend.data.prepared import Prepared, write_prepared
-from attend.data.readers import read_source
+from attend.data.readers import SHARES, read_source
+from attend.data.sampling import draw_captions
 from attend.data.scenes import write_scenes
+from attend.data.text import SPECIALS
 
 SCENES = "scenes"
 
@@ -30,17 +36,61 @@ def prepare_dataset(
     entities: Path | None = None,
     layout: str | None = None,
     minimum_count: int = 5,
+    captions_per_image: int | None = None,
+    caption_seed: int = 0,
     strict: bool = False,
     restval: bool = True,
+    split: tuple[int, int, int] = SHARES,
+    split_seed: int = 0,
 ) -> Prepared:
-    """A dataset on disk; boxes of Flickr30k Entities are joined where ``entities`` (or source/entities) has them."""
-    read = read_source(source, images=images, layout=layout, strict=strict, restval=restval)
+    """A dataset on disk; boxes of Flickr30k Entities are joined where ``entities`` (or source/entities) has them.
+
+    With ``captions_per_image`` every image has as many captions, drawn by ``caption_seed``.
+    """
+    read = read_source(
+        source, images=images, layout=layout, strict=strict, restval=restval, shares=split, split_seed=split_seed,
+        unpack=out,
+    )  # fmt: skip
     beside = source / "entities"
     if entities is None and (beside / "Sentences").is_dir():
         entities = beside
     if entities is not None:
         read = join_entities(read, entities)
+    if captions_per_image is not None:
+        read = draw_captions(read, captions_per_image, caption_seed)
     return write_prepared(read, out, minimum_count)
+
+
+def write_classic_files(
+    source: Path,
+    out: Path,
+    *,
+    name: str,
+    captions_per_image: int | None,
+    caption_seed: int = 0,
+    minimum_count: int = 5,
+    maximum_length: int = 52,
+    count: Count = "all",
+    **reading: Any,
+) -> list[Path]:
+    """The classic input files of a source, in the order of its caption file; says what is in them, to stderr."""
+    if captions_per_image is None:
+        raise ValueError("the classic files hold as many captions of every image: say how many, captions_per_image")
+    shares = reading.pop("split", SHARES)
+    read = read_source(source, shares=shares, unpack=out, in_order=False, **reading)
+    files = write_classic(
+        read, out, name=name, captions_per_image=captions_per_image, minimum_count=minimum_count,
+        maximum_length=maximum_length, count=count, seed=caption_seed,
+    )  # fmt: skip
+    words = {one: len(number_words(read.examples, minimum_count, one)) - len(SPECIALS) for one in ("all", "train")}
+    counts = Counter(example.split for example in read.examples)
+    lines = [
+        f"{read.name}: {', '.join(f'{counts[split]} {split}' for split in SPLITS)} images",
+        f"words seen more than {minimum_count} times: {words['all']} in all captions, {words['train']} in those of "
+        f"train alone; the word map counts {count}",
+    ]
+    _say(lines + read.notes, read.skipped)
+    return files
 
 
 def say(dataset: Prepared) -> None:
@@ -48,8 +98,11 @@ def say(dataset: Prepared) -> None:
     about = dataset.about
     splits = ", ".join(f"{count} {split}" for split, count in about["splits"].items())
     lines = [f"{about['name']}: {splits} images, {about['captions']} captions, {about['words']} words"]
-    lines += about["notes"]
-    for reason, names in about["skipped"].items():
+    _say(lines + about["notes"], about["skipped"])
+
+
+def _say(lines: list[str], skipped: dict[str, list[str]]) -> None:
+    for reason, names in skipped.items():
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         lines.append(f"skipped {len(names)}: {reason} ({some})")
     print(*lines, sep="\n", file=sys.stderr)

@@ -40,7 +40,7 @@ class Source:
     """What a reader returns: the examples, the folder their images lie in, and what was left out and why.
 
     ``skipped`` maps a plain reason ("image missing on disk") to the names it befell; ``notes`` are sentences for
-    the user ("COCO's restval was joined to train").
+    the user ("COCO's restval was joined to train"). ``words`` is the vocabulary, where it came with the captions.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Source:
     examples: list[Example]
     skipped: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    words: tuple[str, ...] | None = None
 
 
 def write_examples(path: Path, examples: Iterable[Example]) -> None:
@@ -61,9 +62,15 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Read back what ``write_examples`` wrote."""
-    with open(path, encoding="utf-8") as lines:
-        return [_example(json.loads(line)) for line in lines]
+    """Read back what ``write_examples`` wrote; ValueError names the file and the line that is damaged."""
+    examples = []
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                examples.append(_example(json.loads(line)))
+            except (ValueError, LookupError, TypeError, RecursionError):
+                raise ValueError(f"line {number} of {path} is damaged: run `attend prepare` again") from None
+    return examples
 
 
 def _example(record: dict) -> Example:

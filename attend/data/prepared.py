@@ -7,9 +7,10 @@ import os
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from attend.data.examples import SPLITS, Example, Source, read_examples, write_examples
-from attend.data.text import Vocabulary
+from attend.data.text import SPECIALS, Vocabulary
 from attend.runs import read_json, sweep, write_json
 
 
@@ -25,7 +26,7 @@ class Prepared:
             raise ValueError(
                 f"{self.folder} is no prepared dataset: make it with `attend prepare SOURCE --out {folder}`"
             )
-        self.about = read_json(self.folder / "dataset.json")
+        self.about = _read_about(self.folder)
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
 
     @cached_property
@@ -54,7 +55,10 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
 
     Raises ValueError if the training split is empty, or the folder holds something else already.
     """
-    vocabulary = Vocabulary.build(source.examples, minimum_count=minimum_count)
+    if source.words is None:
+        vocabulary = Vocabulary.build(source.examples, minimum_count=minimum_count)
+    else:
+        vocabulary = Vocabulary(SPECIALS + source.words)
     root = Path(source.root).resolve()
     inside = root.is_relative_to(folder.resolve())
     about = {
@@ -68,7 +72,7 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
         "notes": source.notes,
         "fingerprint": fingerprint(source.examples, root),
     }
-    if (folder / "dataset.json").exists() and read_json(folder / "dataset.json")["fingerprint"] != about["fingerprint"]:
+    if (folder / "dataset.json").exists() and _read_about(folder)["fingerprint"] != about["fingerprint"]:
         raise ValueError(f"{folder} holds another prepared dataset: choose another --out, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
@@ -76,6 +80,13 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
     vocabulary.write(folder / "vocabulary.json")
     write_json(folder / "dataset.json", about)
     return Prepared(folder)
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    about = read_json(folder / "dataset.json")
+    if not (isinstance(about, dict) and about.keys() >= {"name", "images", "splits", "fingerprint"}):
+        raise ValueError(f"{folder / 'dataset.json'} is damaged or of another version: run `attend prepare` again")
+    return about
 
 
 def fingerprint(examples: list[Example], root: Path) -> str:

@@ -1,31 +1,31 @@
 """Datasets as their users have them on disk, each layout read into the same records.
 
-A reader turns one caption file into entries: image, split and raw captions. All the rest, from tokens to
-unreadable images, is done once for every layout, in ``read_source``. So a new layout is a function and an
-entry of READERS.
+A layout (see ``layouts``) turns caption files into entries: image, split and raw captions. All the rest, from
+tokens to unreadable images, is done here, once for every layout.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
-
 from attend.data.examples import SPLITS, Caption, Example, Source
-from attend.data.text import tokenise
+from attend.data.images import IMAGE_SUFFIXES, check_image, images_below
+from attend.data.layouts import LACKING, READERS, Entry, Reader
+from attend.data.sampling import split_images
+from attend.data.text import UNWRITABLE
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 IMAGE_FOLDERS = (
     *(".", "Images", "images", "Flicker8k_Dataset", "Flickr8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset"),
     *("flickr8k_images", "flickr30k_images", "flickr30k-images"),
 )
+SHARES = (80, 10, 10)
+"""Of train, val and test, where a dataset has no splits of its own."""
 
 STRAY = "stray entry, not the name of an image"
 MISSING = "image missing on disk"
@@ -34,25 +34,7 @@ WORDLESS = "caption without a word"
 CAPTIONLESS = "image without a caption"
 UNLISTED = "image named by no split list"
 RESTVAL = "image of restval, kept out"
-FAULTS = (STRAY, MISSING, UNREADABLE, WORDLESS, CAPTIONLESS)  # what ``strict`` does not forgive
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What a caption file says of one image; ``split`` is None where no split names it."""
-
-    image: str
-    split: str | None
-    captions: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reader:
-    """One layout: what it is, how its caption file is named, and what reads it to (name, entries)."""
-
-    about: str
-    recognises: re.Pattern[str]
-    read: Callable[[Path], tuple[str, list[Entry]]]
+FAULTS = (STRAY, MISSING, UNREADABLE, WORDLESS, CAPTIONLESS, LACKING)  # what ``strict`` does not forgive
 
 
 def read_source(
@@ -63,52 +45,56 @@ def read_source(
     strict: bool = False,
     restval: bool = True,
     check_images: bool = True,
+    shares: Sequence[int] = SHARES,
+    split_seed: int = 0,
+    unpack: Path | None = None,
+    in_order: bool = True,
 ) -> Source:
     """Read a dataset: a folder, or the caption file itself.
 
     The layout is told by the name of the caption file, in the folder or one level below it, unless ``layout``
     (a key of READERS) says it. Images are found in IMAGE_FOLDERS beside and above the caption file unless
-    ``images`` names their folder. ``restval=False`` keeps COCO's restval out of train. Each image is decoded
-    once, at an eighth of its size, which finds empty, truncated and foreign files (not flipped bytes inside a
-    JPEG); ``check_images=False`` only asks that the file is there.
+    ``images`` names their folder; a layout that packs its images needs ``unpack``, a folder to write them to.
+    ``restval=False`` keeps COCO's restval out of train. A dataset without splits is split by image, in ``shares``
+    of train, val and test drawn by ``split_seed``. Each image is decoded once, at an eighth of its size, which
+    finds empty, truncated and foreign files (not flipped bytes inside a JPEG); ``check_images=False`` only asks
+    that the file is there.
 
-    Returns examples in the order of SPLITS, then of image names, so two layouts of the same data are equal.
-    Entries that cannot be used are left out and named in ``skipped``; with ``strict``, FAULTS are an error.
-    Raises FileNotFoundError where a file or folder is missing and ValueError for anything wrong in them.
+    Returns examples in the order of SPLITS, then of image names, so two layouts of the same data are equal;
+    ``in_order=False`` keeps the order of the caption file. Entries that cannot be used are left out and named in
+    ``skipped``; with ``strict``, FAULTS are an error. Raises FileNotFoundError where a file or folder is missing
+    and ValueError for anything wrong in them.
     """
-    skipped: dict[str, list[str]] = defaultdict(list)
     notes: list[str] = []
-    file, layout = _caption_file(Path(path), layout, notes)
-    name, entries = READERS[layout].read(file)
-    entries = _placed(entries, file, restval, skipped, notes)
-    examples = _worded(entries, skipped)
-    root = _image_folder(file, examples, images)
+    files, layout = _caption_files(Path(path), layout, notes)
+    reader, named = READERS[layout], " and ".join(map(str, files))
+    listing = reader.read(files)
+    skipped = defaultdict(list, listing.skipped)
+    notes += listing.notes
+    entries = _placed(listing.entries, named, restval, skipped, notes)
+    entries = _split(entries, named, shares, split_seed, skipped, notes)
+    examples = _worded(entries, reader.tokenise, skipped)
+    if reader.unpack is not None:
+        if unpack is None:
+            raise ValueError(f"{named} comes with packed images; name a folder to write them to as unpack")
+        images, check_images = reader.unpack(files[0], unpack), False
+    root = _image_folder(files[0], examples, images)
     examples = _readable(examples, root, check_images, skipped)
     if strict:
-        _forgive_nothing(file, skipped)
+        _forgive_nothing(named, skipped)
     if not any(example.split == "train" for example in examples):
-        raise ValueError(f"the training split of {file} is empty; check its splits and the images in {root}")
-    examples.sort(key=lambda example: (SPLITS.index(example.split), example.image))
-    return Source(name=name, root=root, examples=examples, skipped=dict(skipped), notes=notes)
+        raise ValueError(f"the training split of {named} is empty; check its splits and the images in {root}")
+    if in_order:
+        examples.sort(key=lambda example: (SPLITS.index(example.split), example.image))
+    return Source(
+        name=listing.name, root=root, examples=examples, skipped=dict(skipped), notes=notes, words=listing.words
+    )
 
 
-def check_image(path: Path) -> None:
-    """Read an image to its end; ValueError where that is not possible.
-
-    A JPEG is decoded at an eighth of its size: cheap, but all its data is read, so a truncated file is found.
-    """
-    try:
-        with Image.open(path) as image:
-            image.draft("RGB", (1, 1))
-            image.load()
-    except Exception as error:  # on broken files Pillow raises all from SyntaxError to struct.error
-        raise ValueError(f"{path} cannot be read as an image ({error}); replace it or leave it out") from None
+# Finding the caption files
 
 
-# Finding the caption file
-
-
-def _caption_file(path: Path, layout: str | None, notes: list[str]) -> tuple[Path, str]:
+def _caption_files(path: Path, layout: str | None, notes: list[str]) -> tuple[list[Path], str]:
     if layout is not None and layout not in READERS:
         raise ValueError(f"layout is {layout!r}; known are {', '.join(READERS)}")
     known = " or ".join(reader.about for reader in READERS.values())
@@ -116,70 +102,109 @@ def _caption_file(path: Path, layout: str | None, notes: list[str]) -> tuple[Pat
         layout = layout or next((key for key, r in READERS.items() if r.recognises.fullmatch(path.name)), None)
         if layout is None:
             raise ValueError(f"{path} is not named like {known}; say which it is with layout={'|'.join(READERS)}")
-        return path, layout
+        return [path], layout
     if not path.is_dir():
         raise FileNotFoundError(f"there is no dataset at {path}; give the folder that holds {known}")
 
-    layouts = READERS if layout is None else [layout]
-    found = {key: file for key in layouts if (file := _only_file(path, READERS[key]))}
+    found: dict[str, list[Path]] = {}
+    for key in READERS if layout is None else [layout]:
+        if not (found and READERS[key].any_name) and (files := _files_of(path, READERS[key])):
+            found[key] = files
     if not found:
+        if layout is None and (pictures := len(images_below(path))):
+            raise ValueError(
+                f"{path} holds {pictures} images and no captions, so there is nothing to learn from: "
+                f"`attend caption RUN {path}` captions them as they are; to train on them, add captions.csv with "
+                "the columns image and caption"
+            )
         wanted = known if layout is None else READERS[layout].about
         raise ValueError(f"no captions in {path}; give the folder that holds {wanted}")
-    (layout, file), *others = found.items()
+    (layout, files), *others = found.items()
     for other, unread in others:
-        notes.append(f"{file.name} was read and {unread.name} was not; layout={other} does the reverse")
-    return file, layout
+        notes.append(f"{files[0].name} was read and {unread[0].name} was not; layout={other} does the reverse")
+    return files, layout
 
 
-def _only_file(folder: Path, reader: Reader) -> Path | None:
+def _files_of(folder: Path, reader: Reader) -> list[Path]:
     for pattern in ("*", "*/*"):
         files = sorted(f for f in folder.glob(pattern) if reader.recognises.fullmatch(f.name) and f.is_file())
-        if len(files) > 1:
+        if len(files) > 1 and not reader.several:
             raise ValueError(f"{folder} holds both {files[0].name} and {files[1].name}; give the file itself")
         if files:
-            return files[0]
-    return None
+            return files
+    return []
 
 
 # From entries to examples
 
 
 def _placed(
-    entries: list[Entry], file: Path, restval: bool, skipped: dict[str, list[str]], notes: list[str]
+    entries: list[Entry], named: str, restval: bool, skipped: dict[str, list[str]], notes: list[str]
 ) -> list[Entry]:
-    """The entries that are images of a split; those of restval become train."""
-    placed, joined = [], 0
+    """The entries that are images, of a known split or of none; those of restval become train."""
+    for entry in entries:
+        image = entry.image
+        if image.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", image):
+            raise ValueError(f"{named} names the image {image!r}, outside the image folder; correct it")
+        if UNWRITABLE.search(image):
+            raise ValueError(f"{named} names the image {image!r}, which is no name of a file; correct it")
+    entries = [replace(entry, image=str(PurePosixPath(entry.image))) for entry in entries]  # ./a.jpg is a.jpg
     for image, times in Counter(entry.image for entry in entries).items():
         if times > 1:
-            raise ValueError(f"{file} has {times} entries for the image {image!r}; keep one of them")
-        if image.startswith("/") or ".." in PurePosixPath(image).parts:
-            raise ValueError(f"{file} names the image {image!r}, outside the image folder; correct it")
+            raise ValueError(f"{named} has {times} entries for the image {image!r}; keep one of them")
+    placed, joined = [], 0
     for entry in entries:
         split = entry.split
         if not entry.image.lower().endswith(IMAGE_SUFFIXES):
             skipped[STRAY].append(entry.image)
-        elif split is None:
-            skipped[UNLISTED].append(entry.image)
         elif split == "restval" and not restval:
             skipped[RESTVAL].append(entry.image)
         elif split == "restval":
             joined += 1
-            placed.append(Entry(image=entry.image, split="train", captions=entry.captions))
-        elif split in SPLITS:
+            placed.append(replace(entry, split="train"))
+        elif split is None or split in SPLITS:
             placed.append(entry)
         else:
             known = ", ".join((*SPLITS, "restval"))
-            raise ValueError(f"{file} puts {entry.image} into the split {split!r}; known are {known}")
+            raise ValueError(f"{named} puts {entry.image} into the split {split!r}; known are {known}")
     if joined:
         notes.append(f"the {joined} images of COCO's restval were joined to train; restval=False keeps them out")
     return placed
 
 
-def _worded(entries: list[Entry], skipped: dict[str, list[str]]) -> list[Example]:
-    """Captions as tokens, without those that have none."""
+def _split(
+    entries: list[Entry],
+    named: str,
+    shares: Sequence[int],
+    seed: int,
+    skipped: dict[str, list[str]],
+    notes: list[str],
+) -> list[Entry]:
+    """The entries of a split: their own, or where none has one, a split drawn by image."""
+    drawn = split_images((entry.image for entry in entries), shares, seed)
+    if any(entry.split for entry in entries):
+        if (*shares,) != SHARES:
+            notes.append(f"{named} has splits of its own, which were kept; the shares asked for were not used")
+        if unlisted := [entry.image for entry in entries if entry.split is None]:
+            skipped[UNLISTED] += unlisted
+        return [entry for entry in entries if entry.split is not None]
+    if entries:
+        counts = Counter(drawn.values())
+        notes.append(
+            f"{named} names no splits: {', '.join(f'{counts[split]} {split}' for split in SPLITS)} images were drawn, "
+            f"in shares of {' '.join(map(str, shares))} with split seed {seed}"
+        )
+    return [replace(entry, split=drawn[entry.image]) for entry in entries]
+
+
+def _worded(
+    entries: list[Entry], tokenise: Callable[[str], Iterable[str]], skipped: dict[str, list[str]]
+) -> list[Example]:
+    """Captions as tokens, without those that have none; what no text file can hold is a space."""
     examples = []
     for entry in entries:
-        captions = [Caption(raw=raw, tokens=tokenise(raw)) for raw in entry.captions]
+        raws = [UNWRITABLE.sub(" ", raw).strip() for raw in entry.captions]
+        captions = [Caption(raw=raw, tokens=tuple(tokenise(raw))) for raw in raws]
         for i, caption in enumerate(captions):
             if not caption.tokens:
                 skipped[WORDLESS].append(f"{entry.image}#{i}")
@@ -204,6 +229,8 @@ def _image_folder(file: Path, examples: list[Example], images: Path | None) -> P
         where = f"in the usual folders beside {file}"
     else:
         folders, where = [Path(images)], f"in {images}"
+        if any(example.image.startswith(f"{folders[0].name}/") for example in examples):
+            folders.append(folders[0].parent)  # train2017/a.jpg lies in train2017
         if not folders[0].is_dir():
             raise FileNotFoundError(f"there is no image folder at {images}; give the folder that holds the images")
     best = max(folders, key=held)
@@ -236,88 +263,7 @@ def _readable(examples: list[Example], root: Path, check_images: bool, skipped: 
     return readable
 
 
-def _forgive_nothing(file: Path, skipped: dict[str, list[str]]) -> None:
+def _forgive_nothing(named: str, skipped: dict[str, list[str]]) -> None:
     faults = [f"{reason}: {len(skipped[reason])}, as {skipped[reason][0]}" for reason in FAULTS if reason in skipped]
     if faults:
-        raise ValueError(f"{file} has faults ({'; '.join(faults)}); correct them, or read it without strict")
-
-
-# The layouts
-
-
-def _karpathy(file: Path) -> tuple[str, list[Entry]]:
-    """Karpathy's {"dataset", "images": [{"filename", "split", "sentences": [{"raw"}]}]}."""
-    try:
-        stored = json.loads(_text(file))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{file} is not JSON ({error}); download or unpack it again") from None
-    images = stored.get("images") if isinstance(stored, dict) else None
-    if not isinstance(images, list):
-        raise ValueError(f"{file} has no list of images; give a dataset_*.json as Karpathy made them")
-    name = stored.get("dataset")
-    return name if isinstance(name, str) else file.stem, [_karpathy_image(file, i, x) for i, x in enumerate(images)]
-
-
-def _karpathy_image(file: Path, number: int, image: object) -> Entry:
-    try:
-        folder, filename, split = image.get("filepath", ""), image["filename"], image["split"]
-        raws = [sentence["raw"] for sentence in image["sentences"]]
-        if not all(isinstance(text, str) for text in (folder, filename, split, *raws)):
-            raise TypeError
-    except (AttributeError, KeyError, TypeError):
-        raise ValueError(
-            f"image {number} of {file} lacks a filename, a split or raw sentences; correct or remove it"
-        ) from None
-    path = f"{folder.rstrip('/')}/{filename}" if folder else filename
-    return Entry(image=path, split=split, captions=tuple(raw.strip() for raw in raws))
-
-
-def _flickr8k(file: Path) -> tuple[str, list[Entry]]:
-    """Flickr8k's own lines ``IMAGE#NUMBER<tab>caption``, and beside them a list of images for each split."""
-    captions: dict[str, list[str]] = defaultdict(list)
-    for number, line in _lines(file):
-        key, tab, raw = line.partition("\t")
-        image, _, index = key.rpartition("#")
-        if not (tab and image and index.isdecimal()):
-            raise ValueError(f"line {number} of {file} is not IMAGE#NUMBER, a tab and a caption; correct or remove it")
-        captions[image].append(raw.strip())
-
-    splits: dict[str, str] = {}
-    for split, word in (("train", "train"), ("val", "dev"), ("test", "test")):
-        lists = sorted(file.parent.glob(f"*{word}Images.txt"))
-        if len(lists) != 1:
-            raise ValueError(f"{len(lists)} files beside {file} are named *{word}Images.txt; exactly one is needed")
-        for _, line in _lines(lists[0]):
-            image = line.strip()
-            if splits.setdefault(image, split) != split:
-                raise ValueError(f"{image} is listed in {splits[image]} and in {split}; remove it from one list")
-
-    entries = [Entry(image=i, split=splits.get(i), captions=tuple(captions[i])) for i in captions]
-    entries += [Entry(image=i, split=split, captions=()) for i, split in splits.items() if i not in captions]
-    return file.name.split(".")[0].lower(), entries
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """The lines that are not blank, numbered from 1."""
-    return ((i, line) for i, line in enumerate(_text(file).split("\n"), 1) if line.strip())
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not UTF-8 text; save it as UTF-8 or download it again") from None
-
-
-READERS: dict[str, Reader] = {  # in the order of preference
-    "karpathy": Reader(
-        about="Karpathy's dataset_*.json",
-        recognises=re.compile(r"dataset.*\.json"),
-        read=_karpathy,
-    ),
-    "flickr8k": Reader(
-        about="Flickr8k.token.txt with its split lists",
-        recognises=re.compile(r"(?!.*lemma).*\.token\.txt"),
-        read=_flickr8k,
-    ),
-}
+        raise ValueError(f"{named} has faults ({'; '.join(faults)}); correct them, or read it without strict")

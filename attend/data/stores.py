@@ -37,7 +37,7 @@ def fill_store(
     plan = json.loads(json.dumps({"count": count, "shard": shard, "provenance": provenance}))  # as it is read back
     manifest = folder / "store.json"
     if manifest.exists():
-        if _origin(read_json(manifest)) != _origin(plan):
+        if _origin(_read_plan(folder)) != _origin(plan):
             raise ValueError(f"{folder} holds a store made from something else: remove it, or choose another folder")
     else:
         write_json(manifest, plan)
@@ -48,6 +48,15 @@ def fill_store(
         if not path.exists():
             _write_shard(path, produce(rows), provenance)
         yield rows.stop
+
+
+def _read_plan(folder: Path) -> dict[str, Any]:
+    plan = read_json(folder / "store.json")
+    kinds = {"count": int, "shard": int, "provenance": dict}
+    fits = isinstance(plan, dict) and all(type(plan.get(name)) is kind for name, kind in kinds.items())
+    if not fits or plan["count"] < 0 or plan["shard"] < 1:
+        raise ValueError(f"{folder / 'store.json'} is damaged or of another version: remove {folder} and run again")
+    return plan
 
 
 def _origin(plan: dict[str, Any]) -> dict[str, Any]:
@@ -74,7 +83,7 @@ class Store:
         self.folder = Path(folder)
         if not (self.folder / "store.json").exists():
             raise ValueError(f"{self.folder} is no store: make it with `attend prepare`")
-        plan = read_json(self.folder / "store.json")
+        plan = _read_plan(self.folder)
         self.count, self.shard, self.provenance = plan["count"], plan["shard"], plan["provenance"]
         missing = [n for n in range(-(-self.count // self.shard)) if not _shard(self.folder, n).exists()]
         if missing:

@@ -17,6 +17,9 @@ from attend.runs import write_json
 
 PAD, START, END, UNK = SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
+UNWRITABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+"""Control characters and halves of characters, which no line of text can hold."""
+
 # A letter may carry marks of its own (most Indic vowels, a dot below): they belong to the word.
 _MARKS = "".join(c for c in map(chr, range(0x10000)) if unicodedata.category(c).startswith("M"))
 _LETTER = rf"(?:[^\W_]|[{_MARKS}])"
