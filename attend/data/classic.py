@@ -261,7 +261,7 @@ def _open_images(path: Path) -> tuple[int, int]:
         with h5py.File(path, "r") as file:
             images, each = file.get("images"), file.attrs.get("captions_per_image")
             fits = isinstance(images, h5py.Dataset) and images.ndim == 4 and images.shape[1] == 3
-            if not fits or images.dtype != np.uint8 or not (np.isscalar(each) and int(each) == each >= 1):
+            if not fits or images.dtype != np.uint8 or not (isinstance(each, np.integer) and each >= 1):
                 raise ValueError(
                     f"{path} has no images (N, 3, {SIDE}, {SIDE}) of bytes with captions_per_image: it is of another "
                     "version, or holds features of an encoder; write it again from the images"
