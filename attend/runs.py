@@ -86,7 +86,7 @@ def read_json(path: Path) -> Any:
     """Read JSON; ValueError names a file that is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
         raise ValueError(f"{path} is not readable as JSON ({error}): restore it or remove it") from None
 
 

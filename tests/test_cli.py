@@ -102,6 +102,25 @@ def test_caption_says_the_caption_and_draws_where_it_looked(trained, data, tmp_p
     assert all(Path(line.strip()).exists() for line in lines if line.startswith("  "))
 
 
+def test_caption_takes_a_folder_and_names_what_it_leaves_out(trained, data, tmp_path, capsys):
+    folder = tmp_path / "photos"
+    shutil.copytree(data / "images", folder / "below", ignore=shutil.ignore_patterns("*[2-9].png", "1?.png"))
+    (folder / "broken.jpg").write_bytes(b"")
+    main(["caption", str(trained), str(folder), "--out", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    named = [line.split(": ")[0] for line in said.out.splitlines() if not line.startswith("  ")]
+    assert named == [str(path) for path in sorted((folder / "below").iterdir())] and named
+    assert f"skipped 1: image empty, truncated or otherwise unreadable ({folder / 'broken.jpg'})" in said.err
+
+
+def test_the_pictures_of_two_images_never_share_a_name():
+    from experiments.captioning import _names
+
+    assert _names([Path("x/a.jpg"), Path("b.jpg"), Path("y/a.jpg")]) == ["a-0", "b", "a-2"]
+    clash = _names([Path("x/a.jpg"), Path("a-0.jpg"), Path("y/a.jpg"), Path("a-2.jpg")])
+    assert len(set(clash)) == 4
+
+
 def test_evaluate_records_how_it_decoded(trained, capsys):
     for decode in ("expected", "sample"):
         main(["evaluate", str(trained), "--decode", decode, "--beam", "1", "--split", "val"])

@@ -242,7 +242,7 @@ def _splits(word_map: Path) -> list[str]:
 
 def _read_words(word_map: Path) -> dict[int, str]:
     """Number -> word, with the marks."""
-    stored = _read(word_map)
+    stored = read_json(word_map)
     sound = isinstance(stored, dict) and all(type(number) is int for number in stored.values())
     if not sound or len(set(stored.values())) < len(stored):
         raise ValueError(f"{word_map} is no word map: it must give every word a number of its own")
@@ -274,17 +274,10 @@ def _open_images(path: Path) -> tuple[int, int]:
 
 
 def _read_list(path: Path) -> list:
-    stored = _read(path)
+    stored = read_json(path)
     if not isinstance(stored, list):
         raise ValueError(f"{path} is no list; write it again")
     return stored
-
-
-def _read(path: Path) -> Any:
-    try:
-        return read_json(path)
-    except RecursionError:
-        raise ValueError(f"{path} is not readable as JSON (too deeply nested): restore it or remove it") from None
 
 
 def _decode(path: Path, number: int, ids: Any, length: Any, names: dict[int, str]) -> str:

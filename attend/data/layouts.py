@@ -284,11 +284,10 @@ def _folder_name(file: Path) -> str:
 
 
 def _json(file: Path) -> Any:
+    text = _text(file)
     try:
-        return json.loads(_text(file))
-    except RecursionError:
-        raise ValueError(f"{file} is not JSON (too deeply nested); download or unpack it again") from None
-    except json.JSONDecodeError as error:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
         raise ValueError(f"{file} is not JSON ({error}); download or unpack it again") from None
 
 
