@@ -91,6 +91,7 @@ def test_all_three_birds_are_drawn_by_some_seed(tmp_path):
     source, seen = made(tmp_path / "images"), set()
     for seed in range(8):
         write(source, tmp_path, seed=seed)
+        assert stored(tmp_path, "TRAIN_CAPTIONS")[:2] == ENCODED["1.png"]  # never "Cat on mat."
         seen |= {*map(tuple, stored(tmp_path, "TRAIN_CAPTIONS")[4:])}
     assert seen == {*map(tuple, ENCODED["3.png"])}
     write(source, tmp_path / "again", seed=7)

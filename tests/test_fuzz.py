@@ -24,10 +24,13 @@ BOUNDED = settings(
 )  # fmt: skip
 
 WORDS = st.sampled_from(
-    ["a.png", "b.png", "../a.png", "image", "caption", "train", "val", "restval", "A dog", "", "\x00"]
+    [
+        *("a.png", "b.png", "../a.png", "image", "caption", "train", "val", "restval", "A dog", "", "\x00"),
+        *("\ud800.png", "a\x07.png", "half \ud83d of an emoji"),
+    ]
 )
 TEXT = WORDS | st.text(max_size=8) | st.text(st.characters(), max_size=4)  # halves of characters too
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+SCALARS = st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | TEXT
 KEYS = st.sampled_from(
     [
         *("images", "annotations", "image", "id", "file_name", "image_id", "caption", "captions", "split"),
@@ -142,12 +145,23 @@ def test_sound_bytes_with_some_replaced(folder, layout, data):
     write_and_read(folder, layout, bytes(content))
 
 
+NUMBERS = st.integers(-1, 5) | st.lists(st.integers(0, 5), max_size=1) | SCALARS
+TWO = {"min_size": 2, "max_size": 2}
+
+
 @BOUNDED
-@given(captions=JSON, lengths=JSON)
+@given(
+    captions=st.lists(st.lists(NUMBERS, max_size=5) | st.just([2, 1, 3]) | JSON, **TWO) | JSON,
+    lengths=st.just([3, 3]) | st.lists(NUMBERS, **TWO) | JSON,
+)
 def test_any_captions_of_the_classic_files(folder, captions, lengths):
-    names = ("TRAIN_CAPTIONS_x.json", "TRAIN_CAPLENS_x.json")
-    for name, content in zip(names, (captions, lengths), strict=True):
-        write_and_read(folder, "classic", json.dumps(content).encode(), name)
+    file = folder / "classic/TRAIN_CAPLENS_x.json"
+    before = file.read_text()
+    try:
+        file.write_text(json.dumps(lengths))
+        write_and_read(folder, "classic", json.dumps(captions).encode(), "TRAIN_CAPTIONS_x.json")
+    finally:
+        file.write_text(before)
 
 
 @BOUNDED
