@@ -22,6 +22,7 @@ from attend.data.images import open_image
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.readers import read_source
 from attend.data.text import SPECIALS, tokenise
+from experiments.cli import main
 
 CAPTIONS = {
     "1.png": ["A cat.", "Black cat.", "Cat on mat."],
@@ -165,6 +166,22 @@ def test_a_set_that_was_read_is_written_as_it_was(written, tmp_path):
             assert np.array_equal(old["images"], new["images"])
 
 
+def test_the_program_writes_and_reads_it(tmp_path, capsys):
+    made(tmp_path / "in")
+    records = [{"image": image, "captions": raws, "split": SPLITS[image]} for image, raws in CAPTIONS.items()]
+    (tmp_path / "in/mine.json").write_text(json.dumps(records))
+    options = ["--captions-per-image", "2", "--minimum-count", "1", "--maximum-length", "4", "--classic", "toy"]
+    main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *options])
+    said = capsys.readouterr()
+    assert stored(tmp_path / "out", "WORDMAP") == WORDS and len(said.out.split()) == 10
+    assert "words seen more than 1 times: 4 in all captions, 4 in those of train alone" in said.err
+    main(["prepare", str(tmp_path / "out"), "--out", str(tmp_path / "data")])
+    assert "toy: 3 train, 0 val, 1 test images, 8 captions, 8 words" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as stop:
+        main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "no"), "--classic", "toy"])
+    assert stop.value.code == 2 and "captions_per_image" in capsys.readouterr().err
+
+
 def test_sets_of_other_captions_do_not_share_images(written, tmp_path):
     first = read_source(written, unpack=tmp_path / "data").root
     write(made(tmp_path / "images", CAPTIONS | {"1.png": ["A dog."]}), tmp_path / "other")
@@ -204,6 +221,7 @@ def cut(path: Path) -> None:
         ("TEST_CAPLENS", lambda path: path.write_text("[4, 3]"), "caption 1 of .* does not fit its word map"),
         ("TEST_CAPLENS", lambda path: path.write_text("{}"), "TEST_CAPLENS.* is no list"),
         ("TEST_CAPTIONS", lambda path: path.write_text("[[5, 1, 9, 6], [5, 6]]"), "caption 0 of .* does not fit"),
+        ("TEST_CAPTIONS", lambda path: path.write_text("[[5, [1], 4, 6], [5, 6]]"), "caption 0 of .* does not fit"),
         ("TEST_CAPTIONS", lambda path: path.write_text("[3, 4]"), "caption 0 of .* is no list"),
         ("TEST_CAPTIONS", lambda path: path.write_text("[[5, 1"), "TEST_CAPTIONS.* is not readable as JSON"),
         ("TEST_CAPTIONS", lambda path: path.write_text("[" * 100000), "TEST_CAPTIONS.* is not readable as JSON"),

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from attend.data.layouts import LACKING, READERS
+from attend.data.prepared import Prepared
 from attend.data.readers import STRAY, UNLISTED, read_source
 from attend.data.sampling import draw, draw_captions, split_images
+from experiments.cli import main
 
 CAPTIONS = {
     "1_a.jpg": ["A dog , asleep , on a sofa .", 'A "dog"', "Two dogs"],
@@ -340,6 +342,17 @@ def test_a_split_is_of_the_seed_and_not_of_the_order(tmp_path):
     assert sources[0] == sources[1]
     assert Counter(e.split for e in sources[0].examples) == {"train": 24, "val": 3, "test": 3}
     assert read_source(tmp_path, split_seed=1).examples != sources[0].examples
+
+
+def test_the_program_takes_shares_and_seeds(tmp_path, capsys):
+    draw_images(tmp_path / "in", [f"{i}.png" for i in range(10)])
+    lines = [f"{i}.png,A dog {word}\n" for i in range(10) for word in ("runs", "sits", "barks")]
+    (tmp_path / "in/mine.csv").write_text("image,caption\n" + "".join(lines))
+    options = ["--split", "5", "5", "0", "--split-seed", "3", "--captions-per-image", "2", "--minimum-count", "1"]
+    main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *options])
+    assert "in: 5 train, 5 val, 0 test images, 20 captions" in capsys.readouterr().err
+    drawn = split_images([f"{i}.png" for i in range(10)], (5, 5, 0), 3)
+    assert {e.image: e.split for e in Prepared(tmp_path / "out").examples} == drawn
 
 
 def test_shares_that_are_none_are_refused_and_unused_ones_are_said(tmp_path):
