@@ -10,7 +10,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -153,26 +153,45 @@ class Plot:
     """how many images to draw saccades for"""
 
 
+READING = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval", "split",
+           "split_seed")  # fmt: skip
+CLASSIC = ("maximum_length", "count")
+
+
 def prepare(command: Prepare) -> None:
     from experiments import sources
 
     if command.minimum_count < 1:
         raise ValueError(f"minimum_count is {command.minimum_count}, but must be 1 or more")
-    names = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval")
-    options = {name: getattr(command, name) for name in (*names, "split", "split_seed")}
+    options = {name: getattr(command, name) for name in READING}
     if command.classic is not None:
-        options |= {"name": command.classic, "maximum_length": command.maximum_length, "count": command.count}
-        for file in sources.write_classic_files(command.source, command.out, **options):
+        _without_effect(command, "the classic files", READING + CLASSIC)
+        options |= {name: getattr(command, name) for name in CLASSIC}
+        for file in sources.write_classic_files(command.source, command.out, name=command.classic, **options):
             print(file)
         return
     if command.source == Path(sources.SCENES) and not command.source.exists():
+        _without_effect(command, "the built-in world", ("minimum_count", "features", "encoder"))
         dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
     else:
+        _without_effect(
+            command, "a prepared folder (only with --classic)", (*READING, "entities", "features", "encoder")
+        )
         dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
     sources.say(dataset)
     if command.features:
         print(sources.store_features(dataset, command.encoder))
     print(command.out)
+
+
+def _without_effect(command: Prepare, what: str, used: Sequence[str]) -> None:
+    """ValueError for an option that was given and would not be read."""
+    for one in fields(command):
+        default = (
+            one.default_factory() if one.default is MISSING and one.default_factory is not MISSING else one.default
+        )
+        if one.name not in ("source", "out", "classic", *used) and getattr(command, one.name) != default:
+            raise ValueError(f"--{one.name.replace('_', '-')} has no effect on {what}: leave it out")
 
 
 def train(command: Train, preset: str) -> None:

@@ -149,6 +149,22 @@ def test_prepare_writes_the_world_and_says_what_is_in_it(tmp_path, capsys, monke
     assert said.out.split() == [str(tmp_path / "scenes")]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["scenes", "--split", "70", "20", "10"], "--split has no effect on the built-in world"),
+        (["scenes", "--captions-per-image", "2"], "--captions-per-image has no effect"),
+        (["DIR", "--count", "train"], "--count has no effect on a prepared folder (only with --classic)"),
+        (["DIR", "--classic", "x", "--entities", "DIR"], "--entities has no effect on the classic files"),
+        (["DIR", "--classic", "x", "--encoder.name", "resnet18"], "--encoder has no effect"),
+    ],
+)
+def test_options_without_effect_are_refused(fails, tmp_path, arguments, words):
+    arguments = [str(tmp_path) if one == "DIR" else one for one in arguments]
+    assert words in fails("prepare", *arguments, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_images_that_are_none(fails, trained, tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no picture")
