@@ -182,8 +182,8 @@ class Search:
     """width of the beam; 1 is greedy"""
     max_length: int = 30
     """words a generated caption has at most"""
-    length_power: float = 1.0
-    """hypotheses compare by log p / length^power: 1 is the mean a word, 0 favours short captions"""
+    length_power: float = 0.7
+    """hypotheses compare by log p / length^power: 1 is the mean a word and likes to repeat itself, 0 likes it short"""
     decode: Decode | None = None
     """the context of decoding; none is expected for soft and argmax for hard attention"""
 

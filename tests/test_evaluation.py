@@ -269,7 +269,7 @@ def test_draws_differ_and_are_reproducible(batches):
 
     def drawn(draw, seed=0):
         said = generate(make_model(batches, seed), batches, rows, CPU, "sample", 2, draw)
-        return [(one.words, tuple(one.glimpses)) for one in said]
+        return [(one.words, str(one.glimpses)) for one in said]
 
     assert drawn(0) == drawn(0)
     assert len({str(drawn(draw, seed)) for draw in (0, 1) for seed in (0, 1)}) == 4

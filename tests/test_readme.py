@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -39,3 +40,31 @@ def test_pictures_and_links_exist():
     for path in re.findall(r"\]\(([^)#]+)\)", README):
         if "://" not in path:
             assert (ROOT / path).exists(), path
+
+
+COLUMNS = {"attention in the word's box": "Grounding mass", "points into it": "Grounding pointing"}
+"""Headings of the README -> those of the results, where they differ."""
+TABLES = re.findall(r"\((experiments/results/\w+\.csv)\)(?:(?!\.csv\)).)*?\n\n((?:\|[^\n]*\n)+)", README, flags=re.DOTALL)
+
+
+@pytest.mark.parametrize(("results", "table"), TABLES)
+def test_every_number_of_a_table_is_in_its_results(results, table):
+    """Mean, lowest and highest, as they are rounded in the README."""
+    with open(ROOT / results) as file:
+        rows = {(row["Variant"], row["Decode"]): row for row in csv.DictReader(file)}
+    header, _, *lines = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
+    checked = 0
+    for variant, decode, *cells in lines:
+        truth = rows[variant, decode.split()[0] if decode else ""]
+        for title, cell in zip(header[2:], cells, strict=True):
+            name = COLUMNS.get(title, title)
+            said = re.findall(r"\d+\.\d+", cell)
+            for part, number in zip(("", " low", " high"), said, strict=False):
+                decimals = len(number.partition(".")[2])
+                assert f"{float(truth[name + part]):.{decimals}f}" == number, (variant, decode, title)
+                checked += 1
+    assert checked > 10
+
+
+def test_the_tables_were_found():
+    assert [results.split("/")[-1] for results, _ in TABLES] == ["quickstart.csv"]
