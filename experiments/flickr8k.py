@@ -3,6 +3,9 @@
     attend run flickr8k --data DIR       DIR holds Images/ and the captions, as the dataset is distributed
 
 Source: Xu et al. (2015), table 1, with a frozen EfficientNet-Lite0 for their VGG network.
+
+Measured, 98 minutes for both on two cores (experiments/results/flickr8k.md): test BLEU-4 20.1 and CIDEr 0.523 soft,
+17.7 and 0.426 hard (argmax).
 """
 
 from __future__ import annotations

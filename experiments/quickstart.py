@@ -3,6 +3,8 @@
     make quickstart        (attend run quickstart)
 
 Source: Xu et al. (2015), on the generated world `scenes` with a frozen EfficientNet-Lite0.
+
+Measured, 9 minutes on two cores (experiments/results/quickstart.csv): BLEU-4 67.8 soft, 65.4 hard, 58.6 uniform.
 """
 
 from __future__ import annotations

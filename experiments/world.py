@@ -2,9 +2,9 @@
 
     attend run world
 
-Measured, a minute and a half a model on one core: of the content words of given test captions the oracle knows
-97.6 % [97.4, 97.8] (two seeds); in quickstart, soft attention knows 85.8 [84.3, 87.2], hard 80.6 [79.7, 81.5], the
-mean feature 42.5.
+Measured, two minutes a model on one core: of the content words of given test captions the oracle knows 98.9 %
+[98.8, 99.0] (two seeds); in quickstart, soft attention knows 88.0 [87.5, 88.5], hard 83.5 [82.4, 84.7], the mean
+feature 46.0.
 """
 
 from __future__ import annotations
