@@ -171,6 +171,8 @@ def gaze_path(
         _, (axes,) = _panels(1, geometry.size, caption, width=5.0)
     _show(axes, 0.25 + 0.75 * _photo(image, 1600), geometry)
     path = merge(words=words, points=fixations(weights, glimpses, geometry))
+    if not path:  # a caption without a word
+        return axes
     points = np.array([fixation.point for fixation in path])
     arrow = {"arrowstyle": "-|>,head_length=3.4,head_width=1.8", "connectionstyle": f"arc3,rad={BEND}"}
     line = {"color": colour, "linewidth": 1.1, "joinstyle": "miter", "capstyle": "butt"}

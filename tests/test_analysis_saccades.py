@@ -171,6 +171,14 @@ def test_place_prefers_near_and_keeps_apart():
     assert np.linalg.norm(centres[0] - anchors[0]) < 20
 
 
+def test_a_caption_without_a_word_is_the_picture_alone(tmp_path):
+    geometry = Geometry.of("squash", (240, 160), (7, 7))
+    axes = gaze_path(photo(), [], np.zeros((0, 49)), geometry)
+    assert not axes.lines and len(axes.images) == 1 and not axes.texts
+    maps = attention_maps(photo(), [], np.zeros((0, 49)), geometry)
+    assert len(maps.axes) == 1 and all(save(figure, tmp_path / "x", formats=("png",)) for figure in (axes.figure, maps))
+
+
 def test_one_word_is_a_point():
     geometry = Geometry.of("squash", (240, 160), (7, 7))
     axes = gaze_path(photo(), ["dog"], np.eye(49)[[24]], geometry)

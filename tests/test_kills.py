@@ -21,7 +21,7 @@ from tests import halves
 from tests.test_cli import SMALL
 
 FEW, MANY = 3, 50
-VARYING = {"time", "seconds", "wait_seconds", "step_seconds", "tokens_per_second", "started"}
+VARYING = {"commit", "dirty", "time", "seconds", "wait_seconds", "step_seconds", "tokens_per_second", "started"}
 PREPARE = [
     "prepare",
     "data/captions",
