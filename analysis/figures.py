@@ -49,7 +49,7 @@ LABELS = {
     "loss": "loss",
     "bleu1": "BLEU-1",
     "bleu4": "BLEU-4",
-    "cider": "CIDEr",
+    "cider": "CIDEr (training frequencies)",
     "meteor": "METEOR",
     "entropy": "entropy of the weights (nats)",
     "maximum": "largest weight",

@@ -1,7 +1,8 @@
 """Reading run folders: each becomes one frozen record, and everything else here works on records.
 
-A run is the folder ``<experiment>/<variant>/seed<k>`` with a ``config.json`` in it; it is finished once
-its own ``scores.json`` exists. What is broken is named in one sentence, and nothing is repaired.
+A run is a folder with a ``config.json`` and an ``environment.json``, ``<experiment>/<variant>/seed<k>`` or
+``<experiment>/<variant>`` with the seed of its configuration; it is finished once its own ``scores.json`` exists. What
+is broken is named in one sentence, and nothing is repaired.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise ValueError(f"{folder} is no folder; give a run, or a folder that holds runs")
-        runs = [c.parent.resolve() for c in folder.rglob("config.json") if SEED.fullmatch(c.resolve().parent.name)]
+        runs = [c.parent.resolve() for c in folder.rglob("config.json") if _is_run(c.parent)]
         if not runs:
             raise ValueError(f"{folder} holds no run; give <experiment>/<variant>/seed<k>, or a folder above such runs")
-        found.update(dict.fromkeys(sorted(runs, key=lambda run: (run.parent, _seed(run)))))
+        found.update(dict.fromkeys(sorted(runs, key=_order)))
     return list(found)
 
 
@@ -121,15 +122,16 @@ def read_run(folder: str | Path) -> Record:
     """
     folder = Path(folder).resolve()
     config = folder / "config.json"
-    if not SEED.fullmatch(folder.name) or not config.exists():
+    if not _is_run(folder):
         raise ValueError(f"{folder} is no run; a run is <experiment>/<variant>/seed<k> and holds a config.json")
-    scores = folder / "scores.json"
+    scores, settings, number = folder / "scores.json", _object(config.read_bytes(), config), SEED.fullmatch(folder.name)
+    variant = folder.parent if number else folder
     return Record(
         folder=folder,
-        experiment=folder.parent.parent.name,
-        variant=folder.parent.name,
-        seed=_seed(folder),
-        config=_object(config.read_bytes(), config),
+        experiment=variant.parent.name,
+        variant=variant.name,
+        seed=int(number[1]) if number else settings["seed"],
+        config=settings,
         scores=_object(scores.read_bytes(), scores) if scores.exists() else None,
         evaluations=tuple(_evaluations(folder)),
     )
@@ -149,8 +151,14 @@ def _evaluations(folder: Path) -> Iterable[Evaluation]:
         )
 
 
-def _seed(folder: Path) -> int:
-    return int(SEED.fullmatch(folder.name)[1])
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.json").exists() and (folder / "environment.json").exists()
+
+
+def _order(folder: Path) -> tuple[Path, int, str]:
+    """Folders by name, and the seeds of a variant by number."""
+    number = SEED.fullmatch(folder.name)
+    return folder.parent, int(number[1]) if number else -1, folder.name
 
 
 def _object(text: bytes, where: Path | str) -> dict:

@@ -198,6 +198,8 @@ def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column]) -> str:
     if 100 in scales:
         plain = [column.title for column in columns if column.scale == 1]
         said.append("In percent" + (f", {' and '.join(plain)} aside." if plain else "."))
+    if any(column.name == "cider" for column in columns):
+        said.append("CIDEr is CIDEr-D with the document frequencies of the references it is scored on.")
     return " ".join(said)
 
 
@@ -221,8 +223,8 @@ def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column
 
 
 def _reason(column: Column, scores: dict) -> str:
-    known = {**scores.get("missing", {}), **(scores.get(column.part) or {}).get("missing", {})}
-    return str(known.get(column.name, "no reason recorded")).rstrip(".")
+    missing = scores.get("missing", {})
+    return str(missing.get(column.name, missing.get(column.part, "no reason recorded"))).rstrip(".")
 
 
 def render(table: Table, format: str = "markdown") -> str:

@@ -41,8 +41,7 @@ class Noise:
         images, captions, _ = shape
         coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
         soft = (coins < settings.estimator.semi)[:, None].expand(images, captions)
-        heads = settings.attention.heads
-        glimpse = torch.rand(shape if heads == 1 else (*shape, heads), generator=generator)
+        glimpse = torch.rand((*shape, *settings.attention.looks), generator=generator)
         keep = 1 - settings.decoder.dropout
         if keep == 1:
             return cls(glimpse=glimpse, soft=soft)

@@ -87,6 +87,11 @@ class Attention:
     def hard(self) -> bool:
         return self.select == "sample"
 
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The shape of one word's glimpses: () for one head, (K,) for several."""
+        return () if self.heads == 1 else (self.heads,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimator:
@@ -291,12 +296,11 @@ def replace(config: Config, settings: dict[str, str | int | float | bool | None]
     """A copy with fields set by dotted names: ``{"train.epochs": "3"}``; text is read as the field's type."""
     values = to_dict(config)
     for name, value in settings.items():
+        check_field(name)
         *parents, leaf = name.split(".")
         section = values
         for parent in parents:
-            section = section.get(parent) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or leaf not in section or isinstance(section[leaf], dict):
-            raise ValueError(f"unknown field {name!r}{_suggest(name)}")
+            section = section[parent]
         section[leaf] = value
     return _build(Config, values, "")
 
@@ -308,6 +312,12 @@ def fields(kind: type = Config, prefix: str = "") -> list[str]:
         nested = dataclasses.is_dataclass(hint)
         names += fields(hint, f"{prefix}{name}.") if nested else [prefix + name]
     return names
+
+
+def check_field(name: str) -> None:
+    """Raise ValueError, with a suggestion, where a dotted name is no field's."""
+    if name not in fields():
+        raise ValueError(f"unknown field {name!r}{_suggest(name)}")
 
 
 def difference(ours: Config, theirs: Config) -> str:

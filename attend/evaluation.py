@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -25,7 +26,7 @@ from attend.metrics.java import JavaError
 from attend.model import Model
 from attend.objective import health_sums, negative_log_likelihood
 from attend.record import Said, write_attention, write_captions, write_images
-from attend.runs import Lease, RunFolder, write_json
+from attend.runs import Lease, RunFolder, sweep, write_json
 from attend.search import Choose, Found, beam_search
 
 IMAGES = 32
@@ -50,10 +51,10 @@ def chooser(decode: Decode, noise: Tensor, heads: int = 1) -> Choose:
 def say(model: Model, features: Tensor, rows: Sequence[int], decode: Decode, beam: int, draw: int = 0) -> list[Said]:
     """Captions for features (N, L, D). Chance is keyed by seed, draw and row: not by the images beside it."""
     memory = model.captioner.attention.memory(features)
-    search, heads = model.config.search, model.config.attention.heads
-    shape = (search.max_length, beam) if heads == 1 else (search.max_length, beam, heads)
+    search, attention = model.config.search, model.config.attention
+    shape = (search.max_length, beam, *attention.looks)
     chance = torch.stack([noise(shape, model.config.seed, draw, row) for row in rows]).to(features.device)
-    choose = chooser(decode, chance, heads)
+    choose = chooser(decode, chance, attention.heads)
     found = beam_search(model.captioner, memory, choose, beam, search.max_length, search.length_power)
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
@@ -120,11 +121,12 @@ def traces(
 def _glimpses(batch: Batch, settings: Config, semi: float) -> Noise:
     """The noise of one glimpse, or one a head, for each word of given captions, and a coin for them all."""
     images, captions, length = batch.words.shape
-    shape = (length,) if settings.attention.heads == 1 else (length, settings.attention.heads)
     pairs = zip(batch.rows.tolist(), batch.order.tolist(), strict=True)
     keys = [(settings.seed, row, place + 1) for row, places in pairs for place in places]
-    glimpse = torch.stack([noise(shape, *key) for key in keys]).unflatten(0, (images, captions))
-    soft = bool(noise((1,), *keys[0], 0) < semi)
+    glimpse = torch.stack([noise((length, *settings.attention.looks), *key) for key in keys]).unflatten(
+        0, (images, captions)
+    )
+    soft = bool(noise((1,), *keys[0], 1) < semi)  # keys that end in 0 are those without it
     return Noise(glimpse=glimpse, soft=torch.full((images, captions), soft))
 
 
@@ -185,7 +187,7 @@ def collapsed(health: dict[str, float], learned: bool) -> bool:
 
 
 def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 600.0) -> DocumentFrequencies:
-    """Document frequencies of the training captions, counted once and kept beside the dataset."""
+    """Document frequencies of the training captions, counted once and kept beside the dataset if they can be."""
     path = dataset.folder / f"frequencies-{tokeniser}.json"
     if path.exists():
         return DocumentFrequencies.load(path)
@@ -195,7 +197,9 @@ def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 
     frequencies = DocumentFrequencies.of(
         images, name=f"training captions of {dataset.about['name']}", tokeniser=tokeniser
     )
-    frequencies.save(path)
+    sweep(dataset.folder)
+    with contextlib.suppress(OSError):  # a shared dataset may be read-only, and then they are counted every time
+        frequencies.save(path)
     return frequencies
 
 

@@ -34,15 +34,21 @@ class Model:
     @classmethod
     def build(cls, config: Config, vocabulary: Vocabulary) -> Model:
         """A fresh model, its weights drawn from ``config.seed``. Raises ValueError as Encoder does."""
-        encoder = Encoder(config.encoder, seed=config.seed if config.encoder.tune_blocks else 0)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            captioner = Captioner(config, encoder.width, len(vocabulary))
+        model = cls._bare(config, vocabulary)
         if config.decoder.embeddings:
             table, known = read_embeddings(Path(config.decoder.embeddings), vocabulary, config.decoder.embedding)
             rows = torch.from_numpy(known)
             with torch.no_grad():
-                captioner.decoder.embedding.weight[rows] = torch.from_numpy(table)[rows]
+                model.captioner.decoder.embedding.weight[rows] = torch.from_numpy(table)[rows]
+        return model
+
+    @classmethod
+    def _bare(cls, config: Config, vocabulary: Vocabulary) -> Model:
+        """A model that has read no embeddings."""
+        encoder = Encoder(config.encoder, seed=config.seed if config.encoder.tune_blocks else 0)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            captioner = Captioner(config, encoder.width, len(vocabulary))
         return cls(config=config, vocabulary=vocabulary, encoder=encoder, captioner=captioner)
 
     @classmethod
@@ -55,7 +61,7 @@ class Model:
             raise ValueError(
                 f"{run.path / 'vocabulary.json'} is not the vocabulary {run.best} was trained with: restore the file"
             )
-        model = cls.build(config, vocabulary)
+        model = cls._bare(config, vocabulary)
         model.load(tensors, state, str(run.best))
         return model
 

@@ -206,14 +206,24 @@ class RunFolder:
 
     @contextlib.contextmanager
     def open(self, config: Config) -> Iterator[Lease]:
-        """Hold the folder for a run with this configuration, which is written, or must be what is there."""
+        """Hold the folder for a run with this configuration, which is written, or must be what is there.
+
+        A start that fails before its first checkpoint leaves nothing that would hold the next one to its settings.
+        """
         with Lease(self.path) as lease:
-            if (self.path / "config.json").exists():
+            new = not (self.path / "config.json").exists()
+            if not new:
                 self.same(config)
-            else:
-                write_json(self.path / "config.json", to_dict(config))
-            write_json(self.path / "environment.json", environment())
-            yield lease
+            try:
+                if new:
+                    write_json(self.path / "config.json", to_dict(config))
+                write_json(self.path / "environment.json", environment())
+                yield lease
+            except BaseException as error:
+                if new and not self.last.exists() and not isinstance(error, LeaseLost):
+                    for name in ("config.json", "environment.json", "vocabulary.json", "metrics.jsonl"):
+                        (self.path / name).unlink(missing_ok=True)
+                raise
 
     def note(self, lease: Lease, **facts: Any) -> None:
         """Add facts to environment.json."""

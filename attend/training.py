@@ -19,6 +19,7 @@ from attend.config import Config, Decode
 from attend.data.batches import Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
+from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
 from attend.model import Model, read_checkpoint, write_checkpoint
@@ -197,8 +198,8 @@ class Trainer:
         rows = dataset.rows("val")
         rows = rows[: config.train.validation_images or len(rows)]
         given = Given(dataset, self.batches, grounding=False)
-        released = config.attention.hard and config.estimator.name == "xu2015-code"  # it samples in validation too
-        decode, semi = ("sample", config.estimator.semi) if released else (config.decode, 0.0)
+        sampled = config.attention.hard and ESTIMATORS[config.estimator.name].validated_sampled
+        decode, semi = ("sample", config.estimator.semi) if sampled else (config.decode, 0.0)
         for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
             given.add(batch, trace)
         scores = given.scores()
@@ -239,6 +240,10 @@ class Trainer:
     def resume(self) -> None:
         """Go back to the last checkpoint."""
         tensors, state = read_checkpoint(self.run.last)
+        if "progress" not in state:
+            raise ValueError(
+                f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
+            )
         self.model.load(tensors, state, str(self.run.last))
         self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
         self.schedule.load_state_dict(state["schedule"])
@@ -335,6 +340,7 @@ def evaluate_run(
         raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
     dataset = Prepared(data or config.data)
     split, decode, beam = split or headline(dataset), decode or config.decode, beam or config.search.beam
+    dataset.rows(split)  # an empty split is said now, not after its features
     target = run.evaluation(split, decode, beam)
     if not again and (target / "scores.json").exists():
         scores = read_json(target / "scores.json")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import io
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
 import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, UseAppendAction
 
 from attend import config as configuration
 from attend.config import Config, Decode, Encoder
+from experiments.errors import EXPECTED, sentence
 from experiments.presets import PRESETS, Preset
 
 
@@ -110,7 +110,7 @@ class Run:
     experiment: Positional[Literal["quickstart", "flickr8k", "world", "arrangements"]]
     """by name"""
     data: Path | None = None
-    """folder of the dataset, as distributed or prepared; quickstart makes its own"""
+    """folder of the dataset, prepared (or for Flickr8k as distributed); none makes the built-in world's"""
     out: Path = Path("runs")
     """folder of all experiments"""
     seeds: int | None = None
@@ -119,8 +119,8 @@ class Run:
     """runs at once; none is one a core, or one where there is a GPU"""
     only: str | None = None
     """variants to run, separated by commas"""
-    set: tuple[str, ...] = ()
-    """fields of all variants, as train.epochs=3"""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """a field of all variants, as train.epochs=3; may be given several times"""
     tiny: bool = False
     """a twin of some seconds that learns nothing, to see that everything works"""
 
@@ -153,6 +153,8 @@ class Plot:
     """how many images to draw saccades for"""
 
 
+NEEDS = {"caption_seed": "captions_per_image", "encoder": "features", "count": "classic", "maximum_length": "classic"}
+"""Options of `prepare` that another one must go with."""
 READING = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval", "split",
            "split_seed")  # fmt: skip
 CLASSIC = ("maximum_length", "count")
@@ -161,8 +163,6 @@ CLASSIC = ("maximum_length", "count")
 def prepare(command: Prepare) -> None:
     from experiments import sources
 
-    if command.minimum_count < 1:
-        raise ValueError(f"minimum_count is {command.minimum_count}, but must be 1 or more")
     options = {name: getattr(command, name) for name in READING}
     if command.classic is not None:
         _without_effect(command, "the classic files", READING + CLASSIC)
@@ -170,13 +170,12 @@ def prepare(command: Prepare) -> None:
         for file in sources.write_classic_files(command.source, command.out, name=command.classic, **options):
             print(file)
         return
+    _positive(minimum_count=command.minimum_count)
     if command.source == Path(sources.SCENES) and not command.source.exists():
         _without_effect(command, "the built-in world", ("minimum_count", "features", "encoder"))
         dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
     else:
-        _without_effect(
-            command, "a prepared folder (only with --classic)", (*READING, "entities", "features", "encoder")
-        )
+        _without_effect(command, "a prepared folder", (*READING, "entities", "features", "encoder"))
         dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
     sources.say(dataset)
     if command.features:
@@ -186,12 +185,14 @@ def prepare(command: Prepare) -> None:
 
 def _without_effect(command: Prepare, what: str, used: Sequence[str]) -> None:
     """ValueError for an option that was given and would not be read."""
-    for one in fields(command):
-        default = (
-            one.default_factory() if one.default is MISSING and one.default_factory is not MISSING else one.default
-        )
-        if one.name not in ("source", "out", "classic", *used) and getattr(command, one.name) != default:
-            raise ValueError(f"--{one.name.replace('_', '-')} has no effect on {what}: leave it out")
+    plain = Prepare(source=command.source, out=command.out)
+    given = [one.name for one in fields(command) if getattr(command, one.name) != getattr(plain, one.name)]
+    for name in given:
+        option, needed = (f"--{one.replace('_', '-')}" for one in (name, NEEDS.get(name, name)))
+        if NEEDS.get(name, name) not in given:
+            raise ValueError(f"{option} has no effect without {needed}: leave it out, or give both")
+        if name not in ("classic", *used):
+            raise ValueError(f"{option} has no effect on {what}: leave it out")
 
 
 def train(command: Train, preset: str) -> None:
@@ -236,10 +237,13 @@ def run(command: Run) -> None:
         if not equals:
             raise ValueError(f"--set {one!r} is no setting: write it as train.epochs=3")
         settings[name] = value
-    configuration.replace(Config(), settings)  # an unknown field is said before any data are made
-    experiment = module.experiment(command.data, command.tiny).with_settings(settings)
+        configuration.check_field(name)  # before any data are made
+    if command.tiny and command.data is not None:
+        raise ValueError("--data has no effect with --tiny, which is of the built-in world: leave one of them out")
+    experiment = module.experiment(command.data, command.tiny)
     if command.only:
         experiment = experiment.only(command.only.split(","))
+    experiment = experiment.with_settings(settings)
     runner.run(experiment, command.out, command.seeds, command.workers)
     for file in runner.present(experiment, command.out):
         print(file)
@@ -257,10 +261,15 @@ def plot(command: Plot) -> None:
     from analysis.records import read_runs
     from experiments.pictures import draw_curves, draw_gazes
 
+    _positive(images=command.images)
     records = read_runs(command.runs, unfinished=command.what == "curves")
-    draw = draw_curves(records, command.out) if command.what == "curves" else None
-    for file in draw or draw_gazes(records, command.out, command.images):
-        print(file)
+    if command.what == "curves":
+        files = draw_curves(records, command.out)
+    else:
+        files = draw_gazes(records, command.out, command.images)
+    if not files:
+        raise ValueError("these runs have nothing to draw: no attention that is learned, or no epoch that was logged")
+    print(*files, sep="\n")
 
 
 VERBS: dict[str, tuple[type, Callable]] = {
@@ -283,10 +292,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _dispatch(arguments)
     except KeyboardInterrupt:
         _fail("interrupted: the same command goes on from the last checkpoint", 130)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
+    except EXPECTED as error:
         if debug:
             raise
-        _fail(_sentence(error))
+        _fail(sentence(error))
 
 
 def _dispatch(arguments: list[str]) -> None:
@@ -336,19 +345,6 @@ def _plain(panel: str) -> str:
     gist = re.sub(r"^Error parsing (?!--)[\w.-]+: ", "", gist)
     meant = re.search(r"meant:.*?(--[\w.-]+)", " ".join(lines))
     return gist.rstrip(".") + (f", did you mean {meant[1]}?" if meant else "")
-
-
-def _sentence(error: BaseException) -> str:
-    """One plain sentence for what went wrong."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM):
-        where = f" at {error.filename}" if error.filename else ""
-        full = error.errno == errno.ENOSPC
-        reason = "the disk is full" if full else "this folder may not be written"
-        way_out = "free some space and run the same command again" if full else "choose another folder with --out"
-        return f"{reason}{where}: {way_out}"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _fail(sentence: str, status: int = 2) -> None:

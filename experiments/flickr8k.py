@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.tables import DEFAULT
-from attend.config import Attention, Config, Decoder, Encoder, Estimator, Objective, Train
-from experiments.quickstart import scenes
+from attend.config import Attention, Config, Decoder, Encoder, Objective, Train
+from experiments.quickstart import HARD, scenes
 from experiments.runner import Experiment, Setting
 from experiments.sources import prepare_dataset, say
 
@@ -34,7 +34,7 @@ def photographs(name: str, data: Path | None) -> Path:
 def experiment(data: Path | None, tiny: bool) -> Experiment:
     """Soft and hard, one seed each, decoded in every way that suits them. ``tiny`` is on the built-in world."""
     if tiny:
-        shared = scenes(data, tiny)
+        shared = scenes(None, tiny)
     else:
         shared = Config(
             data=str(photographs("flickr8k", data)),
@@ -48,7 +48,7 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         name="flickr8k-tiny" if tiny else "flickr8k",
         variants={
             "soft": replace(shared, objective=Objective(doubly_stochastic=1.0, reduce="mean")),
-            "hard": replace(shared, attention=hard, estimator=Estimator(scale=0.1, entropy=0.0)),
+            "hard": replace(shared, attention=hard, estimator=HARD),
         },
         seeds={"soft": 1, "hard": 1},
         also={"hard": [Setting("expected"), Setting("sample", draws=3)]},

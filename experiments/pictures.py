@@ -13,25 +13,31 @@ from attend.data.prepared import Prepared
 
 
 def draw_curves(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Learning curves and attention health."""
-    scored = [r for r in records if len(r.series("cider", "val")[0])]
+    """Learning curves, of validation CIDEr or else of the likelihood, and attention health."""
     files = []
-    if scored:
-        files += save(learning_curves(scored, score="cider")[0].figure, folder / "curves")
-    learned = [r for r in records if r.config["attention"]["weights"] == "learned"]
+    for score in ("cider", "nll"):
+        scored = [r for r in records if len(r.series(score, "val")[0])]
+        if scored:
+            files += save(learning_curves(scored, score=score)[0].figure, folder / "curves")
+            break
+    learned = [r for r in records if r.config["attention"]["weights"] == "learned" and r.metrics]
     if learned:
         files += save(health_curves(learned)[0].figure, folder / "health")
     return files
 
 
 def draw_gazes(records: Sequence[Record], folder: Path, images: int) -> list[Path]:
-    """For the first images: the gaze of every learned variant side by side, and the maps of each (first seeds)."""
+    """For the first images: the gaze of every learned variant side by side, and the maps of each (first seeds).
+
+    Where fewer images were evaluated, those are drawn.
+    """
     shown: dict[str, Record] = {}
     for record in records:
         if record.config["attention"]["weights"] == "learned" and _headline(record):
             shown.setdefault(record.variant, record)
     files = []
-    for number in range(images if shown else 0):
+    evaluated = [_headline(record).scores["images"] for record in shown.values()]
+    for number in range(min([images, *evaluated]) if shown else 0):
         looks = {variant: read_attention(_headline(record).attention, number) for variant, record in shown.items()}
         first = next(iter(shown.values()))
         image = open_image(_image_of(first, next(iter(looks.values())).image))
@@ -60,9 +66,10 @@ def draw_gaze(image, look: Attention, path: Path) -> list[Path]:
 
 def _headline(record: Record) -> Evaluation | None:
     """The evaluation with pictures that the run's headline scores are of."""
-    wanted = [getattr(record, "scores", None) or {}]
+    if not record.finished:
+        return None
     for evaluation in record.evaluations:
-        same = all(evaluation.scores[k] == wanted[0].get(k) for k in ("split", "decode", "beam"))
+        same = all(evaluation.scores[k] == record.scores[k] for k in ("split", "decode", "beam"))
         if same and evaluation.attention.exists():
             return evaluation
     return None

@@ -30,7 +30,7 @@ VGG = Encoder(name="vgg19", stride=16)
 PAPER_SOFT = Config(
     encoder=VGG,
     objective=Objective(doubly_stochastic=1.0),
-    train=Train(optimiser="rmsprop", monitor="bleu4", patience=10),
+    train=Train(optimiser="rmsprop", monitor="bleu4", patience=10, lower_after=0),
 )
 PAPER_HARD = replace(
     PAPER_SOFT,
@@ -38,7 +38,7 @@ PAPER_HARD = replace(
     estimator=Estimator(cost="sentence", baseline="average"),
     objective=Objective(),
 )
-CODE_SOFT = replace(PAPER_SOFT, train=replace(PAPER_SOFT.train, monitor="nll"))
+CODE_SOFT = replace(PAPER_SOFT, train=replace(PAPER_SOFT.train, monitor="nll", clip=0))
 CODE_HARD = replace(
     CODE_SOFT,
     attention=Attention(select="sample"),

@@ -31,9 +31,9 @@ HARD = Estimator(scale=0.1, entropy=0.0)
 
 
 def scenes(data: Path | None, tiny: bool) -> Config:
-    """What all models of the built-in world share; the world is prepared if it is not there yet."""
+    """What all models of the built-in world share. It is prepared if it is not there yet, but never in ``data``."""
     folder = data or Path("data/scenes-tiny" if tiny else "data/scenes")
-    if not (folder / "dataset.json").exists():
+    if data is None and not (folder / "dataset.json").exists():
         world = {"train": 24, "val": 6, "test": 6} if tiny else {}
         prepare_scenes(folder, minimum_count=1 if tiny else 5, **world)
     return replace(TINY if tiny else QUICK, data=str(folder))

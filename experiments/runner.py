@@ -19,14 +19,15 @@ from attend import config as configuration
 from attend.config import Config, Decode
 from attend.data.prepared import Prepared
 from attend.runs import write_text
+from experiments.errors import EXPECTED, sentence
 from experiments.sources import store_features
 
 
 class Setting(NamedTuple):
-    """A way to decode: the context, the width of the beam, and how often ``sample`` draws."""
+    """A way to decode: the context, the width of the beam (none is the run's own), and how often ``sample`` draws."""
 
     decode: Decode
-    beam: int = 3
+    beam: int | None = None
     draws: int = 1
 
 
@@ -77,7 +78,9 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
     """
     runs = plan(experiment, out, seeds)
     for data, encoder in dict.fromkeys((one.data, one.encoder) for _, _, one in runs):
-        store_features(Prepared(data), encoder)  # once, before the workers ask for them
+        dataset = Prepared(data)
+        dataset.rows("train"), dataset.rows("val")  # an empty split is said before its features are computed
+        store_features(dataset, encoder)  # once, before the workers ask for them
     workers = min(workers or default_workers(), len(runs))
     folders, failed = [], []
     with _pool(workers) as pool:
@@ -91,8 +94,8 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
                 try:
                     future.result()
                     folders.append(folder)
-                except (ValueError, OSError, ImportError, RuntimeError) as error:
-                    failed.append(f"{folder}: {error}")
+                except EXPECTED as error:
+                    failed.append(f"{folder}: {sentence(error)}")
                     tqdm.write(f"failed: {failed[-1]}", file=sys.stderr)
         except BaseException:
             for worker in multiprocessing.active_children():
@@ -116,14 +119,19 @@ def default_workers() -> int:
     """One run a core: a model of this size gains little from a second one. One run where there is a GPU."""
     import torch
 
-    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    return 1 if torch.cuda.is_available() else _cores()
+
+
+def _cores() -> int:
+    """Cores that this process may use; all there are, where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _pool(workers: int) -> concurrent.futures.Executor:
     """Processes with a share of the cores each; with one worker, this very process."""
     if workers == 1:
         return _Here()
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    threads = max(1, _cores() // workers)
     return concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_share, initargs=(threads,)
     )

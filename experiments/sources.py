@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from attend.config import Encoder
-from attend.data.classic import Count, number_words, write_classic
+from attend.data.classic import Count, frequent_words, write_classic
 from attend.data.entities import join_entities
 from attend.data.examples import SPLITS
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.readers import SHARES, read_source
 from attend.data.sampling import draw_captions
 from attend.data.scenes import write_scenes
-from attend.data.text import SPECIALS
 
 SCENES = "scenes"
 
@@ -75,14 +74,18 @@ def write_classic_files(
 ) -> list[Path]:
     """The classic input files of a source, in the order of its caption file; says what is in them, to stderr."""
     if captions_per_image is None:
-        raise ValueError("the classic files hold as many captions of every image: say how many, captions_per_image")
+        raise ValueError(
+            "the classic files hold as many captions of every image: say how many with --captions-per-image"
+        )
+    if out.resolve() in (source.resolve(), source.resolve().parent if source.is_file() else None):
+        raise ValueError(f"{out} holds the captions; next time these files would be read instead: choose another --out")
     shares = reading.pop("split", SHARES)
     read = read_source(source, shares=shares, unpack=out, in_order=False, **reading)
     files = write_classic(
         read, out, name=name, captions_per_image=captions_per_image, minimum_count=minimum_count,
         maximum_length=maximum_length, count=count, seed=caption_seed,
     )  # fmt: skip
-    words = {one: len(number_words(read.examples, minimum_count, one)) - len(SPECIALS) for one in ("all", "train")}
+    words = {one: len(frequent_words(read.examples, minimum_count, one)) for one in ("all", "train")}
     counts = Counter(example.split for example in read.examples)
     lines = [
         f"{read.name}: {', '.join(f'{counts[split]} {split}' for split in SPLITS)} images",

@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from attend.config import Attention
-from experiments.quickstart import scenes
+from experiments.quickstart import HARD, scenes
 from experiments.runner import Experiment
 
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Oracle, soft and uniform attention, two seeds each, chosen by the likelihood of given captions."""
+    """Oracle, soft, hard and uniform attention, two seeds each, chosen by the likelihood of given captions."""
     shared = scenes(data, tiny)
     shared = replace(shared, train=replace(shared.train, monitor="nll"))
     return Experiment(
@@ -26,8 +26,9 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         variants={
             "oracle": replace(shared, attention=Attention(weights="oracle")),
             "soft": replace(shared, attention=Attention(width=128)),
+            "hard": replace(shared, attention=Attention(width=128, select="sample"), estimator=HARD),
             "uniform": replace(shared, attention=Attention(weights="uniform")),
         },
-        seeds={"oracle": 2, "soft": 2, "uniform": 2},
+        seeds={"oracle": 2, "soft": 2, "hard": 2, "uniform": 2},
         columns=("content_top1", "nll", "top1", "mass", "pointing"),
     )

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 
@@ -9,3 +11,24 @@ def pytest_configure():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture()
+def fails(capsys):
+    """Run the program and return the one sentence it says; it must exit with status 2 and print nothing.
+
+    With ``alone`` nothing else goes to stderr either.
+    """
+    from experiments.cli import main
+
+    def run(*arguments: object, alone: bool = False) -> str:
+        with pytest.raises(SystemExit) as stop:
+            main([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        assert stop.value.code == 2 and not said.out
+        lines = [line for line in said.err.splitlines() if line.startswith("attend: ")]
+        assert len(lines) == 1 and "Traceback" not in said.err
+        assert not alone or said.err.splitlines() == lines
+        return lines[0]
+
+    return run

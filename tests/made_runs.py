@@ -30,7 +30,8 @@ def scores(*, split="test", decode="expected", beam=3, missing=None, grounding=G
         "decode": decode,
         "beam": beam,
         "images": 100,
-        "captions": {**kept, "missing": missing},
+        "captions": kept,
+        "missing": missing,
         "given": {"nll": 3.0, "top1": 0.4, "top5": 0.6},
         "grounding": grounding,
         "health": {},
@@ -43,6 +44,7 @@ def make_run(root: Path, name: str = "made/soft/seed1", *, headline=None, evalua
     run = root / name
     run.mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"train": {"epochs": 3}}))
+    (run / "environment.json").write_text("{}")
     (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
     for evaluation in evaluations:
         folder = run / "evaluations" / "{split}-{decode}-beam{beam}".format(**evaluation)

@@ -109,6 +109,9 @@ def test_a_missing_score_is_a_dash_with_its_reason(tmp_path):
     assert lines(table) == {("soft", "expected, beam 3"): ["2", "19.0 (n = 1)", "–"]}
     assert "METEOR missing in 1 of 2 evaluations: no Java found." in table.notes[0]
     assert "ROUGE-L missing in 2 of 2" in table.notes[1]
+    make_run(tmp_path, "control/oracle/seed1", headline=scores(missing={"captions": "oracle attention needs captions"}))
+    table = comparison(read_runs([tmp_path / "control"]), columns=("bleu4_free",))
+    assert "oracle attention needs captions." in table.notes[0]
 
 
 def test_collapse_and_unfinished_runs_are_said(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -58,22 +59,6 @@ def trained(data, tmp_path_factory):
         ]
     )
     return folder
-
-
-@pytest.fixture()
-def fails(capsys):
-    """Run the program and return the one sentence it says; it must exit with status 2 and say nothing else."""
-
-    def run(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as stop:
-            main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        assert stop.value.code == 2 and not said.out
-        lines = [line for line in said.err.splitlines() if line.startswith("attend: ")]
-        assert len(lines) == 1 and "Traceback" not in said.err
-        return lines[0]
-
-    return run
 
 
 def test_help_shows_every_verb_and_every_field_with_its_default(capsys):
@@ -135,7 +120,16 @@ def test_table_and_plot_read_the_run(trained, tmp_path, capsys):
     main(["plot", "curves", str(trained), "--out", str(tmp_path)])
     main(["plot", "saccades", str(trained), "--out", str(tmp_path), "--images", "1"])
     written = capsys.readouterr().out.split()
-    assert written and all(Path(path).exists() for path in written)
+    assert {Path(path).name for path in written} >= {"curves.png", "health.png", "gaze-0.png", "maps-0-hard.png"}
+    assert all(Path(path).exists() for path in written)
+    main(["plot", "saccades", str(trained), "--out", str(tmp_path / "all"), "--images", "99"])
+    assert (tmp_path / "all/gaze-5.png").exists() and not (tmp_path / "all/gaze-6.png").exists()
+
+
+def test_a_run_of_any_name_is_in_the_table(trained, tmp_path, capsys):
+    shutil.copytree(trained, tmp_path / "study/mine")
+    main(["table", str(tmp_path)])
+    assert re.search(r"\| mine( †)? \| argmax, beam 2 \| 1 \|", capsys.readouterr().out)
 
 
 def test_prepare_writes_the_world_and_says_what_is_in_it(tmp_path, capsys, monkeypatch):
@@ -154,7 +148,9 @@ def test_prepare_writes_the_world_and_says_what_is_in_it(tmp_path, capsys, monke
     [
         (["scenes", "--split", "70", "20", "10"], "--split has no effect on the built-in world"),
         (["scenes", "--captions-per-image", "2"], "--captions-per-image has no effect"),
-        (["DIR", "--count", "train"], "--count has no effect on a prepared folder (only with --classic)"),
+        (["DIR", "--count", "train"], "--count has no effect without --classic"),
+        (["DIR", "--encoder.name", "resnet50"], "--encoder has no effect without --features"),
+        (["DIR", "--caption-seed", "3"], "--caption-seed has no effect without --captions-per-image"),
         (["DIR", "--classic", "x", "--entities", "DIR"], "--entities has no effect on the classic files"),
         (["DIR", "--classic", "x", "--encoder.name", "resnet18"], "--encoder has no effect"),
     ],
@@ -192,6 +188,9 @@ def test_empty_splits(fails, tmp_path):
     dataset = halves.write(tmp_path / "data", splits=(8, 0, 2))
     sentence = fails("train", "soft", "--data", dataset, "--out", tmp_path / "run", *SMALL)
     assert "no images in its val split" in sentence
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    sentence = fails("run", "quickstart", "--data", dataset, "--out", tmp_path / "runs")
+    assert "no images in its val split" in sentence and not list(dataset.glob("features*"))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +209,7 @@ def test_empty_splits(fails, tmp_path):
 def test_fields_that_do_not_fit(fails, data, tmp_path, arguments, words):
     sentence = fails("train", "hard", "--data", data, "--out", tmp_path / "run", *SMALL, *arguments)
     assert all(word in sentence for word in words), sentence
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "the corrected command would be refused"
 
 
 def test_unknown_names(fails):
@@ -217,6 +217,26 @@ def test_unknown_names(fails):
     assert "known are soft, hard, uniform, oracle" in fails("train", "sotf")
     assert "no.field" in fails("run", "quickstart", "--tiny", "--set", "no.field=3")
     assert "--data DIR" in fails("run", "flickr8k")
+    assert "images is 0" in fails("plot", "saccades", "runs", "--images", "0")
+
+
+def test_a_dataset_is_never_written_over_by_the_built_in_world(fails, tmp_path):
+    for experiment in ("quickstart", "world"):
+        assert "no prepared dataset" in fails("run", experiment, "--data", tmp_path)
+    assert "no effect with --tiny" in fails("run", "flickr8k", "--data", tmp_path, "--tiny")
+    assert not list(tmp_path.iterdir())
+
+
+def test_settings_of_an_experiment_add_up(monkeypatch, tmp_path):
+    """They are held against the variants that are run, not against others."""
+    planned = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.quickstart.prepare_scenes", lambda *_, **__: None)
+    monkeypatch.setattr("experiments.runner.run", lambda experiment, *_: planned.append(experiment))
+    monkeypatch.setattr("experiments.runner.present", lambda *_: [])
+    main(["run", "quickstart", "--only", "soft", "--set", "attention.score=dot", "--set", "attention.heads=2"])
+    assert {name: one.attention.heads for name, one in planned[0].variants.items()} == {"soft": 2}
+    assert planned[0].variants["soft"].attention.score == "dot"
 
 
 def test_a_checkpoint_that_is_none_or_does_not_fit(fails, trained, data, tmp_path):
@@ -268,7 +288,10 @@ def test_two_processes_on_one_run_folder(fails, data, tmp_path):
     assert not (folder / "config.json").exists()
 
 
-@pytest.mark.parametrize(("number", "words"), [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "may not be written")])
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "read-only"), (errno.EACCES, "no permission")],
+)
 def test_a_full_disk_and_a_read_only_folder(fails, data, tmp_path, monkeypatch, number, words):
     def refuse(source, target, *arguments):
         raise OSError(number, os.strerror(number), str(target))

@@ -199,3 +199,12 @@ def test_what_is_no_prepared_dataset_or_lacks_a_split_is_refused(tmp_path):
     dataset = write_prepared(source(tmp_path, world()[:6]), tmp_path / "out", 1)
     with pytest.raises(ValueError, match="no images in its val split"):
         dataset.rows("val")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_shard_is_one_sentence_whoever_reads_it(batches, workers):
+    path = batches.store.folder / "00001.h5"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"00001\.h5") as refused:
+        list(batches.loader([[0, 1], [4, 5]], workers))
+    assert "\n" not in str(refused.value) and "Traceback" not in str(refused.value)

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tracemalloc
@@ -179,13 +180,50 @@ def test_the_program_writes_and_reads_it(tmp_path, capsys):
     assert "toy: 3 train, 0 val, 1 test images, 8 captions, 8 words" in capsys.readouterr().err
     with pytest.raises(SystemExit) as stop:
         main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "no"), "--classic", "toy"])
-    assert stop.value.code == 2 and "captions_per_image" in capsys.readouterr().err
+    assert stop.value.code == 2 and "--captions-per-image" in capsys.readouterr().err
+
+
+def test_the_program_never_reads_its_own_classic_files_for_the_dataset(tmp_path, capsys):
+    made(tmp_path / "in")
+    records = [{"image": image, "captions": raws, "split": SPLITS[image]} for image, raws in CAPTIONS.items()]
+    (tmp_path / "in/mine.json").write_text(json.dumps(records))
+    options = ["--captions-per-image", "2", "--minimum-count", "0", "--classic", "toy"]
+    for _ in range(2):  # 0 keeps every word, a second time too
+        main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "in/classic"), *options])
+        assert "words seen more than 0 times: 11 in all captions, 10 in those of train" in capsys.readouterr().err
+    for source in ("in", "in/mine.json"):
+        with pytest.raises(SystemExit):
+            main(["prepare", str(tmp_path / source), "--out", str(tmp_path / "in"), *options])
+        assert "choose another --out" in capsys.readouterr().err
+
+
+def test_words_that_train_alone_has_too_seldom_are_counted_all_the_same(tmp_path, capsys):
+    captions = {"1.png": ["a dog"], "2.png": ["a dog"], "3.png": ["a cat"]}
+    made(tmp_path / "in", captions, dict(zip(captions, ("train", "val", "test"), strict=True)))
+    splits = zip(captions.items(), ("train", "val", "test"), strict=True)
+    records = [{"image": image, "captions": raws, "split": split} for (image, raws), split in splits]
+    (tmp_path / "in/mine.json").write_text(json.dumps(records))
+    options = ["--captions-per-image", "1", "--minimum-count", "1", "--classic", "toy"]
+    main(["prepare", str(tmp_path / "in"), "--out", str(tmp_path / "out"), *options])
+    assert "2 in all captions, 0 in those of train alone" in capsys.readouterr().err
+
+
+def test_half_written_images_of_a_killed_process_are_swept_away(written, tmp_path):
+    root = read_source(written, unpack=tmp_path / "data").root
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    partial = root / f"train/000000.png.{process.pid}@{socket.gethostname()}.partial"
+    partial.touch()
+    read_source(written, unpack=tmp_path / "data")
+    assert not partial.exists()
 
 
 def test_sets_of_other_captions_do_not_share_images(written, tmp_path):
     first = read_source(written, unpack=tmp_path / "data").root
     write(made(tmp_path / "images", CAPTIONS | {"1.png": ["A dog."]}), tmp_path / "other")
     assert read_source(tmp_path / "other", unpack=tmp_path / "data").root != first
+    change(written / f"TRAIN_IMAGES_{LABEL}.hdf5", images=np.zeros((3, 3, 256, 256), np.uint8))
+    assert read_source(written, unpack=tmp_path / "data").root != first
     with pytest.raises(ValueError, match="packed images; name a folder"):
         read_source(written)
 
@@ -200,6 +238,13 @@ def change(path: Path, **values) -> None:
                 file["images"] = value
 
 
+def declare(path: Path, shape: tuple[int, ...]) -> None:
+    """Images of this shape that were never written, so the file stays small."""
+    with h5py.File(path, "r+") as file:
+        del file["images"]
+        file.create_dataset("images", shape, dtype="uint8", chunks=(1, 1, 64, 64) if shape[2] else None)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1000])
 
@@ -212,6 +257,8 @@ def cut(path: Path) -> None:
         ("TRAIN_IMAGES", lambda path: path.write_bytes(b""), "TRAIN_IMAGES_.* is truncated or no HDF5 file"),
         ("TRAIN_IMAGES", lambda path: change(path, images=np.zeros((3, 196, 512), "f2")), "features of an encoder"),
         ("TRAIN_IMAGES", lambda path: change(path, images=np.zeros((3, 3, 8, 8), "f4")), "features of an encoder"),
+        ("TRAIN_IMAGES", lambda path: declare(path, (3, 3, 10**6, 10**6)), "of another version"),
+        ("TRAIN_IMAGES", lambda path: declare(path, (3, 3, 0, 256)), "of another version"),
         ("TRAIN_IMAGES", lambda path: change(path, captions_per_image=0), "of another version"),
         ("TRAIN_IMAGES", lambda path: change(path, captions_per_image="five"), "of another version"),
         ("TRAIN_IMAGES", lambda path: change(path, captions_per_image=[2, 2]), "of another version"),

@@ -138,7 +138,7 @@ def test_the_broken_row_of_flickr30k_is_counted_and_named(tmp_path):
     source = read_source(tmp_path)
     assert source.skipped == {LACKING: ["line 8 of results.csv: 1_a.jpg"]}
     assert said(source) == EXPECTED
-    with pytest.raises(ValueError, match=r"line 8 of results\.csv: 1_a\.jpg.*without strict"):
+    with pytest.raises(ValueError, match=r"line 8 of results\.csv: 1_a\.jpg.*leave --strict out"):
         read_source(tmp_path, strict=True)
 
 
@@ -293,6 +293,28 @@ def test_a_known_layout_goes_before_files_of_any_name(tmp_path):
     (tmp_path / "dataset_flickr30k.json").unlink()
     with pytest.raises(ValueError, match=r"holds both a\.csv and b\.csv; give the file itself"):
         read_source(tmp_path)
+
+
+def test_of_two_files_of_any_name_the_csv_is_read_and_that_is_said(tmp_path):
+    draw_images(tmp_path)
+    own_csv(tmp_path)
+    (tmp_path / "captions.json").write_text("[]")
+    source = read_source(tmp_path)
+    assert said(source) == EXPECTED
+    assert source.notes == ["mine.csv was read and captions.json was not; --layout json does the reverse"]
+
+
+@pytest.mark.parametrize("out", [".", "prepared"])
+def test_what_was_prepared_beside_the_captions_is_no_source(tmp_path, out):
+    """The same command again reads the same captions."""
+    draw_images(tmp_path)
+    own_json(tmp_path)
+    command = ["prepare", str(tmp_path), "--out", str(tmp_path / out), "--minimum-count", "1"]
+    main(command)
+    before = (tmp_path / out / "dataset.json").read_bytes()
+    (tmp_path / out / "frequencies-simple.json").write_text("{}")
+    main(command)
+    assert (tmp_path / out / "dataset.json").read_bytes() == before
 
 
 def test_images_alone_are_for_captioning(tmp_path):

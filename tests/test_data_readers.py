@@ -107,7 +107,9 @@ def test_karpathys_file_is_preferred_and_that_is_said(tmp_path):
     write(tmp_path, "karpathy", {"train": DATA["train"]})
     preferred = read_source(tmp_path)
     assert len(preferred.examples) == 2
-    assert preferred.notes == ["dataset_toy.json was read and Toy.token.txt was not; layout=flickr8k does the reverse"]
+    assert preferred.notes == [
+        "dataset_toy.json was read and Toy.token.txt was not; --layout flickr8k does the reverse"
+    ]
     assert len(read_source(tmp_path, layout="flickr8k").examples) == 5
     assert len(read_source(tmp_path / "Toy.token.txt").examples) == 5
 
@@ -146,7 +148,7 @@ def test_cocos_folders_and_restval(tmp_path):
     assert [(e.split, e.image) for e in joined.examples] == [
         *(("train", "train2014/1.jpg"), ("train", "val2014/2.jpg"), ("val", "val2014/3.jpg")),
     ]
-    assert joined.notes == ["the 1 images of COCO's restval were joined to train; restval=False keeps them out"]
+    assert joined.notes == ["the 1 images of COCO's restval were joined to train; --no-restval keeps them out"]
 
     kept_out = read_source(tmp_path, restval=False, strict=True)
     assert [e.image for e in kept_out.examples] == ["train2014/1.jpg", "val2014/3.jpg"]
@@ -174,7 +176,7 @@ def test_broken_images_are_named_and_skipped(tmp_path, layout, how):
     assert source.skipped == {MISSING if how == "missing" else UNREADABLE: ["12_a.jpg"]}
     assert len(source.examples) == 4
     assert len(read_source(tmp_path, check_images=False).examples) == (4 if how == "missing" else 5)
-    with pytest.raises(ValueError, match=r"12_a\.jpg.*without strict"):
+    with pytest.raises(ValueError, match=r"12_a\.jpg.*leave --strict out"):
         read_source(tmp_path, strict=True)
 
 
@@ -224,7 +226,7 @@ def test_stray_entries_and_captions_without_words_are_named_and_skipped(tmp_path
     }
     (frog,) = (e for e in source.examples if e.image == "08_f.jpg")
     assert [c.raw for c in frog.captions] == ["A frog"]
-    with pytest.raises(ValueError, match=r"stray entry.*1, as 12_a\.jpg\.1;.*3, as 08_f\.jpg#0;.*without strict"):
+    with pytest.raises(ValueError, match=r"stray entry.*1, as 12_a\.jpg\.1;.*3, as 08_f\.jpg#0;.*leave --strict out"):
         read_source(tmp_path, strict=True)
 
 
@@ -256,10 +258,10 @@ def test_wrong_folders_are_refused_in_one_sentence(tmp_path):
     (tmp_path / "other").mkdir()
     refused(FileNotFoundError, "none of the 5 images is in", tmp_path, images=tmp_path / "other")
     (tmp_path / "Images").rename(tmp_path / "photographs")
-    refused(FileNotFoundError, "none of the 5 images .* as images", tmp_path)
+    refused(FileNotFoundError, "none of the 5 images .* with --images", tmp_path)
     assert read_source(tmp_path, images=tmp_path / "photographs").examples
     (tmp_path / "captions.xml").write_text("{}")
-    refused(ValueError, r"layout=karpathy\|flickr8k", tmp_path / "captions.xml")
+    refused(ValueError, r"--layout karpathy\|flickr8k", tmp_path / "captions.xml")
     (tmp_path / "dataset_more.json").write_text("{}")
     refused(ValueError, "holds both dataset_more.json and dataset_toy.json", tmp_path)
 

@@ -12,7 +12,7 @@ from attend.captioner import Noise
 from attend.config import Estimator
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
-from attend.estimators.reinforce import reinforce, reward_to_go, sentence_cost
+from attend.estimators.reinforce import reinforce, reward_to_go, sentence_cost, with_moving_average
 from attend.objective import negative_log_likelihood, objective
 from tests import bed
 
@@ -139,6 +139,17 @@ def test_the_old_value_is_used_and_then_moved(model):
     expected = ((reward_to_go(costs) - 2.0) * trace.log_probs).sum()
     assert torch.isclose(loss.terms["surrogate"], expected)
     assert baseline.value == pytest.approx(0.9 * 2.0 + 0.1 * float(reward_to_go(costs).mean()))
+
+
+def test_the_average_of_sentences_counts_each_once():
+    """However many words it has: (4 x 4 + 1 x 6) / 5 would be an average over words."""
+    costs = torch.tensor([[1.0, 1.0, 1.0, 1.0], [6.0, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    real = torch.tensor([[True] * 4, [True, False, False, False]])
+    for kind, mean in (("average", (4 + 6) / 2), ("average-per-word", (4 + 6) / 5)):
+        baseline = MovingAverage()
+        rule = Estimator(cost="sentence", baseline=kind)
+        with_moving_average(torch.zeros(2, 4, dtype=torch.float64), costs, real, real, rule, baseline)
+        assert baseline.value == pytest.approx(mean)
 
 
 def test_the_baseline_does_not_see_the_glimpse(model):

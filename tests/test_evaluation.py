@@ -318,6 +318,7 @@ def test_uniform_attention_is_its_own_control(tmp_path, batches):
     done = evaluated(tmp_path, make_model(batches, weights="uniform"), batches)
     grounding, health = done.scores["grounding"], done.scores["health"]
     assert grounding["mass"] == pytest.approx(grounding["uniform_mass"])
+    assert grounding["pointing"] == pytest.approx(grounding["uniform_pointing"])
     assert health["entropy"] == pytest.approx(math.log(4)) and health["change"] == 0
     assert not done.scores["collapsed"], "a control has nothing that could collapse"
 
@@ -372,3 +373,13 @@ def test_a_lost_lease_stops_before_anything_is_written(tmp_path, batches):
         with pytest.raises(RuntimeError, match="taken over"):
             evaluate(make_model(batches), batches, run, lease, CPU)
     assert not (tmp_path / "evaluations").exists()
+
+
+def test_frequencies_of_a_dataset_that_may_not_be_written_are_counted_again(tmp_path, monkeypatch):
+    def refuse(self, path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    dataset = make_dataset(tmp_path)
+    monkeypatch.setattr(DocumentFrequencies, "save", refuse)
+    assert training_frequencies(dataset, "simple").images == len(TRAINING)
+    assert not list(tmp_path.glob("frequencies-*"))

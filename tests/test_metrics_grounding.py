@@ -31,6 +31,12 @@ def test_sums_run_over_the_words_that_have_boxes():
     assert sums["uniform_pointing"] == pytest.approx(2 * 0.5)
 
 
+def test_of_several_largest_weights_the_share_in_the_box_points():
+    assert ground(np.array([[0.4, 0.4, 0.1, 0.1]]), [(LEFT,)], GEOMETRY)["pointing"] == 0.5
+    assert ground(np.array([[0.4, 0.2, 0.4, 0.0]]), [(LEFT,)], GEOMETRY)["pointing"] == 1
+    assert ground(EVEN[None], [(WIDE,)], GEOMETRY)["pointing"] == 0.5  # as a cell drawn at random
+
+
 def test_boxes_of_a_word_count_as_their_union():
     weights = np.array([[0.4, 0.3, 0.2, 0.1]])
     assert ground(weights, [(LEFT, LEFT)], GEOMETRY)["mass"] == pytest.approx(0.6)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from attend import training
+from attend.captioner import Captioner
 from attend.encoder import Encoder
 from experiments.cli import main
 from experiments.presets import PRESETS, SOFT
@@ -77,6 +78,16 @@ def test_the_tutorial_unfreezes_its_last_three_convolutional_blocks():
     blocks = {".".join(name.split(".")[:3]) if name.startswith("blocks") else name.split(".")[0] for name in tuned}
     assert blocks == {"blocks.5.7", "blocks.6.0", "blocks.6.1", "conv_head", "bn2"}  # the head goes with the last
     assert not random("tutorial", size=64).tuned()
+
+
+def test_the_tutorial_is_arranged_as_stated():
+    tutorial = PRESETS["tutorial"].config
+    captioner = Captioner(tutorial, 1792, 9)
+    assert captioner.attention.score.key.weight.shape == (512, 1792) and captioner.attention.score.activation == "relu"
+    assert captioner.decoder.gate_score.weight.shape == (1792, 512)
+    assert captioner.decoder.hidden_gates.weight.shape == (4 * 512, 512)
+    assert captioner.decoder.logits.weight.shape == (9, 512) and captioner.decoder.readout_hidden is None
+    assert tutorial.encoder.tune_blocks == 0
 
 
 def test_the_small_network_starts_from_the_seed_of_its_run():

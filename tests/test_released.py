@@ -151,10 +151,13 @@ def test_a_minibatch_of_validation_is_sampled_or_not_as_a_whole(model):
         rows = torch.arange(first, first + 3)
         return SimpleNamespace(words=torch.zeros(3, 2, 4), rows=rows, order=torch.zeros(3, 2, dtype=torch.long))
 
-    coins = [_glimpses(batch(n), settings(), 0.5).soft for n in range(200)]
+    drawn = [_glimpses(batch(n), settings(), 0.5) for n in range(200)]
+    coins = [noise.soft for noise in drawn]
     assert all(coin.all() or not coin.any() for coin in coins)
     assert sum(bool(coin.all()) for coin in coins) / 200 == pytest.approx(0.5, abs=0.12)
     assert not any(_glimpses(batch(n), settings(), 0.0).soft.any() for n in range(50))
+    alike = sum(bool(noise.soft[0, 0]) == bool(noise.glimpse[0, 0, 0] < 0.5) for noise in drawn)
+    assert alike / 200 == pytest.approx(0.5, abs=0.12), "the coin is a number of its own"
 
 
 def test_its_temperature_multiplies_where_ours_divides():
@@ -166,6 +169,7 @@ def test_its_temperature_multiplies_where_ours_divides():
 def test_the_presets_say_the_rest():
     assert CODE_HARD.decode == "expected" and PAPER_HARD.decode == "argmax"
     assert (CODE_HARD.train.monitor, CODE_HARD.train.patience) == ("nll", 10) and PAPER_HARD.train.monitor == "bleu4"
+    assert CODE_HARD.train.lower_after == PAPER_HARD.train.lower_after == CODE_HARD.train.clip == 0
     rule = CODE_HARD.estimator
     assert (rule.name, rule.scale, rule.entropy, rule.decay, rule.semi) == ("xu2015-code", 0.1, 0.002, 0.9, 0.5)
     assert (PAPER_HARD.estimator.cost, PAPER_HARD.estimator.baseline) == ("sentence", "average")

@@ -253,6 +253,23 @@ def test_a_run_folder_keeps_its_configuration(tmp_path):
     assert run.config() == config and not (run.path / "lease.json").exists()
 
 
+def test_a_start_that_fails_leaves_the_folder_to_others(tmp_path):
+    """Until the first checkpoint; after it, what was trained keeps its settings."""
+    run = RunFolder(tmp_path)
+    with pytest.raises(ValueError, match="no such encoder"), run.open(Config()):
+        write_text(tmp_path / "vocabulary.json", "[]")
+        raise ValueError("no such encoder")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt), run.open(replace(Config(), {"seed": 1})):
+        write_text(run.last, "weights")
+        raise KeyboardInterrupt
+    assert run.config().seed == 1
+    with pytest.raises(LeaseLost), run.open(replace(Config(), {"seed": 1})):
+        run.last.unlink()
+        raise LeaseLost("another process works here now")
+    assert run.config().seed == 1
+
+
 def test_the_environment_says_what_ran(tmp_path):
     with RunFolder(tmp_path).open(Config()):
         found = read_json(tmp_path / "environment.json")

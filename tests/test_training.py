@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,20 @@ import pytest
 from safetensors.numpy import load_file
 
 from attend import config
+from attend.metrics.java import JavaError
 from attend.runs import write_json
 from tests import halves
+
+
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch):
+    """Captions are scored on simple tokens and without METEOR, to save time; processes of their own keep their Java."""
+
+    def missing():
+        raise JavaError("no Java in this test")
+
+    monkeypatch.setattr("attend.metrics.captions.find_java", missing)
+
 
 TIMES = {"time", "wait_seconds", "step_seconds", "tokens_per_second"}
 
@@ -193,11 +206,65 @@ except OSError as error:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision):
+def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision, monkeypatch):
+    import torch
+
+    from attend import training
+    from attend.objective import objective
     from attend.training import train
 
+    seen = set()
+    monkeypatch.setattr(
+        training, "objective", lambda trace, *rest: (seen.add(trace.logits.dtype), objective(trace, *rest))[1]
+    )
     train(settings(dataset, "sample", epochs=1, monitor="nll", precision=precision, log_every=1), tmp_path / precision)
+    assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
     first = metrics(tmp_path / precision)[0]
     assert first["nll"] == pytest.approx(
         np.log(len(json.loads((dataset / "vocabulary.json").read_text())["words"])), abs=0.2
     )
+
+
+def test_a_checkpoint_of_weights_alone_is_not_resumed_from(dataset, tmp_path):
+    from attend.training import train
+
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(one, tmp_path)
+    (tmp_path / "scores.json").unlink()
+    shutil.copy(tmp_path / "checkpoint/best.safetensors", tmp_path / "checkpoint/last.safetensors")
+    with pytest.raises(ValueError, match=r"last\.safetensors holds the weights of best\.safetensors alone"):
+        train(one, tmp_path)
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused(dataset, tmp_path):
+    """Another one beside the run, and a dataset that has another one."""
+    from attend.data.text import Vocabulary
+    from attend.training import evaluate_run, train
+
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(one, tmp_path / "run")
+    other = halves.write(tmp_path / "data")
+    vocabulary = Vocabulary.read(other / "vocabulary.json")
+    Vocabulary(vocabulary.words[:-1]).write(other / "vocabulary.json")
+    with pytest.raises(ValueError, match="has another vocabulary than"):
+        evaluate_run(tmp_path / "run", data=str(other))
+    shutil.copy(other / "vocabulary.json", tmp_path / "run/vocabulary.json")
+    (tmp_path / "run/scores.json").unlink()
+    with pytest.raises(ValueError, match="differs from the dataset's vocabulary"):
+        train(one, tmp_path / "run")
+
+
+def test_trained_embeddings_are_those_of_the_checkpoint(dataset, tmp_path):
+    """The file they started from is not read again."""
+    from attend.model import Model
+    from attend.runs import RunFolder
+    from attend.training import train
+
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("red " + " ".join(["0.5"] * 16) + "\n")
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(config.replace(one, {"decoder.embeddings": str(vectors)}), tmp_path / "run")
+    vectors.unlink()
+    model = Model.read(RunFolder(tmp_path / "run"))
+    kept = load_file(tmp_path / "run/checkpoint/best.safetensors")["captioner.decoder.embedding.weight"]
+    assert np.array_equal(model.captioner.decoder.embedding.weight.detach().numpy(), kept)

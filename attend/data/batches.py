@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -68,7 +69,13 @@ class Batches(Dataset):
 
     def loader(self, rows: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Batch]:
         """The minibatches of these lists of rows, in their order."""
-        return iter(DataLoader(self, sampler=rows, batch_size=None, num_workers=workers))
+        try:
+            yield from DataLoader(self, sampler=rows, batch_size=None, num_workers=workers)
+        except (ValueError, OSError) as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            last = str(error).strip().splitlines()[-1]  # what a worker raises comes with its traceback
+            raise ValueError(re.sub(r"^\w+: ", "", last)) from None
 
     def geometry(self, row: int) -> Geometry:
         """The map from the pixels of an image to its grid."""

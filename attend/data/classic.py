@@ -30,7 +30,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from attend.data.examples import SPLITS, Caption, Example, Source
-from attend.data.images import open_image, to_square
+from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
 from attend.data.sampling import draw
 from attend.data.text import END, PAD, SPECIALS, START, UNK, UNWRITABLE
 from attend.runs import read_json, sweep, whole, write_bytes, write_text
@@ -96,16 +96,18 @@ def write_classic(
     return [*files, word_map]
 
 
-def number_words(examples: Iterable[Example], minimum_count: int, count: Count = "all") -> dict[str, int]:
-    """The word map: words seen more than ``minimum_count`` times, from 1 on by first appearance; then the marks.
-
-    Raises ValueError where no word is frequent enough.
-    """
+def frequent_words(examples: Iterable[Example], minimum_count: int, count: Count = "all") -> list[str]:
+    """The words seen more than ``minimum_count`` times, by first appearance."""
     counts = Counter(
         token for example in examples if count == "all" or example.split == "train"
         for caption in example.captions for token in caption.tokens if token not in SPECIALS
     )  # fmt: skip
-    kept = [word for word, times in counts.items() if times > minimum_count]
+    return [word for word, times in counts.items() if times > minimum_count]
+
+
+def number_words(examples: Iterable[Example], minimum_count: int, count: Count = "all") -> dict[str, int]:
+    """The word map: the frequent words from 1 on, then the marks. Raises ValueError where there are no such words."""
+    kept = frequent_words(examples, minimum_count, count)
     if not kept:
         raise ValueError(f"no word occurs more than {minimum_count} times in the captions; lower the minimum count")
     return {word: i for i, word in enumerate((*kept, START, END, UNK), 1)} | {PAD: 0}
@@ -204,11 +206,14 @@ def unpack_images(word_map: Path, folder: Path) -> Path:
     """Write the images as PNG into a folder below ``folder``, named by what the set says, and return it."""
     digest = hashlib.sha256(word_map.read_bytes())
     for split in _splits(word_map):
-        digest.update(_file(word_map, split, "CAPTIONS").read_bytes())
-    out = folder / f"images-{digest.hexdigest()[:10]}"  # other captions never overwrite the images of these
+        for what in ("IMAGES", "CAPTIONS"):
+            with open(_file(word_map, split, what), "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    out = folder / f"images-{digest.hexdigest()[:10]}"  # another set never overwrites the images of this one
     for split in _splits(word_map):
         path = _file(word_map, split, "IMAGES")
         count, _ = _open_images(path)
+        sweep(out / split)
         try:
             with h5py.File(path, "r") as file:
                 for i in tqdm(range(count), desc=path.name, unit="image", disable=None):
@@ -261,6 +266,7 @@ def _open_images(path: Path) -> tuple[int, int]:
         with h5py.File(path, "r") as file:
             images, each = file.get("images"), file.attrs.get("captions_per_image")
             fits = isinstance(images, h5py.Dataset) and images.ndim == 4 and images.shape[1] == 3
+            fits = fits and 1 <= images.shape[2] * images.shape[3] <= MAXIMUM_PIXELS
             if not fits or images.dtype != np.uint8 or not (isinstance(each, np.integer) and each >= 1):
                 raise ValueError(
                     f"{path} has no images (N, 3, {SIDE}, {SIDE}) of bytes with captions_per_image: it is of another "

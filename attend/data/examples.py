@@ -77,7 +77,10 @@ def _example(record: dict) -> Example:
     captions = tuple(
         Caption(raw=c["raw"], tokens=tuple(c["tokens"]), boxes=_boxes(c["boxes"])) for c in record["captions"]
     )
-    return Example(image=record["image"], split=record["split"], captions=captions)
+    image, split = record["image"], record["split"]
+    if not isinstance(image, str) or split not in SPLITS:
+        raise ValueError
+    return Example(image=image, split=split, captions=captions)
 
 
 def _boxes(words: list | None) -> tuple | None:

@@ -84,7 +84,9 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
 
 def _read_about(folder: Path) -> dict[str, Any]:
     about = read_json(folder / "dataset.json")
-    if not (isinstance(about, dict) and about.keys() >= {"name", "images", "splits", "fingerprint"}):
+    kinds = {"name": str, "images": str, "splits": dict, "fingerprint": str}
+    sound = isinstance(about, dict) and all(isinstance(about.get(name), kind) for name, kind in kinds.items())
+    if not sound or about["splits"].keys() != set(SPLITS):
         raise ValueError(f"{folder / 'dataset.json'} is damaged or of another version: run `attend prepare` again")
     return about
 

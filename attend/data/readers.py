@@ -101,15 +101,13 @@ def _caption_files(path: Path, layout: str | None, notes: list[str]) -> tuple[li
     if path.is_file():
         layout = layout or next((key for key, r in READERS.items() if r.recognises.fullmatch(path.name)), None)
         if layout is None:
-            raise ValueError(f"{path} is not named like {known}; say which it is with layout={'|'.join(READERS)}")
+            raise ValueError(f"{path} is not named like {known}; say which it is with --layout {'|'.join(READERS)}")
         return [path], layout
     if not path.is_dir():
         raise FileNotFoundError(f"there is no dataset at {path}; give the folder that holds {known}")
 
-    found: dict[str, list[Path]] = {}
-    for key in READERS if layout is None else [layout]:
-        if not (found and READERS[key].any_name) and (files := _files_of(path, READERS[key])):
-            found[key] = files
+    candidates = READERS if layout is None else {layout: READERS[layout]}
+    found = _files_of(path, "*", candidates) or _files_of(path, "*/*", candidates)
     if not found:
         if layout is None and (pictures := len(images_below(path))):
             raise ValueError(
@@ -120,19 +118,29 @@ def _caption_files(path: Path, layout: str | None, notes: list[str]) -> tuple[li
         wanted = known if layout is None else READERS[layout].about
         raise ValueError(f"no captions in {path}; give the folder that holds {wanted}")
     (layout, files), *others = found.items()
+    if len(files) > 1 and not READERS[layout].several:
+        raise ValueError(f"{path} holds both {files[0].name} and {files[1].name}; give the file itself")
     for other, unread in others:
-        notes.append(f"{files[0].name} was read and {unread[0].name} was not; layout={other} does the reverse")
+        notes.append(f"{files[0].name} was read and {unread[0].name} was not; --layout {other} does the reverse")
     return files, layout
 
 
-def _files_of(folder: Path, reader: Reader) -> list[Path]:
-    for pattern in ("*", "*/*"):
-        files = sorted(f for f in folder.glob(pattern) if reader.recognises.fullmatch(f.name) and f.is_file())
-        if len(files) > 1 and not reader.several:
-            raise ValueError(f"{folder} holds both {files[0].name} and {files[1].name}; give the file itself")
-        if files:
-            return files
-    return []
+def _files_of(folder: Path, pattern: str, readers: dict[str, Reader]) -> dict[str, list[Path]]:
+    """The caption files of each layout; those that go by any name only where there are no others."""
+    below = sorted(file for file in folder.glob(pattern) if file.is_file() and not _prepared(file))
+    found: dict[str, list[Path]] = {}
+    for key, reader in readers.items():
+        known = any(not READERS[other].any_name for other in found)
+        files = [file for file in below if reader.recognises.fullmatch(file.name)]
+        if files and not (known and reader.any_name):
+            found[key] = files
+    return found
+
+
+def _prepared(file: Path) -> bool:
+    """Whether a file is one that `attend prepare` wrote: its folder may be that of the dataset, or below it."""
+    ours = re.fullmatch(r"dataset\.json|vocabulary\.json|frequencies-.*\.json", file.name)
+    return ours is not None and (file.parent / "examples.jsonl").exists()
 
 
 # From entries to examples
@@ -168,7 +176,7 @@ def _placed(
             known = ", ".join((*SPLITS, "restval"))
             raise ValueError(f"{named} puts {entry.image} into the split {split!r}; known are {known}")
     if joined:
-        notes.append(f"the {joined} images of COCO's restval were joined to train; restval=False keeps them out")
+        notes.append(f"the {joined} images of COCO's restval were joined to train; --no-restval keeps them out")
     return placed
 
 
@@ -183,8 +191,8 @@ def _split(
     """The entries of a split: their own, or where none has one, a split drawn by image."""
     drawn = split_images((entry.image for entry in entries), shares, seed)
     if any(entry.split for entry in entries):
-        if (*shares,) != SHARES:
-            notes.append(f"{named} has splits of its own, which were kept; the shares asked for were not used")
+        if (*shares,) != SHARES or seed:
+            notes.append(f"{named} has splits of its own, which were kept; the shares and seed given were not used")
         if unlisted := [entry.image for entry in entries if entry.split is None]:
             skipped[UNLISTED] += unlisted
         return [entry for entry in entries if entry.split is not None]
@@ -236,7 +244,7 @@ def _image_folder(file: Path, examples: list[Example], images: Path | None) -> P
     best = max(folders, key=held)
     if examples and not held(best):
         raise FileNotFoundError(
-            f"none of the {len(examples)} images is {where}; give the folder of {examples[0].image} as images"
+            f"none of the {len(examples)} images is {where}; give the folder of {examples[0].image} with --images"
         )
     return best
 
@@ -266,4 +274,4 @@ def _readable(examples: list[Example], root: Path, check_images: bool, skipped: 
 def _forgive_nothing(named: str, skipped: dict[str, list[str]]) -> None:
     faults = [f"{reason}: {len(skipped[reason])}, as {skipped[reason][0]}" for reason in FAULTS if reason in skipped]
     if faults:
-        raise ValueError(f"{named} has faults ({'; '.join(faults)}); correct them, or read it without strict")
+        raise ValueError(f"{named} has faults ({'; '.join(faults)}); correct them, or leave --strict out")

@@ -14,7 +14,8 @@ class Entry:
     """One estimator: its function, what it estimates, whether without bias, and what it needs.
 
     ``divided`` says whether score part and entropy bonus are divided by the captions of a minibatch, as the likelihood
-    is, and ``penalised`` whether the doubly stochastic penalty has a gradient beside it.
+    is, ``penalised`` whether the doubly stochastic penalty has a gradient beside it, and ``validated_sampled`` whether
+    given captions of the validation split are sampled, semi-sampling and all, instead of being decoded.
     """
 
     function: Callable
@@ -26,6 +27,7 @@ class Entry:
     source: str
     divided: bool = True
     penalised: bool = True
+    validated_sampled: bool = False
 
 
 ESTIMATORS = {
@@ -48,5 +50,6 @@ ESTIMATORS = {
         source="the code released with Xu et al. (2015)",
         divided=False,
         penalised=False,
+        validated_sampled=True,
     ),
 }

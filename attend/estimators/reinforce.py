@@ -59,5 +59,8 @@ def with_moving_average(
         per = charged if settings.baseline == "average-per-word" else torch.ones_like(charged)
         level = (baseline.value or 0.0) * per
         if bool(sampled.any()):
-            baseline.update(float(signal[sampled].sum() / per[sampled].sum()))
+            counted = sampled.to(signal.dtype)
+            if settings.cost == "sentence":
+                counted = counted / counted.sum(-1, keepdim=True).clamp(min=1)  # a sentence is seen once, not a word
+            baseline.update(float((signal * counted).sum() / (per * counted).sum()))
     return reinforce(log_probs, signal * sampled, level * sampled)

@@ -20,8 +20,7 @@ def released_rule(
     ``scale`` = 1/10 and without division by the B captions of the minibatch (``Entry.divided``), this is REINFORCE
     with lambda_r = B / (10 T) and the baseline T b.
 
-    Source: arctic-captions, the last revision (January 2016). Differs: padded words have no glimpse, and a caption
-    that took the expected context learns from it as soft attention does.
+    Source: arctic-captions, the last revision (January 2016). Differs: padded words have no glimpse.
     """
     cost = costs.detach().mean(-1, keepdim=True)
     level = baseline.value or 0.0

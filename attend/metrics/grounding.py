@@ -2,7 +2,8 @@
 
 For a word with weights alpha over L cells and boxes of which cell i holds the share s_i of its area,
 
-    mass = sum_i alpha_i s_i,    pointing = 1 if the centre of the cell with the largest alpha lies in a box, else 0.
+    mass = sum_i alpha_i s_i,    pointing = 1 if the centre of the cell with the largest alpha lies in a box, else 0
+    (of several largest, the share that do).
 
 Two controls that never saw the caption stand beside it: ``uniform`` weights, whose pointing is that of a cell drawn
 at random, and ``centre``, a Gaussian around the grid's centre. ``ground`` sums over the words of one caption and
@@ -49,7 +50,7 @@ def ground(
         holds = geometry.holds(of_word)
         sums["words"] += 1
         sums["mass"] += alpha @ shares
-        sums["pointing"] += holds[alpha.argmax()]
+        sums["pointing"] += holds[alpha == alpha.max()].mean()
         sums["uniform_mass"] += shares.mean()
         sums["uniform_pointing"] += holds.mean()
         sums["centre_mass"] += centre @ shares
