@@ -2,9 +2,8 @@
 
     attend run world
 
-Measured, two minutes a model on one core: of the content words of given test captions the oracle knows 98.9 %
-[98.8, 99.0] (two seeds); in quickstart, soft attention knows 88.0 [87.5, 88.5], hard 83.5 [82.4, 84.7], the mean
-feature 46.0.
+Measured, two minutes a model on one core (experiments/results/world.csv): of the content words of given test captions
+the oracle knows 98.9 %, soft attention 88.4, hard 83.9 and the mean feature 44.9, ranges of two seeds far apart.
 """
 
 from __future__ import annotations
