@@ -197,8 +197,8 @@ def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 
     frequencies = DocumentFrequencies.of(
         images, name=f"training captions of {dataset.about['name']}", tokeniser=tokeniser
     )
-    sweep(dataset.folder)
     with contextlib.suppress(OSError):  # a shared dataset may be read-only, and then they are counted every time
+        sweep(dataset.folder)
         frequencies.save(path)
     return frequencies
 

@@ -31,15 +31,15 @@ def draw_gazes(records: Sequence[Record], folder: Path, images: int) -> list[Pat
 
     Where fewer images were evaluated, those are drawn.
     """
-    shown: dict[str, Record] = {}
+    shown: dict[str, tuple[Record, Evaluation]] = {}
     for record in records:
-        if record.config["attention"]["weights"] == "learned" and _headline(record):
-            shown.setdefault(record.variant, record)
+        if record.config["attention"]["weights"] == "learned" and (evaluation := _headline(record)):
+            shown.setdefault(record.variant, (record, evaluation))
     files = []
-    evaluated = [_headline(record).scores["images"] for record in shown.values()]
+    evaluated = [evaluation.scores["images"] for _, evaluation in shown.values()]
     for number in range(min([images, *evaluated]) if shown else 0):
-        looks = {variant: read_attention(_headline(record).attention, number) for variant, record in shown.items()}
-        first = next(iter(shown.values()))
+        looks = {variant: read_attention(evaluation.attention, number) for variant, (_, evaluation) in shown.items()}
+        first, _ = next(iter(shown.values()))
         image = open_image(_image_of(first, next(iter(looks.values())).image))
         files += save(compare_gaze(image, looks), folder / f"gaze-{number}", formats=("png",))
         for variant, look in looks.items():
