@@ -24,14 +24,15 @@ class Noise:
     """All chance in one pass, drawn before it: for N images x C captions x T words.
 
     glimpse (N, C, T; with K heads (N, C, T, K)) in [0, 1) picks the samples, soft (N, C) marks rows that take the
-    expected context, and drop_hidden (N, C, T, H) and drop_deep (N, C, T, E) are dropout factors (0 or 1/(1-p)), None
-    without dropout.
+    expected context, and drop_hidden (N, C, T, H), drop_deep and drop_words (N, C, T, E) are dropout factors (0 or
+    1/(1-p)), None without dropout.
     """
 
     glimpse: Tensor
     soft: Tensor
     drop_hidden: Tensor | None = None
     drop_deep: Tensor | None = None
+    drop_words: Tensor | None = None
 
     @classmethod
     def draw(cls, settings: config.Config, shape: tuple[int, int, int], seed: int, step: int) -> Noise:
@@ -42,12 +43,19 @@ class Noise:
         coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
         soft = (coins < settings.estimator.semi)[:, None].expand(images, captions)
         glimpse = torch.rand((*shape, *settings.attention.looks), generator=generator)
-        keep = 1 - settings.decoder.dropout
-        if keep == 1:
-            return cls(glimpse=glimpse, soft=soft)
-        widths = (settings.decoder.hidden, settings.decoder.embedding)
-        drops = (torch.empty(*shape, w).bernoulli_(keep, generator=generator).div_(keep) for w in widths)
-        return cls(glimpse=glimpse, soft=soft, drop_hidden=next(drops), drop_deep=next(drops))
+
+        def drop(probability: float, width: int) -> Tensor | None:
+            keep = 1 - probability
+            return None if keep == 1 else torch.empty(*shape, width).bernoulli_(keep, generator=generator).div_(keep)
+
+        decoder = settings.decoder
+        return cls(
+            glimpse=glimpse,
+            soft=soft,
+            drop_hidden=drop(decoder.dropout, decoder.hidden),
+            drop_deep=drop(decoder.dropout, decoder.embedding),
+            drop_words=drop(decoder.dropout_words, decoder.embedding),
+        )
 
     def to(self, device: torch.device) -> Noise:
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -129,6 +137,8 @@ class Captioner(nn.Module):
         real_first = real.permute(2, 0, 1).to(words.device)
         spoken = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
         embedded = self.decoder.embedding(spoken.permute(2, 0, 1)[real_first])  # (M, E), time-major
+        if noise is not None and noise.drop_words is not None:
+            embedded = embedded * noise.drop_words.permute(2, 0, 1, 3)[real_first]
         word_gates = self.decoder.word_gates(embedded).split(real.sum((0, 1)).tolist())
         seen = []
         for t, (n, c) in enumerate(_rectangles(real)):

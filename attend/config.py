@@ -143,6 +143,8 @@ class Decoder:
     """deep output sees the context"""
     dropout: float = 0.5
     """probability, on the state and on the deep output"""
+    dropout_words: float = 0.0
+    """probability, on the embeddings of the words given"""
     embedding_range: float = 0.1
     """embeddings start from U(-r, r)"""
     embeddings: str | None = None
@@ -153,7 +155,8 @@ class Decoder:
     def __post_init__(self) -> None:
         _check(self.embedding >= 1, "decoder.embedding", self.embedding, "1 unit or more")
         _check(self.hidden >= 1, "decoder.hidden", self.hidden, "1 unit or more")
-        _check(0 <= self.dropout < 1, "decoder.dropout", self.dropout, "in [0, 1)")
+        for name in ("dropout", "dropout_words"):
+            _check(0 <= getattr(self, name) < 1, f"decoder.{name}", getattr(self, name), "in [0, 1)")
         _check(0 < self.embedding_range <= 10, "decoder.embedding_range", self.embedding_range, "above 0, at most 10")
         if not (self.readout_word or self.readout_hidden or self.readout_context):
             raise ValueError("all of decoder.readout_word, readout_hidden, readout_context are off: keep one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -160,6 +161,23 @@ def test_dropout_noise_is_keyed_by_seed_and_step():
     words, lengths = bed.captions(ROWS)
     traces = [model(a, words, lengths, select="sample", noise=noise) for noise in (one, again, other)]
     assert torch.equal(traces[0].logits, traces[1].logits) and not torch.equal(traces[0].logits, traces[2].logits)
+
+
+@pytest.mark.parametrize("cell", [{}, {"cell": "gru-residual", "gate": "none", "readout": "linear"}])
+def test_a_dropped_word_is_one_without_an_embedding(cell):
+    """It reaches neither the gates nor the readout; dropout of the state and the deep output is another."""
+    settings = bed.settings(decoder={"embedding": 4, "hidden": 5, "dropout": 0.0, "dropout_words": 0.5} | cell)
+    model, a = bed.captioner(settings), bed.features(2)
+    words, lengths = bed.captions(ROWS)
+    noise = Noise.draw(settings, tuple(words.shape), 0, 0)
+    assert noise.drop_hidden is None and set(noise.drop_words.unique().tolist()) == {0.0, 2.0}
+    said = {
+        factor: model(a, words, lengths, noise=replace(noise, drop_words=torch.full_like(noise.drop_words, factor)))
+        for factor in (0.0, 1.0)
+    }
+    assert torch.equal(said[1.0].logits, model(a, words, lengths).logits)
+    torch.nn.init.zeros_(model.decoder.embedding.weight)
+    assert torch.equal(said[0.0].logits, model(a, words, lengths).logits)
 
 
 def test_the_start_follows_the_paper():

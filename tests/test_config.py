@@ -37,7 +37,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     },
     "decoder": {
         "cell": "gru-residual", "embedding": 4, "hidden": 5, "gate": "none", "readout": "linear",
-        "readout_word": False, "readout_hidden": False, "dropout": 0.1,
+        "readout_word": False, "readout_hidden": False, "dropout": 0.1, "dropout_words": 0.2,
         "embedding_range": 0.5, "embeddings": "glove.txt", "freeze_embeddings": True,
     },
     "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length"},
