@@ -4,6 +4,8 @@
 PYTHON ?= python3
 PYTHON_OLDEST ?= $(PYTHON)
 BIN := .venv/bin
+# The tests run on one thread each, a file on each core: what a file's tests share is made once.
+PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
 
 .PHONY: quickstart test test-slow lint
 
@@ -11,11 +13,11 @@ quickstart: .venv/installed
 	$(BIN)/attend run quickstart
 
 test: .venv/installed-test
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/$(PYTEST) -m "not slow"
 
 test-slow: .venv/installed-test .venv-oldest/installed
-	$(BIN)/pytest
-	.venv-oldest/bin/pytest -m "not slow"
+	$(BIN)/$(PYTEST)
+	.venv-oldest/bin/$(PYTEST) -m "not slow"
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
