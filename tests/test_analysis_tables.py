@@ -29,6 +29,7 @@ def test_mean_and_range_over_seeds(tmp_path):
     assert "on test" in table.caption
     assert "Mean over n = 3 seeds, [lowest, highest] in brackets" in table.caption
     assert "In percent, CIDEr aside" in table.caption
+    assert "CIDEr is CIDEr-D with the document frequencies of the references it is scored on" in table.caption
     assert table.notes == ()
 
 
@@ -36,7 +37,7 @@ def test_a_single_run_is_a_bare_value(tmp_path):
     make_run(tmp_path, headline=scores(bleu4=0.2133))
     table = comparison(read_runs([tmp_path]), columns=("bleu4",))
     assert lines(table) == {("soft", "expected, beam 3"): ["1", "21.3"]}
-    assert "single run" in table.caption and "Mean" not in table.caption
+    assert "single run" in table.caption and "Mean" not in table.caption and "CIDEr" not in table.caption
 
 
 def test_unequal_numbers_of_seeds_are_said(tmp_path):
