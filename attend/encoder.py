@@ -92,9 +92,7 @@ class Encoder(nn.Module):
     def _maps(self, images: Tensor) -> Tensor:
         """Normalised images -> feature maps (N, D, rows, columns) of every kind of backbone."""
         if self.stage is not None:
-            return self.backbone.forward_intermediates(
-                images, indices=[self.stage], intermediates_only=True, stop_early=True, output_fmt="NCHW"
-            )[0]
+            return self._stages(images, [self.stage])[0]
         maps = self.backbone.forward_features(images)
         if maps.ndim == 3:  # tokens of a transformer, its class and register tokens first
             maps = maps[:, getattr(self.backbone, "num_prefix_tokens", 0) :].transpose(1, 2)
@@ -103,12 +101,36 @@ class Encoder(nn.Module):
             return maps.permute(0, 3, 1, 2)
         return maps
 
+    def _stages(self, images: Tensor, indices: list[int] | None = None) -> list[Tensor]:
+        """The feature maps (N, D, rows, columns) of these stages of the backbone, or of all.
+
+        A network without timm's forward_intermediates (VGG before timm 1.0.31) is read where timm lists its stages.
+        """
+        if hasattr(self.backbone, "forward_intermediates"):
+            return self.backbone.forward_intermediates(
+                images, indices=indices, intermediates_only=True, stop_early=True, output_fmt="NCHW"
+            )
+        listed = getattr(self.backbone, "feature_info", None)
+        if not listed:
+            raise ValueError(f"encoder.stride: {self.settings.name} gives only its last map, leave the stride out")
+        names = [info["module"] for info in listed]
+        maps: dict[str, Tensor] = {}
+        hooks = [
+            self.backbone.get_submodule(name).register_forward_hook(
+                lambda _, __, seen, name=name: maps.update({name: seen})
+            )
+            for name in names
+        ]
+        try:
+            self.backbone.forward_features(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [maps[names[i]] for i in (range(len(names)) if indices is None else indices)]
+
     def _stage_of(self, stride: int, blank: Tensor) -> int:
         """Index of the last feature map with this stride."""
-        if not hasattr(self.backbone, "forward_intermediates"):
-            raise ValueError(f"encoder.stride: {self.settings.name} gives only its last map, leave the stride out")
-        maps = self.backbone.forward_intermediates(blank, intermediates_only=True, output_fmt="NCHW")
-        strides = [self.size / one.shape[-1] for one in maps]
+        strides = [self.size / one.shape[-1] for one in self._stages(blank)]
         fits = [i for i, there in enumerate(strides) if abs(math.log2(there / stride)) < 0.2]
         if not fits:
             known = ", ".join(str(round(there)) for there in sorted(set(strides)))

@@ -84,7 +84,7 @@ READABLE = {  # file, its pixels as RGB by another way, how far they may be from
     "one bit": (encoded(Image.fromarray(GREY > 99)), 255 * (GREY > 99)[..., None].repeat(3, 2), 0),
     "16 bits": (encoded(Image.fromarray(DEEP)), (DEEP // 256)[..., None].repeat(3, 2), 0),
     "16 bits, TIFF": (encoded(Image.fromarray(DEEP), "TIFF"), (DEEP // 256)[..., None].repeat(3, 2), 0),
-    "16 bits, PGM": (encoded(Image.fromarray(DEEP), "PPM"), (DEEP // 256)[..., None].repeat(3, 2), 0),
+    "16 bits, PGM": (b"P5 20 12 65535\n" + DEEP.astype(">u2").tobytes(), (DEEP // 256)[..., None].repeat(3, 2), 0),
     "palette": (encoded(PICTURE.quantize(256)), PIXELS, 40),
     "palette with a transparent colour": (see_through_palette("PNG"), STRIPES, 0),
     "GIF with a transparent colour": (see_through_palette("GIF"), STRIPES, 0),

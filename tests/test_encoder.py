@@ -79,6 +79,19 @@ def test_a_stride_takes_an_earlier_map(fine):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["resnet18", "vgg11"])
+def test_stages_are_the_same_where_timm_does_not_hand_them_out(name, monkeypatch):
+    one = encoder(name, stride=16)
+    before = one(images())
+    monkeypatch.delattr(type(one.backbone), "forward_intermediates", raising=False)
+    one.stage = one._stage_of(16, torch.zeros(1, 3, SIZE, SIZE))
+    assert torch.equal(one(images()), before)
+    monkeypatch.setattr(one.backbone, "feature_info", [])
+    with pytest.raises(ValueError, match=f"encoder.stride: {name} gives only its last map"):
+        one(images())
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("down, right", [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_the_quarter_that_changes_is_where_features_move_most(fine, down, right):
     _, one = fine

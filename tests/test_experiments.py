@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,9 +95,13 @@ def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_workers_end_with_the_experiment(done, tmp_path, how):
     command = [sys.executable, "-m", "experiments", "run", "quickstart", "--tiny", "--seeds", "1", "--workers", "2"]
-    command += ["--only", "soft,uniform", "--set", "train.epochs=9999", "--out", str(tmp_path)]
+    command += ["--only", "soft,uniform", "--set", "train.epochs=9999", "--set", "train.patience=0"]
+    command += ["--out", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=done, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=done, env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # who runs in the background may ignore it
+    )  # fmt: skip
     runs = [tmp_path / f"quickstart-tiny/{variant}/seed0" for variant in ("soft", "uniform")]
     wait_for(lambda: all((run / "metrics.jsonl").exists() for run in runs))
     workers = [json.loads((run / "lease.json").read_text())["pid"] for run in runs]
