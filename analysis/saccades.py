@@ -293,7 +293,7 @@ def _panels(
     """A figure of equal panels in balanced rows, with room for titles above and ``foot`` inches below each."""
     rows = -(-count // across)
     columns = -(-count // rows)
-    gap, head = 0.07, 0.22 if count > 1 else 0.05
+    gap, head = 0.07, 0.22 if count > 1 or foot else 0.05
     width = width or min(1.6, 7.2 / columns - gap)
     width, tall = _fit(width, size)
     lines = textwrap.wrap(caption, int(14 * columns * (width + gap)))

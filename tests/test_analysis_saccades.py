@@ -216,9 +216,12 @@ def test_models_side_by_side(tmp_path):
     assert (left.get_title(), right.get_title()) == ("soft", "hard")
     assert left.title.get_color() == colours(["soft"])["soft"][0]
     assert not overlapping(boxes(figure, [*left.texts, *right.texts, left.title, right.title]))
-    width, height = figure.bbox.size
-    assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= width and b.y1 <= height for b in boxes(figure, right.texts))
     assert pixels(figure, tmp_path).std() > 10
+    for shown in (models, {"soft": models["soft"]}):
+        figure = compare_gaze(photo(), shown)
+        width, height = figure.bbox.size
+        written = boxes(figure, [text for axes in figure.axes for text in (axes.title, *axes.texts)])
+        assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= width and b.y1 <= height for b in written), list(shown)
 
     other = make_attention(tmp_path / "other.h5", WORDS, image="b.jpg", **geometry)
     with pytest.raises(ValueError, match=r"one image is to be compared, not 2 \(a.jpg, b.jpg\)"):

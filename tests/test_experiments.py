@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def test_the_tiny_twin_of_flickr8k_decodes_hard_in_three_ways(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     main(["run", "flickr8k", "--tiny", "--workers", "1", "--set", "search.beam=2"])
     said = capsys.readouterr().out
-    assert all(f"| hard | {decode}, beam 2" in said for decode in ("argmax", "expected", "sample"))
+    for decode in ("argmax", "expected", "sample"):  # one so small may have collapsed, and is marked
+        assert re.search(rf"\| hard( †)? \| {decode}, beam 2", said), said
     assert "the mean over 3 draws" in said and "Entropy (nats)" in said
 
 
