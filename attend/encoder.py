@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,20 +114,19 @@ class Encoder(nn.Module):
         listed = getattr(self.backbone, "feature_info", None)
         if not listed:
             raise ValueError(f"encoder.stride: {self.settings.name} gives only its last map, leave the stride out")
-        names = [info["module"] for info in listed]
+        names = [listed[i]["module"] for i in (range(len(listed)) if indices is None else indices)]
         maps: dict[str, Tensor] = {}
-        hooks = [
-            self.backbone.get_submodule(name).register_forward_hook(
-                lambda _, __, seen, name=name: maps.update({name: seen})
-            )
-            for name in names
-        ]
+
+        def keep(name: str, _module: nn.Module, _inputs: tuple, seen: Tensor) -> None:
+            maps[name] = seen
+
+        hooks = [self.backbone.get_submodule(name).register_forward_hook(partial(keep, name)) for name in names]
         try:
             self.backbone.forward_features(images)
         finally:
             for hook in hooks:
                 hook.remove()
-        return [maps[names[i]] for i in (range(len(names)) if indices is None else indices)]
+        return [maps[name] for name in names]
 
     def _stage_of(self, stride: int, blank: Tensor) -> int:
         """Index of the last feature map with this stride."""
