@@ -11,7 +11,7 @@ import torch
 
 from attend.attention import select as selections
 from attend.captioner import Noise
-from attend.objective import doubly_stochastic, objective
+from attend.objective import doubly_stochastic, negative_log_likelihood, objective
 from tests import bed
 from tests.oracles import plain_logits
 
@@ -43,6 +43,22 @@ def test_logits_equal_a_plain_second_implementation(decoder, attention, hard):
             ours = torch.stack([column[n, c, : len(caption)] for column in logits], dim=-1)
             assert torch.allclose(ours, truth, atol=1e-12)
             assert torch.allclose(trace.weights[n, c, : len(caption)], maps, atol=1e-12)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("hard", [False, True])
+def test_gradients_equal_those_of_the_plain_second_implementation(decoder, hard):
+    """Of the words' cost and, hard, of log alpha on the path too, for every parameter: no path back is cut."""
+    model, a = bed.captioner(bed.settings(decoder=decoder)), bed.features()
+    words, lengths = bed.captions([[[4, 5, 6, 2]]])
+    path = torch.tensor([[[2, 0, 1, 0]]]) if hard else None
+    trace = model(a, words, lengths, path=path)
+    ours = bed.gradient(model, negative_log_likelihood(trace).sum() + trace.log_probs.sum())
+    logits, maps = plain_logits(model, a[0], words[0, 0].tolist(), path[0, 0].tolist() if hard else None)
+    cost = -torch.log_softmax(logits, -1)[torch.arange(4), words[0, 0]].sum()
+    truth = bed.gradient(model, cost + (maps[torch.arange(4), path[0, 0]].log().sum() if hard else 0.0))
+    for name in truth:
+        assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
 
 
 def test_step_says_what_the_trace_says():

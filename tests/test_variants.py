@@ -55,6 +55,18 @@ def test_the_residual_gru_is_the_plain_one(heads, hard):
         assert torch.allclose(logits[n, c, : len(plain)], plain, atol=1e-12)
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_the_gradient_of_the_residual_gru_is_the_plain_ones(hard):
+    model, a = residual(2), bed.features()
+    words, lengths = bed.captions([[[4, 5, 6, 2]]])
+    path = torch.tensor([[[[2, 0], [0, 1], [1, 1], [0, 2]]]]) if hard else None
+    ours = bed.gradient(model, negative_log_likelihood(model(a, words, lengths, path=path)).sum())
+    plain = oracles.plain_residual_logits(model, a[0], words[0, 0].tolist(), path[0, 0] if hard else None)
+    truth = bed.gradient(model, -torch.log_softmax(plain, -1)[torch.arange(4), words[0, 0]].sum())
+    for name in truth:
+        assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
+
+
 def test_the_gru_is_torchs():
     model = residual()
     cell = torch.nn.GRUCell(4, 5).double()
