@@ -146,10 +146,16 @@ def _headline_split(finished: Sequence[Record]) -> str:
 
 
 def _scored(record: Record, split: str) -> dict[tuple[str, int], dict]:
-    """Scores of a run by (decode, beam), its headline first; those of several draws are their mean."""
-    scored = [record.scores, *(evaluation.scores for evaluation in record.evaluations)]
-    means = [s | {"captions": s.get("captions", {}) | s.get("draws", {}).get("mean", {})} for s in scored]
-    return {(s["decode"], s["beam"]): s for s in reversed(means) if s["split"] == split}
+    """Scores of a run by (decode, beam), its headline first; those of several draws are their mean.
+
+    Where the headline was evaluated again, as with boxes that came later, the new scores are shown.
+    """
+    found: dict[tuple[str, int], dict] = {}
+    for scores in (record.scores, *(evaluation.scores for evaluation in record.evaluations)):
+        if scores["split"] == split:
+            mean = scores.get("captions", {}) | scores.get("draws", {}).get("mean", {})
+            found[scores["decode"], scores["beam"]] = scores | {"captions": mean}
+    return found
 
 
 def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list]]:
@@ -243,7 +249,8 @@ def _markdown(table: Table) -> str:
     lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
     for row in table.rows:
         name = f"{row.name} {COLLAPSED}" if row.collapsed else row.name
-        decoding = f"{row.decode}, beam {row.beam}" if row.runs else ""
+        search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
+        decoding = f"{row.decode}, {search}" if row.runs else ""
         cells = [_text(cell, column, row.runs) for cell, column in zip(row.cells, table.columns, strict=True)]
         lines.append([name, decoding, str(row.runs or ""), *cells])
     text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]

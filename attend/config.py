@@ -13,11 +13,22 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Decode = Literal["expected", "argmax", "sample"]
+LARGEST = 1_000_000
+"""What any size, count or factor is at most."""
 
 
 def _check(holds: bool, name: str, value: object, expected: str) -> None:
     if not holds:
         raise ValueError(f"{name} is {value!r}, but must be {expected}")
+
+
+def _check_numbers(section: object, name: str) -> None:
+    """Every number finite, and none so large that only a slip of the keyboard explains it."""
+    for key, value in vars(section).items():
+        if isinstance(value, float):
+            _check(math.isfinite(value), f"{name}.{key}", value, "a finite number")
+        if isinstance(value, int | float):
+            _check(abs(value) <= LARGEST, f"{name}.{key}", value, f"{LARGEST} or less")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +53,15 @@ class Encoder:
     """last blocks of the backbone to fine-tune; 0 keeps it frozen and computes features once"""
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "encoder")
         _check(self.stride is None or self.stride >= 1, "encoder.stride", self.stride, "1 pixel or more")
-        _check(self.grid is None or min(self.grid) >= 1, "encoder.grid", self.grid, "at least 1 1")
-        _check(self.size is None or self.size >= 8, "encoder.size", self.size, "8 pixels or more")
+        _check(
+            self.grid is None or 1 <= min(self.grid) <= max(self.grid) <= 256,
+            "encoder.grid",
+            self.grid,
+            "1 1 to 256 256",
+        )
+        _check(self.size is None or 8 <= self.size <= 4096, "encoder.size", self.size, "8 to 4096 pixels")
         _check(self.tune_blocks >= 0, "encoder.tune_blocks", self.tune_blocks, "0 or more")
 
 
@@ -70,6 +87,7 @@ class Attention:
     """expected is soft attention; sample is hard attention, one glimpse a word"""
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "attention")
         _check(self.width >= 1, "attention.width", self.width, "1 unit or more")
         _check(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
         _check(self.heads >= 1, "attention.heads", self.heads, "1 or more")
@@ -115,6 +133,7 @@ class Estimator:
     """what that coin is thrown for"""
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "estimator")
         _check(0 <= self.decay < 1, "estimator.decay", self.decay, "in [0, 1)")
         _check(self.scale >= 0, "estimator.scale", self.scale, "0 or more")
         _check(self.entropy >= 0, "estimator.entropy", self.entropy, "0 or more")
@@ -153,11 +172,14 @@ class Decoder:
     """keep the embeddings as they start"""
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "decoder")
         _check(self.embedding >= 1, "decoder.embedding", self.embedding, "1 unit or more")
         _check(self.hidden >= 1, "decoder.hidden", self.hidden, "1 unit or more")
         for name in ("dropout", "dropout_words"):
             _check(0 <= getattr(self, name) < 1, f"decoder.{name}", getattr(self, name), "in [0, 1)")
         _check(0 < self.embedding_range <= 10, "decoder.embedding_range", self.embedding_range, "above 0, at most 10")
+        if self.freeze_embeddings and self.embeddings is None:
+            raise ValueError("decoder.freeze_embeddings would freeze random numbers: give decoder.embeddings too")
         if not (self.readout_word or self.readout_hidden or self.readout_context):
             raise ValueError("all of decoder.readout_word, readout_hidden, readout_context are off: keep one")
         if self.cell == "gru-residual" and (self.gate != "none" or self.readout != "linear"):
@@ -179,6 +201,7 @@ class Objective:
     """what a location's weights should sum to: 1, or words / locations"""
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "objective")
         _check(self.doubly_stochastic >= 0, "objective.doubly_stochastic", self.doubly_stochastic, "0 or more")
 
 
@@ -187,7 +210,7 @@ class Search:
     """How captions are generated."""
 
     beam: int = 3
-    """width of the beam; 1 is greedy"""
+    """width of the beam; 1 is greedy, 0 draws every word from the model (ancestral sampling)"""
     max_length: int = 30
     """words a generated caption has at most"""
     length_power: float = 0.7
@@ -196,8 +219,9 @@ class Search:
     """the context of decoding; none is expected for soft and argmax for hard attention"""
 
     def __post_init__(self) -> None:
-        _check(self.beam >= 1, "search.beam", self.beam, "1 or more")
-        _check(self.max_length >= 1, "search.max_length", self.max_length, "1 word or more")
+        _check_numbers(self, "search")
+        _check(0 <= self.beam <= 1000, "search.beam", self.beam, "0 to 1000")
+        _check(1 <= self.max_length <= 1000, "search.max_length", self.max_length, "1 to 1000 words")
         _check(0 <= self.length_power <= 2, "search.length_power", self.length_power, "in [0, 2]")
 
 
@@ -239,6 +263,7 @@ class Train:
     """minutes between two checkpoints; one is also written after every epoch"""
 
     def __post_init__(self) -> None:
+        _check_numbers(self, "train")
         _check(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
         _check(self.images >= 1, "train.images", self.images, "1 or more")
         for name in ("learning_rate", "encoder_learning_rate"):
@@ -247,7 +272,7 @@ class Train:
         for name in ("patience", "lower_after", "validation_images", "workers"):
             _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
         _check(0 < self.lower_by < 1, "train.lower_by", self.lower_by, "between 0 and 1")
-        _check(self.validation_beam >= 1, "train.validation_beam", self.validation_beam, "1 or more")
+        _check(1 <= self.validation_beam <= 1000, "train.validation_beam", self.validation_beam, "1 to 1000")
         _check(self.log_every >= 1, "train.log_every", self.log_every, "1 step or more")
         _check(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more")
 
@@ -280,6 +305,10 @@ class Config:
     def decode(self) -> Decode:
         """The context that captions are generated with."""
         return self.search.decode or ("argmax" if self.attention.hard else "expected")
+
+    def way(self, decode: Decode | None = None, beam: int | None = None) -> tuple[Decode, int]:
+        """How captions are generated: the context and the beam that are given, else the run's own."""
+        return decode or self.decode, self.search.beam if beam is None else beam
 
 
 def to_dict(config: Config) -> dict[str, Any]:

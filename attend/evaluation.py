@@ -27,7 +27,7 @@ from attend.model import Model
 from attend.objective import health_sums, negative_log_likelihood
 from attend.record import Said, write_attention, write_captions, write_images
 from attend.runs import Lease, RunFolder, sweep, write_json
-from attend.search import Choose, Found, beam_search
+from attend.search import Choose, Found, ancestral, beam_search
 
 IMAGES = 32
 """Images that are searched or traced at once."""
@@ -38,7 +38,7 @@ def noise(shape: tuple[int, ...], *key: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(key).random(shape, dtype=np.float32))
 
 
-def chooser(decode: Decode, noise: Tensor, heads: int = 1) -> Choose:
+def chooser(decode: Decode, noise: Tensor | None = None, heads: int = 1) -> Choose:
     """The selection of each step of search.
 
     ``sample`` uses noise (N, T, K) of N images, T steps and K hypotheses, and of the heads where there are several.
@@ -49,13 +49,23 @@ def chooser(decode: Decode, noise: Tensor, heads: int = 1) -> Choose:
 
 
 def say(model: Model, features: Tensor, rows: Sequence[int], decode: Decode, beam: int, draw: int = 0) -> list[Said]:
-    """Captions for features (N, L, D). Chance is keyed by seed, draw and row: not by the images beside it."""
+    """Captions for features (N, L, D), by beam search or, where ``beam`` is 0, word by word from the model.
+
+    Chance is keyed by seed, draw and row: not by the images beside it.
+    """
     memory = model.captioner.attention.memory(features)
     search, attention = model.config.search, model.config.attention
-    shape = (search.max_length, beam, *attention.looks)
-    chance = torch.stack([noise(shape, model.config.seed, draw, row) for row in rows]).to(features.device)
-    choose = chooser(decode, chance, attention.heads)
-    found = beam_search(model.captioner, memory, choose, beam, search.max_length, search.length_power)
+
+    def chance(*shape: int, key: tuple[int, ...] = ()) -> Tensor:
+        drawn = [noise((search.max_length, *shape), model.config.seed, draw, row, *key) for row in rows]
+        return torch.stack(drawn).to(features.device)
+
+    looks = chance(beam or 1, *attention.looks) if decode == "sample" else None
+    choose, length = chooser(decode, looks, attention.heads), (search.max_length, search.length_power)
+    if beam == 0:
+        found = ancestral(model.captioner, memory, choose, chance(key=(1,)), *length)
+    else:
+        found = beam_search(model.captioner, memory, choose, beam, *length)
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
 
@@ -228,16 +238,17 @@ def evaluate(
 ) -> dict[str, Any]:
     """Generate, score and trace one split, write evaluations/<split>-<decode>-beam<k>/, and return its scores.json.
 
-    With ``draws`` > 1 (``sample`` only) captions and attention are those of the first draw, and scores.json holds
-    mean and standard deviation of each caption score over the draws beside it.
+    With ``draws`` > 1 (``sample``, or a beam of 0) captions and attention are those of the first draw, and scores.json
+    holds mean and standard deviation of each caption score over the draws beside it.
     """
-    decode, beam = decode or model.config.decode, beam or model.config.search.beam
+    decode, beam = model.config.way(decode, beam)
     dataset, rows, start = batches.dataset, batches.dataset.rows(split), time.time()
     oracle = model.config.attention.weights == "oracle"
     given = Given(dataset, batches, grounding=dataset.boxes)
     for batch, trace in traces(model, batches, rows, accelerator, decode):
         given.add(batch, trace)
     scores = {"split": split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
+    scores["data_fingerprint"] = dataset.about["fingerprint"]
     scores["collapsed"] = collapsed(scores["health"], model.config.attention.weights == "learned")
     folder, table, said = run.evaluation(split, decode, beam), {}, []
     if oracle:

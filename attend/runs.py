@@ -46,7 +46,7 @@ def whole(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk does not say which file it was
+        error.filename = str(path)  # a full disk does not say which file it was
         raise
     finally:
         partial.unlink(missing_ok=True)
@@ -265,6 +265,14 @@ class RunFolder:
     def evaluation(self, split: str, decode: str, beam: int) -> Path:
         """The folder of one evaluation."""
         return self.path / "evaluations" / f"{split}-{decode}-beam{beam}"
+
+    def scores(self) -> dict[str, Any]:
+        """The headline scores; ValueError where the file holds something else."""
+        path = self.path / "scores.json"
+        scores = read_json(path)
+        if not isinstance(scores, dict) or not scores.keys() >= {"split", "decode", "beam", "captions", "given"}:
+            raise ValueError(f"{path} holds no scores: remove it, and the same command makes them again")
+        return scores
 
     def finish(self, lease: Lease, scores: dict[str, Any]) -> None:
         """Write the headline scores: from here on the run is finished."""

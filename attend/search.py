@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attend.attention.attention import Memory, Select
+from attend.attention.select import draw
 from attend.captioner import Captioner, Glance
 from attend.data.text import END, PAD, SPECIALS, START, UNK
 
@@ -105,8 +106,13 @@ def beam_search(
 
 
 @torch.no_grad()
-def ancestral(model: Captioner, memory: Memory, choose: Choose, max_length: int, generator: torch.Generator) -> Found:
-    """One caption an image, each word drawn from p(y_t | ...) without the words that are never said."""
+def ancestral(
+    model: Captioner, memory: Memory, choose: Choose, noise: Tensor, max_length: int, length_power: float = 1.0
+) -> Found:
+    """One caption an image, each word drawn from p(y_t | ...) without the words that are never said.
+
+    ``noise`` (N, T) in [0, 1) for T words at most picks them.
+    """
     images, device = len(memory.features), memory.features.device
     state = model.decoder.start(memory, 1)
     words = torch.full((images, 1), SPECIALS.index(START), device=device)
@@ -117,7 +123,7 @@ def ancestral(model: Captioner, memory: Memory, choose: Choose, max_length: int,
     for t in range(max_length):
         state, glance = model.step(memory, state, words, choose(t, 1))
         log_probs = torch.log_softmax(_forbid(glance.log_probs), dim=-1)
-        words = torch.multinomial(log_probs[:, 0].exp().cpu(), 1, generator=generator).to(device)
+        words = draw(log_probs.exp(), noise[:, t, None])
         gained = log_probs.gather(2, words[..., None]).squeeze(-1)
         total = total + torch.where(ended, 0.0, gained)
         lengths = lengths + (~ended).long()
@@ -125,7 +131,7 @@ def ancestral(model: Captioner, memory: Memory, choose: Choose, max_length: int,
         steps.append((torch.zeros_like(words), words, glance))
         if bool(ended.all()):
             break
-    best = Best.none(images, device).or_better(total / lengths, lengths, len(steps) - 1)
+    best = Best.none(images, device).or_better(total / lengths**length_power, lengths, len(steps) - 1)
     return _trace_back(steps, best)
 
 

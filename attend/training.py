@@ -263,7 +263,7 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
     run = RunFolder(folder)
     if run.finished:
         run.same(config)
-        return read_json(run.path / "scores.json")
+        return run.scores()
     with run.open(config) as lease:
         trainer = Trainer(config, run, lease)
         trainer.train()
@@ -339,15 +339,18 @@ def evaluate_run(
     if data is None and not Path(config.data).exists():
         raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
     dataset = Prepared(data or config.data)
-    split, decode, beam = split or headline(dataset), decode or config.decode, beam or config.search.beam
+    split, (decode, beam) = split or headline(dataset), config.way(decode, beam)
     dataset.rows(split)  # an empty split is said now, not after its features
     target = run.evaluation(split, decode, beam)
     if not again and (target / "scores.json").exists():
         scores = read_json(target / "scores.json")
         if scores.get("draws", {"n": 1})["n"] == draws:
             return target, scores
-    if draws > 1 and decode != "sample":
-        raise ValueError(f"draws is {draws}, but only decode 'sample' draws; {decode!r} always says the same")
+    if draws > 1 and decode != "sample" and beam:
+        raise ValueError(
+            f"draws is {draws}, but decode {decode!r} with beam {beam} always says the same: decode 'sample' draws the "
+            "glimpses, and beam 0 the words"
+        )
     model = Model.read(run)
     if model.vocabulary != dataset.vocabulary:
         raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")

@@ -10,12 +10,13 @@ quickstart's settings.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from attend.config import Encoder
-from experiments.flickr8k import photographs
-from experiments.presets import RESIDUAL, TUTORIAL
-from experiments.quickstart import HARD, scenes
+from experiments.flickr8k import photographs, prepare
+from experiments.presets import LEARNS_HARD, RESIDUAL, TUTORIAL
+from experiments.quickstart import scenes
 from experiments.runner import Experiment
 
 PRESETS = {"tutorial": TUTORIAL, "gru-residual": RESIDUAL}
@@ -38,6 +39,7 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
             soft = replace(soft, decoder=small, attention=replace(preset.attention, width=16))
         attention = replace(soft.attention, select="sample")
         variants[f"{name}-soft"] = soft
-        variants[f"{name}-hard"] = replace(soft, attention=attention, estimator=HARD)
+        variants[f"{name}-hard"] = replace(soft, attention=attention, estimator=LEARNS_HARD)
     name = "arrangements-tiny" if tiny else "arrangements"
-    return Experiment(name=name, variants=variants, seeds=dict.fromkeys(variants, 1))
+    seeds = dict.fromkeys(variants, 1)
+    return Experiment(name=name, variants=variants, seeds=seeds, prepare=partial(prepare, data, tiny))

@@ -25,7 +25,8 @@ from experiments.pictures import draw_gaze, draw_maps
 def caption_images(
     run: Path, images: Sequence[Path], out: Path, *, decode: Decode | None = None, beam: int | None = None
 ) -> Iterator[tuple[Path, str, list[Path]]]:
-    """Yield each image with its caption and the pictures written: the attention of every word, the path of the gaze.
+    """Yield each image with its caption and the pictures written: the attention of every word, the path of the gaze
+    where attention is learned.
 
     A folder stands for all images below it. All images are opened before anything is written: an unreadable one is
     left out, and said to stderr, where it lies in a folder. Raises ValueError for a file that is no image, a folder
@@ -43,8 +44,10 @@ def caption_images(
     device = accelerator()
     model.to(device.device)
     model.captioner.eval()
-    decode, beam = decode or model.config.decode, beam or model.config.search.beam
-    names = _names(images)
+    decode, beam = model.config.way(decode, beam)
+    names, looks = _names(images), model.config.attention.weights == "learned"
+    if not looks:
+        print(f"{run} attends to all places alike: there is no gaze to draw", file=sys.stderr)
     for number, path in enumerate(images):
         image = open_image(path)
         settings = model.encoder.settings
@@ -54,8 +57,8 @@ def caption_images(
         with model.autocast(), torch.no_grad():
             (said,) = say(model, features.to(device.device), [number], decode, beam)
         look = _look(path, said, geometry)
-        files = draw_maps(image, look, out / f"{names[number]}-maps") if said.words else []
-        files += draw_gaze(image, look, out / f"{names[number]}-gaze") if said.words else []
+        files = draw_maps(image, look, out / f"{names[number]}-maps")
+        files += draw_gaze(image, look, out / f"{names[number]}-gaze") if looks else []
         yield path, said.caption, files
 
 

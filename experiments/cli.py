@@ -80,9 +80,9 @@ class Evaluate:
     decode: Decode | None = None
     """context of decoding; none is the run's own"""
     beam: int | None = None
-    """width of the beam; none is the run's own"""
+    """width of the beam; 1 is greedy, 0 draws every word from the model, none is the run's own"""
     draws: int = 1
-    """how often `sample` draws; scores.json then holds mean and standard deviation"""
+    """how often `sample`, or a beam of 0, draws; scores.json then holds mean and standard deviation"""
     data: Path | None = None
     """prepared dataset, where it has moved since"""
 
@@ -100,7 +100,7 @@ class Caption:
     decode: Decode | None = None
     """context of decoding; none is the run's own"""
     beam: int | None = None
-    """width of the beam; none is the run's own"""
+    """width of the beam; 1 is greedy, 0 draws every word from the model, none is the run's own"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,8 @@ class Run:
     """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
 
     experiment: Positional[Literal["quickstart", "flickr8k", "world", "arrangements"]]
-    """by name"""
+    """quickstart and flickr8k: soft, hard and uniform attention on the built-in world or on photographs; world: what
+    these and the oracle know of that world; arrangements: two well-known ones, soft and hard, on photographs"""
     data: Path | None = None
     """folder of the dataset, prepared (or for Flickr8k as distributed); none makes the built-in world's"""
     out: Path = Path("runs")
@@ -170,7 +171,7 @@ def prepare(command: Prepare) -> None:
         for file in sources.write_classic_files(command.source, command.out, name=command.classic, **options):
             print(file)
         return
-    _positive(minimum_count=command.minimum_count)
+    _at_least(1, minimum_count=command.minimum_count)
     if command.source == Path(sources.SCENES) and not command.source.exists():
         _without_effect(command, "the built-in world", ("minimum_count", "features", "encoder"))
         dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
@@ -208,7 +209,8 @@ def evaluate(command: Evaluate) -> None:
     from attend import training
 
     options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws")}
-    _positive(beam=command.beam, draws=command.draws)
+    _at_least(0, beam=command.beam)
+    _at_least(1, draws=command.draws)
     data = None if command.data is None else str(command.data)
     folder, scores = training.evaluate_run(command.run, data=data, **options)
     print(f"{folder}: {_summary(scores)}")
@@ -217,7 +219,7 @@ def evaluate(command: Evaluate) -> None:
 def caption(command: Caption) -> None:
     from experiments.captioning import caption_images
 
-    _positive(beam=command.beam)
+    _at_least(0, beam=command.beam)
     if not command.images:
         raise ValueError("no image is named: give image files, or folders of them, after the run folder")
     for image, text, files in caption_images(
@@ -230,7 +232,7 @@ def run(command: Run) -> None:
     from experiments import runner
 
     module = importlib.import_module(f"experiments.{command.experiment}")
-    _positive(seeds=command.seeds, workers=command.workers)
+    _at_least(1, seeds=command.seeds, workers=command.workers)
     settings = {}
     for one in command.set:
         name, equals, value = one.partition("=")
@@ -254,6 +256,7 @@ def table(command: Table) -> None:
     from analysis.tables import DEFAULT, comparison, render
 
     columns = command.columns.split(",") if command.columns else DEFAULT
+    _named(command.runs)
     print(render(comparison(read_runs(command.runs), columns=columns, split=command.split), command.format))
 
 
@@ -261,7 +264,8 @@ def plot(command: Plot) -> None:
     from analysis.records import read_runs
     from experiments.pictures import draw_curves, draw_gazes
 
-    _positive(images=command.images)
+    _at_least(1, images=command.images)
+    _named(command.runs)
     records = read_runs(command.runs, unfinished=command.what == "curves")
     if command.what == "curves":
         files = draw_curves(records, command.out)
@@ -352,10 +356,15 @@ def _fail(sentence: str, status: int = 2) -> None:
     sys.exit(status)
 
 
-def _positive(**values: int | None) -> None:
+def _named(runs: Sequence[Path]) -> None:
+    if not runs:
+        raise ValueError("no run is named: give run folders, or folders of them, as runs/quickstart")
+
+
+def _at_least(least: int, **values: int | None) -> None:
     for name, value in values.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}, but must be 1 or more")
+        if value is not None and not least <= value <= configuration.LARGEST:
+            raise ValueError(f"{name} is {value}, but must be {least} to {configuration.LARGEST}")
 
 
 def _summary(scores: dict) -> str:

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import errno
 
-EXPECTED = (ValueError, OSError, ImportError, RuntimeError)
+EXPECTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 """What the world and the user can get wrong; anything else is a mistake in the program and shows its traceback."""
+
+DISK = {
+    errno.ENOSPC: "the disk is full{at}: free some space and run the same command again",
+    errno.EDQUOT: "the disk is full for this user{at}: free some space and run the same command again",
+    errno.EROFS: "the disk is read-only{at}: choose a folder that can be written",
+    errno.EACCES: "no permission{at}: change it, or choose another file or folder",
+    errno.EPERM: "no permission{at}: change it, or choose another file or folder",
+    errno.ENOENT: "there is no file{at}: check the name, or make it again",
+    errno.EEXIST: "there is a file{at} where a folder is needed: choose another folder, or move the file away",
+    errno.ENOTDIR: "a file stands where a folder is needed{at}: choose another folder, or move the file away",
+    errno.EISDIR: "there is a folder{at} where a file is needed: name a file",
+}
 
 
 def sentence(error: BaseException) -> str:
     """One plain sentence for what went wrong."""
-    if isinstance(error, OSError):
-        where = f" at {error.filename}" if error.filename else ""
-        if error.errno == errno.ENOSPC:
-            return f"the disk is full{where}: free some space and run the same command again"
-        if error.errno == errno.EROFS:
-            return f"the disk is read-only{where}: choose another folder with --out"
-        if error.errno in (errno.EACCES, errno.EPERM):
-            return f"no permission{where}: change it, or choose another file or folder"
-        if error.strerror:
-            return f"{error.filename or 'a file'}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in DISK:
+        return DISK[error.errno].format(at=f" at {error.filename}" if error.filename else "")
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror}"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+        return (
+            "there is not enough memory for this: take smaller sizes (attention.width, decoder.hidden, "
+            "decoder.embedding, encoder.size), a narrower beam, or fewer images at once"
+        )
     return " ".join(str(error).split()) or type(error).__name__

@@ -11,24 +11,37 @@ Measured, 129 minutes for soft on one core (experiments/results/flickr8k.md): BL
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from analysis.tables import DEFAULT
 from attend.config import Attention, Config, Decoder, Encoder, Objective, Train
-from experiments.quickstart import HARD, scenes
+from experiments.presets import LEARNS_HARD
+from experiments.quickstart import paint, scenes
 from experiments.runner import Experiment, Setting
 from experiments.sources import prepare_dataset, say
 
+PREPARED = Path("data/flickr8k")
+
 
 def photographs(name: str, data: Path | None) -> Path:
-    """The prepared dataset, made below data/ where what is given is the dataset as distributed."""
+    """The prepared dataset: ``data``, or what ``prepare`` makes of it where it is the dataset as distributed."""
     if data is None:
         raise ValueError(f"{name} needs --data DIR, the folder with Images/ and the captions (or a prepared one)")
-    if (data / "dataset.json").exists():
-        return data
-    folder = Path("data/flickr8k")
-    say(prepare_dataset(data, folder))
-    return folder
+    return data if (data / "dataset.json").exists() else PREPARED
+
+
+def prepare(data: Path | None, tiny: bool) -> None:
+    """Prepare the photographs, or for the tiny twin the built-in world, where they are not."""
+    if tiny:
+        paint(None, tiny)
+    elif not (data / "dataset.json").exists():
+        try:
+            say(prepare_dataset(data, PREPARED))
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; or prepare {data} where you like (`attend prepare`) and give that folder as --data"
+            ) from None
 
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:
@@ -44,13 +57,16 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
             train=Train(epochs=14, learning_rate=2e-3, lower_after=1, lower_by=0.3, patience=4, validation_beam=3),
         )
     hard = replace(shared.attention, select="sample")
+    longer = replace(shared.train, epochs=shared.train.epochs if tiny else 20, lower_after=2)
     return Experiment(
         name="flickr8k-tiny" if tiny else "flickr8k",
         variants={
             "soft": replace(shared, objective=Objective(doubly_stochastic=1.0, reduce="mean")),
-            "hard": replace(shared, attention=hard, estimator=HARD, train=replace(shared.train, lower_after=2)),
+            "hard": replace(shared, attention=hard, estimator=LEARNS_HARD, train=longer),
+            "uniform": replace(shared, attention=Attention(weights="uniform")),
         },
-        seeds={"soft": 1, "hard": 1},
+        seeds={"soft": 1, "hard": 1, "uniform": 1},
         also={"hard": [Setting("expected"), Setting("sample", draws=3)]},
         columns=(*DEFAULT, "nll", "entropy", "maximum", "distinct"),
+        prepare=partial(prepare, data, tiny),
     )

@@ -10,9 +10,11 @@ Measured, 9 minutes on two cores (experiments/results/quickstart.csv): BLEU-4 67
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from attend.config import Attention, Config, Decoder, Encoder, Estimator, Train
+from attend.config import Attention, Config, Decoder, Encoder, Train
+from experiments.presets import LEARNS_HARD
 from experiments.runner import Experiment
 from experiments.sources import prepare_scenes
 
@@ -26,17 +28,19 @@ QUICK = Config(
 Embeddings start large, or the first epochs pass before the state tells one word from another.
 """
 TINY = replace(QUICK, decoder=Decoder(embedding=16, hidden=32), train=Train(epochs=1, log_every=1))
-HARD = Estimator(scale=0.1, entropy=0.0)
-"""Of what was tried, what learns in so few epochs: at scale 1 the noise of the samples drowns the first signal."""
 
 
 def scenes(data: Path | None, tiny: bool) -> Config:
-    """What all models of the built-in world share. It is prepared if it is not there yet, but never in ``data``."""
-    folder = data or Path("data/scenes-tiny" if tiny else "data/scenes")
+    """What all models of the built-in world share."""
+    return replace(TINY if tiny else QUICK, data=str(data or ("data/scenes-tiny" if tiny else "data/scenes")))
+
+
+def paint(data: Path | None, tiny: bool) -> None:
+    """Prepare the built-in world if it is not there yet, but never in ``data``."""
+    folder = Path(scenes(data, tiny).data)
     if data is None and not (folder / "dataset.json").exists():
         world = {"train": 24, "val": 6, "test": 6} if tiny else {}
         prepare_scenes(folder, minimum_count=1 if tiny else 5, **world)
-    return replace(TINY if tiny else QUICK, data=str(folder))
 
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:
@@ -46,8 +50,9 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         name="quickstart-tiny" if tiny else "quickstart",
         variants={
             "soft": replace(shared, attention=Attention(width=128)),
-            "hard": replace(shared, attention=Attention(width=128, select="sample"), estimator=HARD),
+            "hard": replace(shared, attention=Attention(width=128, select="sample"), estimator=LEARNS_HARD),
             "uniform": replace(shared, attention=Attention(weights="uniform")),
         },
         seeds={"soft": 2, "hard": 2, "uniform": 1},
+        prepare=partial(paint, data, tiny),
     )

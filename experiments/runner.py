@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -35,8 +35,8 @@ class Setting(NamedTuple):
 class Experiment:
     """A question asked of some variants, and what to do to answer it.
 
-    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline, and
-    ``columns`` which scores its table shows (none: the usual ones).
+    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline,
+    ``columns`` which scores its table shows (none: the usual ones), and ``prepare`` makes the data that are not there.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Experiment:
     seeds: Mapping[str, int]
     also: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
     columns: Sequence[str] | None = None
+    prepare: Callable[[], object] | None = None
 
     def with_settings(self, settings: Mapping[str, str]) -> Experiment:
         """The same with fields of all variants set by dotted names."""
@@ -77,6 +78,8 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
     where there is a GPU. A run that fails does not stop the others: what failed is said at the end, as one ValueError.
     """
     runs = plan(experiment, out, seeds)
+    if experiment.prepare:
+        experiment.prepare()
     for data, encoder in dict.fromkeys((one.data, one.encoder) for _, _, one in runs):
         dataset = Prepared(data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said before its features are computed

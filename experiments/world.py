@@ -9,10 +9,12 @@ the oracle knows 98.9 %, soft attention 88.4, hard 83.9 and the mean feature 44.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from attend.config import Attention
-from experiments.quickstart import HARD, scenes
+from experiments.presets import LEARNS_HARD
+from experiments.quickstart import paint, scenes
 from experiments.runner import Experiment
 
 
@@ -25,9 +27,10 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         variants={
             "oracle": replace(shared, attention=Attention(weights="oracle")),
             "soft": replace(shared, attention=Attention(width=128)),
-            "hard": replace(shared, attention=Attention(width=128, select="sample"), estimator=HARD),
+            "hard": replace(shared, attention=Attention(width=128, select="sample"), estimator=LEARNS_HARD),
             "uniform": replace(shared, attention=Attention(weights="uniform")),
         },
         seeds={"oracle": 2, "soft": 2, "hard": 2, "uniform": 2},
         columns=("content_top1", "nll", "top1", "mass", "pointing"),
+        prepare=partial(paint, data, tiny),
     )

@@ -73,10 +73,16 @@ def test_each_way_of_decoding_is_a_row(tmp_path):
     assert lines(val) == {("hard", "expected, beam 3"): ["1", "90.0"]}
 
 
-def test_the_headline_stands_for_its_own_evaluation(tmp_path):
-    make_run(tmp_path, headline=scores(bleu4=0.2), evaluations=[scores(bleu4=0.1)])
-    rows = lines(comparison(read_runs([tmp_path]), columns=("bleu4",)))
-    assert rows == {("soft", "expected, beam 3"): ["1", "20.0"]}
+def test_a_headline_that_was_evaluated_again_shows_the_new_scores(tmp_path):
+    """As with boxes that came later; it is one row."""
+    make_run(tmp_path, headline=scores(bleu4=0.2, grounding=None), evaluations=[scores(bleu4=0.1)])
+    rows = lines(comparison(read_runs([tmp_path]), columns=("bleu4", "mass")))
+    assert rows["soft", "expected, beam 3"] == ["1", "10.0", "50.0"]
+
+
+def test_words_that_were_drawn_are_named(tmp_path):
+    make_run(tmp_path, headline=scores(), evaluations=[scores(beam=0)])
+    assert ("soft", "expected, words drawn") in lines(comparison(read_runs([tmp_path])))
 
 
 def test_the_controls_stand_below(tmp_path):

@@ -98,6 +98,13 @@ def test_caption_takes_a_folder_and_names_what_it_leaves_out(trained, data, tmp_
     assert f"skipped 1: image empty, truncated or otherwise unreadable ({folder / 'broken.jpg'})" in said.err
 
 
+def test_uniform_attention_is_drawn_without_a_gaze(data, tmp_path, capsys):
+    main(["train", "uniform", "--data", str(data), "--out", str(tmp_path / "run"), *SMALL, "--train.monitor", "nll"])
+    main(["caption", str(tmp_path / "run"), str(data / "images/03.png"), "--out", str(tmp_path / "out")])
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["03-maps.png"]
+    assert "attends to all places alike: there is no gaze to draw" in capsys.readouterr().err
+
+
 def test_the_pictures_of_two_images_never_share_a_name():
     from experiments.captioning import _names
 
@@ -112,6 +119,8 @@ def test_evaluate_records_how_it_decoded(trained, capsys):
         scores = json.loads((trained / f"evaluations/val-{decode}-beam1/scores.json").read_text())
         assert (scores["decode"], scores["beam"], scores["split"]) == (decode, 1, "val")
     assert "val, sample, beam 1: BLEU-4" in capsys.readouterr().out
+    main(["evaluate", str(trained), "--beam", "0", "--draws", "2", "--split", "val"])
+    assert json.loads((trained / "evaluations/val-argmax-beam0/scores.json").read_text())["draws"]["n"] == 2
 
 
 def test_table_and_plot_read_the_run(trained, tmp_path, capsys):
@@ -202,6 +211,10 @@ def test_empty_splits(fails, tmp_path):
         (["--train.epochs", "0"], ["train.epochs", "1 or more"]),
         (["--decoder.dropout", "1.5"], ["decoder.dropout", "[0, 1)"]),
         (["--attention.temperature", "-1"], ["attention.temperature", "above 0"]),
+        (["--train.clip", "inf"], ["train.clip", "a finite number"]),
+        (["--decoder.hidden", "1" + "0" * 30], ["decoder.hidden", "1000000 or less"]),
+        (["--decoder.hidden", "1000000"], ["not enough memory", "decoder.hidden"]),
+        (["--decoder.freeze-embeddings"], ["decoder.freeze_embeddings", "decoder.embeddings"]),
         (["--attention.select", "argmax"], ["argmax", "sample"]),
         (["--decoder.embeddings", "no.txt"], ["decoder.embeddings", "no.txt"]),
     ],
@@ -218,6 +231,8 @@ def test_unknown_names(fails):
     assert "no.field" in fails("run", "quickstart", "--tiny", "--set", "no.field=3")
     assert "--data DIR" in fails("run", "flickr8k")
     assert "images is 0" in fails("plot", "saccades", "runs", "--images", "0")
+    assert "no run is named" in fails("table") and "no run is named" in fails("plot", "curves")
+    assert "beam is 100000000000" in fails("caption", "run", "x.jpg", "--beam", "100000000000")
 
 
 def test_a_dataset_is_never_written_over_by_the_built_in_world(fails, tmp_path):
@@ -267,6 +282,13 @@ def test_a_checkpoint_that_is_none_or_does_not_fit(fails, trained, data, tmp_pat
             assert words in fails("caption", run, photo)
     (run / "config.json").write_text("{")
     assert str(run / "config.json") in fails("caption", run, photo)
+
+
+def test_headline_scores_that_are_none(fails, trained, data, tmp_path):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    (run / "scores.json").write_text("{}")
+    command = ["train", "hard", "--data", data, "--out", run, *SMALL, "--train.epochs", "8", "--train.monitor", "nll"]
+    assert f"{run / 'scores.json'} holds no scores: remove it" in fails(*command)
 
 
 def test_a_dataset_that_has_moved_since(fails, trained, tmp_path):

@@ -83,6 +83,18 @@ def test_an_unknown_field_of_a_file_is_named_with_the_file():
 
 
 @pytest.mark.parametrize(
+    "name",
+    [name for name in fields() if name.count(".") and type(flat(to_dict(Config()))[name]) in (int, float)],
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 10**7])
+def test_no_number_is_infinite_or_absurd_however_it_is_given(name, value):
+    """The command line builds the sections itself, without reading values one by one."""
+    section, field = name.split(".")
+    with pytest.raises(ValueError, match=name):
+        type(getattr(Config(), section))(**{field: value})
+
+
+@pytest.mark.parametrize(
     "name, value",
     [
         ("seed", 1.0), ("seed", True), ("seed", "1.5"), ("seed", None), ("seed", -1), ("seed", 2**31), ("data", 3),
@@ -95,7 +107,7 @@ def test_an_unknown_field_of_a_file_is_named_with_the_file():
         ("attention.width", 0), ("attention.select", "argmax"), ("estimator.decay", 1), ("estimator.semi", 1),
         ("estimator.scale", -1), ("estimator.entropy", -1), ("decoder.readout_word", "yes"),
         ("decoder.readout_word", 1), ("decoder.dropout", 1), ("decoder.hidden", 0), ("decoder.embedding", 0),
-        ("objective.doubly_stochastic", -1), ("search.beam", 0), ("search.max_length", 0), ("search.decode", "soft"),
+        ("objective.doubly_stochastic", -1), ("search.beam", -1), ("search.max_length", 0), ("search.decode", "soft"),
     ],
 )  # fmt: skip
 def test_a_wrong_type_or_number_is_refused_with_its_field(name, value):

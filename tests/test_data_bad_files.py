@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attend.data.examples import read_examples
 from attend.data.images import MAXIMUM_PIXELS, check_image, gather_images, open_image, to_square
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.readers import CAPTIONLESS, UNREADABLE, WORDLESS, read_source
@@ -216,7 +215,7 @@ def test_captions_of_every_kind_are_words(tmp_path):
     assert [c.tokens for c in second.captions] == [("a", "dog")]
     assert source.skipped == {WORDLESS: [f"b.png#{i}" for i in range(8)] + ["c.png#0"], CAPTIONLESS: ["c.png"]}
     written = write_prepared(source, tmp_path / "out", 1)
-    assert read_examples(tmp_path / "out/examples.jsonl") == written.examples == source.examples
+    assert list(written.examples) == source.examples
 
 
 TWO = {"raw": "Two dogs"}
@@ -303,7 +302,8 @@ def test_another_dataset_is_not_written_over(tmp_path, fails):
 
 # What was prepared, damaged since
 
-ABOUT = {"name": "x", "images": "in", "splits": {"train": 1, "val": 0, "test": 0}, "fingerprint": "0"}
+ABOUT = {"name": "x", "images": "in", "splits": {"train": 1, "val": 0, "test": 0}, "words": 5, "fingerprint": "0"}
+ABOUT |= {"vocabulary": "0"}
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from attend.data.batches import MAXIMUM_LENGTH, Batches, epoch_rows, in_order, pad_captions
-from attend.data.examples import Caption, Example, Source
+from attend.data.examples import Caption, Example, Examples, Source, write_examples
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.stores import Store, fill_store
 from attend.data.text import SPECIALS, Vocabulary
@@ -173,7 +175,7 @@ def test_pieces_in_order():
 def test_a_prepared_dataset_reads_back_what_was_written(tmp_path):
     made = source(tmp_path / "out" / "images", world(), skipped={"lost": ["x.png"]})
     dataset = write_prepared(made, tmp_path / "out", 1)
-    assert dataset.examples == made.examples and dataset.boxes
+    assert list(dataset.examples) == made.examples and dataset.boxes
     assert dataset.about["splits"] == {"train": 6, "val": 2, "test": 1} and dataset.about["skipped"] == made.skipped
     assert dataset.rows("val") == [6, 7]
     moved = (tmp_path / "out").rename(tmp_path / "moved")  # images inside the folder move with it
@@ -182,15 +184,37 @@ def test_a_prepared_dataset_reads_back_what_was_written(tmp_path):
 
 def test_another_dataset_does_not_overwrite_a_prepared_one(tmp_path):
     made = source(tmp_path, world())
+    image = tmp_path / made.examples[0].image
+    image.write_bytes(b"one picture")
     write_prepared(made, tmp_path / "out", 1)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     with pytest.raises(ValueError, match="holds another prepared dataset"):
         write_prepared(source(tmp_path, world(seed=1)), tmp_path / "out", 1)
     write_prepared(made, tmp_path / "out", 1)
-    (tmp_path / made.examples[0].image).write_bytes(b"another picture under the same name")
+    image.write_bytes(b"two picture")  # under the same name, of the same size
     with pytest.raises(ValueError, match="holds another prepared dataset"):
         write_prepared(made, tmp_path / "out", 1)
+    image.write_bytes(b"one picture")
+    said = Counter(token for e in made.examples if e.split == "train" for c in e.captions for token in c.tokens)
+    often = max(said.values())
+    with pytest.raises(ValueError, match="this dataset with another vocabulary"):
+        write_prepared(made, tmp_path / "out", often)
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+
+
+def test_memory_does_not_grow_with_the_examples(tmp_path):
+    words = tuple(f"word{i}" for i in range(10))
+    captions = tuple(Caption(raw=" ".join(words), tokens=words) for _ in range(5))
+    write_examples(
+        tmp_path / "e.jsonl", (Example(image=f"{i}.jpg", split="train", captions=captions) for i in range(5000))
+    )
+    tracemalloc.start()
+    examples = Examples(tmp_path / "e.jsonl")
+    assert [examples[row].image for row in (4999, 0, 17)] == ["4999.jpg", "0.jpg", "17.jpg"]
+    assert examples[-1].captions == captions and sum(1 for _ in examples) == 5000
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100 * 5000  # bytes; an example is a thousand
 
 
 def test_what_is_no_prepared_dataset_or_lacks_a_split_is_refused(tmp_path):

@@ -10,7 +10,7 @@ from zlib import crc32
 import pytest
 from PIL import Image
 
-from attend.data.examples import read_examples, write_examples
+from attend.data.examples import Examples, write_examples
 from attend.data.readers import (
     CAPTIONLESS,
     MISSING,
@@ -99,7 +99,7 @@ def test_both_layouts_give_the_same_source_and_its_file_gives_it_back(tmp_path):
     assert first.examples == second.examples
     assert replace(first, root=second.root) == second
     write_examples(tmp_path / "examples.jsonl", first.examples)
-    assert read_examples(tmp_path / "examples.jsonl") == first.examples
+    assert list(Examples(tmp_path / "examples.jsonl")) == first.examples
 
 
 def test_karpathys_file_is_preferred_and_that_is_said(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from attend.data import scenes
-from attend.data.examples import read_examples, write_examples
+from attend.data.examples import Examples, write_examples
 from attend.data.scenes import COLOURS, CONTENT_KINDS, RELATIONS, WORD_KINDS, generate, write_scenes
 
 KIND = {word: kind for kind, words in WORD_KINDS.items() for word in words}
@@ -190,7 +190,7 @@ def test_written_scenes_can_be_read_back(tmp_path):
         read = np.asarray(Image.open(source.root / example.image), float)
         assert np.abs(read - pixels).mean() < 6
     write_examples(tmp_path / "examples.jsonl", source.examples)
-    assert read_examples(tmp_path / "examples.jsonl") == source.examples
+    assert list(Examples(tmp_path / "examples.jsonl")) == source.examples
 
 
 @pytest.mark.parametrize(

@@ -209,12 +209,12 @@ def test_given_captions_cost_what_each_costs_alone(batches):
     assert given(model, batches, rows)["given"] == pytest.approx(expected | {"words": words}, rel=1e-5)
 
 
-@pytest.mark.parametrize("decode", ["expected", "argmax", "sample"])
-def test_the_size_of_minibatches_changes_nothing(batches, monkeypatch, tmp_path, decode):
+@pytest.mark.parametrize(("decode", "beam"), [("expected", 3), ("argmax", 3), ("sample", 3), ("sample", 0)])
+def test_the_size_of_minibatches_changes_nothing(batches, monkeypatch, tmp_path, decode, beam):
     model = make_model(batches)
-    together = evaluated(tmp_path / "together", model, batches, decode=decode)
+    together = evaluated(tmp_path / "together", model, batches, decode=decode, beam=beam)
     monkeypatch.setattr(evaluation, "IMAGES", 2)
-    pairs = evaluated(tmp_path / "pairs", model, batches, decode=decode)
+    pairs = evaluated(tmp_path / "pairs", model, batches, decode=decode, beam=beam)
     assert [row["caption"] for row in pairs.table] == [row["caption"] for row in together.table]
     for part in ("captions", "given", "health", "grounding"):
         assert pairs.scores[part] == pytest.approx(together.scores[part], rel=1e-4), part
@@ -264,11 +264,12 @@ def test_a_hard_model_leaves_its_glimpses(tmp_path, batches):
         assert looked.words and np.array_equal(looked.glimpses, looked.weights.argmax(1))
 
 
-def test_draws_differ_and_are_reproducible(batches):
+@pytest.mark.parametrize(("decode", "beam"), [("sample", 2), ("expected", 0), ("sample", 0)])
+def test_draws_differ_and_are_reproducible(batches, decode, beam):
     rows = batches.dataset.rows("test")
 
     def drawn(draw, seed=0):
-        said = generate(make_model(batches, seed), batches, rows, CPU, "sample", 2, draw)
+        said = generate(make_model(batches, seed), batches, rows, CPU, decode, beam, draw)
         return [(one.words, str(one.glimpses)) for one in said]
 
     assert drawn(0) == drawn(0)
@@ -281,13 +282,14 @@ def test_sampled_glimpses_of_given_captions_depend_on_the_seed(batches):
     assert zero == again != one
 
 
-def test_draws_give_mean_and_standard_deviation(tmp_path, batches):
+@pytest.mark.parametrize(("decode", "beam"), [("sample", 1), ("expected", 0)])
+def test_draws_give_mean_and_standard_deviation(tmp_path, batches, decode, beam):
     model, dataset = make_model(batches), batches.dataset
-    scores = evaluated(tmp_path, model, batches, decode="sample", beam=1, draws=3).scores
+    scores = evaluated(tmp_path, model, batches, decode=decode, beam=beam, draws=3).scores
     references = {str(row): [c.raw for c in dataset.examples[row].captions] for row in dataset.rows("test")}
     draws = []
     for draw in range(3):
-        said = generate(model, batches, dataset.rows("test"), CPU, "sample", 1, draw)
+        said = generate(model, batches, dataset.rows("test"), CPU, decode, beam, draw)
         hypotheses = {str(one.row): one.caption for one in said}
         draws.append(score_captions(hypotheses, references, metrics=("bleu",), tokeniser="simple").corpus["bleu1"])
     mean = sum(draws) / 3

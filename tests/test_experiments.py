@@ -65,22 +65,35 @@ def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monk
     assert "train.epochs 2 (was 1)" in capsys.readouterr().err
 
 
-def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(quickstart, "prepare_scenes", lambda *_, **__: None)
+def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path):
     planned = runner.plan(quickstart.experiment(tmp_path, tiny=False), Path("runs"), None)
     assert [(variant, one.seed) for _, variant, one in planned] == [
         ("soft", 0), ("hard", 0), ("soft", 1), ("hard", 1), ("uniform", 0)]  # fmt: skip
     assert str(planned[0][0]) == "runs/quickstart/soft/seed0"
 
 
-def test_variants_differ_in_attention_alone(tmp_path, monkeypatch):
+def test_variants_differ_in_attention_alone(tmp_path):
     from attend.config import difference
 
-    monkeypatch.setattr(quickstart, "prepare_scenes", lambda *_, **__: None)
     for experiment in (quickstart.experiment(tmp_path, tiny=False), world.experiment(tmp_path, tiny=False)):
         first, *others = experiment.variants.values()
         changed = [part.split()[0] for other in others for part in difference(first, other).split("), ")]
         assert all(name.startswith(("attention.", "estimator.")) for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "train.epochs=abc"], "train.epochs is 'abc', but must be a whole number"),
+        (["--set", "attention.heads=3"], "attention.heads is 3, which only the learned score 'dot' has"),
+        (["--only", "sotf"], "quickstart has no variant 'sotf': it has soft, hard, uniform"),
+    ],
+)
+def test_a_command_is_checked_before_any_data_are_made(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["run", "quickstart", *arguments])
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):

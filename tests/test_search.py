@@ -144,7 +144,7 @@ def test_nothing_ends_or_everything_ends_at_once(beam, bias, length):
     assert found.lengths.tolist() == [length, length] and found.score.isfinite().all()
     for n in range(2):
         assert (spoken(found, n) == [END]) if bias > 0 else (END not in spoken(found, n))
-    drawn = ancestral(model, model.attention.memory(a), always("expected"), 4, torch.Generator().manual_seed(0))
+    drawn = ancestral(model, model.attention.memory(a), always("expected"), torch.rand(2, 4), 4)
     assert drawn.lengths.tolist() == [length, length]
 
 
@@ -153,7 +153,8 @@ def test_padding_start_and_unknown_are_never_said(beam):
     model, a = bed.captioner(bed.settings()), bed.features(4)
     with torch.no_grad():
         model.decoder.logits.bias[NEVER] = 20.0
-    drawn = ancestral(model, model.attention.memory(a), always("expected"), 4, torch.Generator().manual_seed(0))
+    noise = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
+    drawn = ancestral(model, model.attention.memory(a), always("expected"), noise, 4)
     for found in (search(model, a, beam, longest=4), drawn):
         assert all(set(spoken(found, n)) <= {END, *WORDS} for n in range(4))
 
@@ -215,7 +216,8 @@ def test_weights_follow_hypotheses_that_change_places():
 
 def draw(model, seed=0, images=20_000):
     memory = model.attention.memory(bed.features().expand(images, -1, -1))
-    return ancestral(model, memory, always("expected"), LONGEST, torch.Generator().manual_seed(seed))
+    noise = torch.rand(images, LONGEST, generator=torch.Generator().manual_seed(seed))
+    return ancestral(model, memory, always("expected"), noise, LONGEST)
 
 
 def largest_z(found, probabilities):

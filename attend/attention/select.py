@@ -35,16 +35,20 @@ def forced(features: Tensor, weights: Tensor, glimpse: Tensor) -> Selection:
     return Selection(features[images, glimpse], glimpse, chosen.log())
 
 
+def draw(weights: Tensor, noise: Tensor) -> Tensor:
+    """Categorical(weights) (..., K) by inverting its distribution function at ``noise`` (...) in [0, 1)."""
+    reached = weights.cumsum(-1)
+    return (reached <= noise[..., None] * reached[..., -1:]).sum(-1).clamp(max=weights.shape[-1] - 1)
+
+
 def sample(features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None = None) -> Selection:
-    """Hard attention: s ~ Categorical(alpha) by inverting its distribution function at ``noise`` (N, R) in [0, 1).
+    """Hard attention: s ~ Categorical(alpha), drawn with ``noise`` (N, R) in [0, 1).
 
     Rows marked in ``soft`` (N, R) take the expected context instead (semi-sampling).
 
     Source: Xu et al. (2015), equations 5 and 6, and section 4.1 for the semi-sampling.
     """
-    reached = weights.detach().cumsum(-1)
-    glimpse = (reached <= noise[..., None] * reached[..., -1:]).sum(-1).clamp(max=weights.shape[-1] - 1)
-    hard = forced(features, weights, glimpse)
+    hard = forced(features, weights, draw(weights.detach(), noise))
     if soft is None or not bool(soft.any()):
         return hard
     mean = expected(features, weights)

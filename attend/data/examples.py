@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,16 +62,37 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     write_text(path, "".join(lines))
 
 
-def read_examples(path: Path) -> list[Example]:
-    """Read back what ``write_examples`` wrote; ValueError names the file and the line that is damaged."""
-    examples = []
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                examples.append(_example(json.loads(line)))
-            except (ValueError, LookupError, TypeError, RecursionError):
-                raise ValueError(f"line {number} of {path} is damaged: run `attend prepare` again") from None
-    return examples
+class Examples(Sequence[Example]):
+    """The examples in a file that ``write_examples`` wrote, each read when it is asked for: memory holds none of them.
+
+    ``splits`` are theirs in order, and ``boxes`` says whether any caption has boxes. ValueError names a line that is
+    damaged, or the file where it is missing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.splits, self.boxes = path, [], False
+        self._starts = array("q")
+        if not path.exists():
+            raise ValueError(f"{path} is missing: run `attend prepare` again")
+        with open(path, "rb") as lines:
+            start = 0
+            for number, line in enumerate(lines, 1):
+                try:
+                    example = _example(json.loads(line))
+                except (ValueError, LookupError, TypeError, RecursionError):
+                    raise ValueError(f"line {number} of {path} is damaged: run `attend prepare` again") from None
+                self._starts.append(start)
+                self.splits.append(SPLITS[SPLITS.index(example.split)])
+                self.boxes = self.boxes or any(caption.boxes for caption in example.captions)
+                start += len(line)
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, row: int) -> Example:
+        with open(self.path, "rb") as lines:  # anew, so that processes that share this share no place in the file
+            lines.seek(self._starts[row])
+            return _example(json.loads(lines.readline()))
 
 
 def _example(record: dict) -> Example:

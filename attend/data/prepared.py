@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attend.data.examples import SPLITS, Example, Source, read_examples, write_examples
+from attend.data.examples import SPLITS, Example, Examples, Source, write_examples
 from attend.data.text import SPECIALS, Vocabulary
 from attend.runs import read_json, sweep, write_json
 
@@ -30,14 +30,16 @@ class Prepared:
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
 
     @cached_property
-    def examples(self) -> list[Example]:
-        return read_examples(self.folder / "examples.jsonl")
+    def examples(self) -> Examples:
+        return Examples(self.folder / "examples.jsonl")
 
     def rows(self, split: str) -> list[int]:
         """The rows of a split; ValueError where it is empty."""
-        rows = [row for row, example in enumerate(self.examples) if example.split == split]
+        rows = [row for row, its in enumerate(self.examples.splits) if its == split]
         if not rows:
-            raise ValueError(f"{self.folder} has no images in its {split} split, which this needs")
+            raise ValueError(
+                f"{self.folder} has no images in its {split} split, which this needs: prepare the data again with some"
+            )
         return rows
 
     def image(self, row: int) -> Path:
@@ -47,7 +49,7 @@ class Prepared:
     @property
     def boxes(self) -> bool:
         """Whether any caption has boxes."""
-        return any(caption.boxes for example in self.examples for caption in example.captions)
+        return self.examples.boxes
 
 
 def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared:
@@ -71,9 +73,17 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
         "skipped": source.skipped,
         "notes": source.notes,
         "fingerprint": fingerprint(source.examples, root),
+        "vocabulary": vocabulary.fingerprint(),
     }
-    if (folder / "dataset.json").exists() and _read_about(folder)["fingerprint"] != about["fingerprint"]:
-        raise ValueError(f"{folder} holds another prepared dataset: choose another --out, or remove it")
+    if (folder / "dataset.json").exists():
+        there = _read_about(folder)
+        if there["fingerprint"] != about["fingerprint"]:
+            raise ValueError(f"{folder} holds another prepared dataset: choose another folder, or remove it")
+        if there["vocabulary"] != about["vocabulary"]:
+            raise ValueError(
+                f"{folder} holds this dataset with another vocabulary ({there['words']} words, here {about['words']}), "
+                "which its runs were trained with: choose another folder, or remove it"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     write_examples(folder / "examples.jsonl", source.examples)
@@ -84,7 +94,7 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
 
 def _read_about(folder: Path) -> dict[str, Any]:
     about = read_json(folder / "dataset.json")
-    kinds = {"name": str, "images": str, "splits": dict, "fingerprint": str}
+    kinds = {"name": str, "images": str, "splits": dict, "words": int, "fingerprint": str, "vocabulary": str}
     sound = isinstance(about, dict) and all(isinstance(about.get(name), kind) for name, kind in kinds.items())
     if not sound or about["splits"].keys() != set(SPLITS):
         raise ValueError(f"{folder / 'dataset.json'} is damaged or of another version: run `attend prepare` again")
@@ -92,8 +102,10 @@ def _read_about(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(examples: list[Example], root: Path) -> str:
-    """Hash of images (names and bytes on disk), splits, captions and boxes: equal where the data are."""
+    """Hash of images (names and content), splits, captions and boxes: equal where the data are."""
     digest = hashlib.sha256()
     for example in examples:
-        digest.update(f"{example!r} {(root / example.image).stat().st_size}".encode())
+        with open(root / example.image, "rb") as image:
+            content = hashlib.file_digest(image, "sha256")
+        digest.update(f"{example!r} {content.hexdigest()}".encode())
     return digest.hexdigest()[:16]

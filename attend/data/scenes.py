@@ -97,7 +97,12 @@ def write_scenes(folder: Path, **same) -> Source:
     root.mkdir(parents=True, exist_ok=True)
     examples = []
     for pixels, example in scenes:
-        Image.fromarray(pixels).save(root / example.image, quality=92, subsampling=0)
+        path = root / example.image
+        try:
+            Image.fromarray(pixels).save(path, quality=92, subsampling=0)
+        except OSError as error:
+            error.filename = str(path)  # a full disk does not say which file it was
+            raise
         examples.append(example)
     return Source(name="scenes", root=root, examples=examples)
 

@@ -302,7 +302,7 @@ class DocumentFrequencies:
             counts = {tuple(ngram.split(" ")): int(count) for ngram, count in record.pop("counts").items()}
             return cls(**record, counts=counts)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} holds no document frequencies") from error
+            raise ValueError(f"{path} holds no document frequencies: remove it, and they are counted again") from error
 
 
 def _ngrams(tokens: Sequence[str]) -> Iterable[tuple[str, ...]]:
