@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from attend.data.embeddings import read_embeddings
-from attend.data.images import open_image, to_square
+from attend.data.images import IMAGE_SUFFIXES, check_image, images_below, open_image, to_square
 from attend.data.text import SPECIALS, Vocabulary
 from attend.geometry import Geometry
 
@@ -37,6 +39,30 @@ def test_what_is_no_image_is_refused_in_one_sentence(tmp_path):
         with pytest.raises(ValueError, match=f"{tmp_path / name} {sentence}") as refused:
             open_image(tmp_path / name)
         assert "\n" not in str(refused.value)
+
+
+def test_a_damaged_exif_is_nothing_to_speak_of(tmp_path):
+    exif, stream = Image.Exif(), io.BytesIO()
+    exif[0x010E], exif[0x0112] = "a dog on a sofa", 6
+    picture().save(stream, "JPEG", exif=exif)
+    path = tmp_path / "x.jpg"
+    path.write_bytes(stream.getvalue().replace(b"MM\0*\0\0\0\x08\0\x02", b"MM\0*\0\0\0\x08\0\xff"))
+    program = "import sys; from attend.data.images import open_image; print(open_image(sys.argv[1]).size)"
+    ran = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("(16, 24)\n", "")
+
+
+def test_a_file_is_read_as_what_the_suffixes_promise_and_by_no_other_program(tmp_path, monkeypatch):
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_: pytest.fail("Ghostscript was asked"))
+    picture().save(tmp_path / "x.jpg", "EPS")
+    for read in (open_image, check_image):
+        with pytest.raises(ValueError, match=r"x\.jpg .*cannot identify image file"):
+            read(tmp_path / "x.jpg")
+    (tmp_path / "x.jpg").unlink()
+    for suffix in IMAGE_SUFFIXES:
+        picture().save(tmp_path / f"x{suffix}")
+    assert [path.suffix for path in images_below(tmp_path)] == sorted(IMAGE_SUFFIXES)
+    assert all(open_image(path).size == (24, 16) for path in images_below(tmp_path))
 
 
 @pytest.mark.filterwarnings("ignore:.*:UserWarning", "ignore::PIL.Image.DecompressionBombWarning")

@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""What a file may hold, whatever its suffix says: Pillow reads others by programs of their own, as EPS."""
+
 RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 MAXIMUM_PIXELS = 89_478_485
 """Pixels of an image that are read; as RGB they take a quarter of a gigabyte. More are refused."""
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # said by the refusal
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of EXIF and the like; the pixels are right
 
 
 def open_image(path: Path | str) -> Image.Image:
@@ -32,7 +36,7 @@ def open_image(path: Path | str) -> Image.Image:
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file, not an image: fetch it again or leave it out")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             _refuse(image)
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
@@ -46,7 +50,7 @@ def check_image(path: Path) -> None:
     A JPEG is decoded at an eighth of its size: cheap, but all its data is read, so a truncated file is found.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             _refuse(image)
             image.draft("RGB", (1, 1))
             image.load()
