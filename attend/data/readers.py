@@ -262,7 +262,7 @@ def _readable(examples: list[Example], root: Path, check_images: bool, skipped: 
         return None
 
     readable = []
-    with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter's lock
+    with ThreadPoolExecutor(4) as pool:  # Pillow decodes outside the interpreter's lock, up to a third of a GB each
         for example, reason in zip(examples, pool.map(fault, examples), strict=True):
             if reason is None:
                 readable.append(example)
