@@ -36,8 +36,8 @@ class Prepare:
     """folder of Flickr30k Entities (Annotations/ and Sentences/), for the boxes of the words"""
     layout: Literal["karpathy", "flickr8k", "kaggle", "coco", "classic", "csv", "json"] | None = None
     """layout of the captions; none tells it from the files"""
-    split: tuple[int, int, int] = (80, 10, 10)
-    """shares of train, val and test, drawn by image where the dataset has no splits of its own"""
+    split: tuple[float, float, float] = (80, 10, 10)
+    """shares of train, val and test, also as 0.8 0.1 0.1, drawn by image where the dataset has no splits of its own"""
     split_seed: int = 0
     """of that draw"""
     captions_per_image: int | None = None

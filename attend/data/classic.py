@@ -11,14 +11,16 @@ and test too, as these pipelines count; ``count="train"`` looks at the training 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
 import json
 import os
 import re
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ from tqdm import tqdm
 
 from attend.data.examples import SPLITS, Caption, Example, Source
 from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
+from attend.data.prepared import Prepared
 from attend.data.sampling import draw
 from attend.data.text import END, PAD, SPECIALS, START, UNK, UNWRITABLE
 from attend.runs import read_json, sweep, whole, write_bytes, write_text
@@ -119,6 +122,18 @@ def choose(example: Example, number: int, maximum_length: int, seed: int) -> lis
     return draw(fitting or example.captions, number, seed, example.image)
 
 
+def count_long(examples: Iterable[Example], maximum_length: int) -> tuple[int, int]:
+    """Captions that are too long: those of images that have others too, and those of images that have not."""
+    passed, cut = 0, 0
+    for example in examples:
+        long = sum(len(caption.tokens) + 2 > maximum_length for caption in example.captions)
+        if long < len(example.captions):
+            passed += long
+        else:
+            cut += long
+    return passed, cut
+
+
 def encode(tokens: Sequence[str], words: dict[str, int], maximum_length: int) -> tuple[list[int], int]:
     """A caption as ``maximum_length`` numbers, <start> and <end> among them, then padding; and its length so far."""
     ids = [words.get(token, words[UNK]) for token in tokens[: maximum_length - 2]]
@@ -202,30 +217,54 @@ def read_captions(word_map: Path) -> Contents:
     return Contents(name=re.sub(r"_\d+_cap_per_img_.*", "", label), images=images, words=words, notes=notes)
 
 
+@contextlib.contextmanager
+def unpacking(folder: Path, keep: bool = True) -> Iterator[None]:
+    """Where the block fails, what it unpacked below ``folder`` is removed; without ``keep``, also where it ends."""
+    there, before, done = folder.exists(), {*folder.glob("images-*")}, False
+    try:
+        yield
+        done = keep
+    finally:
+        if not done:
+            for unpacked in {*folder.glob("images-*")} - before:
+                shutil.rmtree(unpacked)
+            if not there and folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
 def unpack_images(word_map: Path, folder: Path) -> Path:
-    """Write the images as PNG into a folder below ``folder``, named by what the set says, and return it."""
+    """Write the images as PNG into a folder below ``folder``, named by what the set says, and return it.
+
+    Raises ValueError where ``folder`` holds a prepared dataset of other images, and leaves nothing where it fails.
+    """
     digest = hashlib.sha256(word_map.read_bytes())
     for split in _splits(word_map):
         for what in ("IMAGES", "CAPTIONS"):
             with open(_file(word_map, split, what), "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     out = folder / f"images-{digest.hexdigest()[:10]}"  # another set never overwrites the images of this one
-    for split in _splits(word_map):
-        path = _file(word_map, split, "IMAGES")
-        count, _ = _open_images(path)
-        sweep(out / split)
-        try:
-            with h5py.File(path, "r") as file:
-                for i in tqdm(range(count), desc=path.name, unit="image", disable=None):
-                    memory = io.BytesIO()
-                    pixels = np.ascontiguousarray(file["images"][i].transpose(1, 2, 0))
-                    Image.fromarray(pixels).save(memory, "PNG", compress_level=1)
-                    write_bytes(out / _image(split, i), memory.getvalue())
-        except OSError as error:
-            if error.errno is not None:  # of the disk that is written to
-                raise
-            raise ValueError(f"{path} is damaged ({error}); write it again") from None
+    if (folder / "dataset.json").exists() and Prepared(folder).about["images"] != out.name:
+        raise ValueError(f"{folder} holds another prepared dataset: choose another --out, or remove it")
+    with unpacking(folder):
+        for split in _splits(word_map):
+            _unpack(_file(word_map, split, "IMAGES"), out, split)
     return out
+
+
+def _unpack(path: Path, out: Path, split: str) -> None:
+    count, _ = _open_images(path)
+    sweep(out / split)
+    try:
+        with h5py.File(path, "r") as file:
+            for i in tqdm(range(count), desc=path.name, unit="image", disable=None):
+                memory = io.BytesIO()
+                pixels = np.ascontiguousarray(file["images"][i].transpose(1, 2, 0))
+                Image.fromarray(pixels).save(memory, "PNG", compress_level=1)
+                write_bytes(out / _image(split, i), memory.getvalue())
+    except OSError as error:
+        if error.errno is not None:  # of the disk that is written to
+            raise
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); write it again") from None
 
 
 def _image(split: str, number: int) -> str:

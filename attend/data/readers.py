@@ -45,7 +45,7 @@ def read_source(
     strict: bool = False,
     restval: bool = True,
     check_images: bool = True,
-    shares: Sequence[int] = SHARES,
+    shares: Sequence[float] = SHARES,
     split_seed: int = 0,
     unpack: Path | None = None,
     in_order: bool = True,
@@ -68,22 +68,22 @@ def read_source(
     notes: list[str] = []
     files, layout = _caption_files(Path(path), layout, notes)
     reader, named = READERS[layout], " and ".join(map(str, files))
+    if reader.unpack is not None and unpack is None:
+        raise ValueError(f"{named} comes with packed images; name a folder to write them to as unpack")
+    if reader.unpack is not None and images is not None:
+        raise ValueError(f"{named} comes with packed images, so --images has no effect on it: leave it out")
     listing = reader.read(files)
     skipped = defaultdict(list, listing.skipped)
     notes += listing.notes
     entries = _placed(listing.entries, named, restval, skipped, notes)
     entries = _split(entries, named, shares, split_seed, skipped, notes)
     examples = _worded(entries, reader.tokenise, skipped)
+    _refuse_faults(named, examples, skipped, strict)  # before anything is written
     if reader.unpack is not None:
-        if unpack is None:
-            raise ValueError(f"{named} comes with packed images; name a folder to write them to as unpack")
         images, check_images = reader.unpack(files[0], unpack), False
     root = _image_folder(files[0], examples, images)
     examples = _readable(examples, root, check_images, skipped)
-    if strict:
-        _forgive_nothing(named, skipped)
-    if not any(example.split == "train" for example in examples):
-        raise ValueError(f"the training split of {named} is empty; check its splits and the images in {root}")
+    _refuse_faults(named, examples, skipped, strict)
     if in_order:
         examples.sort(key=lambda example: (SPLITS.index(example.split), example.image))
     return Source(
@@ -183,7 +183,7 @@ def _placed(
 def _split(
     entries: list[Entry],
     named: str,
-    shares: Sequence[int],
+    shares: Sequence[float],
     seed: int,
     skipped: dict[str, list[str]],
     notes: list[str],
@@ -200,7 +200,7 @@ def _split(
         counts = Counter(drawn.values())
         notes.append(
             f"{named} names no splits: {', '.join(f'{counts[split]} {split}' for split in SPLITS)} images were drawn, "
-            f"in shares of {' '.join(map(str, shares))} with split seed {seed}"
+            f"in shares of {' '.join(f'{share:g}' for share in shares)} with split seed {seed}"
         )
     return [replace(entry, split=drawn[entry.image]) for entry in entries]
 
@@ -242,7 +242,7 @@ def _image_folder(file: Path, examples: list[Example], images: Path | None) -> P
         if not folders[0].is_dir():
             raise FileNotFoundError(f"there is no image folder at {images}; give the folder that holds the images")
     best = max(folders, key=held)
-    if examples and not held(best):
+    if not held(best):
         raise FileNotFoundError(
             f"none of the {len(examples)} images is {where}; give the folder of {examples[0].image} with --images"
         )
@@ -271,7 +271,12 @@ def _readable(examples: list[Example], root: Path, check_images: bool, skipped: 
     return readable
 
 
-def _forgive_nothing(named: str, skipped: dict[str, list[str]]) -> None:
-    faults = [f"{reason}: {len(skipped[reason])}, as {skipped[reason][0]}" for reason in FAULTS if reason in skipped]
-    if faults:
+def _refuse_faults(named: str, examples: list[Example], skipped: dict[str, list[str]], strict: bool) -> None:
+    """ValueError where there is nothing to train on, and with ``strict`` for any of FAULTS."""
+    told = {reason: f"{reason}: {len(names)}, as {names[0]}" for reason, names in skipped.items() if names}
+    faults = [told[reason] for reason in FAULTS if reason in told]
+    if strict and faults:
         raise ValueError(f"{named} has faults ({'; '.join(faults)}); correct them, or leave --strict out")
+    if not any(example.split == "train" for example in examples):
+        why = "; ".join(told.values()) or "it names no image of train"
+        raise ValueError(f"the training split of {named} is empty ({why}); correct its captions, splits or images")

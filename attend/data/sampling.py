@@ -16,14 +16,15 @@ from attend.data.examples import SPLITS, Source
 T = TypeVar("T")
 
 
-def split_images(images: Iterable[str], shares: Sequence[int], seed: int) -> dict[str, str]:
-    """The split of each image, in shares of train, val and test such as 80, 10, 10.
+def split_images(images: Iterable[str], shares: Sequence[float], seed: int) -> dict[str, str]:
+    """The split of each image, in shares of train, val and test such as 80, 10, 10 or 0.8, 0.1, 0.1.
 
     The counts are the shares, rounded; a split with a share gets at least one image while there are enough.
-    Raises ValueError where the shares are not three numbers of 0 or more, or train has none.
+    Raises ValueError where the shares are not three numbers from 0 to a billion, or train has none.
     """
-    if len(shares) != len(SPLITS) or min(shares) < 0 or shares[0] == 0:
-        raise ValueError(f"split is {' '.join(map(str, shares))}; give shares of train, val and test, as 80 10 10")
+    if len(shares) != len(SPLITS) or not all(0 <= share < 1e9 for share in shares) or shares[0] == 0:
+        given = " ".join(f"{share:g}" for share in shares)
+        raise ValueError(f"split is {given}; give shares of train, val and test, as 80 10 10")
     ranked = sorted(set(images), key=lambda image: _rank(seed, image))
     counts = {}
     left = len(ranked) - 1  # train has one image at least
