@@ -134,6 +134,7 @@ def test_every_shard_says_where_it_comes_from(tmp_path):
     for path in sorted(tmp_path.glob("*.h5")):
         with h5py.File(path) as file:
             assert file.attrs["kind"] == "test" and "1" in file.attrs["versions"] and "2, 3" in file.attrs["grid"]
+            assert file.attrs["arrays"] == "inputs float32 (3, 4), size int64 ()"
     assert Store(tmp_path).provenance["grid"] == [2, 3]
 
 
@@ -177,6 +178,56 @@ def test_a_damaged_shard_is_named_and_the_others_are_read(tmp_path, damage):
     path.unlink()
     fill(tmp_path)
     assert Store(tmp_path).read("inputs", [5]).max() == 5
+
+
+def replaced(name: str, **value):
+    """A change of a shard: another dataset of this name in its place."""
+
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, **value)
+
+    return change
+
+
+FOREIGN = {
+    "fewer rows": (replaced("inputs", data=np.ones((2, 3, 4), np.float32)), "'inputs' is no array of 4 rows of numb"),
+    "a scalar": (replaced("size", data=3), "'size' is no array of 4 rows of numbers"),
+    "text": (replaced("inputs", data=["a"] * 4), "'inputs' is no array of 4 rows of numbers"),
+    "rows of another width": (
+        replaced("inputs", data=np.ones((4, 3, 5), np.float32)),
+        r"it holds inputs float32 \(3, 5",
+    ),
+    "another type": (replaced("inputs", data=np.ones((4, 3, 4), np.int32)), "it holds inputs int32"),
+    "a group": (lambda file: file.create_group("more"), "'more' is no array"),
+    "one array more": (lambda file: file.create_dataset("more", data=np.ones(4)), "it holds inputs .*, more float64"),
+    "one array less": (lambda file: file.pop("size"), "it holds inputs float32"),
+    "another origin": (lambda file: file.attrs.update(kind="other"), "its kind is not the store's"),
+    "no origin": (lambda file: file.attrs.pop("grid"), "its grid is not the store's"),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN)
+def test_a_shard_that_is_not_as_it_was_written_is_refused(tmp_path, change):
+    fill(tmp_path)
+    path = tmp_path / "00001.h5"
+    act, said = FOREIGN[change]
+    with h5py.File(path, "a") as file:
+        act(file)
+    store = Store(tmp_path)
+    assert store.read("inputs", [0, 9]).shape == (2, 3, 4)
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=rf"{path} is damaged \({said}.*: remove it and run `attend prepare` again"
+        ):
+            store.read("inputs", [4])
+
+
+def test_a_shard_of_other_versions_is_no_other_store(tmp_path):
+    fill(tmp_path)
+    (tmp_path / "00001.h5").unlink()
+    fill(tmp_path, origin=ORIGIN | {"versions": {"torch": "2"}})
+    assert Store(tmp_path).read("size", range(10)).tolist() == list(range(10))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])

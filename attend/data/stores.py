@@ -46,7 +46,7 @@ def fill_store(
         rows = range(start, min(start + shard, count))
         path = _shard(folder, start // shard)
         if not path.exists():
-            _write_shard(path, produce(rows), provenance)
+            _write_shard(path, produce(rows), plan["provenance"])
         yield rows.stop
 
 
@@ -72,8 +72,13 @@ def _write_shard(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str
     with h5py.File(image, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True)
-        file.attrs.update({key: str(value) for key, value in provenance.items()})
+        file.attrs.update({key: str(value) for key, value in provenance.items()} | {"arrays": _arrays(file)})
     write_bytes(path, image.getbuffer())
+
+
+def _arrays(file: h5py.File) -> str:
+    """Name, type and shape of a row of every array."""
+    return ", ".join(f"{name} {array.dtype} {array.shape[1:]}" for name, array in file.items())
 
 
 class Store:
@@ -103,7 +108,7 @@ class Store:
     def _row(self, name: str, number: int, row: int) -> np.ndarray:
         try:
             return self._file(number)[name][row]
-        except (OSError, KeyError) as error:
+        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py says of damage varies
             path = _shard(self.folder, number)
             raise ValueError(f"{path} is damaged ({error}): remove it and run `attend prepare` again") from None
 
@@ -111,11 +116,24 @@ class Store:
         if self._process != os.getpid():  # handles of the process we were forked from are not ours to use
             self._files, self._process = OrderedDict(), os.getpid()
         if number not in self._files:
-            self._files[number] = h5py.File(_shard(self.folder, number), "r", rdcc_nbytes=0)
+            file = h5py.File(_shard(self.folder, number), "r", rdcc_nbytes=0)
+            self._check(file, min(self.shard, self.count - number * self.shard))
+            self._files[number] = file
             if len(self._files) > OPEN_SHARDS:
                 self._files.popitem(last=False)[1].close()
         self._files.move_to_end(number)
         return self._files[number]
+
+    def _check(self, file: h5py.File, rows: int) -> None:
+        """Raise ValueError where a shard is not of this store, or not as it was written."""
+        for key, value in self.provenance.items():
+            if key != "versions" and str(file.attrs.get(key)) != str(value):
+                raise ValueError(f"its {key} is not the store's")
+        for name, array in file.items():
+            if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "iuf" or array.shape[:1] != (rows,):
+                raise ValueError(f"{name!r} is no array of {rows} rows of numbers")
+        if file.attrs.get("arrays", held := _arrays(file)) != held:
+            raise ValueError(f"it holds {held}, not {file.attrs['arrays']}")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": OrderedDict()}
