@@ -17,8 +17,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from attend import config
+from attend.data.prepared import Prepared
 from attend.metrics.java import JavaError
 from attend.runs import write_json
+from attend.training import OPTIMISERS
 from tests import halves
 
 
@@ -96,15 +98,21 @@ def same_tensors(ours: Path, theirs: Path) -> None:
         assert np.array_equal(one[name], two[name]), name
 
 
-@pytest.mark.parametrize("kind", [pytest.param("expected", marks=pytest.mark.slow), "sample"])
-def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path, kind):
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks"), [("sample", 0), pytest.param("expected", 0, marks=SLOW), pytest.param("sample", 1, marks=SLOW)]
+)
+def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path, kind, blocks):
     """Killed twice in the middle of an epoch, by SIGKILL; weights, captions, scores and metrics are compared."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    finish(start(settings(dataset, kind), whole))
+    wanted = config.replace(settings(dataset, kind), {"encoder.tune_blocks": blocks})
+    finish(start(wanted, whole))
     for steps in (4, 12):
-        kill_at(start(settings(dataset, kind), broken), broken, steps)
+        kill_at(start(wanted, broken), broken, steps)
         assert not (broken / "scores.json").exists()
-    finish(start(settings(dataset, kind), broken))
+    finish(start(wanted, broken))
     assert metrics(broken) == metrics(whole)
     for name in ("best", "last"):
         same_tensors(broken / f"checkpoint/{name}.safetensors", whole / f"checkpoint/{name}.safetensors")
@@ -117,6 +125,37 @@ def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path,
         assert list(one) == list(two)
         assert all(np.array_equal(one[n]["alpha"][:], two[n]["alpha"][:]) for n in one)
     assert not list(broken.rglob("*.partial")) and not (broken / "lease.json").exists()
+
+
+@pytest.mark.parametrize(("optimiser", "blocks"), [*((name, 0) for name in OPTIMISERS), ("adam", 1)])
+def test_an_interrupted_run_equals_an_uninterrupted_one_with_every_optimiser(
+    dataset, tmp_path, monkeypatch, optimiser, blocks
+):
+    """Stopped in the middle of the second epoch; also where a block of the encoder is tuned."""
+    from attend.model import Model
+    from attend.training import Trainer, train
+
+    monkeypatch.setattr("attend.training.evaluate", lambda *_, **__: {})
+    wanted = settings(dataset, "sample", epochs=2, monitor="nll", optimiser=optimiser, encoder_learning_rate=0.01)
+    wanted = config.replace(wanted, {"encoder.tune_blocks": blocks})
+    train(wanted, tmp_path / "whole")
+    step = Trainer.step
+
+    def stop(trainer, batch):
+        if trainer.progress.step == 10:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", stop)
+        train(wanted, tmp_path / "broken")
+    train(wanted, tmp_path / "broken")
+    assert metrics(tmp_path / "broken") == metrics(tmp_path / "whole")
+    last = tmp_path / "whole/checkpoint/last.safetensors"
+    same_tensors(tmp_path / "broken/checkpoint/last.safetensors", last)
+    began, ended = Model.build(wanted, Prepared(dataset).vocabulary).tensors(), load_file(last)
+    moved = {name.split(".")[0] for name, tensor in began.items() if not np.array_equal(tensor.numpy(), ended[name])}
+    assert moved == ({"captioner", "encoder"} if blocks else {"captioner"})
 
 
 def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(dataset, tmp_path):
@@ -189,11 +228,12 @@ import resource, signal, sys, torch
 from pathlib import Path
 from attend.model import read_checkpoint, write_checkpoint
 path = Path(sys.argv[1])
-write_checkpoint(path, {"a": torch.ones(10)}, {"step": 1})
+origin = {"vocabulary": "", "encoder": ""}
+write_checkpoint(path, {"a": torch.ones(10)}, origin | {"step": 1})
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 try:
-    write_checkpoint(path, {"a": torch.ones(10_000)}, {"step": 2})
+    write_checkpoint(path, {"a": torch.ones(10_000)}, origin | {"step": 2})
 except OSError as error:
     assert error.filename == str(path), error.filename
     tensors, state = read_checkpoint(path)
