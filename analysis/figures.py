@@ -40,6 +40,7 @@ STYLE = {
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "attend",
+    "text.parse_math": False,  # captions and names may hold dollars
 }
 styled = matplotlib.rc_context(STYLE)
 """Decorates whatever draws: the style holds inside and the user's settings come back after."""

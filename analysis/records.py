@@ -12,12 +12,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from attend.config import Config, from_dict
+
 SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)")
+
+KINDS = {"split": str, "decode": str, "beam": int, "images": int}
+PARTS = ("captions", "given", "health", "grounding")
+"""What scores.json says of itself, and the numbers it holds; a part may be missing or null."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +51,7 @@ class Record:
     experiment: str
     variant: str
     seed: int
-    config: dict
+    config: Config
     scores: dict | None
     evaluations: tuple[Evaluation, ...]
 
@@ -75,8 +82,15 @@ class Record:
             return tuple(lines)
 
     def series(self, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and values of one metric as written, both (n,); empty where it never was."""
-        points = [(m["epoch"], m[name]) for m in self.metrics if m.get("split") == split and name in m]
+        """Epochs and values of one metric as written, both (n,); empty where it never was.
+
+        Raises:
+            ValueError: one of them is no number.
+        """
+        points = [(m.get("epoch"), m[name]) for m in self.metrics if m.get("split") == split and name in m]
+        if not all(map(_number, chain(*points))):
+            path = self.folder / "metrics.jsonl"
+            raise ValueError(f"{path} has {name} of {split} without a number or its epoch; restore it, or run again")
         epochs, values = np.array(points, float).reshape(-1, 2).T
         return epochs, values
 
@@ -118,21 +132,21 @@ def read_run(folder: str | Path) -> Record:
     """The record of one run folder.
 
     Raises:
-        ValueError: the folder is no run, or a JSON file in it is broken.
+        ValueError: the folder is no run, or a JSON file in it is broken or of another kind.
     """
     folder = Path(folder).resolve()
-    config = folder / "config.json"
     if not _is_run(folder):
         raise ValueError(f"{folder} is no run; a run is <experiment>/<variant>/seed<k> and holds a config.json")
-    scores, settings, number = folder / "scores.json", _object(config.read_bytes(), config), SEED.fullmatch(folder.name)
+    path, scores, number = folder / "config.json", folder / "scores.json", SEED.fullmatch(folder.name)
+    config = from_dict(_object(path.read_bytes(), path), str(path))
     variant = folder.parent if number else folder
     return Record(
         folder=folder,
         experiment=variant.parent.name,
         variant=variant.name,
-        seed=int(number[1]) if number else settings["seed"],
-        config=settings,
-        scores=_object(scores.read_bytes(), scores) if scores.exists() else None,
+        seed=int(number[1]) if number else config.seed,
+        config=config,
+        scores=_scores(scores) if scores.exists() else None,
         evaluations=tuple(_evaluations(folder)),
     )
 
@@ -147,8 +161,28 @@ def _evaluations(folder: Path) -> Iterable[Evaluation]:
             split=name["split"],
             decode=name["decode"],
             beam=int(name["beam"]),
-            scores=_object(path.read_bytes(), path),
+            scores=_scores(path),
         )
+
+
+def _scores(path: Path) -> dict:
+    """The scores in a file, which must be what an evaluation writes."""
+    scores = _object(path.read_bytes(), path)
+    draws = scores.get("draws", {"n": 1, "mean": {}})
+    try:
+        parts = [*(scores.get(part) or {} for part in PARTS), draws["mean"]]
+        sound = all(value is None or _number(value) for part in parts for value in part.values())
+        sound &= all(type(scores[name]) is kind for name, kind in KINDS.items()) and type(draws["n"]) is int
+        sound &= isinstance(scores.get("missing", {}), dict)
+    except (AttributeError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{path} holds no scores of an evaluation; restore it, or remove it and evaluate again")
+    return scores
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def _is_run(folder: Path) -> bool:

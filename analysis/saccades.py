@@ -53,17 +53,16 @@ def read_attention(path: str | Path, image: int | str) -> Attention:
         ValueError: no such image in the file, or the file is none of ours.
     """
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read as HDF5 ({error}); evaluate the run again") from None
-    with file:
-        group = file.get(str(image)) if isinstance(image, int) else _named(file, image)
-        if group is None:
-            raise ValueError(f"{path} holds no image {image!r}; it holds {len(file)}, numbered from 0")
-        try:
-            return _attention(group)
-        except KeyError as error:
-            raise ValueError(f"{path} is incomplete ({error.args[0]}); evaluate the run again") from None
+        with h5py.File(path, "r") as file:
+            group = file.get(str(image)) if isinstance(image, int) else _named(file, image)
+            if group is not None:
+                return _attention(group)
+            held = len(file)
+    except KeyError as error:
+        raise ValueError(f"{path} is incomplete ({error.args[0]}); evaluate the run again") from None
+    except (OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # what h5py says of damage varies
+        raise ValueError(f"{path} cannot be read as attention ({error}); evaluate the run again") from None
+    raise ValueError(f"{path} holds no image {image!r}; it holds {held}, numbered from 0")
 
 
 def _attention(group: h5py.Group) -> Attention:

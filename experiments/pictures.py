@@ -20,7 +20,7 @@ def draw_curves(records: Sequence[Record], folder: Path) -> list[Path]:
         if scored:
             files += save(learning_curves(scored, score=score)[0].figure, folder / "curves")
             break
-    learned = [r for r in records if r.config["attention"]["weights"] == "learned" and r.metrics]
+    learned = [r for r in records if r.config.attention.weights == "learned" and r.metrics]
     if learned:
         files += save(health_curves(learned)[0].figure, folder / "health")
     return files
@@ -33,7 +33,7 @@ def draw_gazes(records: Sequence[Record], folder: Path, images: int) -> list[Pat
     """
     shown: dict[str, tuple[Record, Evaluation]] = {}
     for record in records:
-        if record.config["attention"]["weights"] == "learned" and (evaluation := _headline(record)):
+        if record.config.attention.weights == "learned" and (evaluation := _headline(record)):
             shown.setdefault(record.variant, (record, evaluation))
     files = []
     evaluated = [evaluation.scores["images"] for _, evaluation in shown.values()]
@@ -77,5 +77,5 @@ def _headline(record: Record) -> Evaluation | None:
 
 def _image_of(record: Record, name: str) -> Path:
     """The file of an image of the dataset a run was trained on."""
-    dataset = Prepared(record.config["data"])
+    dataset = Prepared(record.config.data)
     return dataset.folder / dataset.about["images"] / name

@@ -34,6 +34,12 @@ def test_seeds_are_thin_and_their_mean_is_thick(tmp_path):
     assert "NLL" in axes.get_title(loc="left") and "training" in axes.get_title(loc="left")
 
 
+def test_dollars_in_names_are_no_formula(tmp_path):
+    make_run(tmp_path, "made/$lr^$/seed1", metrics=make_metrics())
+    left, _ = learning_curves(read_runs([tmp_path], unfinished=True))
+    assert save(left.figure, tmp_path / "curves")
+
+
 def test_a_single_run_has_no_mean(tmp_path):
     axes = curves(made(tmp_path), "nll", "train")
     assert line(axes, "hard/made/seed1").get_label() == "hard (n = 1)"

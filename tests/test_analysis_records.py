@@ -12,7 +12,7 @@ def test_a_run_says_who_it_is_and_what_it_scored(tmp_path):
     run = make_run(tmp_path, "made/hard/seed12", headline=scores(), evaluations=[scores(), sampled])
     record = read_run(run)
     assert (record.experiment, record.variant, record.seed) == ("made", "hard", 12)
-    assert record.config["train"]["epochs"] == 3
+    assert record.config.train.epochs == 3
     assert record.finished and not record.collapsed
     assert [(e.split, e.decode, e.beam) for e in record.evaluations] == [
         ("test", "expected", 3),
@@ -67,6 +67,51 @@ def test_broken_json_names_its_file(tmp_path, name, text):
     (run / name).write_text(text)
     with pytest.raises(ValueError, match=str(run / name)):
         read_run(run)
+
+
+@pytest.mark.parametrize("name", ["scores.json", "evaluations/test-expected-beam3/scores.json"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        dict.clear,
+        lambda scores: scores.pop("split"),
+        lambda scores: scores.update(beam="3"),
+        lambda scores: scores.update(captions=[0.2]),
+        lambda scores: scores["captions"].update(bleu4="high"),
+        lambda scores: scores.update(missing=["meteor"]),
+        lambda scores: scores.update(draws={"n": 3}),
+        lambda scores: scores.update(draws=3),
+        lambda scores: scores.update(draws={"n": 3, "mean": {"bleu4": "high"}}),
+    ],
+)
+def test_scores_of_another_schema_are_refused(tmp_path, name, change):
+    run = make_run(tmp_path, headline=scores(), evaluations=[scores()])
+    read_run(run)
+    found = json.loads((run / name).read_text())
+    change(found)
+    (run / name).write_text(json.dumps(found))
+    with pytest.raises(ValueError, match=f"{run / name} holds no scores of an evaluation; restore it, or remove it"):
+        read_run(run)
+
+
+def test_settings_of_another_schema_are_refused(tmp_path):
+    run = make_run(tmp_path, "made/soft", headline=scores())
+    (run / "config.json").write_text('{"model": "soft"}')
+    with pytest.raises(ValueError, match=rf"{run / 'config.json'}: unknown field 'model'"):
+        read_run(run)
+    (run / "config.json").write_text('{"attention": "soft"}')
+    with pytest.raises(ValueError, match=rf"{run / 'config.json'}: attention is 'soft', but must be an object"):
+        read_run(run)
+    (run / "config.json").write_text('{"seed": 4}')
+    assert read_run(run).seed == 4
+
+
+@pytest.mark.parametrize("line", [{"nll": 1.0}, {"epoch": 1, "nll": "low"}, {"epoch": None, "nll": 1.0}])
+def test_metrics_of_another_schema_are_refused(tmp_path, line):
+    record = read_run(make_run(tmp_path, metrics=[*make_metrics(1), {"split": "val"} | line]))
+    assert len(record.series("nll", "train")[0])
+    with pytest.raises(ValueError, match=r"metrics.jsonl has nll of val without a number or its epoch; restore it"):
+        record.series("nll", "val")
 
 
 def test_series_of_a_split(tmp_path):

@@ -1,5 +1,6 @@
 from itertools import combinations
 
+import h5py
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -202,8 +203,63 @@ def test_what_cannot_be_read_is_said(tmp_path):
         with pytest.raises(ValueError, match="holds no image"):
             read_attention(path, image)
     (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(ValueError, match=r"text.h5 cannot be read as HDF5"):
+    with pytest.raises(ValueError, match=r"text.h5 cannot be read as attention \(.*; evaluate the run again"):
         read_attention(tmp_path / "text.h5", 0)
+
+
+def damaged(path, name):
+    """The file with the numbers of one dataset overwritten, so that they cannot be decompressed."""
+    with h5py.File(path, "a") as file:
+        values = file[f"0/{name}"][:]
+        del file[f"0/{name}"]
+        place = (
+            file["0"].create_dataset(name, data=values, chunks=values.shape, compression="gzip").id.get_chunk_info(0)
+        )
+    content = bytearray(path.read_bytes())
+    content[place.byte_offset : place.byte_offset + place.size] = b"x" * place.size
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("image", [0, "a.jpg"])
+def test_damage_names_the_file(tmp_path, image):
+    path = make_attention(tmp_path / "attention.h5", WORDS[:3])
+    damaged(path, "alpha")
+    with pytest.raises(ValueError, match=rf"{path} cannot be read as attention \(.*; evaluate the run again"):
+        read_attention(path, image)
+
+
+CHANGES = {
+    "words": lambda group: group.create_dataset("words", data=[1.0]),
+    "alpha": lambda group: group.create_group("alpha"),
+    "size": lambda group: group.attrs.update(size=3),
+    "affine": lambda group: group.attrs.update(affine="none"),
+    "image": lambda group: group.attrs.pop("image"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_attention_of_another_schema_names_the_file(tmp_path, name):
+    path = make_attention(tmp_path / "attention.h5", WORDS[:3])
+    with h5py.File(path, "a") as file:
+        if name in file["0"]:
+            del file["0"][name]
+        CHANGES[name](file["0"])
+    for image in (0, "a.jpg"):
+        with pytest.raises(ValueError, match=rf"{path} (is incomplete|cannot be read).*; evaluate the run again"):
+            read_attention(path, image)
+
+
+@pytest.mark.parametrize("draw", [attention_maps, gaze_path])
+def test_dollars_are_no_formula(tmp_path, draw):
+    words = ["a", "$20_^$", "note"]
+    geometry, weights = Geometry.of("squash", (240, 160), (7, 7)), np.eye(3, 49)
+    drawn = draw(photo(), words, weights, geometry, caption=" ".join(words))
+    assert pixels(getattr(drawn, "figure", drawn), tmp_path).std() > 10
+
+
+def test_dollars_in_names_are_no_formula(tmp_path):
+    attention = read_attention(make_attention(tmp_path / "a.h5", ["$x^$", "b"], size=(240, 160)), 0)
+    assert pixels(compare_gaze(photo(), {"$lr^$": attention}), tmp_path).std() > 10
 
 
 def test_models_side_by_side(tmp_path):
