@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from safetensors import safe_open
 
@@ -38,14 +39,16 @@ TRAIN = ["train", "hard", "--data", "data", "--out", "run", *SMALL, "--train.epo
 EVALUATE = ["evaluate", "run", "--split", "val", "--decode", "sample", "--draws", "2"]
 
 FORKS = """
-import json, os, random, signal, sys, time, warnings
+import functools, json, os, random, signal, sys, time, warnings
 import torch
-import attend.training, attend.data.readers, experiments.sources
+import attend.prepare, attend.training, attend.data.readers, experiments.sources
+from attend.data.stores import fill_store
 from attend.metrics import java
 from attend.prepare import Encoder
 from experiments.cli import main
 
 warnings.filterwarnings("ignore", message=".*fork.*")
+attend.prepare.fill_store = functools.partial(fill_store, shard=8)  # so that kills fall between shards too
 torch.set_num_threads(1)
 asked = json.load(sys.stdin)
 
@@ -78,6 +81,13 @@ def finish(folder):
     if status:
         sys.exit(f"{folder}: status {status}: " + open(f"{folder}/../log").read()[-3000:])
 
+def kill(child):
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:  # it leads no group yet
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
 began = time.perf_counter()
 finish(asked["whole"])
 took = time.perf_counter() - began
@@ -85,12 +95,9 @@ chance, killed = random.Random(asked["seed"]), 0
 for folder in asked["broken"]:
     child = start(folder)
     time.sleep(chance.uniform(0, took))
-    killed += os.waitpid(child, os.WNOHANG)[0] == 0
-    try:
-        os.killpg(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-    except (ProcessLookupError, ChildProcessError):
-        pass
+    if os.waitpid(child, os.WNOHANG)[0] == 0:
+        kill(child)
+        killed += 1
     finish(folder)
 print(json.dumps({"took": took, "killed": killed}))
 """
@@ -143,13 +150,17 @@ def test_killed_and_run_again_is_as_undisturbed(stages, tmp_path, verb, kills):
 
 
 def test_the_comparison_sees_what_differs(stages, tmp_path):
-    """A number, an array and a file more are seen; times are not."""
+    """A number, an array, an attribute and a file more are seen; times are not."""
     whole = stages["evaluate"]
+    (shard, *others) = sorted(path.relative_to(whole) for path in whole.glob("data/features-*/*.h5"))
+    assert others, "a kill cannot fall between shards"
     for name, change in {
         "run/scores.json": lambda path: path.write_text(path.read_text().replace('"nll": ', '"nll": 1')),
         "run/metrics.jsonl": lambda path: path.write_text(path.read_text().replace('"nll": ', '"nll": 1')),
         "run/stray.partial": lambda path: path.touch(),
         "data/vocabulary.json": lambda path: path.unlink(),
+        "run/evaluations/test-argmax-beam2/attention.h5": lambda path: renamed(path, "0"),
+        str(shard): lambda path: renamed(path, "/"),
     }.items():
         other = Path(shutil.copytree(whole, tmp_path / name.replace("/", "-")))
         same(other, whole)
@@ -158,8 +169,13 @@ def test_the_comparison_sees_what_differs(stages, tmp_path):
             same(other, whole)
 
 
+def renamed(path: Path, group: str) -> None:
+    with h5py.File(path, "a") as file:
+        file[group].attrs["image"] = "another.png"
+
+
 def same(one: Path, two: Path) -> None:
-    """Equal as the architecture says: bit for bit but for times, and HDF5 files by their arrays."""
+    """Equal as the architecture says: bit for bit but for times, and HDF5 files by their arrays and attributes."""
     files = [{path.relative_to(root) for path in root.rglob("*") if path.is_file()} for root in (one, two)]
     assert files[0] == files[1], files[0] ^ files[1]
     for name in files[0]:
@@ -169,14 +185,13 @@ def same(one: Path, two: Path) -> None:
 def content(path: Path) -> object:
     if path.suffix in (".h5", ".hdf5"):
         with h5py.File(path) as file:
-            arrays = {}
+            found = {"/": described(file)}
 
             def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
-                if isinstance(item, h5py.Dataset):
-                    arrays[name] = (str(item.dtype), item[()].tolist())
+                found[name] = described(item)
 
             file.visititems(keep)
-            return arrays
+            return found
     if path.suffix == ".safetensors":
         with safe_open(path, framework="numpy") as file:
             state = json.loads(file.metadata()["state"])
@@ -188,6 +203,12 @@ def content(path: Path) -> object:
     if path.suffix == ".json":
         return timeless(json.loads(path.read_text()))
     return path.read_bytes()
+
+
+def described(item: h5py.Group | h5py.Dataset) -> tuple:
+    """Attributes, and the type and numbers of an array."""
+    array = (str(item.dtype), item[()].tolist()) if isinstance(item, h5py.Dataset) else ()
+    return {name: np.asarray(value).tolist() for name, value in item.attrs.items()}, *array
 
 
 def timeless(value: object) -> object:
