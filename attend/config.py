@@ -300,6 +300,11 @@ class Config:
                 "attention.weights 'oracle' looks where a given caption's words are, so it writes no captions: "
                 "set train.monitor to 'nll'"
             )
+        if self.estimator.name == "xu2015-code" and self.attention.temperature != 1:
+            raise ValueError(
+                f"attention.temperature is {self.attention.temperature}, but estimator.name 'xu2015-code' is the rule "
+                "of code that multiplies scores by its temperature where ours divides: leave it at 1"
+            )
 
     @property
     def decode(self) -> Decode:

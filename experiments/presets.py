@@ -77,8 +77,9 @@ PRESETS = {
     ),
     "xu2015-paper-soft": Preset("Soft attention as Xu et al. (2015) describe it.", PAPER_SOFT),
     "xu2015-code": Preset(
-        "Hard attention by the learning rule of their released code, which is another one (its softmax multiplies by "
-        "the temperature, ours divides: at 1 they are equal).",
+        "Hard attention by the learning rule of their released code, which is another one (there the softmax "
+        "multiplies by the temperature, here it divides, so it stays at 1; there the score part and the entropy have "
+        "gradients at padded words too, here those have no glimpse).",
         CODE_HARD,
     ),
     "xu2015-code-soft": Preset("Soft attention as their released code trains it.", CODE_SOFT),

@@ -29,7 +29,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "pixels": "unit", "tune_blocks": 2,
     },
     "attention": {
-        "score": "dot", "activation": "relu", "width": 6, "heads": 3, "temperature": 0.5, "select": "sample",
+        "score": "dot", "activation": "relu", "width": 6, "heads": 3, "select": "sample",
     },
     "estimator": {
         "name": "xu2015-code", "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0,
@@ -48,7 +48,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "checkpoint_minutes": 1.5,
     },
 }  # fmt: skip
-SINGLE = {"attention.weights", "attention.simplex", "decoder.readout_context"}
+SINGLE = {"attention.weights", "attention.simplex", "attention.temperature", "decoder.readout_context"}
 
 
 def flat(values: dict, prefix: str = "") -> dict:

@@ -127,10 +127,11 @@ def test_its_coin_is_thrown_for_the_minibatch_and_the_papers_for_the_image():
 def test_it_samples_in_validation_too_with_its_coin(tmp_path, monkeypatch):
     """Half of the minibatches of validation read the expected context, and its captions always do."""
     made = halves.write(tmp_path / "data", splits=(8, 2, 2))
-    asked = []
+    asked, said = [], []
     monkeypatch.setattr(training, "evaluate", lambda *given, **named: {})
-    whole = training.traces
+    whole, generate = training.traces, training.generate
     monkeypatch.setattr(training, "traces", lambda *given: asked.append(given[-2:]) or whole(*given))
+    monkeypatch.setattr(training, "generate", lambda *given: said.append(given[4]) or generate(*given))
     wanted = config.from_dict(
         halves.SMALL
         | {
@@ -138,12 +139,12 @@ def test_it_samples_in_validation_too_with_its_coin(tmp_path, monkeypatch):
             "attention": {"select": "sample", "width": 8},
             "estimator": {"name": "xu2015-code", "semi": 0.4},
             "search": {"decode": "expected", "max_length": 4},
-            "train": halves.SMALL["train"] | {"epochs": 1, "monitor": "nll"},
+            "train": halves.SMALL["train"] | {"epochs": 1, "monitor": "bleu4"},
         }
     )
     training.train(wanted, tmp_path / "code")
     training.train(config.replace(wanted, {"estimator.name": "reinforce"}), tmp_path / "other")
-    assert asked == [("sample", 0.4), ("expected", 0.0)]
+    assert asked == [("sample", 0.4), ("expected", 0.0)] and said == ["expected", "expected"]
 
 
 def test_a_minibatch_of_validation_is_sampled_or_not_as_a_whole(model):
@@ -161,9 +162,13 @@ def test_a_minibatch_of_validation_is_sampled_or_not_as_a_whole(model):
 
 
 def test_its_temperature_multiplies_where_ours_divides():
+    """So it is 1, where both are the same, or refused."""
     e = torch.randn(5, dtype=torch.float64)
     assert torch.allclose(softmax(e, 1 / 2.5), torch.softmax(e * 2.5, -1))
+    with pytest.raises(ValueError, match=r"attention\.temperature is 2\.0, but .* multiplies scores .*: leave it at 1"):
+        config.replace(CODE_HARD, {"attention.temperature": 2})
     assert CODE_HARD.attention.temperature == 1
+    assert config.replace(PAPER_HARD, {"attention.temperature": 2}).attention.temperature == 2
 
 
 def test_the_presets_say_the_rest():

@@ -20,7 +20,8 @@ def released_rule(
     ``scale`` = 1/10 and without division by the B captions of the minibatch (``Entry.divided``), this is REINFORCE
     with lambda_r = B / (10 T) and the baseline T b.
 
-    Source: arctic-captions, the last revision (January 2016). Differs: padded words have no glimpse.
+    Source: arctic-captions, the last revision (January 2016). Differs: padded words have no glimpse, where
+    there they have gradients of the score part and the entropy; the temperature is 1, where there it multiplies.
     """
     cost = costs.detach().mean(-1, keepdim=True)
     level = baseline.value or 0.0
