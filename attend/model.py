@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,15 @@ class Model:
 
     @classmethod
     def build(cls, config: Config, vocabulary: Vocabulary) -> Model:
-        """A fresh model, its weights drawn from ``config.seed``. Raises ValueError as Encoder does."""
+        """A fresh model, its weights drawn from ``config.seed``. Raises ValueError as Encoder does.
+
+        How many words have pretrained embeddings, where they are asked for, is said to stderr.
+        """
         model = cls._bare(config, vocabulary)
         if config.decoder.embeddings:
             table, known = read_embeddings(Path(config.decoder.embeddings), vocabulary, config.decoder.embedding)
-            rows = torch.from_numpy(known)
+            rows, count = torch.from_numpy(known), f"{known.sum()} of {len(known)}"
+            print(f"{config.decoder.embeddings}: embeddings of {count} words of the vocabulary", file=sys.stderr)
             with torch.no_grad():
                 model.captioner.decoder.embedding.weight[rows] = torch.from_numpy(table)[rows]
         return model

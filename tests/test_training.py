@@ -294,6 +294,21 @@ def test_a_vocabulary_that_does_not_fit_is_refused(dataset, tmp_path):
         train(one, tmp_path / "run")
 
 
+def test_embeddings_that_are_frozen_stay_and_how_many_are_known_is_said(dataset, tmp_path, capsys):
+    from attend.training import train
+
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("red " + " ".join(["0.5"] * 16) + "\n")
+    one = settings(dataset, "expected", epochs=1, monitor="nll")
+    frozen = {"decoder.embeddings": str(vectors), "decoder.freeze_embeddings": True}
+    train(config.replace(one, frozen), tmp_path / "run")
+    words = len(json.loads((tmp_path / "run/vocabulary.json").read_text())["words"])
+    assert f"{vectors}: embeddings of 1 of {words} words of the vocabulary" in capsys.readouterr().err
+    kept = load_file(tmp_path / "run/checkpoint/best.safetensors")["captioner.decoder.embedding.weight"]
+    red = json.loads((tmp_path / "run/vocabulary.json").read_text())["words"].index("red")
+    assert np.array_equal(kept[red], np.full(16, 0.5, np.float32))
+
+
 def test_trained_embeddings_are_those_of_the_checkpoint(dataset, tmp_path):
     """The file they started from is not read again."""
     from attend.model import Model
