@@ -5,28 +5,33 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import os
 import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import Positional, UseAppendAction
+from tyro.conf import Positional, UseAppendAction, arg
 
 from attend import config as configuration
 from attend.config import Config, Decode, Encoder
 from experiments.errors import EXPECTED, sentence
 from experiments.presets import PRESETS, Preset
 
+OneRun = Annotated[Positional[Path], arg(metavar="RUN")]
+Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")]
+Images = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="(required)")]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
     """A dataset or the built-in world `scenes` -> a prepared folder: examples, vocabulary and stores."""
 
-    source: Positional[Path]
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")]
     """folder of a dataset, its caption file, or `scenes`"""
     out: Path
     """folder to write"""
@@ -73,7 +78,7 @@ class Train(Config):
 class Evaluate:
     """Score the best model of a run in one more way."""
 
-    run: Positional[Path]
+    run: OneRun
     """a run folder"""
     split: Literal["train", "val", "test"] | None = None
     """images to caption; none is test, or val where there is no test split"""
@@ -91,9 +96,9 @@ class Evaluate:
 class Caption:
     """Caption images, and draw where the model looked for each word."""
 
-    run: Positional[Path]
+    run: OneRun
     """a run folder"""
-    images: Positional[tuple[Path, ...]]
+    images: Images
     """image files, or folders of them"""
     out: Path = Path("captions")
     """folder for the pictures"""
@@ -130,7 +135,7 @@ class Run:
 class Table:
     """Compare finished runs."""
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Runs
     """run folders, or folders of them"""
     format: Literal["markdown", "csv"] = "markdown"
     """of the table"""
@@ -146,7 +151,7 @@ class Plot:
 
     what: Positional[Literal["curves", "saccades"]]
     """curves over epochs, or saccades over images"""
-    runs: Positional[tuple[Path, ...]]
+    runs: Runs
     """run folders, or folders of them"""
     out: Path = Path("pictures")
     """folder for the pictures"""
@@ -296,6 +301,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _dispatch(arguments)
     except KeyboardInterrupt:
         _fail("interrupted: the same command goes on from the last checkpoint", 130)
+    except BrokenPipeError:  # whoever read the output, as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except EXPECTED as error:
         if debug:
             raise

@@ -31,6 +31,7 @@ def flags(settings: dict, prefix: str = "") -> list[str]:
     return line
 
 
+ROOT = Path(__file__).parents[1]
 SMALL = flags(halves.SMALL)
 
 
@@ -73,6 +74,14 @@ def test_help_shows_every_verb_and_every_field_with_its_default(capsys):
     assert "--estimator.semi" in shown and "probability that an image takes the expected" in shown
     main(["train", "--help"])
     assert "uniform" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_read_enough_is_no_error():
+    command = [sys.executable, "-m", "experiments", "prepare", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
 
 
 def test_caption_says_the_caption_and_draws_where_it_looked(trained, data, tmp_path, capsys):
