@@ -230,7 +230,7 @@ def caption(command: Caption) -> None:
     for image, text, files in caption_images(
         command.run, command.images, command.out, decode=command.decode, beam=command.beam
     ):
-        print(f"{image}: {text}", *(f"  {file}" for file in files), sep="\n")
+        print(f"{image}: {text or '(no words)'}", *(f"  {file}" for file in files), sep="\n")
 
 
 def run(command: Run) -> None:
