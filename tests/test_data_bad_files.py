@@ -325,8 +325,6 @@ def test_names_that_climb_out_of_the_folder(tmp_path, fails, name, image, says):
     (tmp_path / "a.png").write_bytes(encoded(PICTURE))
     text = FILES[name].replace("a.png", image if name.endswith("json") else image.replace("\\\\", "\\"))
     (tmp_path / name).write_text(text)
-    if name == "captions_toy.json" and image[0] == "/":
-        says = "none of the 1 images is"  # it is below the folder of its file
     sentence = fails("prepare", tmp_path, "--out", tmp_path / "out")
     assert says in sentence and str(tmp_path / name) in sentence and not (tmp_path / "out").exists()
 

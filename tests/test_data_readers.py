@@ -286,7 +286,7 @@ def test_files_that_are_not_utf8_are_refused(tmp_path, layout):
     refused(ValueError, "is not UTF-8", tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[]", "null", "3", "{}", '{"images": {}}', '{"images": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "null", "3", "{}", '{"images": {}}', '{"images": 3}'])
 def test_malformed_json_is_refused(tmp_path, text):
     (tmp_path / "dataset_toy.json").write_text(text)
     refused(ValueError, r"dataset_toy\.json (is not JSON|has no list of images)", tmp_path)

@@ -6,6 +6,7 @@ is a function here and an entry of READERS.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -13,13 +14,16 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attend.data import classic
 from attend.data.text import tokenise
 
-LACKING = "row without all its columns"
+LACKING = "row without all its columns, or with a quote left open"
+TWICE = "caption with the number of another"
+LIST = 'a list of {"image", "captions"} as in docs/your-own-data.md'
+KAGGLE = {("image", "caption"), ("image_name", "comment"), ("image_name", "comment_number", "comment")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +57,22 @@ class Reader:
     """all such files of a folder are one dataset, not one too many"""
     any_name: bool = False
     """only looked for where nothing else is found"""
+    flat: bool = False
+    """its images may lie together, without the folders in their names"""
     tokenise: Callable[[str], Iterable[str]] = tokenise
     unpack: Callable[[Path, Path], Path] | None = None
     """writes the images below a folder and returns theirs, where they do not lie in files of their own"""
 
 
 def karpathy(files: Sequence[Path]) -> Listing:
-    """Karpathy's {"dataset", "images": [{"filename", "split", "sentences": [{"raw"}]}]}."""
+    """Karpathy's {"dataset", "images": [{"filename", "split", "sentences": [{"raw"}]}]}; a list is somebody's own."""
     (file,) = files
     stored = _json(file)
+    if isinstance(stored, list):
+        return own_json(files)
     images = stored.get("images") if isinstance(stored, dict) else None
     if not isinstance(images, list):
-        raise ValueError(f"{file} has no list of images; give a dataset_*.json as Karpathy made them")
+        raise ValueError(f"{file} has no list of images; give one as Karpathy made them, or {LIST}")
     name = stored.get("dataset")
     entries = [_karpathy_image(file, i, image) for i, image in enumerate(images)]
     return Listing(name=name if isinstance(name, str) else file.stem, entries=entries)
@@ -80,24 +88,27 @@ def _karpathy_image(file: Path, number: int, image: Any) -> Entry:
         raise ValueError(
             f"image {number} of {file} lacks a filename, a split or raw sentences; correct or remove it"
         ) from None
-    path = f"{folder.rstrip('/')}/{filename}" if folder else filename
-    return Entry(image=path, split=split, captions=tuple(raws))
+    return Entry(image=str(PurePosixPath(folder, filename)), split=split, captions=tuple(raws))
 
 
 def flickr(files: Sequence[Path]) -> Listing:
     """Flickr8k's and Flickr30k's lines ``IMAGE#NUMBER<tab>caption``; beside them a list of images a split, or none."""
     (file,) = files
-    captions: dict[str, list[str]] = defaultdict(list)
+    captions: dict[str, dict[str, str]] = defaultdict(dict)
+    skipped: dict[str, list[str]] = defaultdict(list)
     for number, line in _lines(file):
         key, tab, raw = line.partition("\t")
         image, _, index = key.rpartition("#")
         if not (tab and image and index.isdecimal()):
             raise ValueError(f"line {number} of {file} is not IMAGE#NUMBER, a tab and a caption; correct or remove it")
-        captions[image].append(raw)
+        if index in captions[image]:
+            skipped[TWICE].append(f"line {number} of {file.name}: {key}")
+        else:
+            captions[image][index] = raw
     splits = _split_lists(file)
-    entries = [Entry(image=i, split=splits.get(i), captions=tuple(captions[i])) for i in captions]
+    entries = [Entry(image=i, split=splits.get(i), captions=tuple(captions[i].values())) for i in captions]
     entries += [Entry(image=i, split=split, captions=()) for i, split in splits.items() if i not in captions]
-    return Listing(name=file.name.split(".")[0].lower(), entries=entries)
+    return Listing(name=file.name.split(".")[0].lower(), entries=entries, skipped=dict(skipped))
 
 
 def _split_lists(file: Path) -> dict[str, str]:
@@ -122,23 +133,25 @@ def _split_lists(file: Path) -> dict[str, str]:
 def kaggle(files: Sequence[Path]) -> Listing:
     """Kaggle's captions.txt (image,caption) and results.csv (image_name| comment_number| comment), without splits.
 
-    The caption is the last column and takes the rest of its line, separators and all; a row that lacks a column, as
-    one of Flickr30k's does, is left out.
+    With other columns it is somebody's own CSV, and so is what CSV rules can read. Where they cannot, the caption is
+    the last column and takes the rest of its line, separators and all; a row that lacks a column, as one of
+    Flickr30k's does, or leaves a quote open is left out.
     """
     (file,) = files
     (_, header), *lines = [*_lines(file)] or [(1, "")]
     separator = "|" if "|" in header else ","
-    columns = [name.strip().lower() for name in header.split(separator)]
-    if (columns[0], columns[-1]) not in (("image", "caption"), ("image_name", "comment")):
-        raise ValueError(
-            f"{file} begins with {header[:80]!r}; its first line must be image,caption or "
-            "image_name| comment_number| comment"
-        )
+    columns = tuple(name.strip().lower() for name in header.split(separator))
+    if columns not in KAGGLE:
+        return own_csv(files)
+    if separator == ",":
+        with contextlib.suppress(ValueError):
+            return own_csv(files)
     captions: dict[str, list[str]] = defaultdict(list)
     skipped: dict[str, list[str]] = defaultdict(list)
     for number, line in lines:
         values = [_unquoted(value.strip()) for value in line.split(separator, len(columns) - 1)]
-        if len(values) == len(columns) and values[0]:
+        half = separator == "," and values[-1].startswith('"') and values[-1].count('"') % 2
+        if len(values) == len(columns) and values[0] and not half:
             captions[values[0]].append(values[-1])
         else:
             skipped[LACKING].append(f"line {number} of {file.name}: {values[0]}")
@@ -156,19 +169,22 @@ def _unquoted(value: str) -> str:
 def coco(files: Sequence[Path]) -> Listing:
     """COCO's captions_train2017.json and captions_val2017.json: images in train2017/ and val2017/.
 
-    Two files give the two splits. One file alone names no split, for COCO has none within a file.
+    Two files give the two splits. One file alone names no split, for COCO has none within a file; with a list in it,
+    it is somebody's own.
     """
+    if len(files) == 1 and _text(files[0]).lstrip().startswith("["):
+        return own_json(files)
     named = [re.fullmatch(r"captions_(train|val|test)(.*)\.json", file.name) for file in files]
     splits = [match and match[1] for match in named]
     years = {match and match[2] for match in named}
     if len(files) > 1 and (len(set(splits)) < len(files) or len(years) > 1):  # val2017 is in train2014
         names = ", ".join(file.name for file in files)
-        raise ValueError(f"{names} in {files[0].parent} are not one file a split of one year: give one file itself")
+        raise ValueError(f"{names} in {files[0].parent} are not one file a split of one year: move the others away")
     entries = []
     for file, split in zip(files, splits if len(files) > 1 else [None], strict=True):
         folder = file.stem.removeprefix("captions_")
-        captions = _coco_captions(file)
-        entries += [Entry(image=f"{folder}/{i}", split=split, captions=tuple(captions[i])) for i in captions]
+        for image, raws in _coco_captions(file).items():
+            entries.append(Entry(image=str(PurePosixPath(folder, image)), split=split, captions=tuple(raws)))
     return Listing(name="coco", entries=entries)
 
 
@@ -177,7 +193,7 @@ def _coco_captions(file: Path) -> dict[str, list[str]]:
     stored = _json(file)
     lists = [stored.get(key) for key in ("images", "annotations")] if isinstance(stored, dict) else [None]
     if not all(isinstance(one, list) for one in lists):
-        raise ValueError(f"{file} has no lists of images and annotations; give COCO's captions_*.json")
+        raise ValueError(f"{file} has no lists of images and annotations; give COCO's captions_*.json, or {LIST}")
     images, annotations = lists
     names: dict[int | str, str] = {}
     for number, image in enumerate(images):
@@ -243,10 +259,12 @@ def own_json(files: Sequence[Path]) -> Listing:
     (file,) = files
     stored = _json(file)
     if not isinstance(stored, list):
-        raise ValueError(f'{file} is no list of {{"image", "captions"}}; see docs/your-own-data.md')
+        raise ValueError(f"{file} is no list; give {LIST}")
     records = []
     for number, record in enumerate(stored):
         record = record if isinstance(record, dict) else {}
+        if {"caption", "captions"} <= record.keys():
+            raise ValueError(f"entry {number} of {file} has both caption and captions; join them into captions")
         raws = record.get("captions", record.get("caption", []))
         raws = [raws] if isinstance(raws, str) else raws
         image, split = record.get("image"), record.get("split")
@@ -310,6 +328,7 @@ READERS: dict[str, Reader] = {  # in the order of preference
         about="Karpathy's dataset_*.json",
         recognises=re.compile(r"dataset.*\.json"),
         read=karpathy,
+        flat=True,
     ),
     "flickr8k": Reader(
         about="Flickr8k.token.txt or Flickr30k's *.token, with or without split lists",
@@ -326,6 +345,7 @@ READERS: dict[str, Reader] = {  # in the order of preference
         recognises=re.compile(r"captions_.+\.json"),
         read=coco,
         several=True,
+        flat=True,
     ),
     "classic": Reader(
         about="the classic input files with their WORDMAP_*.json",

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from attend.data.examples import SPLITS, Caption, Example, Source
 from attend.data.images import IMAGE_SUFFIXES, check_image, images_below
-from attend.data.layouts import LACKING, READERS, Entry, Reader
+from attend.data.layouts import LACKING, READERS, TWICE, Entry, Reader
 from attend.data.sampling import split_images
 from attend.data.text import UNWRITABLE
 
@@ -27,14 +27,14 @@ IMAGE_FOLDERS = (
 SHARES = (80, 10, 10)
 """Of train, val and test, where a dataset has no splits of its own."""
 
-STRAY = "stray entry, not the name of an image"
+STRAY = "stray entry, or an image of a format that is not read (jpg, png, webp, bmp, gif and tiff are)"
 MISSING = "image missing on disk"
 UNREADABLE = "image empty, truncated or otherwise unreadable"
 WORDLESS = "caption without a word"
 CAPTIONLESS = "image without a caption"
 UNLISTED = "image named by no split list"
 RESTVAL = "image of restval, kept out"
-FAULTS = (STRAY, MISSING, UNREADABLE, WORDLESS, CAPTIONLESS, LACKING)  # what ``strict`` does not forgive
+FAULTS = (STRAY, MISSING, UNREADABLE, WORDLESS, CAPTIONLESS, LACKING, TWICE)  # what ``strict`` does not forgive
 
 
 def read_source(
@@ -81,7 +81,7 @@ def read_source(
     _refuse_faults(named, examples, skipped, strict)  # before anything is written
     if reader.unpack is not None:
         images, check_images = reader.unpack(files[0], unpack), False
-    root = _image_folder(files[0], examples, images)
+    root, examples = _located(files[0], examples, images, reader.flat)
     examples = _readable(examples, root, check_images, skipped)
     _refuse_faults(named, examples, skipped, strict)
     if in_order:
@@ -111,9 +111,8 @@ def _caption_files(path: Path, layout: str | None, notes: list[str]) -> tuple[li
     if not found:
         if layout is None and (pictures := len(images_below(path))):
             raise ValueError(
-                f"{path} holds {pictures} images and no captions, so there is nothing to learn from: "
-                f"`attend caption RUN {path}` captions them as they are; to train on them, add captions.csv with "
-                "the columns image and caption"
+                f"{path} holds {pictures} images and no captions that can be read, so there is nothing to learn from: "
+                f"`attend caption RUN {path}` captions them as they are; to train on them, add {known}"
             )
         wanted = known if layout is None else READERS[layout].about
         raise ValueError(f"no captions in {path}; give the folder that holds {wanted}")
@@ -154,6 +153,8 @@ def _placed(
         image = entry.image
         if image.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", image):
             raise ValueError(f"{named} names the image {image!r}, outside the image folder; correct it")
+        if "\\" in image:
+            raise ValueError(f"{named} names the image {image!r}; write / between folders, from the image folder on")
         if UNWRITABLE.search(image):
             raise ValueError(f"{named} names the image {image!r}, which is no name of a file; correct it")
     entries = [replace(entry, image=str(PurePosixPath(entry.image))) for entry in entries]  # ./a.jpg is a.jpg
@@ -224,12 +225,8 @@ def _worded(
     return examples
 
 
-def _image_folder(file: Path, examples: list[Example], images: Path | None) -> Path:
-    """The folder that holds most of the images."""
-
-    def held(folder: Path) -> int:
-        return sum(os.path.isfile(folder / example.image) for example in examples)
-
+def _located(file: Path, examples: list[Example], images: Path | None, flat: bool) -> tuple[Path, list[Example]]:
+    """The folder that holds most of the images, and the examples with their names in it."""
     if images is None:
         bases = (file.parent, file.resolve().parent.parent)
         folders = [base / name for base in bases for name in IMAGE_FOLDERS]
@@ -241,12 +238,16 @@ def _image_folder(file: Path, examples: list[Example], images: Path | None) -> P
             folders.append(folders[0].parent)  # train2017/a.jpg lies in train2017
         if not folders[0].is_dir():
             raise FileNotFoundError(f"there is no image folder at {images}; give the folder that holds the images")
-    best = max(folders, key=held)
-    if not held(best):
-        raise FileNotFoundError(
-            f"none of the {len(examples)} images is {where}; give the folder of {examples[0].image} with --images"
-        )
-    return best
+    bare = [replace(example, image=PurePosixPath(example.image).name) for example in examples]
+    unique = len({example.image for example in bare}) == len(bare)
+    for named in (examples, bare) if flat and unique else (examples,):
+        held = {folder: sum(os.path.isfile(folder / example.image) for example in named) for folder in folders}
+        best = max(folders, key=held.get)
+        if held[best]:
+            return best, named
+    raise FileNotFoundError(
+        f"none of the {len(examples)} images is {where}; give the folder of {examples[0].image} with --images"
+    )
 
 
 def _readable(examples: list[Example], root: Path, check_images: bool, skipped: dict[str, list[str]]) -> list[Example]:
