@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from attend import training
 from attend.captioner import Captioner
+from attend.data.prepared import Prepared
 from attend.encoder import Encoder
+from attend.metrics.java import JavaError
+from attend.model import Model, read_checkpoint
+from attend.runs import RunFolder
 from experiments.cli import main
 from experiments.presets import PRESETS, SOFT
 from tests import halves
@@ -104,23 +109,66 @@ TRAINED += [("gru-residual", ("--attention.heads", heads, "--attention.select", 
 TRAINED += [("gru-residual", ("--attention.heads", "4")), ("tutorial", ("--encoder.tune-blocks", "3"))]
 
 
+SMALL = "--encoder.weights random --train.epochs 2 --train.images 4 --train.log-every 1 --decoder.hidden 32"
+SMALL += " --decoder.embedding 16 --attention.width 16 --search.max-length 4 --encoder.size "
+
+
+def small(name: str) -> list[str]:
+    """Options that make a preset small."""
+    options = SMALL + ("160" if name == "gru-residual" else "64")
+    if "vgg" in PRESETS[name].config.encoder.name:
+        options += " --encoder.name vgg11"  # the same stages with fewer layers
+    return options.split()
+
+
 @pytest.mark.parametrize(("name", "more"), TRAINED)
 def test_every_preset_trains(data, tmp_path, monkeypatch, capsys, name, more):
-    """Two epochs of two steps on small images: the loss is finite and everything that should learn moves."""
+    """Two epochs of two steps on small images: the loss is finite and everything that should learn moves, alone."""
     said = {"split": "test", "decode": "", "beam": 1, "captions": {}, "given": {"nll": 1.0}, "grounding": None}
     monkeypatch.setattr(training, "evaluate", lambda *_, **__: said)
-    small = "--encoder.weights random --train.epochs 2 --train.images 4 --train.log-every 1"
-    small += " --decoder.hidden 32 --decoder.embedding 16 --attention.width 16 --encoder.size "
-    small += "160" if name == "gru-residual" else "64"
-    if "vgg" in PRESETS[name].config.encoder.name:
-        small += " --encoder.name vgg11"  # the same stages with fewer layers
-    small = small.split()
-    main(["train", name, "--data", str(data), "--out", str(tmp_path / "run"), *small, *more])
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    run = tmp_path / "run"
+    main(["train", name, "--data", str(data), "--out", str(run), *small(name), *more])
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if line["split"] == "train"]
     assert len(steps) == 4 and all(0 < line["nll"] < 10 for line in steps)
     learned = PRESETS[name].config.attention.weights == "learned"
     assert all((line["attention_gradient"] > 0) == learned for line in steps)
+    began = Model.build(RunFolder(run).config(), Prepared(data).vocabulary)
+    ended, _ = read_checkpoint(RunFolder(run).last)
+    moved = {name for name, tensor in began.tensors().items() if not torch.equal(tensor, ended[name])}
+    parts = {"captioner": began.captioner, "encoder": began.encoder}
+    learn = {f"{part}.{n}" for part, one in parts.items() for n, p in one.named_parameters() if p.requires_grad}
+    assert moved == {n for n in learn if learned or not n.startswith("captioner.attention.")}
+
+
+CELLS = [
+    ("soft", ()),
+    ("gru-residual", ()),
+    ("gru-residual", ("--attention.heads", "4", "--attention.select", "sample")),
+]
+
+
+@pytest.mark.parametrize(("name", "more"), CELLS)
+def test_every_cell_is_evaluated_and_captions(data, tmp_path, monkeypatch, capsys, name, more):
+    """Through the program, with all that it writes."""
+
+    def missing():
+        raise JavaError("no Java in this test")
+
+    monkeypatch.setattr("attend.metrics.captions.find_java", missing)
+    run = tmp_path / "run"
+    main(["train", name, "--data", str(data), "--out", str(run), *small(name), "--train.epochs", "1", *more])
+    scores = json.loads((run / "scores.json").read_text())
+    decode = "argmax" if more else "expected"
+    assert (scores["decode"], scores["images"]) == (decode, 2) and 0 <= scores["captions"]["bleu1"] <= 1
+    assert 0 < scores["given"]["nll"] < 10 and (run / f"evaluations/test-{decode}-beam3/attention.h5").exists()
+    main(["evaluate", str(run), "--split", "val", "--decode", "sample" if more else "expected", "--beam", "1"])
+    capsys.readouterr()
+    main(["caption", str(run), str(data / "images/00.png"), "--out", str(tmp_path / "captions")])
+    first, *files = capsys.readouterr().out.splitlines()
+    words = set(Prepared(data).vocabulary.words)
+    assert set(first.partition(": ")[2].split()) <= words
+    assert all(Path(file.strip()).exists() for file in files)
 
 
 def test_the_help_says_how_presets_differ(capsys):
