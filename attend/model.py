@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from attend.encoder import Encoder
 from attend.runs import RunFolder, write_bytes
 
 KIND = "attend checkpoint 1"
+IDENTITY = {"vocabulary", "encoder"}
+"""What a checkpoint must agree on with the model it is read into."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Model:
 
         How many words have pretrained embeddings, where they are asked for, is said to stderr.
         """
-        model = cls._bare(config, vocabulary)
+        model = cls._bare(config, vocabulary, config.encoder.weights)
         if config.decoder.embeddings:
             table, known = read_embeddings(Path(config.decoder.embeddings), vocabulary, config.decoder.embedding)
             rows, count = torch.from_numpy(known), f"{known.sum()} of {len(known)}"
@@ -48,9 +50,10 @@ class Model:
         return model
 
     @classmethod
-    def _bare(cls, config: Config, vocabulary: Vocabulary) -> Model:
-        """A model that has read no embeddings."""
-        encoder = Encoder(config.encoder, seed=config.seed if config.encoder.tune_blocks else 0)
+    def _bare(cls, config: Config, vocabulary: Vocabulary, weights: str) -> Model:
+        """A model that has read no embeddings, and ``weights`` into its encoder."""
+        seed = config.seed if config.encoder.tune_blocks else 0
+        encoder = Encoder(replace(config.encoder, weights=weights), seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             captioner = Captioner(config, encoder.width, len(vocabulary))
@@ -58,7 +61,10 @@ class Model:
 
     @classmethod
     def read(cls, run: RunFolder) -> Model:
-        """The best model of a run. Raises ValueError where checkpoint, vocabulary or encoder do not fit."""
+        """The best model of a run; the checkpoint of a tuned encoder holds all of it, so no other weights are read.
+
+        Raises ValueError where checkpoint, vocabulary or encoder do not fit.
+        """
         config = run.config()
         vocabulary = Vocabulary.read(run.path / "vocabulary.json")
         tensors, state = read_checkpoint(run.best)
@@ -66,7 +72,7 @@ class Model:
             raise ValueError(
                 f"{run.path / 'vocabulary.json'} is not the vocabulary {run.best} was trained with: restore the file"
             )
-        model = cls._bare(config, vocabulary)
+        model = cls._bare(config, vocabulary, "random" if config.encoder.tune_blocks else config.encoder.weights)
         model.load(tensors, state, str(run.best))
         return model
 
@@ -97,7 +103,7 @@ class Model:
         return {f"{part}.{name}": t for part, module in parts.items() for name, t in module.state_dict().items()}
 
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree on with the model it is read into."""
+        """The fingerprints of IDENTITY; none of an encoder that the checkpoint itself holds."""
         return {
             "vocabulary": self.vocabulary.fingerprint(),
             "encoder": None if self.tuned else self.encoder.fingerprint(),
@@ -134,6 +140,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = file.metadata() or {}
             if about.get("kind") != KIND:
                 raise ValueError(f"{path} is a safetensors file but no checkpoint of attend: name a run's own")
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["state"])  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state = json.loads(about.get("state", "null"))
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no checkpoint ({error}): restore it or train again") from None
+    if not isinstance(state, dict) or not state.keys() >= IDENTITY:
+        raise ValueError(f"{path} does not say what it was trained with: restore it or train again")
+    return tensors, state
