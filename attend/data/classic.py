@@ -244,7 +244,7 @@ def unpack_images(word_map: Path, folder: Path) -> Path:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     out = folder / f"images-{digest.hexdigest()[:10]}"  # another set never overwrites the images of this one
     if (folder / "dataset.json").exists() and Prepared(folder).about["images"] != out.name:
-        raise ValueError(f"{folder} holds another prepared dataset: choose another --out, or remove it")
+        raise ValueError(f"{folder} holds another prepared dataset: choose another folder, or remove it")
     with unpacking(folder):
         for split in _splits(word_map):
             _unpack(_file(word_map, split, "IMAGES"), out, split)
