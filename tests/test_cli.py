@@ -128,8 +128,8 @@ def test_evaluate_records_how_it_decoded(trained, capsys):
         scores = json.loads((trained / f"evaluations/val-{decode}-beam1/scores.json").read_text())
         assert (scores["decode"], scores["beam"], scores["split"]) == (decode, 1, "val")
     assert "val, sample, beam 1: BLEU-4" in capsys.readouterr().out
-    main(["evaluate", str(trained), "--beam", "0", "--draws", "2", "--split", "val"])
-    assert json.loads((trained / "evaluations/val-argmax-beam0/scores.json").read_text())["draws"]["n"] == 2
+    main(["evaluate", str(trained), "--beam", "0", "--split", "val"])
+    assert json.loads((trained / "evaluations/val-argmax-beam0/scores.json").read_text())["beam"] == 0
 
 
 def test_table_and_plot_read_the_run(trained, tmp_path, capsys):
