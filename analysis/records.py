@@ -23,8 +23,8 @@ SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)")
 
 KINDS = {"split": str, "decode": str, "beam": int, "images": int}
-PARTS = ("captions", "given", "health", "grounding")
-"""What scores.json says of itself, and the numbers it holds; a part may be missing or null."""
+PARTS = ("given", "health", "grounding")
+"""What scores.json says of itself, and the numbers it holds beside captions; such a part may be missing or null."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ def _scores(path: Path) -> dict:
     scores = _object(path.read_bytes(), path)
     draws = scores.get("draws", {"n": 1, "mean": {}})
     try:
-        parts = [*(scores.get(part) or {} for part in PARTS), draws["mean"]]
+        parts = [scores.get("captions", {}), *(scores.get(part) or {} for part in PARTS), draws["mean"]]
         sound = all(value is None or _number(value) for part in parts for value in part.values())
         sound &= all(type(scores[name]) is kind for name, kind in KINDS.items()) and type(draws["n"]) is int
         sound &= isinstance(scores.get("missing", {}), dict)
@@ -182,7 +182,8 @@ def _scores(path: Path) -> dict:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float)
+    """Whether it is a number that fits a float."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)
 
 
 def _is_run(folder: Path) -> bool:

@@ -77,6 +77,8 @@ def test_broken_json_names_its_file(tmp_path, name, text):
         lambda scores: scores.pop("split"),
         lambda scores: scores.update(beam="3"),
         lambda scores: scores.update(captions=[0.2]),
+        lambda scores: scores.update(captions=None),
+        lambda scores: scores["given"].update(nll=10**400),
         lambda scores: scores["captions"].update(bleu4="high"),
         lambda scores: scores.update(missing=["meteor"]),
         lambda scores: scores.update(draws={"n": 3}),
@@ -106,7 +108,9 @@ def test_settings_of_another_schema_are_refused(tmp_path):
     assert read_run(run).seed == 4
 
 
-@pytest.mark.parametrize("line", [{"nll": 1.0}, {"epoch": 1, "nll": "low"}, {"epoch": None, "nll": 1.0}])
+@pytest.mark.parametrize(
+    "line", [{"nll": 1.0}, {"epoch": 1, "nll": "low"}, {"epoch": None, "nll": 1.0}, {"epoch": 10**400, "nll": 1.0}]
+)
 def test_metrics_of_another_schema_are_refused(tmp_path, line):
     record = read_run(make_run(tmp_path, metrics=[*make_metrics(1), {"split": "val"} | line]))
     assert len(record.series("nll", "train")[0])
