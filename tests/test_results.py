@@ -36,3 +36,17 @@ def test_soft_and_hard_beat_uniform_on_the_built_in_world(variant, column):
 @pytest.mark.parametrize(("better", "worse"), [("oracle", "soft"), ("oracle", "hard"), ("soft", "uniform")])
 def test_the_world_is_solvable_with_attention_and_hard_without(better, worse):
     assert beats(read("world.csv"), better, worse, "Top-1 of content words")
+
+
+def test_soft_on_photographs_is_no_broken_model():
+    """BLEU-4 under 20 or CIDEr under 0.5 on Flickr8k's validation images would say that something is."""
+    soft = read("flickr8k-validation.csv")["soft"]
+    assert float(soft["BLEU-4"]) > 20 and float(soft["CIDEr"]) > 0.5
+
+
+def test_soft_and_hard_find_the_boxes_of_photographs_better_than_a_look_at_nothing():
+    rows = read("flickr8k.csv")
+    for column in ("Grounding mass", "Grounding pointing"):
+        assert min(float(rows[name][column]) for name in ("soft", "hard")) > float(
+            rows["looks nowhere: uniform"][column]
+        )
