@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import importlib
 import itertools
+import logging
 import math
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -179,7 +182,8 @@ def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
         arguments["img_size"] = settings.size
     if settings.weights == "pretrained":
         try:
-            return timm.create_model(settings.name, pretrained=True, **arguments)
+            with _quiet("huggingface_hub"):  # each of its many tries would be told
+                return timm.create_model(settings.name, pretrained=True, **arguments)
         except Exception as error:
             raise ValueError(
                 f"the pretrained weights of {settings.name} could not be downloaded ({_reason(error)}): give a file as "
@@ -196,6 +200,18 @@ def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
     elif settings.weights != "random":
         _load_file(backbone, Path(settings.weights))
     return backbone
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's warnings back."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _own(settings: config.Encoder, seed: int) -> nn.Module:

