@@ -243,7 +243,10 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path):
     assert DocumentFrequencies.load(path) == good
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "x", "images": 2, "counts": {"a": "b"}}'])
+COUNTLESS = '{"name": "x", "images": 2, "tokeniser": "simple", "counts": {"a": Infinity}}'
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "x", "images": 2, "counts": {"a": "b"}}', COUNTLESS])
 def test_a_file_of_something_else_is_refused(text, tmp_path):
     path = tmp_path / "frequencies.json"
     path.write_text(text)

@@ -301,7 +301,7 @@ class DocumentFrequencies:
             record = json.loads(Path(path).read_text(encoding="utf-8"))
             counts = {tuple(ngram.split(" ")): int(count) for ngram, count in record.pop("counts").items()}
             return cls(**record, counts=counts)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path} holds no document frequencies: remove it, and they are counted again") from error
 
 
