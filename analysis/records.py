@@ -17,14 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from attend.config import Config, from_dict
+from attend.config import Config
+from attend.runs import number, read_scores
+from attend.settings import from_dict
 
 SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)")
-
-KINDS = {"split": str, "decode": str, "beam": int, "images": int}
-PARTS = ("given", "health", "grounding")
-"""What scores.json says of itself, and the numbers it holds beside captions; such a part may be missing or null."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +86,7 @@ class Record:
             ValueError: one of them is no number.
         """
         points = [(m.get("epoch"), m[name]) for m in self.metrics if m.get("split") == split and name in m]
-        if not all(map(_number, chain(*points))):
+        if not all(map(number, chain(*points))):
             path = self.folder / "metrics.jsonl"
             raise ValueError(f"{path} has {name} of {split} without a number or its epoch; restore it, or run again")
         epochs, values = np.array(points, float).reshape(-1, 2).T
@@ -146,7 +144,7 @@ def read_run(folder: str | Path) -> Record:
         variant=variant.name,
         seed=int(number[1]) if number else config.seed,
         config=config,
-        scores=_scores(scores) if scores.exists() else None,
+        scores=read_scores(scores) if scores.exists() else None,
         evaluations=tuple(_evaluations(folder)),
     )
 
@@ -161,29 +159,8 @@ def _evaluations(folder: Path) -> Iterable[Evaluation]:
             split=name["split"],
             decode=name["decode"],
             beam=int(name["beam"]),
-            scores=_scores(path),
+            scores=read_scores(path),
         )
-
-
-def _scores(path: Path) -> dict:
-    """The scores in a file, which must be what an evaluation writes."""
-    scores = _object(path.read_bytes(), path)
-    draws = scores.get("draws", {"n": 1, "mean": {}})
-    try:
-        parts = [scores.get("captions", {}), *(scores.get(part) or {} for part in PARTS), draws["mean"]]
-        sound = all(value is None or _number(value) for part in parts for value in part.values())
-        sound &= all(type(scores[name]) is kind for name, kind in KINDS.items()) and type(draws["n"]) is int
-        sound &= isinstance(scores.get("missing", {}), dict)
-    except (AttributeError, KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise ValueError(f"{path} holds no scores of an evaluation; restore it, or remove it and evaluate again")
-    return scores
-
-
-def _number(value: object) -> bool:
-    """Whether it is a number that fits a float."""
-    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)
 
 
 def _is_run(folder: Path) -> bool:

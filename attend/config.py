@@ -5,34 +5,39 @@ The order is the order of the equations: data, encoder, attention, estimator, de
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import types
-import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 Decode = Literal["expected", "argmax", "sample"]
 LARGEST = 1_000_000
 """What any size, count or factor is at most."""
 
 
-def _check(holds: bool, name: str, value: object, expected: str) -> None:
+def require(holds: bool, name: str, value: object, expected: str) -> None:
+    """Raise ValueError with a setting's name and what it must be, unless it holds."""
     if not holds:
         raise ValueError(f"{name} is {value!r}, but must be {expected}")
 
 
-def _check_numbers(section: object, name: str) -> None:
-    """Every number finite, and none so large that only a slip of the keyboard explains it."""
-    for key, value in vars(section).items():
-        if isinstance(value, float):
-            _check(math.isfinite(value), f"{name}.{key}", value, "a finite number")
-        if isinstance(value, int | float):
-            _check(abs(value) <= LARGEST, f"{name}.{key}", value, f"{LARGEST} or less")
+class _Section:
+    """Settings that belong together."""
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__.lower()
+        for key, value in vars(self).items():
+            if isinstance(value, float):
+                require(math.isfinite(value), f"{name}.{key}", value, "a finite number")
+            if isinstance(value, int | float):  # none so large that only a slip of the keyboard explains it
+                require(abs(value) <= LARGEST, f"{name}.{key}", value, f"{LARGEST} or less")
+        self.check()
+
+    def check(self) -> None:
+        """Raise ValueError where a value is impossible, or does not go with another."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Encoder:
+class Encoder(_Section):
     """Images to features (N, L, D)."""
 
     name: str = "tf_efficientnet_lite0"
@@ -52,21 +57,20 @@ class Encoder:
     tune_blocks: int = 0
     """last blocks of the backbone to fine-tune; 0 keeps it frozen and computes features once"""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, "encoder")
-        _check(self.stride is None or self.stride >= 1, "encoder.stride", self.stride, "1 pixel or more")
-        _check(
+    def check(self) -> None:
+        require(self.stride is None or self.stride >= 1, "encoder.stride", self.stride, "1 pixel or more")
+        require(
             self.grid is None or 1 <= min(self.grid) <= max(self.grid) <= 256,
             "encoder.grid",
             self.grid,
             "1 1 to 256 256",
         )
-        _check(self.size is None or 8 <= self.size <= 4096, "encoder.size", self.size, "8 to 4096 pixels")
-        _check(self.tune_blocks >= 0, "encoder.tune_blocks", self.tune_blocks, "0 or more")
+        require(self.size is None or 8 <= self.size <= 4096, "encoder.size", self.size, "8 to 4096 pixels")
+        require(self.tune_blocks >= 0, "encoder.tune_blocks", self.tune_blocks, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention:
+class Attention(_Section):
     """Score, simplex, select: e = f(a, h), alpha = g(e), z = phi(a, alpha)."""
 
     weights: Literal["learned", "uniform", "oracle"] = "learned"
@@ -86,11 +90,10 @@ class Attention:
     select: Literal["expected", "sample"] = "expected"
     """expected is soft attention; sample is hard attention, one glimpse a word"""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, "attention")
-        _check(self.width >= 1, "attention.width", self.width, "1 unit or more")
-        _check(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
-        _check(self.heads >= 1, "attention.heads", self.heads, "1 or more")
+    def check(self) -> None:
+        require(self.width >= 1, "attention.width", self.width, "1 unit or more")
+        require(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
+        require(self.heads >= 1, "attention.heads", self.heads, "1 or more")
         if self.heads > 1 and (self.score != "dot" or self.weights != "learned"):
             raise ValueError(f"attention.heads is {self.heads}, which only the learned score 'dot' has: set it to 1")
         if self.width % self.heads:
@@ -112,7 +115,7 @@ class Attention:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimator:
+class Estimator(_Section):
     """How hard attention learns; without effect on soft attention."""
 
     name: Literal["reinforce", "xu2015-code"] = "reinforce"
@@ -132,16 +135,15 @@ class Estimator:
     coin: Literal["image", "minibatch"] = "image"
     """what that coin is thrown for"""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, "estimator")
-        _check(0 <= self.decay < 1, "estimator.decay", self.decay, "in [0, 1)")
-        _check(self.scale >= 0, "estimator.scale", self.scale, "0 or more")
-        _check(self.entropy >= 0, "estimator.entropy", self.entropy, "0 or more")
-        _check(0 <= self.semi < 1, "estimator.semi", self.semi, "in [0, 1): at 1 nothing is ever sampled")
+    def check(self) -> None:
+        require(0 <= self.decay < 1, "estimator.decay", self.decay, "in [0, 1)")
+        require(self.scale >= 0, "estimator.scale", self.scale, "0 or more")
+        require(self.entropy >= 0, "estimator.entropy", self.entropy, "0 or more")
+        require(0 <= self.semi < 1, "estimator.semi", self.semi, "in [0, 1): at 1 nothing is ever sampled")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decoder:
+class Decoder(_Section):
     """The recurrent network and its readout."""
 
     cell: Literal["lstm", "gru-residual"] = "lstm"
@@ -171,13 +173,12 @@ class Decoder:
     freeze_embeddings: bool = False
     """keep the embeddings as they start"""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, "decoder")
-        _check(self.embedding >= 1, "decoder.embedding", self.embedding, "1 unit or more")
-        _check(self.hidden >= 1, "decoder.hidden", self.hidden, "1 unit or more")
+    def check(self) -> None:
+        require(self.embedding >= 1, "decoder.embedding", self.embedding, "1 unit or more")
+        require(self.hidden >= 1, "decoder.hidden", self.hidden, "1 unit or more")
         for name in ("dropout", "dropout_words"):
-            _check(0 <= getattr(self, name) < 1, f"decoder.{name}", getattr(self, name), "in [0, 1)")
-        _check(0 < self.embedding_range <= 10, "decoder.embedding_range", self.embedding_range, "above 0, at most 10")
+            require(0 <= getattr(self, name) < 1, f"decoder.{name}", getattr(self, name), "in [0, 1)")
+        require(0 < self.embedding_range <= 10, "decoder.embedding_range", self.embedding_range, "above 0, at most 10")
         if self.freeze_embeddings and self.embeddings is None:
             raise ValueError("decoder.freeze_embeddings would freeze random numbers: give decoder.embeddings too")
         if not (self.readout_word or self.readout_hidden or self.readout_context):
@@ -190,7 +191,7 @@ class Decoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objective:
+class Objective(_Section):
     """What is added to the negative log-likelihood."""
 
     doubly_stochastic: float = 0.0
@@ -200,13 +201,12 @@ class Objective:
     target: Literal["one", "length"] = "one"
     """what a location's weights should sum to: 1, or words / locations"""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, "objective")
-        _check(self.doubly_stochastic >= 0, "objective.doubly_stochastic", self.doubly_stochastic, "0 or more")
+    def check(self) -> None:
+        require(self.doubly_stochastic >= 0, "objective.doubly_stochastic", self.doubly_stochastic, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Search:
+class Search(_Section):
     """How captions are generated."""
 
     beam: int = 3
@@ -218,15 +218,14 @@ class Search:
     decode: Decode | None = None
     """the context of decoding; none is expected for soft and argmax for hard attention"""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, "search")
-        _check(0 <= self.beam <= 1000, "search.beam", self.beam, "0 to 1000")
-        _check(1 <= self.max_length <= 1000, "search.max_length", self.max_length, "1 to 1000 words")
-        _check(0 <= self.length_power <= 2, "search.length_power", self.length_power, "in [0, 2]")
+    def check(self) -> None:
+        require(0 <= self.beam <= 1000, "search.beam", self.beam, "0 to 1000")
+        require(1 <= self.max_length <= 1000, "search.max_length", self.max_length, "1 to 1000 words")
+        require(0 <= self.length_power <= 2, "search.length_power", self.length_power, "in [0, 2]")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(_Section):
     """The loop."""
 
     epochs: int = 15
@@ -262,19 +261,18 @@ class Train:
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; one is also written after every epoch"""
 
-    def __post_init__(self) -> None:
-        _check_numbers(self, "train")
-        _check(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
-        _check(self.images >= 1, "train.images", self.images, "1 or more")
+    def check(self) -> None:
+        require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
+        require(self.images >= 1, "train.images", self.images, "1 or more")
         for name in ("learning_rate", "encoder_learning_rate"):
-            _check(0 < getattr(self, name) < 10, f"train.{name}", getattr(self, name), "above 0 and below 10")
-        _check(self.clip >= 0, "train.clip", self.clip, "0 or more")
+            require(0 < getattr(self, name) < 10, f"train.{name}", getattr(self, name), "above 0 and below 10")
+        require(self.clip >= 0, "train.clip", self.clip, "0 or more")
         for name in ("patience", "lower_after", "validation_images", "workers"):
-            _check(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        _check(0 < self.lower_by < 1, "train.lower_by", self.lower_by, "between 0 and 1")
-        _check(1 <= self.validation_beam <= 1000, "train.validation_beam", self.validation_beam, "1 to 1000")
-        _check(self.log_every >= 1, "train.log_every", self.log_every, "1 step or more")
-        _check(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more")
+            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
+        require(0 < self.lower_by < 1, "train.lower_by", self.lower_by, "between 0 and 1")
+        require(1 <= self.validation_beam <= 1000, "train.validation_beam", self.validation_beam, "1 to 1000")
+        require(self.log_every >= 1, "train.log_every", self.log_every, "1 step or more")
+        require(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,7 +292,7 @@ class Config:
     train: Train = field(default_factory=Train)
 
     def __post_init__(self) -> None:
-        _check(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2147483648)")
+        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2147483648)")
         if self.attention.weights == "oracle" and self.train.monitor != "nll":
             raise ValueError(
                 "attention.weights 'oracle' looks where a given caption's words are, so it writes no captions: "
@@ -314,112 +312,3 @@ class Config:
     def way(self, decode: Decode | None = None, beam: int | None = None) -> tuple[Decode, int]:
         """How captions are generated: the context and the beam that are given, else the run's own."""
         return decode or self.decode, self.search.beam if beam is None else beam
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Nested plain values, as in config.json."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(values: dict[str, Any], origin: str = "configuration") -> Config:
-    """The inverse of ``to_dict``; unknown fields and wrong types raise ValueError naming ``origin``."""
-    try:
-        return _build(Config, values, "")
-    except ValueError as error:
-        raise ValueError(f"{origin}: {error}") from None
-
-
-def replace(config: Config, settings: dict[str, str | int | float | bool | None]) -> Config:
-    """A copy with fields set by dotted names: ``{"train.epochs": "3"}``; text is read as the field's type."""
-    values = to_dict(config)
-    for name, value in settings.items():
-        check_field(name)
-        *parents, leaf = name.split(".")
-        section = values
-        for parent in parents:
-            section = section[parent]
-        section[leaf] = value
-    return _build(Config, values, "")
-
-
-def fields(kind: type = Config, prefix: str = "") -> list[str]:
-    """The dotted names of all fields."""
-    names: list[str] = []
-    for name, hint in typing.get_type_hints(kind).items():
-        nested = dataclasses.is_dataclass(hint)
-        names += fields(hint, f"{prefix}{name}.") if nested else [prefix + name]
-    return names
-
-
-def check_field(name: str) -> None:
-    """Raise ValueError, with a suggestion, where a dotted name is no field's."""
-    if name not in fields():
-        raise ValueError(f"unknown field {name!r}{_suggest(name)}")
-
-
-def difference(ours: Config, theirs: Config) -> str:
-    """The fields in which two configurations differ, as "train.epochs 3 (was 5), ..."."""
-    new, old = _flat(to_dict(ours)), _flat(to_dict(theirs))
-    return ", ".join(f"{name} {new[name]!r} (was {old[name]!r})" for name in new if new[name] != old[name])
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
-
-
-def _suggest(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, fields(), n=1)
-    return f"; did you mean {close[0]}?" if close else "; `attend train soft --help` lists all fields"
-
-
-def _build(kind: type, values: Any, prefix: str) -> Any:
-    if not isinstance(values, dict):
-        raise ValueError(f"{prefix.rstrip('.') or 'the configuration'} is {values!r}, but must be an object")
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in hints:
-            raise ValueError(f"unknown field {prefix + name!r}{_suggest(prefix + name)}")
-    built = {
-        name: _build(hints[name], value, f"{prefix}{name}.")
-        if dataclasses.is_dataclass(hints[name])
-        else _read(hints[name], value, prefix + name)
-        for name, value in values.items()
-    }
-    return kind(**built)
-
-
-def _read(hint: Any, value: Any, name: str) -> Any:
-    """One value as its declared type; text is accepted for every type, as on a command line."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _read(hint, value, name)
-    if origin is Literal:
-        _check(value in arguments, name, value, f"one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is tuple:
-        parts = value.replace(",", " ").split() if isinstance(value, str) else value
-        _check(
-            isinstance(parts, list | tuple) and len(parts) == len(arguments),
-            name, value, f"{len(arguments)} numbers",
-        )  # fmt: skip
-        return tuple(_read(kind, part, name) for kind, part in zip(arguments, parts, strict=True))
-    if hint is bool:
-        known = {"true": True, "false": False, True: True, False: False}
-        key = value.lower() if isinstance(value, str) else value
-        _check(isinstance(key, bool | str) and key in known, name, value, "true or false")
-        return known[key]
-    try:
-        read = hint(value) if isinstance(value, str) or (hint is float and type(value) is int) else value
-    except (ValueError, OverflowError):
-        read = None
-    words = {int: "a whole number", float: "a finite number", str: "text"}
-    _check(type(read) is hint and (hint is not float or math.isfinite(read)), name, value, words[hint])
-    return read

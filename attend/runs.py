@@ -18,7 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from attend.config import Config, difference, from_dict, to_dict
+from attend.config import Config
+from attend.settings import difference, from_dict, to_dict
 
 LEASE_SECONDS = 60.0
 """A lease that was not renewed for so long is stale."""
@@ -88,6 +89,31 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
         raise ValueError(f"{path} is not readable as JSON ({error}): restore it or remove it") from None
+
+
+def number(value: object) -> bool:
+    """Whether it is a number that fits a float."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)
+
+
+SCORES = {"split": str, "decode": str, "beam": int, "images": int, "captions": dict, "given": dict}
+"""What every scores.json holds; beside these health and grounding, which may be null, draws and missing metrics."""
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """The scores of an evaluation; ValueError where the file holds something else."""
+    scores = read_json(path)
+    try:
+        draws = scores.get("draws", {"n": 1, "mean": {}})
+        parts = [scores["captions"], scores["given"], *(scores.get(one) or {} for one in ("health", "grounding"))]
+        sound = all(value is None or number(value) for part in (*parts, draws["mean"]) for value in part.values())
+        sound &= all(type(scores[name]) is kind for name, kind in SCORES.items()) and type(draws["n"]) is int
+        sound &= isinstance(scores.get("missing", {}), dict)
+    except (AttributeError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{path} holds no scores of an evaluation: restore it, or remove it and evaluate again")
+    return scores
 
 
 class LeaseLost(RuntimeError):
@@ -268,11 +294,7 @@ class RunFolder:
 
     def scores(self) -> dict[str, Any]:
         """The headline scores; ValueError where the file holds something else."""
-        path = self.path / "scores.json"
-        scores = read_json(path)
-        if not isinstance(scores, dict) or not scores.keys() >= {"split", "decode", "beam", "captions", "given"}:
-            raise ValueError(f"{path} holds no scores: remove it, and the same command makes them again")
-        return scores
+        return read_scores(self.path / "scores.json")
 
     def finish(self, lease: Lease, scores: dict[str, Any]) -> None:
         """Write the headline scores: from here on the run is finished."""

@@ -25,7 +25,7 @@ from attend.evaluation import Given, collapsed, evaluate, generate, score_quickl
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.objective import health, objective
 from attend.prepare import ensure_store
-from attend.runs import Lease, RunFolder, read_json
+from attend.runs import Lease, RunFolder, read_scores
 
 OPTIMISERS = {
     "adam": torch.optim.Adam,
@@ -343,7 +343,7 @@ def evaluate_run(
     dataset.rows(split)  # an empty split is said now, not after its features
     target = run.evaluation(split, decode, beam)
     if not again and (target / "scores.json").exists():
-        scores = read_json(target / "scores.json")
+        scores = read_scores(target / "scores.json")
         if scores.get("draws", {"n": 1})["n"] == draws:
             return target, scores
     if draws > 1 and decode != "sample" and beam:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from attend.config import Attention, Config, Decoder, Encoder, Estimator, Objective, Search, Train, difference
+from attend.config import Attention, Config, Decoder, Encoder, Estimator, Objective, Search, Train
+from attend.settings import difference
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from attend import config as configuration
 from attend.config import Config, Decode
 from attend.data.prepared import Prepared
 from attend.runs import write_text
+from attend.settings import replace as with_fields
 from experiments.errors import EXPECTED, sentence
 from experiments.sources import store_features
 
@@ -48,7 +48,7 @@ class Experiment:
 
     def with_settings(self, settings: Mapping[str, str]) -> Experiment:
         """The same with fields of all variants set by dotted names."""
-        changed = {name: configuration.replace(one, dict(settings)) for name, one in self.variants.items()}
+        changed = {name: with_fields(one, dict(settings)) for name, one in self.variants.items()}
         return replace(self, variants=changed)
 
     def only(self, names: Sequence[str]) -> Experiment:

@@ -13,7 +13,7 @@ from attend.config import Encoder
 from attend.data.classic import Count, count_long, frequent_words, unpacking, write_classic
 from attend.data.entities import join_entities
 from attend.data.examples import SPLITS, Source
-from attend.data.prepared import Prepared, write_prepared
+from attend.data.prepared import Prepared, refuse_other, write_prepared
 from attend.data.readers import SHARES, read_source
 from attend.data.sampling import draw_captions
 from attend.data.scenes import write_scenes
@@ -23,8 +23,7 @@ SCENES = "scenes"
 
 def prepare_scenes(out: Path, *, minimum_count: int = 5, **world: int) -> Prepared:
     """The built-in world. Raises ValueError where the folder holds another dataset, before anything is drawn."""
-    if (out / "dataset.json").exists() and (there := Prepared(out).about["name"]) != SCENES:
-        raise ValueError(f"{out} holds the dataset {there}: choose another --out, or remove it")
+    refuse_other(out, name=SCENES)
     source = write_scenes(out, **world)
     return write_prepared(source, out, minimum_count)
 

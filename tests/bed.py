@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attend import config
 from attend.captioner import Captioner, Trace
+from attend.settings import from_dict
 
 LOCATIONS, FEATURES, WORDS = 3, 4, 7
 
@@ -22,7 +23,7 @@ def settings(**sections: dict) -> config.Config:
         "decoder": {"embedding": 4, "hidden": 5, "dropout": 0.0},
     }
     merged = {name: small.get(name, {}) | sections.get(name, {}) for name in {*small, *sections}}
-    return config.from_dict(merged)
+    return from_dict(merged)
 
 
 def captioner(settings: config.Config, seed: int = 0) -> Captioner:

@@ -92,7 +92,7 @@ def test_scores_of_another_schema_are_refused(tmp_path, name, change):
     found = json.loads((run / name).read_text())
     change(found)
     (run / name).write_text(json.dumps(found))
-    with pytest.raises(ValueError, match=f"{run / name} holds no scores of an evaluation; restore it, or remove it"):
+    with pytest.raises(ValueError, match=f"{run / name} holds no scores of an evaluation: restore it, or remove it"):
         read_run(run)
 
 

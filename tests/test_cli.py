@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from attend.training import evaluate_run
 from experiments.cli import VERBS, main
 from tests import halves
 
@@ -293,11 +294,16 @@ def test_a_checkpoint_that_is_none_or_does_not_fit(fails, trained, data, tmp_pat
     assert str(run / "config.json") in fails("caption", run, photo)
 
 
-def test_headline_scores_that_are_none(fails, trained, data, tmp_path):
+def test_scores_that_are_none(fails, trained, data, tmp_path):
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     (run / "scores.json").write_text("{}")
     command = ["train", "hard", "--data", data, "--out", run, *SMALL, "--train.epochs", "8", "--train.monitor", "nll"]
-    assert f"{run / 'scores.json'} holds no scores: remove it" in fails(*command)
+    assert f"{run / 'scores.json'} holds no scores of an evaluation: restore it, or remove it" in fails(*command)
+    evaluation = next(run.glob("evaluations/*/scores.json"))
+    evaluation.write_text("[]")
+    split, decode, beam = evaluation.parent.name.split("-")
+    with pytest.raises(ValueError, match=f"{evaluation} holds no scores of an evaluation: restore it, or remove it"):
+        evaluate_run(run, split=split, decode=decode, beam=int(beam.removeprefix("beam")), again=False)
 
 
 def test_a_dataset_that_has_moved_since(fails, trained, tmp_path):

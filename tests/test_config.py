@@ -14,11 +14,12 @@ from attend import config
 from attend.attention.score import ACTIVATIONS, SCORES
 from attend.attention.select import SELECTIONS
 from attend.attention.simplex import SIMPLEXES
-from attend.config import Config, difference, fields, from_dict, replace, to_dict
+from attend.config import Config
 from attend.decoder import DECODERS
 from attend.estimators import ESTIMATORS
 from attend.estimators.reinforce import SIGNALS
 from attend.geometry import TRANSFORMS
+from attend.settings import difference, fields, from_dict, replace, to_dict
 from attend.training import OPTIMISERS
 
 ODD = {  # no field has its default here, so a field that a round trip drops is seen

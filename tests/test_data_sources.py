@@ -53,7 +53,7 @@ def test_a_classic_set_never_enters_the_folder_of_another(classic, tmp_path, fai
     second = other(tmp_path, CAPTIONS | {"1.png": ["A dog."]})
     for source, options in ((second, ()), (classic, ("--captions-per-image", "1"))):  # other images, and the same ones
         says = fails("prepare", source, "--out", tmp_path / "out", *options)
-        assert "holds another prepared dataset: choose another folder" in says
+        assert "holds another prepared dataset, " in says
         assert listing(tmp_path / "out") == before
 
 

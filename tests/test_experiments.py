@@ -73,7 +73,7 @@ def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path)
 
 
 def test_variants_differ_in_attention_alone(tmp_path):
-    from attend.config import difference
+    from attend.settings import difference
 
     for experiment in (quickstart.experiment(tmp_path, tiny=False), world.experiment(tmp_path, tiny=False)):
         first, *others = experiment.variants.values()

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from attend.config import Config, fields, from_dict, replace, to_dict
+from attend.config import Config
 from attend.data.layouts import READERS
 from attend.data.readers import read_source
+from attend.settings import fields, from_dict, replace, to_dict
 
 WORDS = st.sampled_from(
     [

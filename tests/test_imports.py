@@ -14,14 +14,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("attend", "analysis", "experiments")
 BELOW = {  # what each part of attend may import beside itself
     "config": set(),
+    "settings": {"config"},
     "geometry": set(),
-    "runs": {"config"},
-    "metrics": {"config", "geometry", "runs"},
-    "data": {"config", "geometry", "metrics", "runs"},
+    "runs": {"config", "settings"},
     "small_cnn": set(),
-    "encoder": {"config", "geometry", "metrics", "runs", "small_cnn"},
-    "estimators": {"config", "geometry", "metrics", "runs"},
+    "metrics": {"config", "geometry", "runs", "settings"},
 }
+BELOW["data"] = BELOW["estimators"] = BELOW["metrics"] | {"metrics"}
+BELOW["encoder"] = BELOW["data"] | {"small_cnn"}
 for lower, parts in [
     (("data", "encoder", "estimators"), ("attention",)),
     (("attention",), ("decoder",)),

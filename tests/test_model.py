@@ -14,15 +14,16 @@ from attend.data.prepared import Prepared
 from attend.encoder import Encoder
 from attend.model import KIND, Model, read_checkpoint, write_checkpoint
 from attend.runs import RunFolder, write_json
+from attend.settings import from_dict, to_dict
 from tests import halves
 
 
 def a_run(folder: Path, encoder: dict) -> Model:
     """The folder of a run with a checkpoint whose numbers all differ from those that training starts with."""
     made = halves.write(folder / "data", splits=(2, 1, 1))
-    wanted = config.from_dict(halves.SMALL | {"data": str(made), "encoder": halves.SMALL["encoder"] | encoder})
+    wanted = from_dict(halves.SMALL | {"data": str(made), "encoder": halves.SMALL["encoder"] | encoder})
     shutil.copy(made / "vocabulary.json", folder)
-    write_json(folder / "config.json", config.to_dict(wanted))
+    write_json(folder / "config.json", to_dict(wanted))
     model = Model.build(wanted, Prepared(made).vocabulary)
     for tensor in model.tensors().values():
         tensor += 1

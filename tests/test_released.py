@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from attend import config, training
+from attend import training
 from attend.attention.simplex import softmax
 from attend.captioner import Noise
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
 from attend.evaluation import _glimpses
 from attend.objective import doubly_stochastic, entropy, negative_log_likelihood, objective
+from attend.settings import from_dict, replace
 from experiments.presets import CODE_HARD, PAPER_HARD
 from tests import bed, halves
 
@@ -132,7 +133,7 @@ def test_it_samples_in_validation_too_with_its_coin(tmp_path, monkeypatch):
     whole, generate = training.traces, training.generate
     monkeypatch.setattr(training, "traces", lambda *given: asked.append(given[-2:]) or whole(*given))
     monkeypatch.setattr(training, "generate", lambda *given: said.append(given[4]) or generate(*given))
-    wanted = config.from_dict(
+    wanted = from_dict(
         halves.SMALL
         | {
             "data": str(made),
@@ -143,7 +144,7 @@ def test_it_samples_in_validation_too_with_its_coin(tmp_path, monkeypatch):
         }
     )
     training.train(wanted, tmp_path / "code")
-    training.train(config.replace(wanted, {"estimator.name": "reinforce"}), tmp_path / "other")
+    training.train(replace(wanted, {"estimator.name": "reinforce"}), tmp_path / "other")
     assert asked == [("sample", 0.4), ("expected", 0.0)] and said == ["expected", "expected"]
 
 
@@ -166,9 +167,9 @@ def test_its_temperature_multiplies_where_ours_divides():
     e = torch.randn(5, dtype=torch.float64)
     assert torch.allclose(softmax(e, 1 / 2.5), torch.softmax(e * 2.5, -1))
     with pytest.raises(ValueError, match=r"attention\.temperature is 2\.0, but .* multiplies scores .*: leave it at 1"):
-        config.replace(CODE_HARD, {"attention.temperature": 2})
+        replace(CODE_HARD, {"attention.temperature": 2})
     assert CODE_HARD.attention.temperature == 1
-    assert config.replace(PAPER_HARD, {"attention.temperature": 2}).attention.temperature == 2
+    assert replace(PAPER_HARD, {"attention.temperature": 2}).attention.temperature == 2
 
 
 def test_the_presets_say_the_rest():

@@ -14,8 +14,9 @@ import time
 import pytest
 
 from attend import runs
-from attend.config import Config, replace
+from attend.config import Config
 from attend.runs import Lease, LeaseLost, RunFolder, read_json, write_json, write_text
+from attend.settings import replace
 
 HOLD = """
 import sys, time

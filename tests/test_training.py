@@ -20,6 +20,7 @@ from attend import config
 from attend.data.prepared import Prepared
 from attend.metrics.java import JavaError
 from attend.runs import write_json
+from attend.settings import from_dict, replace, to_dict
 from attend.training import OPTIMISERS
 from tests import halves
 
@@ -43,7 +44,7 @@ def dataset(tmp_path_factory):
 
 
 def settings(dataset: Path, kind: str, **train) -> config.Config:
-    return config.from_dict(
+    return from_dict(
         halves.SMALL
         | {
             "data": str(dataset),
@@ -55,10 +56,10 @@ def settings(dataset: Path, kind: str, **train) -> config.Config:
 
 def start(settings: config.Config, folder: Path) -> subprocess.Popen:
     """`attend train` as a process of its own; config.json is what a resumed run reads."""
-    code = "import sys, json; from attend.config import from_dict; from attend.training import train; "
+    code = "import sys, json; from attend.settings import from_dict; from attend.training import train; "
     code += "train(from_dict(json.load(open(sys.argv[1]))), sys.argv[2])"
     path = folder.with_suffix(".json")
-    write_json(path, config.to_dict(settings))
+    write_json(path, to_dict(settings))
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen([sys.executable, "-c", code, path, folder], env=environment, stderr=subprocess.PIPE)
 
@@ -107,7 +108,7 @@ SLOW = pytest.mark.slow
 def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path, kind, blocks):
     """Killed twice in the middle of an epoch, by SIGKILL; weights, captions, scores and metrics are compared."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    wanted = config.replace(settings(dataset, kind), {"encoder.tune_blocks": blocks})
+    wanted = replace(settings(dataset, kind), {"encoder.tune_blocks": blocks})
     finish(start(wanted, whole))
     for steps in (4, 12):
         kill_at(start(wanted, broken), broken, steps)
@@ -137,7 +138,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one_with_every_optimiser(
 
     monkeypatch.setattr("attend.training.evaluate", lambda *_, **__: {})
     wanted = settings(dataset, "sample", epochs=2, monitor="nll", optimiser=optimiser, encoder_learning_rate=0.01)
-    wanted = config.replace(wanted, {"encoder.tune_blocks": blocks})
+    wanted = replace(wanted, {"encoder.tune_blocks": blocks})
     train(wanted, tmp_path / "whole")
     step = Trainer.step
 
@@ -186,7 +187,7 @@ def test_fine_tuning_moves_the_last_blocks_alone(dataset, tmp_path):
     from attend.training import train
 
     wanted = settings(dataset, "expected", epochs=1, monitor="nll", encoder_learning_rate=0.01)
-    wanted = config.replace(wanted, {"encoder.tune_blocks": 1})
+    wanted = replace(wanted, {"encoder.tune_blocks": 1})
     train(wanted, tmp_path / "run")
     tuned, fresh = (
         Model.read(RunFolder(tmp_path / "run")),
@@ -214,7 +215,7 @@ def test_collapse_is_warned_of_and_marked(dataset, tmp_path, capsys):
     """At an enormous temperature every map is flat, and the same at every word."""
     from attend.training import train
 
-    wanted = config.replace(settings(dataset, "expected", epochs=1), {"attention.temperature": 1e6})
+    wanted = replace(settings(dataset, "expected", epochs=1), {"attention.temperature": 1e6})
     scores = train(wanted, tmp_path / "run")
     assert scores["collapsed"] is True
     assert "attention looks the same at every word" in "".join(capsys.readouterr())
@@ -301,7 +302,7 @@ def test_embeddings_that_are_frozen_stay_and_how_many_are_known_is_said(dataset,
     vectors.write_text("red " + " ".join(["0.5"] * 16) + "\n")
     one = settings(dataset, "expected", epochs=1, monitor="nll")
     frozen = {"decoder.embeddings": str(vectors), "decoder.freeze_embeddings": True}
-    train(config.replace(one, frozen), tmp_path / "run")
+    train(replace(one, frozen), tmp_path / "run")
     words = len(json.loads((tmp_path / "run/vocabulary.json").read_text())["words"])
     assert f"{vectors}: embeddings of 1 of {words} words of the vocabulary" in capsys.readouterr().err
     kept = load_file(tmp_path / "run/checkpoint/best.safetensors")["captioner.decoder.embedding.weight"]
@@ -318,7 +319,7 @@ def test_trained_embeddings_are_those_of_the_checkpoint(dataset, tmp_path):
     vectors = tmp_path / "vectors.txt"
     vectors.write_text("red " + " ".join(["0.5"] * 16) + "\n")
     one = settings(dataset, "sample", epochs=1, monitor="nll")
-    train(config.replace(one, {"decoder.embeddings": str(vectors)}), tmp_path / "run")
+    train(replace(one, {"decoder.embeddings": str(vectors)}), tmp_path / "run")
     vectors.unlink()
     model = Model.read(RunFolder(tmp_path / "run"))
     kept = load_file(tmp_path / "run/checkpoint/best.safetensors")["captioner.decoder.embedding.weight"]

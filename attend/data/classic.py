@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from attend.data.examples import SPLITS, Caption, Example, Source
 from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
-from attend.data.prepared import Prepared
+from attend.data.prepared import refuse_other
 from attend.data.sampling import draw
 from attend.data.text import END, PAD, SPECIALS, START, UNK, UNWRITABLE
 from attend.runs import read_json, sweep, whole, write_bytes, write_text
@@ -243,8 +243,7 @@ def unpack_images(word_map: Path, folder: Path) -> Path:
             with open(_file(word_map, split, what), "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     out = folder / f"images-{digest.hexdigest()[:10]}"  # another set never overwrites the images of this one
-    if (folder / "dataset.json").exists() and Prepared(folder).about["images"] != out.name:
-        raise ValueError(f"{folder} holds another prepared dataset: choose another folder, or remove it")
+    refuse_other(folder, images=out.name)
     with unpacking(folder):
         for split in _splits(word_map):
             _unpack(_file(word_map, split, "IMAGES"), out, split)

@@ -75,21 +75,30 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
         "fingerprint": fingerprint(source.examples, root),
         "vocabulary": vocabulary.fingerprint(),
     }
-    if (folder / "dataset.json").exists():
-        there = _read_about(folder)
-        if there["fingerprint"] != about["fingerprint"]:
-            raise ValueError(f"{folder} holds another prepared dataset: choose another folder, or remove it")
-        if there["vocabulary"] != about["vocabulary"]:
-            raise ValueError(
-                f"{folder} holds this dataset with another vocabulary ({there['words']} words, here {about['words']}), "
-                "which its runs were trained with: choose another folder, or remove it"
-            )
+    there = refuse_other(folder, fingerprint=about["fingerprint"])
+    if there and there["vocabulary"] != about["vocabulary"]:
+        raise ValueError(
+            f"{folder} holds this dataset with another vocabulary ({there['words']} words, here {about['words']}), "
+            "which its runs were trained with: choose another folder, or remove it"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     write_examples(folder / "examples.jsonl", source.examples)
     vocabulary.write(folder / "vocabulary.json")
     write_json(folder / "dataset.json", about)
     return Prepared(folder)
+
+
+def refuse_other(folder: Path, **facts: Any) -> dict[str, Any] | None:
+    """What the folder says of the dataset in it, if any; ValueError where that is another than the facts describe."""
+    if not (folder / "dataset.json").exists():
+        return None
+    there = _read_about(folder)
+    if any(there[name] != value for name, value in facts.items()):
+        raise ValueError(
+            f"{folder} holds another prepared dataset, {there['name']}: choose another folder, or remove it"
+        )
+    return there
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
