@@ -79,7 +79,7 @@ def _said(model: Model, found: Found, n: int, row: int) -> Said:
         score=float(found.score[n]),
         weights=found.weights[n, spoken].float().cpu().numpy(),
         glimpses=glimpses if (glimpses >= 0).all() and len(glimpses) else None,
-        gates=found.gates[n, spoken].float().cpu().numpy(),
+        gates=None if model.config.decoder.gate == "none" else found.gates[n, spoken].float().cpu().numpy(),
     )
 
 

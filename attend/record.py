@@ -19,14 +19,14 @@ from attend.runs import write_bytes, write_json, write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """The caption of one image and where the model looked: words (T), alpha (T, L), glimpse (T,) or None, gate (T,)."""
+    """The caption of one image and where the model looked: words (T), alpha (T, L), glimpse and gate (T,) or None."""
 
     row: int
     words: tuple[str, ...]
     score: float
     weights: np.ndarray
     glimpses: np.ndarray | None
-    gates: np.ndarray
+    gates: np.ndarray | None
 
     @property
     def caption(self) -> str:
@@ -54,7 +54,8 @@ def write_attention(path: Path, dataset: Prepared, batches: Batches, said: Seque
             )
             group.create_dataset("words", data=list(one.words), dtype=h5py.string_dtype())
             group.create_dataset("alpha", data=one.weights.astype(np.float32))
-            group.create_dataset("gate", data=one.gates.astype(np.float32))
+            if one.gates is not None:
+                group.create_dataset("gate", data=one.gates.astype(np.float32))
             if one.glimpses is not None:
                 group.create_dataset("glimpse", data=one.glimpses.astype(np.int32))
     write_bytes(path, memory.getvalue())

@@ -5,6 +5,9 @@
 Source: the presets `tutorial` and `gru-residual`, with a frozen EfficientNet-Lite0 (7 x 7, its own mean and deviation)
 in place of their networks and of the tutorial's 14 x 14, and three epochs without early stopping; hard learns by
 quickstart's settings.
+
+Measured, 28 minutes a model for tutorial and 15 for gru-residual on one core (experiments/results/arrangements.md):
+CIDEr 0.402 soft and 0.359 hard for tutorial, 0.373 and 0.291 for gru-residual.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from analysis.saccades import read_attention
-from attend import config, evaluation
+from attend import config, evaluation, settings
 from attend.captioner import Captioner
 from attend.data.batches import Batches
 from attend.data.examples import Caption, Example, Source
@@ -155,6 +155,14 @@ def test_the_files_of_an_evaluation_agree_with_each_other(tmp_path, batches):
         assert looked.weights.shape == (len(looked.words), 4) and np.allclose(looked.weights.sum(1), 1, atol=1e-6)
         assert looked.glimpses is None and np.array_equal(looked.gates, one.gates)
         assert looked.geometry == Geometry.of("squash", SIZE, GRID)
+
+
+def test_without_a_gate_none_is_recorded(tmp_path, batches):
+    model = make_model(batches)
+    model = replace(model, config=settings.replace(model.config, {"decoder.gate": "none"}))
+    done = evaluated(tmp_path, model, batches)
+    looked = read_attention(done.folder / "attention.h5", 0)
+    assert looked.gates is None and len(looked.weights) == len(looked.words)
 
 
 def test_corpus_scores_follow_from_the_rows_of_images(tmp_path, batches):
