@@ -25,7 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        _dispatch(arguments)
+        try:
+            _dispatch(arguments)
+        finally:
+            sys.stdout.flush()  # a reader that is gone is found out here, not at the interpreter's end
     except KeyboardInterrupt:
         _fail("interrupted: the same command goes on from the last checkpoint", 130)
     except BrokenPipeError:  # whoever read the output, as `head`, has read enough

@@ -77,9 +77,12 @@ def test_help_shows_every_verb_and_every_field_with_its_default(capsys):
     assert "uniform" in capsys.readouterr().out
 
 
-def test_a_reader_that_has_read_enough_is_no_error():
-    command = [sys.executable, "-m", "experiments", "prepare", "--help"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+@pytest.mark.parametrize("verb", [[], ["prepare"], ["train", "soft"]])
+def test_a_reader_that_has_read_enough_is_no_error(verb):
+    """Whether its end is met while the help is written or, where all of it fits into the buffer, after."""
+    command = [sys.executable, "-m", "experiments", *verb, "--help"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, env=buffered) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
