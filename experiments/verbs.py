@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from attend.config import LARGEST, Config, Decode, Encoder
+from attend.config import LARGEST, Config, Decode, Encoder, Search
 from attend.settings import check_field
 
 OneRun = Annotated[Positional[Path], arg(metavar="RUN")]
@@ -205,7 +205,7 @@ def evaluate(command: Evaluate) -> None:
     from attend import training
 
     options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws")}
-    _at_least(0, beam=command.beam)
+    _check_beam(command.beam)
     _at_least(1, draws=command.draws)
     data = None if command.data is None else str(command.data)
     folder, scores = training.evaluate_run(command.run, data=data, **options)
@@ -215,7 +215,7 @@ def evaluate(command: Evaluate) -> None:
 def caption(command: Caption) -> None:
     from experiments.captioning import caption_images
 
-    _at_least(0, beam=command.beam)
+    _check_beam(command.beam)
     if not command.images:
         raise ValueError("no image is named: give image files, or folders of them, after the run folder")
     for image, text, files in caption_images(
@@ -286,6 +286,12 @@ VERBS: dict[str, tuple[type, Callable]] = {
 def _named(runs: Sequence[Path]) -> None:
     if not runs:
         raise ValueError("no run is named: give run folders, or folders of them, as runs/quickstart")
+
+
+def _check_beam(beam: int | None) -> None:
+    """ValueError for a width that no run could have been configured with."""
+    if beam is not None:
+        Search(beam=beam)
 
 
 def _at_least(least: int, **values: int | None) -> None:

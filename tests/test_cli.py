@@ -245,7 +245,8 @@ def test_unknown_names(fails):
     assert "--data DIR" in fails("run", "flickr8k")
     assert "images is 0" in fails("plot", "saccades", "runs", "--images", "0")
     assert "no run is named" in fails("table") and "no run is named" in fails("plot", "curves")
-    assert "beam is 100000000000" in fails("caption", "run", "x.jpg", "--beam", "100000000000")
+    assert "search.beam is 1001, but must be 0 to 1000" in fails("caption", "run", "x.jpg", "--beam", "1001")
+    assert "search.beam is -1, but must be 0 to 1000" in fails("evaluate", "run", "--beam", "-1")
 
 
 def test_a_dataset_is_never_written_over_by_the_built_in_world(fails, tmp_path):
