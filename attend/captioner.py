@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -132,7 +132,7 @@ class Captioner(nn.Module):
         """
         images, captions, length = words.shape
         real = lengths[..., None].cpu() > torch.arange(length)  # (N, C, T)
-        memory = self.attention.memory(features, mask)
+        memory = self._project(self.attention.memory(features, mask), int(real.sum()))
         state = self.decoder.start(memory, captions)
         real_first = real.permute(2, 0, 1).to(words.device)
         spoken = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
@@ -154,7 +154,7 @@ class Captioner(nn.Module):
         drop = None
         if noise is not None and noise.drop_hidden is not None:
             drop = tuple(d.permute(2, 0, 1, 3)[real_first] for d in (noise.drop_hidden, noise.drop_deep))
-        logits = self.decoder.readout(embedded, torch.cat(hidden), torch.cat(context), drop)
+        logits = self.decoder.readout(embedded, torch.cat(hidden), torch.cat(context), drop, memory.projected)
 
         def stack(steps: tuple[Tensor, ...]) -> Tensor:
             """Steps of (n, c, ...) -> (N, C, T, ...) with 0 where a caption has ended."""
@@ -183,23 +183,36 @@ class Captioner(nn.Module):
         embedded = self.decoder.embedding(words)
         word_gates = self.decoder.word_gates(embedded)
         state, weights, chosen, gate, context = self._advance(memory, state, word_gates, select, shares)
-        logits = self.decoder.readout(embedded, state.hidden, context)
+        logits = self.decoder.readout(embedded, state.hidden, context, projected=memory.projected)
         log_probs = torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
         return state, Glance(log_probs=log_probs, weights=weights, glimpse=chosen.glimpse, gate=gate)
 
     def _advance(
         self, memory: Memory, state: State, word_gates: Tensor, select: Select, shares: Tensor | None
     ) -> tuple[State, Tensor, Selection, Tensor, Tensor]:
-        """The next state, weights, selection, gate as one number a row, and gated context, in the decoder's order."""
+        """The next state, weights, selection, gate as one number a row, and the context as the readout wants it."""
         if not self.decoder.looks_first:
             state = self.decoder.step(state, word_gates)
         weights, chosen = self.attention(memory, state.hidden, select, shares)
         gate = self.decoder.gate(state.hidden)
         context = chosen.context if gate is None else gate * chosen.context
         shown = torch.ones_like(chosen.log_prob) if gate is None else gate.mean(-1)
+        context_gates, context = self.decoder.read(context, memory.projected)
         if self.decoder.looks_first:
-            state = self.decoder.step(state, word_gates, context)
+            state = self.decoder.step(state, word_gates, context_gates)
         return state, weights, chosen, shown, context
+
+    def _project(self, memory: Memory, words: int) -> Memory:
+        """The same with the decoder's maps of a context taken of the features instead, where that is less work.
+
+        A map costs three products a word (forward, and the gradients of both sides), or as many a location: two where
+        the features are frozen. Several heads have projected values already.
+        """
+        locations = memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2)
+        if self.settings.attention.heads > 1 or locations >= 3 * words:
+            return memory
+        values = self.decoder.project(memory.features)
+        return memory if values is None else replace(memory, values=values, projected=True)
 
     def _select(self, name: str, t: int, rows: tuple[int, int], noise: Noise | None, path: Tensor | None) -> Select:
         """The selection of step t for the first n images and their first c captions."""

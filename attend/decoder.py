@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attend import config
 from attend.attention.attention import Memory
@@ -77,15 +78,36 @@ class LSTM(nn.Module):
         """beta = sigmoid(w . h_{t-1} + b): (N, R, 1) or (N, R, D); None without a gate."""
         return None if self.gate_score is None else torch.sigmoid(self.gate_score(hidden))
 
-    def step(self, state: State, word_gates: Tensor, context: Tensor) -> State:
-        """One LSTM step, from the word's part of the gates (N, R, 4H) and the gated context (N, R, D)."""
-        gates = word_gates + self.context_gates(context) + self.hidden_gates(state.hidden)
+    def project(self, features: Tensor) -> Tensor | None:
+        """All that a context is multiplied with, times the features (N, L, D) instead: (N, L, 4H + E) or (N, L, 4H).
+
+        A gate that is one number a word, and a mean under weights, change nothing in that; a vector gate does (None).
+        """
+        if self.settings.gate == "vector":
+            return None
+        maps = [self.context_gates, self.readout_context] if self.readout_context else [self.context_gates]
+        return F.linear(features, torch.cat([one.weight for one in maps]))
+
+    def read(self, context: Tensor, projected: bool) -> tuple[Tensor, Tensor]:
+        """Of a context (N, R, D), or what ``project`` made of it: its part of the gates, and what the readout wants."""
+        if projected:
+            gates = 4 * self.settings.hidden
+            return context.split([gates, context.shape[-1] - gates], dim=-1)
+        return self.context_gates(context), context
+
+    def step(self, state: State, word_gates: Tensor, context_gates: Tensor) -> State:
+        """One LSTM step, from the word's and the gated context's parts of the gates, both (N, R, 4H)."""
+        gates = word_gates + context_gates + self.hidden_gates(state.hidden)
         enter, forget, leave, write = gates.chunk(4, dim=-1)
         cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(enter) * torch.tanh(write)
         return State(torch.sigmoid(leave) * torch.tanh(cell), cell)
 
-    def readout(self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None) -> Tensor:
+    def readout(
+        self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None, projected: bool = False
+    ) -> Tensor:
         """Logits L_o tanh(E y + L_h h + L_z beta z), or L_o h: (..., E), (..., H), (..., D) -> (..., V).
+
+        Where the features were ``projected``, the context is L_z beta z already.
 
         Source: Xu et al. (2015), equation 7. Differs: the tanh, which is the released code's.
         """
@@ -98,7 +120,7 @@ class LSTM(nn.Module):
         if self.readout_hidden is not None:
             terms.append(self.readout_hidden(hidden))
         if self.readout_context is not None:
-            terms.append(self.readout_context(context))
+            terms.append(context if projected else self.readout_context(context))
         deep = torch.tanh(sum(terms))
         return self.logits(deep if drop is None else deep * drop[1])
 
@@ -134,7 +156,15 @@ class ResidualGRU(nn.Module):
     def gate(self, hidden: Tensor) -> None:
         """There is none."""
 
-    def step(self, state: State, word_gates: Tensor, context: Tensor | None = None) -> State:
+    def project(self, features: Tensor) -> Tensor:
+        """W times the features (N, L, D) instead of a context: (N, L, H)."""
+        return F.linear(features, self.context.weight)
+
+    def read(self, context: Tensor, projected: bool) -> tuple[None, Tensor]:
+        """The gates see nothing of it, the readout all."""
+        return None, context
+
+    def step(self, state: State, word_gates: Tensor, context_gates: None = None) -> State:
         """One GRU step, from the word's part of the gates (N, R, 3H): reset, update and new state."""
         reset, update, new = word_gates.chunk(3, dim=-1)
         old_reset, old_update, old_new = self.hidden_gates(state.hidden).chunk(3, dim=-1)
@@ -142,9 +172,11 @@ class ResidualGRU(nn.Module):
         written = torch.tanh(new + torch.sigmoid(reset + old_reset) * old_new)
         return State((1 - keep) * written + keep * state.hidden)
 
-    def readout(self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None) -> Tensor:
+    def readout(
+        self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None, projected: bool = False
+    ) -> Tensor:
         """Logits L_o LayerNorm(h + W z): (..., H), (..., D) -> (..., V); the words (..., E) are not read again."""
-        seen = self.norm(hidden + self.context(context))
+        seen = self.norm(hidden + (context + self.context.bias if projected else self.context(context)))
         return self.logits(seen if drop is None else seen * drop[0])
 
 

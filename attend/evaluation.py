@@ -24,7 +24,7 @@ from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_ca
 from attend.metrics.grounding import Grounding, ground, pool
 from attend.metrics.java import JavaError
 from attend.model import Model
-from attend.objective import health_sums, negative_log_likelihood
+from attend.objective import health_sums, negative_log_likelihood, ranks
 from attend.record import Said, write_attention, write_captions, write_images
 from attend.runs import Lease, RunFolder, sweep, write_json
 from attend.search import Choose, Found, ancestral, beam_search
@@ -152,16 +152,16 @@ class Given:
     def add(self, batch: Batch, trace: Trace) -> None:
         """Take in one minibatch."""
         words = int(trace.real.sum())
-        ranked = trace.logits.topk(min(5, trace.logits.shape[-1]), dim=-1).indices == trace.targets[:, None]
+        rank = ranks(trace)
         self.sums["words"] += words
         self.sums["nll"] += float(negative_log_likelihood(trace).double().sum())
-        self.sums["top1"] += int(ranked[:, 0].sum())
-        self.sums["top5"] += int(ranked.any(1).sum())
+        self.sums["top1"] += int((rank < 1).sum())
+        self.sums["top5"] += int((rank < 5).sum())
         for name, (total, count) in health_sums(trace).items():
             before, counted = self.health.get(name, (0.0, 0))
             self.health[name] = (before + total, counted + count)
         if self.grounding:
-            self._ground(batch, trace, trace.spread(ranked[:, 0].float()).cpu().numpy())
+            self._ground(batch, trace, trace.spread((rank < 1).float()).cpu().numpy())
 
     def _ground(self, batch: Batch, trace: Trace, right: np.ndarray) -> None:
         weights, order = trace.weights.float().cpu().numpy(), batch.order.cpu().numpy()

@@ -55,6 +55,12 @@ def negative_log_likelihood(trace: Trace) -> Tensor:
     return F.cross_entropy(logits, trace.targets, reduction="none")
 
 
+def ranks(trace: Trace) -> Tensor:
+    """How many words were thought more likely than each real word, (M,): 0 is a word that was guessed."""
+    logits = trace.logits.detach()
+    return (logits > logits.gather(1, trace.targets[:, None])).sum(1)
+
+
 def entropy(weights: Tensor) -> Tensor:
     """H = -sum_i alpha_i log alpha_i in nats, (..., L) -> (...); 0 log 0 = 0, also in the gradient."""
     return -(weights * weights.clamp(min=1e-12).log()).sum(-1)

