@@ -123,6 +123,22 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Speed and memory, beside a textbook arrangement of the same captioner and beside the floor of this machine."""
+
+    sizes: str = "flickr8k,lite,coco"
+    """minibatches to measure, separated by commas"""
+    parts: str = "train,memory,search"
+    """what to measure, separated by commas"""
+    rounds: int = 5
+    """how often, in turn; the table has the median, the lowest and the highest"""
+    precision: Literal["fp32", "bf16"] | None = None
+    """of ours and of the floor; none is the faster one here"""
+    out: Path = Path("runs/bench")
+    """folder for bench.json and bench.md"""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """Compare finished runs."""
 
@@ -247,6 +263,21 @@ def run(command: Run) -> None:
         print(file)
 
 
+def bench(command: Bench) -> None:
+    from experiments import bench as benchmark
+    from experiments.floor import SIZES
+
+    chosen = {}
+    for name, known in (("sizes", SIZES), ("parts", benchmark.PARTS)):
+        chosen[name] = getattr(command, name).split(",")
+        for one in chosen[name]:
+            if one not in known:
+                raise ValueError(f"unknown {name} {one!r}: known are {', '.join(known)}")
+    _at_least(1, rounds=command.rounds)
+    files = benchmark.bench(command.out, **chosen, rounds=command.rounds, precision=command.precision)
+    print(*files, sep="\n")
+
+
 def table(command: Table) -> None:
     from analysis.records import read_runs
     from analysis.tables import DEFAULT, comparison, render
@@ -278,6 +309,7 @@ VERBS: dict[str, tuple[type, Callable]] = {
     "evaluate": (Evaluate, evaluate),
     "caption": (Caption, caption),
     "run": (Run, run),
+    "bench": (Bench, bench),
     "table": (Table, table),
     "plot": (Plot, plot),
 }

@@ -1,0 +1,149 @@
+"""What `attend bench` measures: a captioner of ours and the textbook's twin of it on the same random minibatch."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from attend.attention import select
+from attend.captioner import Captioner, Noise
+from attend.config import Attention, Config, Decoder, Estimator, Objective
+from attend.estimators.baselines import MovingAverage
+from attend.objective import objective
+from attend.search import LAST, beam_search
+from attend.training import OPTIMISERS
+from experiments.floor import Size
+from experiments.textbook import Textbook
+
+KINDS = ("soft", "hard")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Bed:
+    """A minibatch, and both captioners with the same weights. Everything follows from the size, the kind and ``seed``.
+
+    features (N, L, D), words (N, C, T), lengths (N, C), longest first; ``live`` rows have a word to say at each step.
+    """
+
+    def __init__(self, size: Size, kind: str, device: torch.device, precision: str = "fp32", seed: int = 0) -> None:
+        self.size, self.device, self.precision = size, device, precision
+        generator = torch.Generator().manual_seed(seed)
+        shape = (size.images, size.captions)
+        lengths = torch.randint(size.shortest, size.longest + 1, shape, generator=generator).sort(1, descending=True)[0]
+        self.lengths = lengths[lengths[:, 0].argsort(descending=True, stable=True)]
+        self.shape = (*shape, int(lengths.max()))
+        words = torch.randint(4, size.vocabulary, self.shape, generator=generator)  # after the special tokens
+        real = torch.arange(self.shape[2]) < self.lengths[..., None]
+        self.live = real.sum((0, 1)).tolist()
+        self.words = words.where(real, 0).to(device)
+        self.features = torch.rand(size.images, size.locations, size.features, generator=generator).to(device)
+        hard = kind == "hard"
+        self.settings = Config(
+            attention=Attention(width=size.width, select="sample" if hard else "expected"),
+            estimator=Estimator(entropy=0.0, baseline="none", semi=0.0),  # as the textbook has it
+            decoder=Decoder(embedding=size.embedding, hidden=size.hidden),
+            objective=Objective(doubly_stochastic=0.0 if hard else 1.0),
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.captioner = Captioner(self.settings, size.features, size.vocabulary).to(device)
+        self.steps, self.baseline = 0, MovingAverage() if hard else None
+
+    @property
+    def tokens(self) -> int:
+        """Real words of the minibatch, the end mark counted."""
+        return sum(self.live)
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.captioner.parameters())
+
+    @cached_property
+    def textbook(self) -> Textbook:
+        return Textbook(self.captioner).to(self.device)
+
+    @cached_property
+    def optimisers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+        """Ours, and torch's plain Adam for the textbook."""
+        return OPTIMISERS["adam"](self.captioner.parameters()), torch.optim.Adam(self.textbook.parameters())
+
+    def ours(self) -> None:
+        """One training step as in ``attend.training``."""
+        self.steps += 1
+        noise = Noise.draw(self.settings, self.shape, 0, self.steps).to(self.device)
+        self._update(self.captioner, self.optimisers[0], self._our_loss(noise))
+
+    def plain(self) -> None:
+        """One training step of the textbook arrangement."""
+        noise = torch.rand(self.shape, device=self.device) if self.settings.attention.hard else None
+        loss = self.textbook.loss(self.features, self.words, self.lengths.to(self.device), noise)
+        self._update(self.textbook, self.optimisers[1], loss)
+
+    def losses(self) -> tuple[float, float]:
+        """Both losses without dropout on the same noise: what must agree before any clock is started."""
+        glimpse = torch.rand(self.shape, generator=torch.Generator().manual_seed(1))
+        noise = Noise(glimpse=glimpse, soft=torch.zeros(self.shape[:2], dtype=torch.bool)).to(self.device)
+        self.textbook.eval()
+        theirs = self.textbook.loss(
+            self.features, self.words, self.lengths.to(self.device),
+            glimpse.to(self.device) if self.settings.attention.hard else None,
+        )  # fmt: skip
+        self.textbook.train()
+        precision, self.precision = self.precision, "fp32"
+        ours = self._our_loss(noise)
+        self.precision = precision
+        return float(ours.detach()), float(theirs.detach())
+
+    def _our_loss(self, noise: Noise) -> Tensor:
+        chosen = self.settings.attention.select
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            trace = self.captioner(self.features, self.words, self.lengths.to(self.device), select=chosen, noise=noise)
+            return objective(trace, self.settings, self.baseline).total
+
+    @staticmethod
+    def _update(model: torch.nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimiser.step()
+
+
+class SearchBed(Bed):
+    """Captions of ``images`` by a beam of ``beam``, ours all together and the textbook's one after another."""
+
+    def __init__(self, size: Size, device: torch.device, precision: str, images: int, beam: int = 5) -> None:
+        super().__init__(size, "soft", device, precision)
+        self.captioner.eval()
+        self.beam = beam
+        generator = torch.Generator().manual_seed(2)
+        self.features = torch.rand(images, *self.features.shape[1:], generator=generator)
+        self.features = (4 * self.features - 2).to(device)
+        with torch.no_grad():  # fresh weights say nothing surely: larger ones, so that captions differ and end
+            for parameter in self.captioner.decoder.parameters():
+                parameter.mul_(4.0)
+        self.textbook = Textbook(self.captioner).to(device).eval()
+
+    def exact(self) -> SearchBed:
+        """For comparing captions: in float64, where rounding decides nothing, and none ends before the last word.
+
+        A hypothesis that has ended keeps its place in our beam while it is among the best; in the textbook it leaves.
+        """
+        self.captioner.double(), self.textbook.double()
+        self.features = self.features.double()
+        for logits in (self.captioner.decoder.logits, self.textbook.logits):
+            logits.bias.data[LAST] = -1e4
+        return self
+
+    @torch.no_grad()
+    def ours(self) -> list[list[int]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            memory = self.captioner.attention.memory(self.features)
+            found = beam_search(
+                self.captioner, memory, lambda step, rows: select.expected, self.beam, self.size.longest, 1.0
+            )
+        return [words[: int(length)].tolist() for words, length in zip(found.words, found.lengths, strict=True)]
+
+    def plain(self) -> list[list[int]]:
+        return self.textbook.beam_search(self.features, self.beam, self.size.longest)

@@ -1,0 +1,142 @@
+"""The floor of a training step: what no arrangement of the same equations can do without, at this machine's own rates.
+
+Counted once here: the matrix products in their cheapest order, the tanh of the additive score, and the bytes that must
+move. Each is then measured alone, as one call on random numbers; a step cannot be faster than their sum,
+doing one thing at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A minibatch of N images with C captions each, and a captioner for it; all else as in the paper."""
+
+    name: str
+    images: int
+    captions: int
+    locations: int
+    features: int
+    vocabulary: int
+    width: int = 512
+    embedding: int = 512
+    hidden: int = 512
+    shortest: int = 8
+    longest: int = 22
+
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size(name="flickr8k", images=13, captions=5, locations=196, features=512, vocabulary=2500),
+        Size(name="lite", images=13, captions=5, locations=49, features=1280, vocabulary=2500),
+        Size(name="coco", images=6, captions=5, locations=196, features=2048, vocabulary=9490),
+        Size(
+            name="tiny", images=3, captions=2, locations=9, features=16, vocabulary=50, width=8, embedding=8, hidden=8
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Product:
+    """``times`` products (rows, inner) x (inner, columns): of what, and how often in a step."""
+
+    what: str
+    rows: int
+    inner: int
+    columns: int
+    times: int = 1
+
+    @property
+    def operations(self) -> int:
+        return 2 * self.rows * self.inner * self.columns * self.times
+
+
+def products(size: Size, live: list[int]) -> list[Product]:
+    """All products of a training step. ``live`` rows have a word to say at each step; M words in all.
+
+    A linear map of what needs a gradient costs three products (forward, of its input, of its weights), a map of the
+    frozen features two. What a context is multiplied with can be multiplied with the features instead, once an image
+    (N L rows, two products) or once a word (M rows, three): the cheaper one counts. Products of the state h_{t-1} must
+    wait for it, so they run once a word of the longest caption, save that of their weights.
+    """
+    words, places = sum(live), size.images * size.locations
+    hidden, embedding, features, width = size.hidden, size.embedding, size.features, size.width
+    found = [
+        Product("keys", places, features, width),
+        Product("keys: weights", features, places, width),
+        Product("initial state", size.images, features, 2 * hidden, 3),
+    ]
+
+    def mapped(what: str, rows: int, inner: int, columns: int) -> list[Product]:
+        return [
+            Product(what, rows, inner, columns),
+            Product(f"{what}: input", rows, columns, inner),
+            Product(f"{what}: weights", inner, rows, columns),
+        ]
+
+    for what, columns in (("context to gates", 4 * hidden), ("context to readout", embedding)):
+        by_word = mapped(what, words, features, columns)
+        by_place = [Product(what, places, features, columns), Product(f"{what}: weights", features, places, columns)]
+        found += min(by_word, by_place, key=lambda way: sum(one.operations for one in way))
+    found += mapped("words to gates", words, embedding, 4 * hidden)
+    found += mapped("state to readout", words, hidden, embedding)
+    found += mapped("readout to logits", words, embedding, size.vocabulary)
+    for what, columns in (("state to gates", 4 * hidden), ("state to query", width)):
+        for rows, times in _runs(live):
+            found += [
+                Product(what, rows, hidden, columns, times),
+                Product(f"{what}: input", rows, columns, hidden, times),
+            ]
+        found.append(Product(f"{what}: weights", hidden, words, columns))
+    return found
+
+
+def _runs(live: list[int]) -> list[tuple[int, int]]:
+    """(rows, how many steps have as many)."""
+    return [(rows, live.count(rows)) for rows in sorted(set(live), reverse=True)]
+
+
+def tanhs(size: Size, live: list[int]) -> int:
+    """Evaluations of tanh in the additive score; the backward pass can do with their results."""
+    return sum(live) * size.locations * size.width
+
+
+def moved(size: Size, live: list[int], parameters: int, precision: torch.dtype) -> int:
+    """Bytes that must be read or written: features, parameters with Adam's state, and the logits.
+
+    Each parameter is read, and its gradient written; then Adam reads gradient, weight and two moments and writes three
+    of them, all in fp32: nine passes. The logits are written, read for the loss, and their gradient written and read
+    twice.
+    """
+    half = precision.itemsize
+    features = size.images * size.locations * size.features * half * 2  # read for the keys and for the context
+    return features + parameters * 4 * 9 + sum(live) * size.vocabulary * half * 5
+
+
+def measure(size: Size, live: list[int], parameters: int, device: torch.device, precision: torch.dtype) -> list[tuple]:
+    """(what, callable that does it once, how often) for all of the above."""
+    calls: list[tuple[str, Callable[[], object], int]] = []
+    for one in products(size, live):
+        left = torch.randn(one.rows, one.inner, device=device, dtype=precision)
+        right = torch.randn(one.inner, one.columns, device=device, dtype=precision)
+        out = torch.empty(one.rows, one.columns, device=device, dtype=precision)
+        calls.append((one.what, _product(left, right, out), one.times))
+    values = torch.randn(size.images * size.captions, size.locations, size.width, device=device)
+    calls.append(("tanh", lambda: torch.tanh(values, out=values), math.ceil(tanhs(size, live) / values.numel())))
+    source = torch.empty(moved(size, live, parameters, precision) // 8, device=device)  # a copy reads and writes 4 each
+    target = torch.empty_like(source)
+    calls.append(("bytes", lambda: target.copy_(source), 1))
+    return calls
+
+
+def _product(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
+    return lambda: torch.mm(left, right, out=out)
