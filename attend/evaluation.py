@@ -22,7 +22,7 @@ from attend.data.batches import Batch, Batches, in_order
 from attend.data.prepared import Prepared
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
 from attend.metrics.grounding import Grounding, ground, pool
-from attend.metrics.java import JavaError
+from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
 from attend.objective import health_sums, negative_log_likelihood, ranks
 from attend.record import Said, write_attention, write_captions, write_images
@@ -224,6 +224,7 @@ def score_quickly(dataset: Prepared, said: Sequence[Said]) -> dict[str, float]:
     return {"bleu4": scores.corpus["bleu4"], "cider": scores.corpus["cider_frozen"]}
 
 
+@meteor_kept()
 def evaluate(
     model: Model,
     batches: Batches,

@@ -7,6 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from attend.data.stores import Store, fill_store
 from attend.encoder import Encoder, to_half
 from attend.geometry import Geometry
 
-CHUNK = 32
-"""Images that pass the encoder at once while features are computed."""
+CHUNK = {"cpu": 4, "cuda": 64}
+"""Images that pass the encoder at once while features are computed: on a CPU the maps of more fit no cache."""
 
 
 def ensure_store(dataset: Prepared, encoder: Encoder, device: str | torch.device = "cpu") -> Store:
@@ -36,12 +37,16 @@ def ensure_store(dataset: Prepared, encoder: Encoder, device: str | torch.device
     encoder.to(device)
 
     def produce(rows: range) -> dict[str, np.ndarray]:
-        with ThreadPoolExecutor(2) as pool:
-            squares, sizes = zip(*pool.map(lambda row: read_square(dataset.image(row), encoder), rows), strict=True)
-        images = np.stack(squares)
+        inputs, sizes = [], []
+        with ThreadPoolExecutor() as pool:
+            read = pool.map(lambda row: read_square(dataset.image(row), encoder), rows)  # ahead of the encoder
+            while chunk := list(islice(read, CHUNK.get(torch.device(device).type, CHUNK["cuda"]))):
+                squares, their_sizes = zip(*chunk, strict=True)
+                images = np.stack(squares)
+                inputs.append(images if kind == "images" else compute_features(encoder, images, device))
+                sizes += their_sizes
         affines = [Geometry.of(encoder.settings.transform, size, encoder.grid).affine for size in sizes]
-        inputs = images if kind == "images" else compute_features(encoder, images, device)
-        return {"inputs": inputs, "size": np.array(sizes, np.int32), "affine": np.array(affines)}
+        return {"inputs": np.concatenate(inputs), "size": np.array(sizes, np.int32), "affine": np.array(affines)}
 
     count = len(dataset.examples)
     with tqdm(total=count, desc=f"{kind} of {encoder.settings.name}", unit="image", disable=None) as bar:
@@ -59,8 +64,9 @@ def read_square(path: Path, encoder: Encoder) -> tuple[np.ndarray, tuple[int, in
 @torch.no_grad()
 def compute_features(encoder: Encoder, images: np.ndarray, device: str | torch.device) -> np.ndarray:
     """Features (N, L, D) in fp16 of images (N, 3, S, S) in uint8."""
-    chunks = torch.from_numpy(images).split(CHUNK)
-    return np.concatenate([to_half(encoder(chunk.to(device))) for chunk in chunks])
+    device = torch.device(device)
+    with torch.autocast(device.type, torch.bfloat16, enabled=encoder.settings.precision == "bf16"):
+        return to_half(encoder(torch.from_numpy(images).to(device)))
 
 
 def _provenance(dataset: Prepared, encoder: Encoder, kind: str) -> dict:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from attend.config import Config, Decode
 from attend.data.prepared import Prepared
+from attend.metrics.java import meteor_kept
 from attend.runs import write_text
 from attend.settings import replace as with_fields
 from experiments.errors import EXPECTED, sentence
@@ -109,6 +110,7 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
     return sorted(folders)
 
 
+@meteor_kept()
 def run_one(one: Config, folder: Path, also: Sequence[Setting]) -> None:
     """One run, and its further evaluations."""
     from attend.training import evaluate_run, train

@@ -49,7 +49,9 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "checkpoint_minutes": 1.5,
     },
 }  # fmt: skip
-SINGLE = {"attention.weights", "attention.simplex", "attention.temperature", "decoder.readout_context"}
+SINGLE = {  # what the others leave no choice
+    "encoder.precision", "attention.weights", "attention.simplex", "attention.temperature", "decoder.readout_context"
+}  # fmt: skip
 
 
 def flat(values: dict, prefix: str = "") -> dict:
@@ -128,6 +130,7 @@ def test_a_section_that_is_no_object_is_refused(values):
     "values, names",
     [
         ({"attention": {"weights": "uniform", "select": "sample"}}, "attention.select.*attention.weights"),
+        ({"encoder": {"precision": "bf16", "tune_blocks": 1}}, "encoder.precision.*encoder.tune_blocks"),
         ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "bleu4"}}, "attention.weights.*train.monitor"),

@@ -302,6 +302,26 @@ def test_a_store_holds_what_the_encoder_gives(dataset, transform):
     assert store.provenance["versions"].keys() == {"torch", "timm", "pillow"}
 
 
+def test_features_in_bf16_are_those_in_fp32_to_eight_bits(dataset):
+    squares = np.stack([read_square(dataset.image(row), encoder(**SMALL))[0] for row in range(2)])
+    exact, rounded = (compute_features(encoder(**SMALL, precision=p), squares, "cpu") for p in ("fp32", "bf16"))
+    assert exact.dtype == rounded.dtype == np.float16
+    scale = np.abs(exact).max()
+    assert 0 < np.abs(exact.astype(float) - rounded).max() < 0.1 * scale
+    assert np.abs(exact.astype(float) - rounded).mean() < 0.01 * scale
+
+
+def test_a_store_is_made_in_chunks(dataset, monkeypatch):
+    computed = []
+    monkeypatch.setattr(prepare, "compute_features", lambda *a: computed.append(len(a[1])) or compute_features(*a))
+    monkeypatch.setitem(prepare.CHUNK, "cpu", 2)
+    store = ensure_store(dataset, encoder(**SMALL))
+    assert computed == [2, 2, 1]
+    squares = np.stack([read_square(dataset.image(row), encoder(**SMALL))[0] for row in range(5)])
+    whole = compute_features(encoder(**SMALL), squares, "cpu")
+    assert np.allclose(store.read("inputs", range(5)), whole, rtol=2e-3, atol=1e-3)
+
+
 def test_a_store_is_made_once(dataset, monkeypatch):
     first = ensure_store(dataset, encoder(**SMALL))
     shutil.rmtree(dataset.folder / "images")
@@ -326,6 +346,7 @@ def test_other_weights_or_settings_have_another_store(dataset, tmp_path):
         {"size": 40},
         {"grid": (1, 2)},
         {"transform": "crop"},
+        {"precision": "bf16"},
         {"tune_blocks": 1},
     ]
     stores = [ensure_store(dataset, encoder(**SMALL | change)) for change in changes]

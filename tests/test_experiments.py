@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from attend.metrics import java
 from experiments import quickstart, runner, world
 from experiments.cli import main
 
@@ -152,8 +153,11 @@ def running(pid: int) -> bool:
 @pytest.mark.slow
 def test_the_tiny_twin_of_flickr8k_decodes_hard_in_three_ways(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    starts, start = [], java._start
+    monkeypatch.setattr(java, "_start", lambda arguments, *rest: starts.append(arguments) or start(arguments, *rest))
     main(["run", "flickr8k", "--tiny", "--workers", "1", "--set", "search.beam=2"])
     said = capsys.readouterr().out
+    assert sum("-stdio" in arguments for arguments in starts) == 3, "METEOR starts once a run"
     for decode in ("argmax", "expected", "sample"):  # one so small may have collapsed, and is marked
         assert re.search(rf"\| hard( †)? \| {decode}, beam 2", said), said
     assert "the mean over 3 draws" in said and "Entropy (nats)" in said

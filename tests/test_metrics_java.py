@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from attend.metrics import captions
 from attend.metrics.captions import score_captions
-from attend.metrics.java import find_java
+from attend.metrics.java import find_java, meteor_kept
 
 PAIR = {"a": "the small red dog", "b": "a cat"}, {"a": ["the red dog runs", "a dog"], "b": ["a cat sleeps on a mat"]}
 
@@ -103,3 +104,56 @@ def test_a_meteor_that_answers_is_heard(fake_java):
     fake_java(ANSWERS.format("echo 0.25; echo 0.75; echo 0.5"))
     scores = score_captions(*PAIR, metrics=("meteor",), tokeniser="simple", time_limit=20)
     assert (scores.corpus, scores.images["meteor"]) == ({"meteor": 0.5}, [0.25, 0.75])
+
+
+def starts_of(tmp_path) -> int:
+    return len((tmp_path / "starts").read_text().splitlines())
+
+
+def test_within_a_block_meteor_starts_once(fake_java, tmp_path):
+    fake_java(f"echo x >> {tmp_path}/starts\n" + ANSWERS.format("echo 0.25; echo 0.75; echo 0.5"))
+    with meteor_kept():
+        assert not (tmp_path / "starts").exists()
+        with meteor_kept():
+            scores = [score_captions(*PAIR, metrics=("meteor",), tokeniser="simple").corpus for _ in range(2)]
+        scores.append(score_captions(*PAIR, metrics=("meteor",), tokeniser="simple").corpus)
+    assert scores == [{"meteor": 0.5}] * 3 and starts_of(tmp_path) == 1
+    score_captions(*PAIR, metrics=("meteor",), tokeniser="simple")
+    assert starts_of(tmp_path) == 2
+
+
+def test_a_kept_meteor_that_went_wrong_starts_again(fake_java, tmp_path):
+    """It dies of its first question, and answers none in time at its second start."""
+    answers = ANSWERS.format("echo 0.25; echo 0.75; echo 0.5")
+    ills = "case $(wc -l < starts) in 1) exit 1;; 2) /bin/sleep 60;; esac".replace("starts", f"{tmp_path}/starts")
+    fake_java(f"echo x >> {tmp_path}/starts\n{ills}\n{answers}")
+    with meteor_kept() as kept:
+        found = []
+        for limit in (20, 0.5, 20, 20):
+            found.append(score_captions(*PAIR, metrics=("meteor",), tokeniser="simple", time_limit=limit))
+        assert starts_of(tmp_path) == 3
+        kept.java.process.kill(), kept.java.process.wait()
+        found.append(score_captions(*PAIR, metrics=("meteor",), tokeniser="simple", time_limit=20))
+    assert [one.missing.get("meteor") for one in found[:2]] == [
+        "METEOR broke off with exit code 1", "METEOR took longer than 0.5 s"
+    ]  # fmt: skip
+    assert [one.corpus for one in found[2:]] == [{"meteor": 0.5}] * 3 and starts_of(tmp_path) == 4
+
+
+def test_a_kept_meteor_says_the_same_again():
+    with meteor_kept():
+        first, second = (score_captions(*PAIR, metrics=("meteor",), tokeniser="simple") for _ in range(2))
+        other = score_captions({"a": "a dog"}, {"a": PAIR[1]["a"]}, metrics=("meteor",), tokeniser="simple")
+    assert first == second and first.missing == {}
+    assert other == score_captions({"a": "a dog"}, {"a": PAIR[1]["a"]}, metrics=("meteor",), tokeniser="simple")
+
+
+@pytest.mark.parametrize("tokeniser", captions.TOKENISERS)
+def test_references_are_tokenised_once(tokeniser, monkeypatch):
+    monkeypatch.setattr(captions, "_REFERENCES", {})
+    asked, tokenise = [], captions.tokenise
+    monkeypatch.setattr(captions, "tokenise", lambda these, **how: asked.append(list(these)) or tokenise(these, **how))
+    hypotheses, references = {"a": "A dog.", "b": "cat's"}, {"a": ["It's RED!", "A dog."], "b": ["A dog.", "two cats"]}
+    first, second = (score_captions(hypotheses, references, metrics=("cider",), tokeniser=tokeniser) for _ in range(2))
+    assert asked == [["It's RED!", "A dog.", "two cats", "A dog.", "cat's"], ["A dog.", "cat's"]]
+    assert first == second and first.notes["tokeniser"] == tokeniser

@@ -152,20 +152,36 @@ def _simple(caption: str) -> str:
     return " ".join(filter(None, (w if _ENDING.fullmatch(w) else w.strip("'") for w in words)))
 
 
+_REFERENCES: dict[tuple[str, str], str] = {}
+"""Tokeniser and caption -> tokens, of the references met last: a line's tokens do not depend on the lines around it."""
+
+
 def _tokenised(hypotheses, references, tokeniser, time_limit, notes) -> tuple[list[str], list[list[str]]]:
-    """Both sides in one call, in the order of the hypotheses; says in ``notes`` which tokeniser it was."""
-    captions = [caption for name in hypotheses for caption in references[name]] + list(hypotheses.values())
+    """Both sides in one call, in the order of the hypotheses; says in ``notes`` which tokeniser it was.
+
+    A reference is tokenised once in a process, however often it is scored against.
+    """
+    captions = [caption for name in hypotheses for caption in references[name]]
     notes["tokeniser"] = tokeniser
     try:
         if tokeniser == "ptb":
             notes["java"] = find_java()
-        tokens = tokenise(captions, tokeniser=tokeniser, time_limit=time_limit)
+        tokens = _with_references(captions, list(hypotheses.values()), tokeniser, time_limit)
     except JavaError as error:
         notes |= {"tokeniser": "simple", "tokeniser_fallback": str(error)}
-        tokens = tokenise(captions, tokeniser="simple")
-    rest = iter(tokens)
-    refs = [[next(rest) for _ in references[name]] for name in hypotheses]
-    return list(rest), refs
+        tokens = _with_references(captions, list(hypotheses.values()), "simple", time_limit)
+    refs = [[_REFERENCES[notes["tokeniser"], caption] for caption in references[name]] for name in hypotheses]
+    return tokens, refs
+
+
+def _with_references(captions: list[str], said: list[str], tokeniser: str, time_limit: float) -> list[str]:
+    """The tokens of what was said; those of the references are in ``_REFERENCES`` afterwards."""
+    if len(_REFERENCES) > 2**18:
+        _REFERENCES.clear()
+    new = list(dict.fromkeys(caption for caption in captions if (tokeniser, caption) not in _REFERENCES))
+    tokens = tokenise(new + said, tokeniser=tokeniser, time_limit=time_limit)
+    _REFERENCES.update(((tokeniser, caption), text) for caption, text in zip(new, tokens, strict=False))
+    return tokens[len(new) :]
 
 
 # BLEU

@@ -16,9 +16,11 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import IO
 
 # Any of these may carry options that override ours, a locale among them.
 _FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
@@ -67,9 +69,9 @@ def ptb_tokenise(captions: Sequence[str], *, time_limit: float) -> list[str]:
     jar = Path(module.__file__).with_name(module.STANFORD_CORENLP_3_4_1_JAR)
     program = ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     arguments = ["-Xmx1G", "-cp", str(jar), *program]
-    with _java(arguments, name="the PTB tokeniser", time_limit=time_limit) as process:
-        output, _ = process.communicate("".join(f"{caption}\n" for caption in captions))
-        if process.returncode:
+    with _java(arguments) as java, java.limited("the PTB tokeniser", time_limit):
+        output, _ = java.process.communicate("".join(f"{caption}\n" for caption in captions))
+        if java.process.returncode:
             raise EOFError
     lines = output.split("\n")[:-1]
     if len(lines) != len(captions):
@@ -86,17 +88,14 @@ def meteor(
     Raises JavaError where Java is missing, dies, or takes longer than ``time_limit`` seconds.
     Source: Denkowski and Lavie (2014), the program's -stdio protocol.
     """
-    module = pycocoevalcap("meteor.meteor")
-    jar = Path(module.__file__).with_name(module.METEOR_JAR)
-    arguments = ["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-    with _java(arguments, name="METEOR", time_limit=time_limit) as process:
+    with meteor_kept() as kept, kept.running() as java, java.limited("METEOR", time_limit):
 
         def send(*parts: str) -> None:
-            process.stdin.write(" ||| ".join(parts) + "\n")
-            process.stdin.flush()
+            java.process.stdin.write(" ||| ".join(parts) + "\n")
+            java.process.stdin.flush()
 
         def number() -> float:
-            answer = _line(process).strip()
+            answer = java.line().strip()
             if not re.fullmatch(r"[\d.]+(E-?\d+)?", answer):
                 raise JavaError(f"METEOR gave the score {answer!r}")
             return float(answer)
@@ -104,7 +103,7 @@ def meteor(
         statistics = []
         for hypothesis, alternatives in zip(hypotheses, references, strict=True):
             send("SCORE", *alternatives, hypothesis or _NO_WORD)
-            fields = _line(process).split()
+            fields = java.line().split()
             if len(fields) != _METEOR_FIELDS:
                 raise JavaError(f"METEOR answered {' '.join(fields)!r} instead of {_METEOR_FIELDS} numbers")
             statistics.append(" ".join(fields if hypothesis else ["0.0", *fields[1:]]))
@@ -113,29 +112,84 @@ def meteor(
         return number(), images, statistics
 
 
-def _line(process: subprocess.Popen) -> str:
-    line = process.stdout.readline()
-    if not line:
-        raise EOFError
-    return line
+@dataclass
+class _Kept:
+    """METEOR's program, from when it is first asked until ``ends`` is closed."""
+
+    ends: ExitStack
+    java: _Java | None = None
+
+    @contextmanager
+    def running(self) -> Iterator[_Java]:
+        """The program; one that went wrong is not asked again."""
+        if self.java is None or self.java.process.poll() is not None:
+            module = pycocoevalcap("meteor.meteor")
+            jar = Path(module.__file__).with_name(module.METEOR_JAR)
+            arguments = ["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+            self.java = self.ends.enter_context(_java(arguments))
+        try:
+            yield self.java
+        except BaseException:
+            self.java = None
+            self.ends.close()
+            raise
+
+
+_kept: _Kept | None = None
 
 
 @contextmanager
-def _java(arguments: Sequence[str], *, name: str, time_limit: float) -> Iterator[subprocess.Popen]:
-    """A Java process, gone when the block is left; a pipe that breaks or ends early becomes a JavaError."""
-    with tempfile.TemporaryDirectory(prefix="attend-java-") as folder, open(f"{folder}/stderr", "w+b") as log:
-        process = _start(arguments, folder, log)
+def meteor_kept() -> Iterator[_Kept]:
+    """Within this block METEOR starts once, however often it scores: starting takes as long as 1,000 captions do."""
+    global _kept
+    if _kept is not None:  # a block around this one keeps it
+        yield _kept
+        return
+    with ExitStack() as ends:
+        _kept = _Kept(ends)
+        try:
+            yield _kept
+        finally:
+            _kept = None
+
+
+@dataclass
+class _Java:
+    """A running Java program, and what it writes to stderr."""
+
+    process: subprocess.Popen
+    log: IO[bytes]
+
+    def line(self) -> str:
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError
+        return line
+
+    @contextmanager
+    def limited(self, name: str, seconds: float) -> Iterator[None]:
+        """It is ended after so long; that, and a pipe that breaks or ends early, become a JavaError."""
         expired = threading.Event()
-        watchdog = threading.Timer(time_limit, lambda: (expired.set(), _kill(process)))
+        watchdog = threading.Timer(seconds, lambda: (expired.set(), _kill(self.process)))
         watchdog.start()
         try:
-            yield process
+            yield
         except (EOFError, OSError) as error:
             if expired.is_set():
-                raise JavaError(f"{name} took longer than {time_limit:g} s") from error
-            raise JavaError(f"{name} broke off{_last_words(process, log)}") from error
+                raise JavaError(f"{name} took longer than {seconds:g} s") from error
+            raise JavaError(f"{name} broke off{_last_words(self.process, self.log)}") from error
         finally:
             watchdog.cancel()
+
+
+@contextmanager
+def _java(arguments: Sequence[str]) -> Iterator[_Java]:
+    """A Java program, gone when the block is left."""
+    with tempfile.TemporaryDirectory(prefix="attend-java-") as folder, open(f"{folder}/stderr", "w+b") as log:
+        process = _start(arguments, folder, log)
+        try:
+            yield _Java(process, log)
+        finally:
             _kill(process)
             process.stdout.close()
             # Closing flushes what the dead process never read.
