@@ -24,7 +24,9 @@ CHUNK = {"cpu": 4, "cuda": 64}
 """Images that pass the encoder at once while features are computed: on a CPU the maps of more fit no cache."""
 
 
-def ensure_store(dataset: Prepared, encoder: Encoder, device: str | torch.device = "cpu") -> Store:
+def ensure_store(
+    dataset: Prepared, encoder: Encoder, device: str | torch.device = "cpu", *, compress: bool = False
+) -> Store:
     """The store of what this encoder reads: its features if it is frozen, squares of pixels if blocks are tuned.
 
     Made on the first call, resumed if it was interrupted, and found again afterwards.
@@ -50,7 +52,7 @@ def ensure_store(dataset: Prepared, encoder: Encoder, device: str | torch.device
 
     count = len(dataset.examples)
     with tqdm(total=count, desc=f"{kind} of {encoder.settings.name}", unit="image", disable=None) as bar:
-        for done in fill_store(folder, count, provenance, produce):
+        for done in fill_store(folder, count, provenance, produce, compress=compress):
             bar.update(done - bar.n)
     return Store(folder)
 

@@ -162,12 +162,12 @@ class Trainer:
             raise ValueError(
                 f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
             )
-        self.optimiser.zero_grad(set_to_none=True)
         self.accelerator.backward(loss.total)
         attention = norm(self.model.captioner.attention.parameters())
         if config.train.clip:
             self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
         self.optimiser.step()
+        self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
         words = len(trace.targets)
         self.last_trace = trace
         return {

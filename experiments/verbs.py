@@ -54,6 +54,8 @@ class Prepare:
     """join COCO's restval to the training split"""
     features: bool = False
     """compute the encoder's features now; otherwise the first run does"""
+    compress: bool = False
+    """those features: a quarter of the disk where most are 0, as after a ReLU, and read half as fast"""
     encoder: Encoder = field(default_factory=Encoder)
 
 
@@ -128,14 +130,17 @@ class Bench:
 
     sizes: str = "flickr8k,lite,coco"
     """minibatches to measure, separated by commas"""
-    parts: str = "train,memory,search"
-    """what to measure, separated by commas"""
+    parts: str | None = None
+    """what to measure, separated by commas, of train, memory, search, features, waiting, stores, scoring, startup,
+    processes and growth; none is all of it"""
     rounds: int = 5
     """how often, in turn; the table has the median, the lowest and the highest"""
     precision: Literal["fp32", "bf16"] | None = None
-    """of ours and of the floor; none is the faster one here"""
+    """of all but the textbook; none is the faster one here"""
+    data: Path | None = None
+    """a prepared dataset for the parts that read images and captions; none draws the built-in world"""
     out: Path = Path("runs/bench")
-    """folder for bench.json and bench.md"""
+    """folder for bench.json, bench.md and growth.png"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +171,13 @@ class Plot:
     """how many images to draw saccades for"""
 
 
-NEEDS = {"caption_seed": "captions_per_image", "encoder": "features", "count": "classic", "maximum_length": "classic"}
+NEEDS = {
+    "caption_seed": "captions_per_image",
+    "encoder": "features",
+    "compress": "features",
+    "count": "classic",
+    "maximum_length": "classic",
+}
 """Options of `prepare` that another one must go with."""
 READING = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval", "split",
            "split_seed")  # fmt: skip
@@ -185,14 +196,14 @@ def prepare(command: Prepare) -> None:
         return
     _at_least(1, minimum_count=command.minimum_count)
     if command.source == Path(sources.SCENES) and not command.source.exists():
-        _without_effect(command, "the built-in world", ("minimum_count", "features", "encoder"))
+        _without_effect(command, "the built-in world", ("minimum_count", "features", "compress", "encoder"))
         dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
     else:
-        _without_effect(command, "a prepared folder", (*READING, "entities", "features", "encoder"))
+        _without_effect(command, "a prepared folder", (*READING, "entities", "features", "compress", "encoder"))
         dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
     sources.say(dataset)
     if command.features:
-        print(sources.store_features(dataset, command.encoder))
+        print(sources.store_features(dataset, command.encoder, compress=command.compress))
     print(command.out)
 
 
@@ -264,18 +275,19 @@ def run(command: Run) -> None:
 
 
 def bench(command: Bench) -> None:
-    from experiments import bench as benchmark
-    from experiments.floor import SIZES
+    from experiments.bench.floor import SIZES
+    from experiments.bench.run import PARTS
+    from experiments.bench.run import bench as measure
 
-    chosen = {}
-    for name, known in (("sizes", SIZES), ("parts", benchmark.PARTS)):
-        chosen[name] = getattr(command, name).split(",")
+    parts = ",".join(PARTS) if command.parts is None else command.parts
+    chosen = {"sizes": command.sizes.split(","), "parts": parts.split(",")}
+    for name, known in (("sizes", SIZES), ("parts", PARTS)):
         for one in chosen[name]:
             if one not in known:
                 raise ValueError(f"unknown {name} {one!r}: known are {', '.join(known)}")
     _at_least(1, rounds=command.rounds)
-    files = benchmark.bench(command.out, **chosen, rounds=command.rounds, precision=command.precision)
-    print(*files, sep="\n")
+    options = {"rounds": command.rounds, "precision": command.precision, "data": command.data}
+    print(*measure(command.out, **chosen, **options), sep="\n")
 
 
 def table(command: Table) -> None:

@@ -40,3 +40,12 @@ def fails(capsys):
         return lines[0]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def meteor():
+    """METEOR's program starts once in a file of tests, as it does in a run."""
+    from attend.metrics.java import meteor_kept
+
+    with meteor_kept():
+        yield

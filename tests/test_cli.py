@@ -36,6 +36,9 @@ ROOT = Path(__file__).parents[1]
 SMALL = flags(halves.SMALL)
 
 
+pytestmark = pytest.mark.usefixtures("meteor")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return halves.write(tmp_path_factory.mktemp("cli") / "data")
@@ -172,6 +175,7 @@ def test_prepare_writes_the_world_and_says_what_is_in_it(tmp_path, capsys, monke
         (["scenes", "--captions-per-image", "2"], "--captions-per-image has no effect"),
         (["DIR", "--count", "train"], "--count has no effect without --classic"),
         (["DIR", "--encoder.name", "resnet50"], "--encoder has no effect without --features"),
+        (["DIR", "--compress"], "--compress has no effect without --features"),
         (["DIR", "--caption-seed", "3"], "--caption-seed has no effect without --captions-per-image"),
         (["DIR", "--classic", "x", "--entities", "DIR"], "--entities has no effect on the classic files"),
         (["DIR", "--classic", "x", "--encoder.name", "resnet18"], "--encoder has no effect"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from torch.utils.data import DataLoader
 
-from attend.data.stores import OPEN_SHARDS, Store, fill_store
+from attend.data import stores
+from attend.data.stores import Store, fill_store
 
 ORIGIN = {"kind": "test", "grid": (2, 3), "versions": {"torch": "1"}}
 
@@ -241,12 +243,44 @@ def test_workers_read_what_one_process_reads(tmp_path, method):
     assert np.array_equal(store.read("inputs", range(40)), truth)
 
 
-def test_few_shards_are_open_at_once(tmp_path):
-    fill(tmp_path, count=2 * OPEN_SHARDS, shard=1)
+def test_few_shards_are_open_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "OPEN_SHARDS", 8)
+    fill(tmp_path, count=20, shard=1)
     store = Store(tmp_path)
     before = len(os.listdir("/proc/self/fd"))
-    assert store.read("size", range(2 * OPEN_SHARDS)).tolist() == list(range(2 * OPEN_SHARDS))
-    assert len(os.listdir("/proc/self/fd")) - before <= OPEN_SHARDS
+    assert store.read("size", range(20)).tolist() == list(range(20))
+    assert len(os.listdir("/proc/self/fd")) - before == 8
+
+
+def test_as_many_shards_are_open_as_the_system_allows(monkeypatch):
+    for files, shards in ((1024, 512), (256, 128), (10**6, 512), (resource.RLIM_INFINITY, 512)):
+        monkeypatch.setattr(resource, "getrlimit", lambda what, files=files: (files, files))
+        assert stores._open_shards() == shards
+
+
+def test_a_compressed_store_is_the_same_store(tmp_path):
+    """Smaller where most is 0, equal to the last bit, resumed as either kind, and damage is seen in it too."""
+
+    def mostly_zero(rows: range) -> dict[str, np.ndarray]:
+        draws = np.stack([np.random.default_rng(row).standard_normal((49, 64)) for row in rows])
+        return {"inputs": np.maximum(draws - 1, 0).astype(np.float16), "size": np.array(rows)}
+
+    for name in ("plain", "gzip", "mixed"):
+        one = fill_store(tmp_path / name, 8, ORIGIN, mostly_zero, 4, compress=name != "plain")
+        list(one) if name != "mixed" else next(one)
+    fill(tmp_path / "mixed", 8, produce=mostly_zero)
+    assert h5py.File(tmp_path / "mixed/00000.h5")["inputs"].compression == "gzip"
+    assert h5py.File(tmp_path / "mixed/00001.h5")["inputs"].compression is None
+    plain, *others = (Store(tmp_path / name).read("inputs", range(8)) for name in ("plain", "gzip", "mixed"))
+    assert all(np.array_equal(plain, other) for other in others)
+    size = {name: (tmp_path / name / "00000.h5").stat().st_size for name in ("plain", "gzip")}
+    assert size["gzip"] < 0.6 * size["plain"]
+    shard = tmp_path / "gzip/00000.h5"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        Store(tmp_path / "gzip").read("inputs", range(4))
 
 
 def test_memory_does_not_grow_with_the_rows_that_are_read(tmp_path):

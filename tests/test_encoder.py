@@ -375,7 +375,7 @@ def test_an_extraction_that_is_killed_resumes(dataset, monkeypatch):
         Store(folder)
 
     computed, fill = [], prepare.fill_store
-    monkeypatch.setattr(prepare, "fill_store", lambda *a: fill(*a, shard=2))
+    monkeypatch.setattr(prepare, "fill_store", lambda *a, **how: fill(*a, shard=2, **how))
     monkeypatch.setattr(prepare, "compute_features", lambda *a: computed.append(len(a[1])) or compute_features(*a))
     one = encoder(**SMALL)
     store = ensure_store(dataset, one)

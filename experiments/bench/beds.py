@@ -11,14 +11,14 @@ from attend.attention import select
 from attend.captioner import Captioner, Noise
 from attend.config import Attention, Config, Decoder, Estimator, Objective
 from attend.estimators.baselines import MovingAverage
+from attend.evaluation import IMAGES
 from attend.objective import objective
 from attend.search import LAST, beam_search
 from attend.training import OPTIMISERS
-from experiments.floor import Size
-from experiments.textbook import Textbook
+from experiments.bench.floor import Size
+from experiments.bench.textbook import Textbook
 
 KINDS = ("soft", "hard")
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Bed:
@@ -73,13 +73,21 @@ class Bed:
         """One training step as in ``attend.training``."""
         self.steps += 1
         noise = Noise.draw(self.settings, self.shape, 0, self.steps).to(self.device)
-        self._update(self.captioner, self.optimisers[0], self._our_loss(noise))
+        loss, optimiser = self._our_loss(noise), self.optimisers[0]
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.captioner.parameters(), 5.0)
+        optimiser.step()
+        optimiser.zero_grad()
 
     def plain(self) -> None:
         """One training step of the textbook arrangement."""
         noise = torch.rand(self.shape, device=self.device) if self.settings.attention.hard else None
         loss = self.textbook.loss(self.features, self.words, self.lengths.to(self.device), noise)
-        self._update(self.textbook, self.optimisers[1], loss)
+        optimiser = self.optimisers[1]
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.textbook.parameters(), 5.0)
+        optimiser.step()
 
     def losses(self) -> tuple[float, float]:
         """Both losses without dropout on the same noise: what must agree before any clock is started."""
@@ -101,13 +109,6 @@ class Bed:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             trace = self.captioner(self.features, self.words, self.lengths.to(self.device), select=chosen, noise=noise)
             return objective(trace, self.settings, self.baseline).total
-
-    @staticmethod
-    def _update(model: torch.nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
 
 
 class SearchBed(Bed):
@@ -136,10 +137,18 @@ class SearchBed(Bed):
             logits.bias.data[LAST] = -1e4
         return self
 
-    @torch.no_grad()
+    def pieces(self) -> None:
+        """Ours, as many images at once as an evaluation takes."""
+        for features in self.features.split(IMAGES):
+            self._search(features)
+
     def ours(self) -> list[list[int]]:
+        return self._search(self.features)
+
+    @torch.no_grad()
+    def _search(self, features: Tensor) -> list[list[int]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            memory = self.captioner.attention.memory(self.features)
+            memory = self.captioner.attention.memory(features)
             found = beam_search(
                 self.captioner, memory, lambda step, rows: select.expected, self.beam, self.size.longest, 1.0
             )

@@ -1,0 +1,91 @@
+"""What all measurements share: how they are set up, clocks, and rows that become tables."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiments.bench.floor import Size
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What to measure, on what, and how often; ``data`` is a prepared dataset, None draws the built-in world."""
+
+    sizes: Sequence[Size]
+    rounds: int
+    device: torch.device
+    precision: str
+    data: Path | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some rounds, the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+
+def best_precision(device: torch.device) -> str:
+    """In which this machine multiplies matrices faster; fp32 where it makes less than a tenth of a difference."""
+    seconds = {}
+    for name, dtype in DTYPES.items():
+        left, right = (torch.randn(1024, 1024, device=device, dtype=dtype) for _ in range(2))
+        seconds[name] = min(clock(lambda left=left, right=right: left @ right, device) for _ in range(3))
+    return "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
+
+
+def clock(call: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, what it started on the device included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    before = time.perf_counter()
+    call()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - before
+
+
+def in_turn(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of each call in each round, after one round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds + 1):
+        for name, call in calls.items():
+            seconds[name].append(clock(call, device))
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def ratio(seconds: dict[str, list[float]], above: str, below: str) -> dict[str, float]:
+    """Of two calls, within each round."""
+    return vars(Spread.of([a / b for a, b in zip(seconds[above], seconds[below], strict=True)]))
+
+
+def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: what is a word, a number or has a median."""
+    names = [name for name, value in rows[0].items() if not isinstance(value, list | dict) or "median" in value]
+    lines = [f"{title}:", "", f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
+    lines += [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(Spread(**value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

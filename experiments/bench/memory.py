@@ -1,0 +1,83 @@
+"""Memory of a step at its peak, in processes of their own.
+
+Two numbers: the bytes of all tensors that are alive at once, as torch's profiler (or CUDA's allocator) counts them, and
+by how much the process grows while it takes its first two steps. The second has what the allocator wastes, and torch's
+own buffers. Neither counts model, data and Adam's moments.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from experiments.bench.beds import Bed, SearchBed
+from experiments.bench.floor import Size
+
+
+def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, precision: str) -> list[dict[str, int]]:
+    """Bytes of (size, kind, whose), ``tensors`` and ``resident``, each after the other in one fresh process.
+
+    ``resident`` means something for the first alone. A kind that is a number is a beam over the size's images.
+    """
+    asked = [(asdict(size), kind, whose) for size, kind, whose in requests]
+    command = [sys.executable, "-m", "experiments.bench.memory", json.dumps([asked, str(device), precision])]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode:
+        raise RuntimeError(f"memory could not be measured: {(ran.stderr.strip().splitlines() or ['killed'])[-1]}")
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def _measure(size: Size, kind: str, whose: str, device: torch.device, precision: str) -> dict[str, int]:
+    if kind.isdigit():
+        bed = SearchBed(size, device, precision, size.images, int(kind))
+        moments = 0
+    else:
+        bed = Bed(size, kind, device, precision)
+        _ = bed.textbook, bed.optimisers
+        moments = 2 * 4 * bed.parameters
+    call = getattr(bed, whose)
+    gc.collect()
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        call(), call()
+        found = torch.cuda.max_memory_allocated() - before - moments
+        return {"tensors": found, "resident": found}
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    call(), call()
+    return {"resident": _status("VmHWM") - before - moments, "tensors": tensors(call)}
+
+
+def tensors(call: Callable[[], object]) -> int:
+    """Bytes that a call on the CPU has allocated at once and not yet freed, at most."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        call()
+    with tempfile.TemporaryDirectory() as folder:
+        profiler.export_chrome_trace(f"{folder}/trace.json")
+        events = json.loads(Path(f"{folder}/trace.json").read_text())["traceEvents"]
+    changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
+    live = highest = 0
+    for _, change in changes:
+        live += change
+        highest = max(highest, live)
+    return highest
+
+
+def _status(name: str) -> int:
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    asked, device, precision = json.loads(sys.argv[1])
+    found = [_measure(Size(**size), kind, whose, torch.device(device), precision) for size, kind, whose in asked]
+    print(json.dumps(found))

@@ -1,0 +1,74 @@
+"""How fast a captioner trains and captions, beside a textbook arrangement and beside the floor of the machine.
+
+    attend bench                                       # everything: some twenty minutes on two cores
+    attend bench --parts train,search --sizes lite
+
+All that is compared runs in one process, in turn, round after round; a ratio is taken within each round, and the tables
+have the median of the rounds with the lowest and the highest.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from attend.data.prepared import Prepared
+from attend.runs import environment, write_bytes, write_json, write_text
+from experiments.bench.around import processes, scoring, startup
+from experiments.bench.clock import Setup, best_precision, table
+from experiments.bench.data import features, stores, waiting
+from experiments.bench.floor import SIZES
+from experiments.bench.growth import draw, exponents, growth
+from experiments.bench.steps import memory, search, train
+
+PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
+    "train": train,
+    "memory": memory,
+    "search": search,
+    "features": features,
+    "waiting": waiting,
+    "stores": stores,
+    "scoring": scoring,
+    "startup": startup,
+    "processes": processes,
+    "growth": growth,
+}
+
+
+def bench(
+    out: Path, *, sizes: Sequence[str], parts: Sequence[str], rounds: int, precision: str | None, data: Path | None
+) -> list[Path]:
+    """Measure, and write bench.json with every number and bench.md with the tables; returns the files.
+
+    Both are written again after every part: what has been measured when a later part fails is not lost.
+    """
+    if data is not None:
+        Prepared(data)  # what is wrong with it is said now
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    setup = Setup(
+        sizes=[SIZES[name] for name in sizes], rounds=rounds, device=device, data=data,
+        precision=precision or best_precision(device),
+    )  # fmt: skip
+    results: dict[str, Any] = {"environment": environment(), "device": str(device), "precision": setup.precision}
+    results |= {"threads": torch.get_num_threads(), "rounds": rounds}
+    files, tables = [out / "bench.json", out / "bench.md"], []
+    for part in tqdm(parts, unit="part", disable=None):
+        results[part] = []
+        for row in PARTS[part](setup):
+            results[part].append(row)
+            shown = ", ".join(str(value) for value in row.values() if isinstance(value, str))
+            tqdm.write(f"{part}: {shown or 'done'}", file=sys.stderr)
+        tables.append(table(part, results[part]))
+        if part == "growth":
+            tables.append(table("growth by powers", exponents(results[part])))
+            write_bytes(out / "growth.png", draw(results[part]))
+            files.append(out / "growth.png")
+        write_json(files[0], results)
+        write_text(files[1], "\n".join(tables))
+    print(*tables, sep="\n")
+    return files

@@ -1,0 +1,30 @@
+"""Some images with captions for the measurements that need files: the user's, or the built-in world's."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from attend.data.examples import Source
+from attend.data.prepared import Prepared, write_prepared
+from attend.data.scenes import write_scenes
+from experiments.bench.clock import Setup
+
+
+@contextlib.contextmanager
+def sample(setup: Setup, images: int) -> Iterator[Prepared]:
+    """A prepared dataset of so many images, all in its training split, in a folder that is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="attend-bench-") as folder:
+        if setup.data is None:
+            source = write_scenes(Path(folder), train=images, val=0, test=0)
+        else:
+            dataset = Prepared(setup.data)
+            rows = range(min(images, len(dataset.examples)))
+            taken = [
+                replace(dataset.examples[row], image=str(dataset.image(row).resolve()), split="train") for row in rows
+            ]
+            source = Source(name=dataset.about["name"], root=dataset.folder, examples=taken)
+        yield write_prepared(source, Path(folder), minimum_count=1)
