@@ -23,9 +23,9 @@ from attend.decoder import DECODERS, State
 class Noise:
     """All chance in one pass, drawn before it: for N images x C captions x T words.
 
-    glimpse (N, C, T; with K heads (N, C, T, K)) in [0, 1) picks the samples, soft (N, C) marks rows that take the
+    glimpse (N, R, T; with K heads (N, R, T, K)) in [0, 1) picks the samples, soft (N, R) marks rows that take the
     expected context, and drop_hidden (N, C, T, H), drop_deep and drop_words (N, C, T, E) are dropout factors (0 or
-    1/(1-p)), None without dropout.
+    1/(1-p)), None without dropout. R = C, or as many rows as there are samples of all captions: they share dropout.
     """
 
     glimpse: Tensor
@@ -39,10 +39,11 @@ class Noise:
         """The noise of a training step, keyed by seed and step alone, on the CPU for every device."""
         key = np.random.SeedSequence([seed, step]).generate_state(1)[0]  # torch's generator reads 32 bits
         generator = torch.Generator().manual_seed(int(key))
-        images, captions, _ = shape
+        images, captions, length = shape
         coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
-        soft = (coins < settings.estimator.semi)[:, None].expand(images, captions)
-        glimpse = torch.rand((*shape, *settings.attention.looks), generator=generator)
+        rows = captions * settings.samples
+        soft = (coins < settings.estimator.semi)[:, None].expand(images, rows)
+        glimpse = torch.rand((images, rows, length, *settings.attention.looks), generator=generator)
 
         def drop(probability: float, width: int) -> Tensor | None:
             keep = 1 - probability
@@ -115,6 +116,7 @@ class Captioner(nn.Module):
         path: Tensor | None = None,
         shares: Tensor | None = None,
         mask: Tensor | None = None,
+        samples: int = 1,
     ) -> Trace:
         """Unroll over given captions.
 
@@ -126,20 +128,32 @@ class Captioner(nn.Module):
             noise: needed to sample; without it there is no dropout.
             shares: (N, C, T, L), share of each cell inside the boxes of each word, for the oracle.
             mask: (N, L), the locations that exist.
+            samples: K, how many rows go through each caption; the trace has them side by side, (N, C K, ...), and so
+                have ``noise.glimpse`` and ``path``.
 
         A row costs nothing once its caption has ended where captions come longest first, in the minibatch and in
         the image: every step runs on the smallest rectangle of rows that holds all unfinished captions.
         """
         images, captions, length = words.shape
-        real = lengths[..., None].cpu() > torch.arange(length)  # (N, C, T)
+        once = (lengths[..., None].cpu() > torch.arange(length)).permute(2, 0, 1)  # (T, N, C)
+        first = once.repeat_interleave(samples, 2)
+        real = first.permute(1, 2, 0)  # (N, C K, T)
         memory = self._project(self.attention.memory(features, mask), int(real.sum()))
-        state = self.decoder.start(memory, captions)
-        real_first = real.permute(2, 0, 1).to(words.device)
+        state = self.decoder.start(memory, captions * samples)
+        once, real_first = once.to(words.device), first.to(words.device)
         spoken = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
-        embedded = self.decoder.embedding(spoken.permute(2, 0, 1)[real_first])  # (M, E), time-major
-        if noise is not None and noise.drop_words is not None:
-            embedded = embedded * noise.drop_words.permute(2, 0, 1, 3)[real_first]
-        word_gates = self.decoder.word_gates(embedded).split(real.sum((0, 1)).tolist())
+        embedded = self.decoder.embedding(spoken.permute(2, 0, 1)[once])  # (M, E), time-major
+        drops = () if noise is None else (noise.drop_words, noise.drop_hidden, noise.drop_deep)
+        drop_words, *drop = (None if d is None else d.permute(2, 0, 1, 3)[once] for d in drops or (None, None, None))
+        if drop_words is not None:
+            embedded = embedded * drop_words
+        word_gates, targets = self.decoder.word_gates(embedded), words.permute(2, 0, 1)[once]
+        if samples > 1:  # what no glimpse changes is computed once for all samples of a caption
+            place = once.new_zeros(once.shape, dtype=torch.long).masked_scatter(once, _count(len(targets), once))
+            place = place.repeat_interleave(samples, 2)[real_first]
+            embedded, word_gates, targets = embedded[place], word_gates[place], targets[place]
+            drop = [None if d is None else d[place] for d in drop]
+        word_gates = word_gates.split(real.sum((0, 1)).tolist())
         seen = []
         for t, (n, c) in enumerate(_rectangles(real)):
             state, near = state.first(n, c), memory.first(n)
@@ -151,9 +165,7 @@ class Captioner(nn.Module):
             )
             seen.append((state.hidden[live], context[live], weights, chosen.glimpse, chosen.log_prob, gate, live))
         hidden, context, weights, glimpses, log_probs, gates, lives = zip(*seen, strict=True)
-        drop = None
-        if noise is not None and noise.drop_hidden is not None:
-            drop = tuple(d.permute(2, 0, 1, 3)[real_first] for d in (noise.drop_hidden, noise.drop_deep))
+        drop = None if drop[0] is None else tuple(drop)
         logits = self.decoder.readout(embedded, torch.cat(hidden), torch.cat(context), drop, memory.projected)
 
         def stack(steps: tuple[Tensor, ...]) -> Tensor:
@@ -162,13 +174,13 @@ class Captioner(nn.Module):
             for step, live in zip(steps, lives, strict=True):
                 step = torch.where(live.view(live.shape + (1,) * (step.ndim - 2)), step, 0)
                 n, c = live.shape
-                padded.append(F.pad(step, (0, 0) * (step.ndim - 2) + (0, captions - c, 0, images - n)))
+                padded.append(F.pad(step, (0, 0) * (step.ndim - 2) + (0, captions * samples - c, 0, images - n)))
             padded += [torch.zeros_like(padded[0])] * (length - len(padded))
             return torch.stack(padded, dim=2)
 
         return Trace(
             logits=logits,
-            targets=words.permute(2, 0, 1)[real_first],
+            targets=targets,
             real=real_first.permute(1, 2, 0),
             weights=stack(weights),
             glimpses=stack(glimpses),
@@ -226,6 +238,11 @@ class Captioner(nn.Module):
             glimpse, soft = (rows_of_heads(given, heads) for given in (noise.glimpse[:n, :c, t], noise.soft[:n, :c]))
             return partial(selections.sample, noise=glimpse, soft=soft)
         return selections.SELECTIONS[name]
+
+
+def _count(many: int, like: Tensor) -> Tensor:
+    """0, 1, 2 ... on the device of another tensor."""
+    return torch.arange(many, device=like.device)
 
 
 def _rectangles(real: Tensor) -> Iterator[tuple[int, int]]:

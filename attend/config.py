@@ -121,16 +121,26 @@ class Attention(_Section):
         return () if self.heads == 1 else (self.heads,)
 
 
+SEVERAL = 5
+"""Samples of a caption, where an estimator compares them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Estimator(_Section):
     """How hard attention learns; without effect on soft attention."""
 
-    name: Literal["reinforce", "xu2015-code"] = "reinforce"
-    """of the score part; xu2015-code is the rule of Xu et al.'s released code, with a cost and baseline of its own"""
-    cost: Literal["to-go", "sentence"] = "to-go"
-    """what a glimpse is charged with: the words from it on, or the whole sentence"""
-    baseline: Literal["none", "average", "average-per-word"] = "average-per-word"
-    """moving average of the cost, or of the cost a word times the words that remain"""
+    name: Literal["reinforce", "vimco", "wake-sleep", "xu2015-code"] = "reinforce"
+    """by name; vimco and wake-sleep compare samples by how likely they make the caption, xu2015-code is the rule of Xu
+    et al.'s released code, with a cost and baseline of its own"""
+    samples: int | None = None
+    """K, paths sampled for each caption; none is as many as the estimator needs: 1, or 5 where it compares them"""
+    cost: Literal["to-go", "sentence", "own"] = "to-go"
+    """what reinforce charges a glimpse with: the words from it on, the whole sentence, or its own word (biased)"""
+    baseline: Literal[
+        "none", "average", "average-per-word", "average-per-place", "leave-one-out", "soft", "self-critical"
+    ] = "average-per-word"
+    """what reinforce subtracts: a moving average of the cost, of the cost a word times the words that remain, or of the
+    cost from each place on; the other samples' cost; or that of a pass with expected or likeliest glimpses"""
     decay: float = 0.9
     """of the moving average"""
     scale: float = 1.0
@@ -147,6 +157,28 @@ class Estimator(_Section):
         require(self.scale >= 0, "estimator.scale", self.scale, "0 or more")
         require(self.entropy >= 0, "estimator.entropy", self.entropy, "0 or more")
         require(0 <= self.semi < 1, "estimator.semi", self.semi, "in [0, 1): at 1 nothing is ever sampled")
+        require(self.samples is None or 1 <= self.samples <= 1000, "estimator.samples", self.samples, "1 to 1000")
+        if self.baseline == "leave-one-out" and self.drawn < 2:
+            raise ValueError(
+                f"estimator.samples is {self.drawn}, but estimator.baseline 'leave-one-out' is the mean over the other "
+                "samples: give 2 or more"
+            )
+        if self.name != "reinforce":
+            for name in ("cost", "baseline"):
+                if getattr(self, name) != getattr(Estimator, name):
+                    raise ValueError(
+                        f"estimator.{name} is {getattr(self, name)!r}, but estimator.name {self.name!r} has its own: "
+                        f"leave estimator.{name} out"
+                    )
+        if self.name == "xu2015-code" and self.drawn > 1:
+            raise ValueError(f"estimator.samples is {self.drawn}, but 'xu2015-code' is the rule of one: leave it out")
+
+    @property
+    def drawn(self) -> int:
+        """K, the paths that are sampled for each caption."""
+        if self.samples is not None:
+            return self.samples
+        return SEVERAL if self.name in ("vimco", "wake-sleep") or self.baseline == "leave-one-out" else 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,11 +337,21 @@ class Config:
                 "attention.weights 'oracle' looks where a given caption's words are, so it writes no captions: "
                 "set train.monitor to 'nll'"
             )
+        if not self.attention.hard and (self.estimator.name != "reinforce" or self.estimator.drawn > 1):
+            raise ValueError(
+                f"estimator.name {self.estimator.name!r} with {self.estimator.drawn} samples learns from glimpses, but "
+                f"attention.select {self.attention.select!r} samples none: set attention.select to 'sample'"
+            )
         if self.estimator.name == "xu2015-code" and self.attention.temperature != 1:
             raise ValueError(
                 f"attention.temperature is {self.attention.temperature}, but estimator.name 'xu2015-code' is the rule "
                 "of code that multiplies scores by its temperature where ours divides: leave it at 1"
             )
+
+    @property
+    def samples(self) -> int:
+        """K, the paths that training takes through each caption: 1 for soft attention."""
+        return self.estimator.drawn if self.attention.hard else 1
 
     @property
     def decode(self) -> Decode:

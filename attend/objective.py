@@ -16,6 +16,7 @@ from attend import config
 from attend.captioner import Trace
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
+from attend.estimators.paths import Paths
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,18 @@ class Loss:
 
 
 def objective(
-    trace: Trace, settings: config.Config, baseline: MovingAverage | None = None, words: int | None = None
+    trace: Trace,
+    settings: config.Config,
+    baseline: MovingAverage | None = None,
+    words: int | None = None,
+    rollout: Tensor | None = None,
 ) -> Loss:
-    """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated."""
+    """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
+
+    A trace of K samples (``settings.samples``) has the K rows of a caption side by side, and the loss is the mean over
+    them, or as the estimator weighs them. ``rollout`` (N, C, T) are costs of a pass without samples, for the baselines
+    that want them.
+    """
     words = words or int(trace.real.sum())
     costs = trace.spread(negative_log_likelihood(trace))  # (N, C, T)
     terms = {"nll": costs.sum() / words}
@@ -41,9 +51,17 @@ def objective(
             penalty = penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
     if learns_hard:
+        several = settings.samples
         weight = 1 if entry.divided else int(trace.real.any(-1).sum())
-        sampled = trace.glimpses.ge(0) & trace.real
-        score = entry.function(trace.log_probs, costs, trace.real, sampled, settings.estimator, baseline).sum()
+        parts = (costs, trace.log_probs, trace.real, trace.glimpses.ge(0) & trace.real)
+        costs, log_probs, real, sampled = (part.unflatten(1, (-1, several)) for part in parts)  # (N, C, K, T)
+        paths = Paths(
+            costs=costs.detach(), log_probs=log_probs.detach(), real=real, sampled=sampled,
+            rollout=None if rollout is None else rollout[:, :, None],
+        )  # fmt: skip
+        charges = entry.function(paths, settings.estimator, baseline)
+        score = several * (charges.charge * log_probs).sum()
+        terms["nll"] = several * (charges.share[..., None] * costs).sum() / words
         terms["surrogate"] = settings.estimator.scale * weight * score / words
         terms["entropy_bonus"] = -settings.estimator.entropy * weight * entropy(trace.weights).sum() / words
     return Loss(sum(terms.values()), terms)

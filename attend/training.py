@@ -17,14 +17,14 @@ from tqdm import tqdm
 
 from attend.captioner import Noise
 from attend.config import Config, Decode
-from attend.data.batches import Batches, epoch_rows
+from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import MovingAverage
+from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
 from attend.model import Model, read_checkpoint, write_checkpoint
-from attend.objective import health, objective, ranks
+from attend.objective import health, negative_log_likelihood, objective, ranks
 from attend.prepare import ensure_store
 from attend.runs import Lease, RunFolder, read_scores
 
@@ -51,6 +51,7 @@ class Progress:
     best: float = -math.inf
     stale: int = 0
     baseline: float | None = None
+    places: list[float] = field(default_factory=list)
     meters: dict[str, float] = field(default_factory=dict)
     logged: int = 0
 
@@ -143,21 +144,24 @@ class Trainer:
                     self.checkpoint()
                     saved = time.monotonic()
 
-    def step(self, batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> dict[str, float]:
         """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters."""
         config = self.config
         self.model.captioner.train()
         noise = Noise.draw(config, tuple(batch.words.shape), config.seed, self.progress.step)
+        noise = noise.to(self.accelerator.device)
         with self.model.autocast():
+            features = self.model.features(batch.inputs)
             trace = self.model.captioner(
-                self.model.features(batch.inputs),
+                features,
                 batch.words,
                 batch.lengths,
                 select=config.attention.select,
-                noise=noise.to(self.accelerator.device),
+                noise=noise,
                 shares=batch.shares,
+                samples=config.samples,
             )
-            loss = objective(trace, config, self.baseline)
+            loss = objective(trace, config, self.baseline, rollout=self.rollout(features, batch, noise))
         if not math.isfinite(value := float(loss.total.detach())):
             raise ValueError(
                 f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
@@ -168,15 +172,25 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
-        words = len(trace.targets)
+        words = len(trace.targets) / config.samples
         self.last_trace = trace
         return {
             "words": words,
             "loss": value * words,
-            "accuracy_top5": int((ranks(trace) < 5).sum()),
+            "accuracy_top5": int((ranks(trace) < 5).sum()) / config.samples,
             "attention_gradient": attention,
             **{name: float(term.detach()) * words for name, term in loss.terms.items()},
         }
+
+    @torch.no_grad()
+    def rollout(self, features: Tensor, batch: Batch, noise: Noise) -> Tensor | None:
+        """Costs (N, C, T) of the pass without samples that the baseline asks for, under the same dropout."""
+        rule = self.config.estimator
+        select = BASELINES[rule.baseline].rollout if self.config.attention.hard and rule.name == "reinforce" else None
+        if select is None:
+            return None
+        trace = self.model.captioner(features, batch.words, batch.lengths, select=select, noise=noise)
+        return trace.spread(negative_log_likelihood(trace))
 
     def log_training(self, batch, epoch: float) -> None:
         """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
@@ -223,7 +237,8 @@ class Trainer:
     def checkpoint(self) -> None:
         """Write all that resume needs, whole or not at all."""
         self.lease.check()
-        self.progress.baseline, self.progress.logged = self.baseline.value, self.run.logged()
+        self.progress.baseline, self.progress.places = self.baseline.value, self.baseline.places
+        self.progress.logged = self.run.logged()
         packed = self.optimiser.state_dict()
         tensors = {
             f"optimiser.{index}.{name}": torch.as_tensor(value)
@@ -248,7 +263,7 @@ class Trainer:
         self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
         self.schedule.load_state_dict(state["schedule"])
         self.progress = Progress(**state["progress"])
-        self.baseline.value = self.progress.baseline
+        self.baseline.value, self.baseline.places = self.progress.baseline, self.progress.places
         tqdm.write(
             f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}", file=sys.stderr
         )

@@ -70,6 +70,25 @@ def expectation(model: Captioner, a: Tensor, words: Tensor, estimate: Callable[[
     return gradient(model, total)
 
 
+def tuples(several: int, length: int) -> Iterator[Tensor]:
+    """All K-tuples of paths as (1, K, T)."""
+    for combination in itertools.product(paths(length), repeat=several):
+        yield torch.cat(combination, 1)
+
+
+def over_tuples(
+    model: Captioner, a: Tensor, words: Tensor, several: int, estimate: Callable[[Trace], Tensor], constant: bool = True
+) -> Tensor:
+    """sum over K-tuples of paths of p(paths) estimate(paths), one caption; p has no gradient if ``constant``."""
+    lengths = torch.tensor([[words.shape[-1]]])
+    total = torch.zeros((), dtype=torch.float64)
+    for path in tuples(several, words.shape[-1]):
+        trace = model(a, words, lengths, path=path, samples=several)
+        probability = trace.log_probs.sum().exp()
+        total = total + (probability.detach() if constant else probability) * estimate(trace)
+    return total
+
+
 def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Trace], Tensor]) -> Tensor:
     """J = sum over paths of p(path) cost(path), both with their gradients: differentiated, it is G_J exactly."""
     lengths = torch.tensor([[words.shape[-1]]])

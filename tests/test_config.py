@@ -17,7 +17,8 @@ from attend.attention.simplex import SIMPLEXES
 from attend.config import Config
 from attend.decoder import DECODERS
 from attend.estimators import ESTIMATORS
-from attend.estimators.reinforce import SIGNALS
+from attend.estimators.baselines import BASELINES
+from attend.estimators.signals import SIGNALS
 from attend.geometry import TRANSFORMS
 from attend.settings import difference, fields, from_dict, replace, to_dict
 from attend.training import OPTIMISERS
@@ -33,7 +34,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "score": "dot", "activation": "relu", "width": 6, "heads": 3, "select": "sample",
     },
     "estimator": {
-        "name": "xu2015-code", "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0,
+        "samples": 3, "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0,
         "semi": 0.25, "coin": "minibatch",
     },
     "decoder": {
@@ -50,8 +51,13 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     },
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
-    "encoder.precision", "attention.weights", "attention.simplex", "attention.temperature", "decoder.readout_context"
+    "encoder.precision", "attention.weights", "attention.simplex", "attention.temperature", "estimator.name",
+    "decoder.readout_context",
 }  # fmt: skip
+
+
+def hard(**estimator: object) -> dict:
+    return {"attention": {"select": "sample"}, "estimator": estimator}
 
 
 def flat(values: dict, prefix: str = "") -> dict:
@@ -131,6 +137,12 @@ def test_a_section_that_is_no_object_is_refused(values):
     [
         ({"attention": {"weights": "uniform", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"encoder": {"precision": "bf16", "tune_blocks": 1}}, "encoder.precision.*encoder.tune_blocks"),
+        ({"estimator": {"name": "vimco"}}, "estimator.name 'vimco' with 5 samples .* attention.select 'expected'"),
+        ({"estimator": {"samples": 2}}, "attention.select 'expected' samples none"),
+        (hard(baseline="leave-one-out", samples=1), "estimator.samples is 1, .*'leave-one-out'"),
+        (hard(name="vimco", baseline="average"), "estimator.baseline is 'average', but estimator.name 'vimco'"),
+        (hard(name="wake-sleep", cost="own"), "estimator.cost is 'own', but estimator.name 'wake-sleep'"),
+        (hard(name="xu2015-code", samples=2), "estimator.samples is 2, but 'xu2015-code'"),
         ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "bleu4"}}, "attention.weights.*train.monitor"),
@@ -197,6 +209,7 @@ def test_the_default_of_decoding_follows_the_attention(select, decode, expected)
         (config.Attention, "select", SELECTIONS.keys() - {"argmax"}),
         (config.Search, "decode", SELECTIONS),
         (config.Estimator, "name", ESTIMATORS),
+        (config.Estimator, "baseline", BASELINES),
         (config.Estimator, "cost", SIGNALS),
         (config.Encoder, "transform", TRANSFORMS),
         (config.Decoder, "cell", DECODERS),
@@ -207,6 +220,17 @@ def test_choices_are_the_keys_of_their_tables(section, field, known):
     hint = typing.get_type_hints(section)[field]
     literal = next(h for h in (hint, *typing.get_args(hint)) if typing.get_origin(h) is typing.Literal)
     assert set(typing.get_args(literal)) == set(known)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_an_estimator_draws_as_many_samples_as_its_entry_says(name):
+    assert from_dict(hard(name=name)).samples == ESTIMATORS[name].paths
+    assert from_dict({}).samples == 1, "soft attention draws none"
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_has_the_samples_it_needs(name):
+    assert from_dict(hard(baseline=name)).samples >= BASELINES[name].paths
 
 
 def test_every_estimator_asks_for_a_selection_that_exists():

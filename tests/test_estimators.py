@@ -11,8 +11,9 @@ from attend.attention import select
 from attend.captioner import Noise
 from attend.config import Estimator
 from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import MovingAverage
-from attend.estimators.reinforce import reinforce, reward_to_go, sentence_cost, with_moving_average
+from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.estimators.paths import Paths
+from attend.estimators.signals import reward_to_go, sentence_cost
 from attend.objective import negative_log_likelihood, objective
 from tests import bed
 
@@ -43,6 +44,10 @@ def variant(score):
     return estimate
 
 
+def reinforce(log_probs, charge, baseline=0.0):
+    return ((charge - baseline).detach() * log_probs).sum(-1)
+
+
 def own_step(trace, costs):
     return reinforce(trace.log_probs, costs).sum()
 
@@ -56,7 +61,7 @@ def no_gradient(trace, costs):
 
 
 @pytest.mark.parametrize("cost", ["to-go", "sentence"])
-@pytest.mark.parametrize("baseline", ["none", "average", "average-per-word"])
+@pytest.mark.parametrize("baseline", ["none", "average", "average-per-word", "average-per-place"])
 @pytest.mark.parametrize("value", [None, 2.5])
 def test_reinforce_is_the_gradient_of_the_bound(model, truth, cost, baseline, value):
     settings = bed.settings(
@@ -64,7 +69,8 @@ def test_reinforce_is_the_gradient_of_the_bound(model, truth, cost, baseline, va
     )
 
     def estimate(trace):
-        return objective(trace, settings, MovingAverage(value=value), words=1).total
+        places = [] if value is None else [3.0, 0.5]  # and none yet of the third place
+        return objective(trace, settings, MovingAverage(value=value, places=places), words=1).total
 
     ours = bed.expectation(model, bed.features(), WORDS, estimate)
     for name in truth:
@@ -146,7 +152,9 @@ def test_the_average_of_sentences_counts_each_once():
     for kind, mean in (("average", (4 + 6) / 2), ("average-per-word", (4 + 6) / 5)):
         baseline = MovingAverage()
         rule = Estimator(cost="sentence", baseline=kind)
-        with_moving_average(torch.zeros(2, 4, dtype=torch.float64), costs, real, real, rule, baseline)
+        costs_, real_ = costs[:, None], real[:, None]  # one path each
+        paths = Paths(costs=costs_, log_probs=torch.zeros_like(costs_), real=real_, sampled=real_)
+        ESTIMATORS["reinforce"].function(paths, rule, baseline)
         assert baseline.value == pytest.approx(mean)
 
 
@@ -213,5 +221,6 @@ def test_two_captions_in_one_batch_are_two_runs():
 
 def test_the_table_of_estimators_is_what_the_configuration_offers():
     assert Estimator().name in ESTIMATORS
+    assert Estimator().baseline in BASELINES
     entry = ESTIMATORS["reinforce"]
     assert entry.unbiased and entry.target == "bound" and entry.select == "sample"

@@ -18,6 +18,8 @@ from safetensors.numpy import load_file
 
 from attend import config
 from attend.data.prepared import Prepared
+from attend.estimators import ESTIMATORS
+from attend.estimators.baselines import BASELINES
 from attend.metrics.java import JavaError
 from attend.runs import write_json
 from attend.settings import from_dict, replace, to_dict
@@ -128,17 +130,24 @@ def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path,
     assert not list(broken.rglob("*.partial")) and not (broken / "lease.json").exists()
 
 
-@pytest.mark.parametrize(("optimiser", "blocks"), [*((name, 0) for name in OPTIMISERS), ("adam", 1)])
-def test_an_interrupted_run_equals_an_uninterrupted_one_with_every_optimiser(
-    dataset, tmp_path, monkeypatch, optimiser, blocks
-):
-    """Stopped in the middle of the second epoch; also where a block of the encoder is tuned."""
+CHANGED = [
+    *({"train.optimiser": name} for name in OPTIMISERS),
+    {"encoder.tune_blocks": 1},
+    *({"estimator.name": name} for name in ESTIMATORS),
+    *({"estimator.baseline": name} for name in BASELINES),
+    {"estimator.name": "vimco", "train.precision": "bf16"},
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids=lambda changed: "-".join(map(str, changed.values())))
+def test_an_interrupted_run_equals_an_uninterrupted_one_whatever_is_changed(dataset, tmp_path, monkeypatch, changed):
+    """Stopped in the middle of the second epoch; every optimiser, estimator and baseline, and a tuned encoder."""
     from attend.model import Model
     from attend.training import Trainer, train
 
     monkeypatch.setattr("attend.training.evaluate", lambda *_, **__: {})
-    wanted = settings(dataset, "sample", epochs=2, monitor="nll", optimiser=optimiser, encoder_learning_rate=0.01)
-    wanted = replace(wanted, {"encoder.tune_blocks": blocks})
+    wanted = settings(dataset, "sample", epochs=2, monitor="nll", encoder_learning_rate=0.01)
+    wanted, blocks = replace(wanted, changed), changed.get("encoder.tune_blocks", 0)
     train(wanted, tmp_path / "whole")
     step = Trainer.step
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from attend import config
 from attend.estimators.baselines import MovingAverage
-from attend.estimators.reinforce import reinforce
+from attend.estimators.paths import Charges, Paths
+from attend.estimators.reinforce import equal_shares
 
 
-def released_rule(
-    log_probs: Tensor, costs: Tensor, real: Tensor, sampled: Tensor, settings: config.Estimator, baseline: MovingAverage
-) -> Tensor:
-    """The surrogate of each caption, (...), for tensors (..., T) as in ``with_moving_average``.
+def released_rule(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+    """The mean cost of a word at every word, less its moving average.
 
     A glimpse is charged with its caption's cost averaged over the padded length T, the same at every word: so a longer
     caption beside it changes its loss, here alone. The baseline is a moving average of the cost a word, padding
@@ -23,8 +20,8 @@ def released_rule(
     Source: arctic-captions, the last revision (January 2016). Differs: padded words have no glimpse, where
     there they have gradients of the score part and the entropy; the temperature is 1, where there it multiplies.
     """
-    cost = costs.detach().mean(-1, keepdim=True)
-    level = baseline.value or 0.0
-    baseline.value = level
-    baseline.update(float(cost[real.any(-1)].mean()))
-    return reinforce(log_probs, cost, level)
+    cost = paths.costs.mean(-1, keepdim=True)
+    level = average.value or 0.0
+    average.value = level
+    average.update(float(cost[paths.real.any(-1)].mean()))
+    return Charges(equal_shares(paths), (cost - level).expand_as(paths.costs) / paths.costs.shape[-2])

@@ -1,0 +1,32 @@
+"""Signals: what a glimpse is charged with, from the costs of a caption's words (..., T); padded words cost 0."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def reward_to_go(costs: Tensor) -> Tensor:
+    """R_t = sum_{k >= t} l_k, (..., T) in nats: the cost of a word and of all that follow it.
+
+    The word's own cost belongs to it: s_t is seen by p(y_t). Without it the estimator is biased.
+    """
+    return costs.flip(-1).cumsum(-1).flip(-1)
+
+
+def sentence_cost(costs: Tensor) -> Tensor:
+    """The whole caption's cost at every word, (..., T)."""
+    return costs.sum(-1, keepdim=True).expand_as(costs)
+
+
+def own_cost(costs: Tensor) -> Tensor:
+    """l_t alone: biased where later words depend on s_t, since the state has read the glimpse."""
+    return costs
+
+
+SIGNALS = {"to-go": reward_to_go, "sentence": sentence_cost, "own": own_cost}
+"""What a glimpse is charged with, from costs (..., T)."""
+
+
+def words_charged(real: Tensor, cost: str) -> Tensor:
+    """How many real words the signal at each word sums, (..., T): what a baseline per word is multiplied with."""
+    return SIGNALS[cost](real)
