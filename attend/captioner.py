@@ -149,10 +149,8 @@ class Captioner(nn.Module):
             embedded = embedded * drop_words
         word_gates, targets = self.decoder.word_gates(embedded), words.permute(2, 0, 1)[once]
         if samples > 1:  # what no glimpse changes is computed once for all samples of a caption
-            place = once.new_zeros(once.shape, dtype=torch.long).masked_scatter(once, _count(len(targets), once))
-            place = place.repeat_interleave(samples, 2)[real_first]
-            embedded, word_gates, targets = embedded[place], word_gates[place], targets[place]
-            drop = [None if d is None else d[place] for d in drop]
+            embedded, word_gates, targets = (_repeated(v, samples) for v in (embedded, word_gates, targets))
+            drop = [None if d is None else _repeated(d, samples) for d in drop]
         word_gates = word_gates.split(real.sum((0, 1)).tolist())
         seen = []
         for t, (n, c) in enumerate(_rectangles(real)):
@@ -240,9 +238,9 @@ class Captioner(nn.Module):
         return selections.SELECTIONS[name]
 
 
-def _count(many: int, like: Tensor) -> Tensor:
-    """0, 1, 2 ... on the device of another tensor."""
-    return torch.arange(many, device=like.device)
+def _repeated(values: Tensor, times: int) -> Tensor:
+    """Each of (M, ...) so many times, one after the other: (M times, ...)."""
+    return values[:, None].expand(-1, times, *values.shape[1:]).flatten(0, 1)
 
 
 def _rectangles(real: Tensor) -> Iterator[tuple[int, int]]:

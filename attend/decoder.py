@@ -22,7 +22,9 @@ class State(NamedTuple):
     cell: Tensor | None = None
 
     def first(self, images: int, rows: int) -> State:
-        """The first rows of the first images, by view."""
+        """The first rows of the first images, by view; all of them without one."""
+        if self.hidden.shape[:2] == (images, rows):
+            return self
         return State(*(None if part is None else part[:images, :rows] for part in self))
 
     def rows(self, rows: Tensor) -> State:

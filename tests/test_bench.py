@@ -108,11 +108,12 @@ def test_every_number_grows_sixteenfold():
 
 def test_bench_leaves_tables_and_their_numbers(tmp_path, capsys):
     options = ["--rounds", "2", "--precision", "fp32", "--out", str(tmp_path)]
-    main(["bench", "--sizes", "tiny", "--parts", "train,search", *options])
+    main(["bench", "--sizes", "tiny", "--parts", "train,samples,search", *options])
     results = json.loads((tmp_path / "bench.json").read_text())
     assert [(row["size"], row["attention"]) for row in results["train"]] == [("tiny", "soft"), ("tiny", "hard")]
     for row in results["train"]:
         assert len(row["seconds"]["ours"]) == 2 and row["share of the floor"]["median"] > 0
+    assert results["samples"][0]["times one"]["median"] > 0
     assert results["search"][0]["times the textbook"]["median"] > 0
     assert (tmp_path / "bench.md").read_text() in capsys.readouterr().out
 

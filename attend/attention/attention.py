@@ -33,8 +33,10 @@ class Memory:
     projected: bool = False
 
     def first(self, images: int) -> Memory:
-        """The first images, by view."""
+        """The first images, by view; all of them without one, since the gradient of a view is a copy."""
         whole = len(self.features)
+        if images == whole:
+            return self
         parts = (self.features, self.mask, self.keys, self.values)
         first = (None if part is None else part[: images * (len(part) // whole)] for part in parts)
         return Memory(*first, self.projected)

@@ -27,7 +27,9 @@ class Bed:
     features (N, L, D), words (N, C, T), lengths (N, C), longest first; ``live`` rows have a word to say at each step.
     """
 
-    def __init__(self, size: Size, kind: str, device: torch.device, precision: str = "fp32", seed: int = 0) -> None:
+    def __init__(
+        self, size: Size, kind: str, device: torch.device, precision: str = "fp32", seed: int = 0, samples: int = 1
+    ) -> None:
         self.size, self.device, self.precision = size, device, precision
         generator = torch.Generator().manual_seed(seed)
         shape = (size.images, size.captions)
@@ -42,7 +44,7 @@ class Bed:
         hard = kind == "hard"
         self.settings = Config(
             attention=Attention(width=size.width, select="sample" if hard else "expected"),
-            estimator=Estimator(entropy=0.0, baseline="none", semi=0.0),  # as the textbook has it
+            estimator=Estimator(entropy=0.0, baseline="none", semi=0.0, samples=samples),  # as the textbook has it
             decoder=Decoder(embedding=size.embedding, hidden=size.hidden),
             objective=Objective(doubly_stochastic=0.0 if hard else 1.0),
         )
@@ -107,7 +109,10 @@ class Bed:
     def _our_loss(self, noise: Noise) -> Tensor:
         chosen = self.settings.attention.select
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            trace = self.captioner(self.features, self.words, self.lengths.to(self.device), select=chosen, noise=noise)
+            trace = self.captioner(
+                self.features, self.words, self.lengths.to(self.device), select=chosen, noise=noise,
+                samples=self.settings.samples,
+            )  # fmt: skip
             return objective(trace, self.settings, self.baseline).total
 
 

@@ -24,10 +24,11 @@ from experiments.bench.clock import Setup, best_precision, table
 from experiments.bench.data import features, stores, waiting
 from experiments.bench.floor import SIZES
 from experiments.bench.growth import draw, exponents, growth
-from experiments.bench.steps import memory, search, train
+from experiments.bench.steps import memory, samples, search, train
 
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
     "train": train,
+    "samples": samples,
     "memory": memory,
     "search": search,
     "features": features,

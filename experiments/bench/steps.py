@@ -46,6 +46,20 @@ def train(setup: Setup) -> Iterator[dict[str, Any]]:
             }
 
 
+def samples(setup: Setup) -> Iterator[dict[str, Any]]:
+    """A training step of hard attention with five samples of each caption, beside one with one."""
+    for size in setup.sizes:
+        beds = {number: Bed(size, "hard", setup.device, setup.precision, samples=number) for number in (1, 5)}
+        seconds = in_turn({str(number): bed.ours for number, bed in beds.items()}, setup.rounds, setup.device)
+        yield {
+            "size": size.name,
+            "one sample, s": statistics.median(seconds["1"]),
+            "five, s": statistics.median(seconds["5"]),
+            "times one": ratio(seconds, "5", "1"),
+            "seconds": seconds,
+        }
+
+
 def memory(setup: Setup) -> Iterator[dict[str, Any]]:
     """What a step needs at its peak; each measured in a process of its own."""
     for size in setup.sizes:
