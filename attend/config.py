@@ -82,16 +82,18 @@ class Attention(_Section):
 
     weights: Literal["learned", "uniform", "oracle"] = "learned"
     """learned scores, or a control: the mean feature (uniform), the boxes of the word to come (oracle)"""
-    score: Literal["additive", "dot"] = "additive"
-    """v . activation(W a_i + U h + b), or the scaled dot product of W a_i and U h"""
+    score: Literal["additive", "bilinear", "dot"] = "additive"
+    """v . activation(W a_i + U h + b), h . W a_i, or the scaled dot product of W a_i and U h"""
     activation: Literal["tanh", "relu"] = "tanh"
     """of the additive score"""
     width: int = 512
     """units of W a_i and U h"""
     heads: int = 1
     """of the dot product: each looks for itself and reads its own share of the features"""
-    simplex: Literal["softmax"] = "softmax"
-    """how scores become weights"""
+    simplex: Literal["softmax", "sparsemax", "entmax"] = "softmax"
+    """how scores become weights; the last two give exact zeros"""
+    power: float = 1.5
+    """of entmax: 1 is softmax, 2 sparsemax"""
     temperature: float = 1.0
     """tau in softmax(e / tau)"""
     select: Literal["expected", "sample"] = "expected"
@@ -100,6 +102,11 @@ class Attention(_Section):
     def check(self) -> None:
         require(self.width >= 1, "attention.width", self.width, "1 unit or more")
         require(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
+        require(1 <= self.power <= 2, "attention.power", self.power, "in [1, 2]")
+        if self.power != Attention.power and self.simplex != "entmax":
+            raise ValueError(
+                f"attention.power is {self.power}, which only attention.simplex 'entmax' has: leave it out"
+            )
         require(self.heads >= 1, "attention.heads", self.heads, "1 or more")
         if self.heads > 1 and (self.score != "dot" or self.weights != "learned"):
             raise ValueError(f"attention.heads is {self.heads}, which only the learned score 'dot' has: set it to 1")

@@ -31,7 +31,8 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "pixels": "unit", "tune_blocks": 2,
     },
     "attention": {
-        "score": "dot", "activation": "relu", "width": 6, "heads": 3, "select": "sample",
+        "score": "dot", "activation": "relu", "width": 6, "heads": 3, "simplex": "entmax", "power": 1.25,
+        "select": "sample",
     },
     "estimator": {
         "samples": 3, "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0,
@@ -51,8 +52,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     },
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
-    "encoder.precision", "attention.weights", "attention.simplex", "attention.temperature", "estimator.name",
-    "decoder.readout_context",
+    "encoder.precision", "attention.weights", "attention.temperature", "estimator.name", "decoder.readout_context",
 }  # fmt: skip
 
 
@@ -137,6 +137,7 @@ def test_a_section_that_is_no_object_is_refused(values):
     [
         ({"attention": {"weights": "uniform", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"encoder": {"precision": "bf16", "tune_blocks": 1}}, "encoder.precision.*encoder.tune_blocks"),
+        ({"attention": {"simplex": "sparsemax", "power": 1.2}}, "attention.power is 1.2, .*'entmax'"),
         ({"estimator": {"name": "vimco"}}, "estimator.name 'vimco' with 5 samples .* attention.select 'expected'"),
         ({"estimator": {"samples": 2}}, "attention.select 'expected' samples none"),
         (hard(baseline="leave-one-out", samples=1), "estimator.samples is 1, .*'leave-one-out'"),

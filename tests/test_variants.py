@@ -212,3 +212,15 @@ def test_combinations_that_cannot_be(settings, words):
 def test_heads_that_do_not_divide_the_features_are_refused():
     with pytest.raises(ValueError, match="heads is 3, which does not divide the 4 features"):
         residual(3, width=6)
+
+
+def test_the_bilinear_score_is_a_loop():
+    """e_i = sum over h of h_k (W a_i)_k."""
+    settings = AttentionSettings(score="bilinear")
+    attention = Attention(settings, bed.FEATURES, 5).double()
+    a, hidden = bed.features(2), torch.randn(2, 3, 5, dtype=torch.float64)
+    scores = attention.score(attention.memory(a).keys, hidden)
+    weight = attention.score.key.weight
+    for n, r, i in itertools.product(range(2), range(3), range(bed.LOCATIONS)):
+        by_hand = sum(hidden[n, r, k] * (weight[k] * a[n, i]).sum() for k in range(5))
+        assert torch.isclose(scores[n, r, i], by_hand)

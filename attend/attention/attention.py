@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,9 @@ class Attention(nn.Module):
             )
         self.settings = settings
         self.score = SCORES[settings.score](settings, features, hidden) if settings.weights == "learned" else None
+        self.simplex = SIMPLEXES[settings.simplex]
+        if settings.simplex == "entmax":
+            self.simplex = partial(self.simplex, power=settings.power)
         self.value = nn.Linear(features, features) if settings.heads > 1 else None
 
     def memory(self, features: Tensor, mask: Tensor | None = None) -> Memory:
@@ -73,10 +77,9 @@ class Attention(nn.Module):
         """alpha (N K, R, L) for the states that ask (N, R, H); ``shares`` (N, R, L) is what the oracle sees."""
         mask = None if memory.mask is None else memory.mask[:, None]
         if self.score is not None:
-            simplex = SIMPLEXES[self.settings.simplex]
             if mask is not None:
                 mask = mask.repeat_interleave(self.settings.heads, 0)
-            return simplex(self.score(memory.keys, hidden), self.settings.temperature, mask)
+            return self.simplex(self.score(memory.keys, hidden), self.settings.temperature, mask)
         if self.settings.weights == "oracle":
             if shares is None:
                 raise ValueError("oracle attention needs the boxes of the words: use data that has them (scenes)")

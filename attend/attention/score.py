@@ -119,6 +119,25 @@ class AdditiveScore(nn.Module):
         return additive(keys, self.query(hidden), self.vector, self.activation)
 
 
+class BilinearScore(nn.Module):
+    """The parameter W of e_i = h . W a_i; ``width`` is not read, since W a_i is as wide as h.
+
+    Source: Luong et al. (2015), section 3.1, "general".
+    """
+
+    def __init__(self, settings: config.Attention, features: int, hidden: int) -> None:
+        super().__init__()
+        self.key = nn.Linear(features, hidden, bias=False)
+
+    def keys(self, features: Tensor) -> Tensor:
+        """W a: (N, L, D) -> (N, L, H)."""
+        return self.key(features)
+
+    def forward(self, keys: Tensor, hidden: Tensor) -> Tensor:
+        """(N, L, H) and (N, R, H) -> (N, R, L)."""
+        return hidden @ keys.transpose(-1, -2)
+
+
 class DotScore(nn.Module):
     """The parameters W, U and b of ``dot``. K heads share out the A units, and each scores with its own."""
 
@@ -144,4 +163,4 @@ def by_head(values: Tensor, heads: int) -> Tensor:
     return values.unflatten(-1, (heads, -1)).transpose(1, 2).flatten(0, 1)
 
 
-SCORES = {"additive": AdditiveScore, "dot": DotScore}
+SCORES = {"additive": AdditiveScore, "bilinear": BilinearScore, "dot": DotScore}
