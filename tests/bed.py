@@ -70,9 +70,9 @@ def expectation(model: Captioner, a: Tensor, words: Tensor, estimate: Callable[[
     return gradient(model, total)
 
 
-def tuples(several: int, length: int) -> Iterator[Tensor]:
+def tuples(several: int, length: int, locations: int) -> Iterator[Tensor]:
     """All K-tuples of paths as (1, K, T)."""
-    for combination in itertools.product(paths(length), repeat=several):
+    for combination in itertools.product(paths(length, locations), repeat=several):
         yield torch.cat(combination, 1)
 
 
@@ -82,7 +82,7 @@ def over_tuples(
     """sum over K-tuples of paths of p(paths) estimate(paths), one caption; p has no gradient if ``constant``."""
     lengths = torch.tensor([[words.shape[-1]]])
     total = torch.zeros((), dtype=torch.float64)
-    for path in tuples(several, words.shape[-1]):
+    for path in tuples(several, words.shape[-1], a.shape[1]):
         trace = model(a, words, lengths, path=path, samples=several)
         probability = trace.log_probs.sum().exp()
         total = total + (probability.detach() if constant else probability) * estimate(trace)
@@ -93,7 +93,7 @@ def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Trace], Te
     """J = sum over paths of p(path) cost(path), both with their gradients: differentiated, it is G_J exactly."""
     lengths = torch.tensor([[words.shape[-1]]])
     total = 0.0
-    for path in paths(words.shape[-1]):
+    for path in paths(words.shape[-1], a.shape[1]):
         trace = model(a, words, lengths, path=path)
         total = total + trace.log_probs.sum().exp() * cost(trace)
     return total
