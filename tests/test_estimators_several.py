@@ -217,6 +217,22 @@ def test_the_bounds_come_down_to_the_marginal(model):
     assert off == sorted(off, reverse=True) and off[-1] > 0.001
 
 
+def test_vimco_by_hand():
+    """Each path's stand-in is the geometric mean of the others: any function of them would be without bias too."""
+    cost = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
+    real = torch.ones(3, 1, dtype=torch.bool)
+    paths = Paths(costs=cost[:, None], log_probs=torch.zeros(3, 1), real=real, sampled=real)
+    found = ESTIMATORS["vimco"].function(paths, settings(name="vimco").estimator, MovingAverage())
+    w = [math.exp(-c) for c in (1, 2, 4)]
+    total = sum(w)
+    by_hand = []
+    for k in range(3):
+        a, b = (w[j] for j in range(3) if j != k)
+        by_hand.append(-math.log(total / 3) + math.log((a + b + math.sqrt(a * b)) / 3))
+    assert found.charge[:, 0].tolist() == pytest.approx(by_hand)
+    assert found.share.tolist() == pytest.approx([one / total for one in w])
+
+
 def wrong(share=None, charge=None):
     """VIMCO with one of its two parts replaced."""
     right = ESTIMATORS["vimco"].function
