@@ -4,7 +4,7 @@
 
 Source: Xu et al. (2015), on the generated world `scenes` with a frozen EfficientNet-Lite0.
 
-Measured, 7 minutes on two cores (experiments/results/quickstart.csv): BLEU-4 66.0 soft, 65.6 hard, 56.1 uniform.
+Measured, 7 to 8 minutes on two cores (experiments/results/quickstart.csv): BLEU-4 66.0 soft, 65.6 hard, 56.1 uniform.
 """
 
 from __future__ import annotations
