@@ -143,8 +143,8 @@ class Captioner(nn.Module):
         once, real_first = once.to(words.device), first.to(words.device)
         spoken = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
         embedded = self.decoder.embedding(spoken.permute(2, 0, 1)[once])  # (M, E), time-major
-        drops = () if noise is None else (noise.drop_words, noise.drop_hidden, noise.drop_deep)
-        drop_words, *drop = (None if d is None else d.permute(2, 0, 1, 3)[once] for d in drops or (None, None, None))
+        drops = (None,) * 3 if noise is None else (noise.drop_words, noise.drop_hidden, noise.drop_deep)
+        drop_words, *drop = (None if d is None else d.permute(2, 0, 1, 3)[once] for d in drops)
         if drop_words is not None:
             embedded = embedded * drop_words
         word_gates, targets = self.decoder.word_gates(embedded), words.permute(2, 0, 1)[once]

@@ -47,14 +47,14 @@ ESTIMATORS = {
         function=vimco,
         target="K-sample bound",
         unbiased=True,
-        paths=5,
+        paths=config.SEVERAL,
         source="Mnih and Rezende (2016)",
     ),
     "wake-sleep": Entry(
         function=wake_sleep,
         target="K-sample bound, its proposal held fixed",
         unbiased=True,
-        paths=5,
+        paths=config.SEVERAL,
         source="Ba et al. (2015)",
     ),
     "xu2015-code": Entry(

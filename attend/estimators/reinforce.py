@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from attend import config
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.paths import Charges, Paths
@@ -23,7 +25,7 @@ def reinforce(paths: Paths, settings: config.Estimator, average: MovingAverage) 
     return Charges(equal_shares(paths), (signal - level) * paths.sampled / several)
 
 
-def equal_shares(paths: Paths):
+def equal_shares(paths: Paths) -> Tensor:
     """1/K for each path, (..., K)."""
     costs = paths.costs[..., 0]
     return costs.new_full(costs.shape, 1 / costs.shape[-1])

@@ -17,6 +17,7 @@ from torch import distributed, nn
 
 from attend.metrics.captions import score_captions, tokenise
 from attend.metrics.java import meteor
+from attend.runs import read_json, write_json
 from experiments.bench.beds import Bed
 from experiments.bench.clock import Setup, clock, in_turn, ratio
 from experiments.bench.floor import Size
@@ -76,10 +77,10 @@ def processes(setup: Setup) -> Iterator[dict[str, Any]]:
         with tempfile.TemporaryDirectory(prefix="attend-bench-") as folder:
             arguments = (size, setup.precision, setup.rounds, folder)
             torch.multiprocessing.spawn(_process, arguments, nprocs=2)
-            alone, exchange, together, gradient = torch.load(Path(folder) / "found.pt", weights_only=True).tolist()
+            alone, exchange, together, parameters = read_json(Path(folder) / "found.json")
         row = {
             "size": size.name,
-            "MiB exchanged": gradient / 2**20,
+            "MiB exchanged": 4 * parameters / 2**20,
             "step without exchange, s": alone,
             "exchange, s": exchange,
             "step, s": together,
@@ -108,6 +109,6 @@ def _process(rank: int, size: Size, precision: str, rounds: int, folder: str) ->
             seconds[name].append(clock(call, device))
     if rank == 0:
         medians = [statistics.median(values[1:]) for values in seconds.values()]
-        torch.save(torch.tensor([*medians, 4.0 * alone.parameters], dtype=torch.float64), Path(folder) / "found.pt")
+        write_json(Path(folder) / "found.json", [*medians, alone.parameters])
     distributed.barrier()
     distributed.destroy_process_group()

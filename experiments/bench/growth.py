@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from analysis.figures import PALETTE, save, styled
 from experiments.bench.beds import KINDS, Bed, SearchBed
 from experiments.bench.clock import Setup, clock
 from experiments.bench.floor import Size
@@ -86,39 +89,28 @@ def exponents(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def draw(rows: list[dict[str, Any]]) -> bytes:
+@styled
+def draw(rows: list[dict[str, Any]], path: Path) -> list[Path]:
     """Both against each number, on logarithmic axes, as PNG; the dotted line is proportional growth."""
-    from matplotlib.figure import Figure
-
-    from analysis.figures import PALETTE, styled
-
-    @styled
-    def figure() -> bytes:
-        sheet = Figure(figsize=(11, 4.4), layout="constrained")
-        panels = sheet.subplots(2, len(SWEEPS), sharey="row", sharex="col")
-        for column, name in enumerate(SWEEPS):
-            for row, (what, label) in enumerate((("seconds", "seconds"), ("MiB of tensors", "MiB"))):
-                axes = panels[row][column]
-                for number, kind in enumerate((*KINDS, "search")):
-                    points = [(r["value"], r[what]) for r in rows if r["number"] == name and r["of"] == kind]
-                    if points:
-                        axes.plot(*zip(*points, strict=True), "o-", color=PALETTE[number], ms=3.5, lw=1.3, label=kind)
-                        (x, y), (last, _) = points[0], points[-1]
-                axes.plot([x, last], [y, y * last / x], ":", color="#777777", lw=1, label="proportional")
-                axes.set_xscale("log", base=2)
-                axes.set_yscale("log")
-                axes.set_xticks([r for r in SWEEPS[name].values], [str(r) for r in SWEEPS[name].values])
-                axes.minorticks_off()
-                axes.yaxis.set_major_formatter("{x:g}")
-                if column == 0:
-                    axes.set_ylabel(label)
-                if row == 1:
-                    axes.set_xlabel(name)
-        shown = {line.get_label(): line for axes in panels.flat for line in axes.lines}
-        shown["proportional"] = shown.pop("proportional")  # last
-        sheet.legend(shown.values(), shown, loc="outside upper left", ncols=len(shown))
-        picture = io.BytesIO()
-        sheet.savefig(picture, format="png", dpi=150)
-        return picture.getvalue()
-
-    return figure()
+    sheet = Figure(figsize=(11, 4.4), layout="constrained")
+    panels = sheet.subplots(2, len(SWEEPS), sharey="row", sharex="col")
+    for column, (name, sweep) in enumerate(SWEEPS.items()):
+        panels[1][column].set_xlabel(name)
+        for axes, what in zip(panels[:, column], ("seconds", "MiB of tensors"), strict=True):
+            for number, kind in enumerate((*KINDS, "search")):
+                points = [(r["value"], r[what]) for r in rows if r["number"] == name and r["of"] == kind]
+                if points:
+                    axes.plot(*zip(*points, strict=True), "o-", color=PALETTE[number], ms=3.5, lw=1.3, label=kind)
+                    (x, y), (last, _) = points[0], points[-1]
+            axes.plot([x, last], [y, y * last / x], ":", color="#777777", lw=1, label="proportional")
+            axes.set_xscale("log", base=2)
+            axes.set_yscale("log")
+            axes.set_xticks(sweep.values, [str(value) for value in sweep.values])
+            axes.minorticks_off()
+            axes.yaxis.set_major_formatter("{x:g}")
+    panels[0][0].set_ylabel("seconds")
+    panels[1][0].set_ylabel("MiB")
+    shown = {line.get_label(): line for axes in panels.flat for line in axes.lines}
+    shown["proportional"] = shown.pop("proportional")  # last
+    sheet.legend(shown.values(), shown, loc="outside upper left", ncols=len(shown))
+    return save(sheet, path, formats=("png",))

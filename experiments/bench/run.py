@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from attend.data.prepared import Prepared
-from attend.runs import environment, write_bytes, write_json, write_text
+from attend.runs import environment, write_json, write_text
 from experiments.bench.around import processes, scoring, startup
 from experiments.bench.clock import Setup, best_precision, table
 from experiments.bench.data import features, stores, waiting
@@ -67,8 +67,7 @@ def bench(
         tables.append(table(part, results[part]))
         if part == "growth":
             tables.append(table("growth by powers", exponents(results[part])))
-            write_bytes(out / "growth.png", draw(results[part]))
-            files.append(out / "growth.png")
+            files += draw(results[part], out / "growth")
         write_json(files[0], results)
         write_text(files[1], "\n".join(tables))
     print(*tables, sep="\n")
