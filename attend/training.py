@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.captioner import Noise
 from attend.config import Config, Decode
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
@@ -23,7 +22,9 @@ from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
+from attend.glimpses import check_fits, taken
 from attend.model import Model, read_checkpoint, write_checkpoint
+from attend.noise import Noise
 from attend.objective import health, negative_log_likelihood, objective, ranks
 from attend.prepare import ensure_store
 from attend.runs import Lease, RunFolder, read_scores
@@ -74,6 +75,7 @@ class Trainer:
         self.model = Model.build(config, vocabulary)
         store = ensure_store(dataset, self.model.encoder, self.accelerator.device)
         self.batches = Batches(dataset, store, boxes=oracle)
+        check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
         self.model.to(self.accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
         groups = [{"params": self.parameters, "lr": config.train.learning_rate}]
@@ -148,19 +150,16 @@ class Trainer:
         """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters."""
         config = self.config
         self.model.captioner.train()
-        noise = Noise.draw(config, tuple(batch.words.shape), config.seed, self.progress.step)
+        shape, locations = tuple(batch.words.shape), math.prod(self.model.encoder.grid)
+        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations)
         noise = noise.to(self.accelerator.device)
         with self.model.autocast():
             features = self.model.features(batch.inputs)
-            trace = self.model.captioner(
-                features,
-                batch.words,
-                batch.lengths,
-                select=config.attention.select,
-                noise=noise,
-                shares=batch.shares,
-                samples=config.samples,
-            )
+            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": batch.shares}
+            if config.attention.hard:
+                trace = taken(self.model.captioner, *given, **more)
+            else:
+                trace = self.model.captioner(*given, select=config.attention.select, **more)
             loss = objective(trace, config, self.baseline, rollout=self.rollout(features, batch, noise))
         if not math.isfinite(value := float(loss.total.detach())):
             raise ValueError(
@@ -172,12 +171,12 @@ class Trainer:
             self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
-        words = len(trace.targets) / config.samples
+        words = int(trace.captions.sum())
         self.last_trace = trace
         return {
             "words": words,
             "loss": value * words,
-            "accuracy_top5": int((ranks(trace) < 5).sum()) / config.samples,
+            "accuracy_top5": int((ranks(trace) < 5).sum()) / trace.samples,
             "attention_gradient": attention,
             **{name: float(term.detach()) * words for name, term in loss.terms.items()},
         }
@@ -213,7 +212,7 @@ class Trainer:
         rows = rows[: config.train.validation_images or len(rows)]
         given = Given(dataset, self.batches, grounding=False)
         sampled = config.attention.hard and ESTIMATORS[config.estimator.name].validated_sampled
-        decode, semi = ("sample", config.estimator.semi) if sampled else (config.decode, 0.0)
+        decode, semi = ("sample", config.estimator.mixed) if sampled else (config.decode, 0.0)
         for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
             given.add(batch, trace)
         scores = given.scores()
