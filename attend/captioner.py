@@ -30,8 +30,7 @@ class Trace:
     so are weights (N, R, T, L) and gates (N, R, T; the mean over features of a vector gate, 1 without gate). Where the
     state is fed the expected context, the samples of a caption share them: (N, C, T, L) and (N, C, T).
 
-    Where every location was read (K = L) there are no logits, but costs -log p(y) (M,) in nats and ranks (M,), how
-    many words were likelier.
+    Where every location was read (K = L) there are no logits, but costs -log p(y) (M,) in nats.
     """
 
     logits: Tensor | None
@@ -43,7 +42,6 @@ class Trace:
     gates: Tensor
     samples: int = 1
     costs: Tensor | None = None
-    ranks: Tensor | None = None
 
     @property
     def captions(self) -> Tensor:
@@ -202,12 +200,11 @@ class Captioner(nn.Module):
             return replace(trace, logits=readings.mixture(trace.weights.permute(2, 0, 1, 3)[live]))
         if select == "all" and path is None:
             samples = trace.weights.shape[-1]
-            costs, ranks = readings.costs()
             places = torch.arange(samples, device=live.device)[:, None].expand(*trace.real.shape[:2], -1, live.shape[0])
             real = trace.real.repeat_interleave(samples, 1)
             return replace(
                 trace, targets=trace.targets.repeat_interleave(samples), real=real, samples=samples,
-                glimpses=torch.where(real, places.flatten(1, 2), 0), costs=costs.flatten(), ranks=ranks.flatten(),
+                glimpses=torch.where(real, places.flatten(1, 2), 0), costs=readings.costs().flatten(),
                 log_probs=torch.where(real, selections.log(trace.weights).transpose(2, 3).flatten(1, 2), 0),
             )  # fmt: skip
         if select in selections.CHOICES and path is None:

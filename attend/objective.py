@@ -85,8 +85,6 @@ def negative_log_likelihood(trace: Trace) -> Tensor:
 
 def ranks(trace: Trace) -> Tensor:
     """How many words were thought more likely than each real word, (M,): 0 is a word that was guessed."""
-    if trace.logits is None:
-        return trace.ranks
     logits = trace.logits.detach()
     return (logits > logits.gather(1, trace.targets[:, None])).sum(1)
 

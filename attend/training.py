@@ -173,11 +173,12 @@ class Trainer:
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
         words = int(trace.captions.sum())
         self.last_trace = trace
+        guessed = {} if trace.logits is None else {"accuracy_top5": int((ranks(trace) < 5).sum()) / trace.samples}
         return {
             "words": words,
             "loss": value * words,
-            "accuracy_top5": int((ranks(trace) < 5).sum()) / trace.samples,
             "attention_gradient": attention,
+            **guessed,
             **{name: float(term.detach()) * words for name, term in loss.terms.items()},
         }
 

@@ -177,6 +177,7 @@ def test_how_many_words_are_read_at_once_changes_nothing(monkeypatch, logits, se
     noise = Noise.draw(rule, tuple(words.shape), 0, 0)
     whole = model(a, words, lengths, select=select, noise=noise)
     monkeypatch.setattr(readings, "LOGITS", logits)
+    monkeypatch.setattr(readings, "KEPT", 0)
     parts = model(a, words, lengths, select=select, noise=noise)
     one, other = (bed.gradient(model, negative_log_likelihood(trace).sum()) for trace in (whole, parts))
     assert torch.allclose(negative_log_likelihood(whole), negative_log_likelihood(parts), atol=1e-12)
