@@ -39,7 +39,7 @@ def unordered_set(paths: Paths, settings: config.Estimator, average: MovingAvera
 
     Source: Kool et al. (2020), equations 13 and 17.
     """
-    p = paths.log_prob.exp().double().transpose(-1, -2)  # (..., 1 or T, K)
+    p = paths.log_prob.double().exp().clamp(min=1e-290).transpose(-1, -2)  # (..., 1 or T, K)
     cost = paths.cost.double().transpose(-1, -2)
     share = p * first_ratio(p)
     level = torch.zeros_like(cost)
