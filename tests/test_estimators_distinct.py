@@ -1,4 +1,4 @@
-"""Exact estimators and those of different paths, against enumeration: of paths, and of glimpses where words are apart."""
+"""Exact estimators and those of different paths, against enumeration: of paths, or of the glimpses of a word."""
 
 from __future__ import annotations
 
