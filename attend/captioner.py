@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +19,9 @@ from attend.data.text import SPECIALS, START
 from attend.decoder import DECODERS, State
 from attend.noise import Noise
 from attend.readings import Readings, at_least_fp32
+from attend.replay import Replay
+
+Propose = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class Trace:
     so are weights (N, R, T, L) and gates (N, R, T; the mean over features of a vector gate, 1 without gate). Where the
     state is fed the expected context, the samples of a caption share them: (N, C, T, L) and (N, C, T).
 
-    Where every location was read (K = L) there are no logits, but costs -log p(y) (M,) in nats.
+    Where every location was read (K = L) there are no logits, but costs -log p(y) (M,) in nats. Where glimpses were
+    drawn from a ``proposal`` q, log_probs are log q(s), and it has the shape of the weights.
     """
 
     logits: Tensor | None
@@ -42,6 +46,8 @@ class Trace:
     gates: Tensor
     samples: int = 1
     costs: Tensor | None = None
+    proposal: Tensor | None = None
+    replay: Replay | None = None
 
     @property
     def captions(self) -> Tensor:
@@ -110,6 +116,9 @@ class Captioner(nn.Module):
         shares: Tensor | None = None,
         mask: Tensor | None = None,
         samples: int = 1,
+        proposal: Propose | None = None,
+        replay: bool = False,
+        until: int | None = None,
     ) -> Trace:
         """Unroll over given captions.
 
@@ -125,6 +134,10 @@ class Captioner(nn.Module):
             mask: (N, L), the locations that exist.
             samples: K, how many rows go through each caption; the trace has them side by side, (N, C K, ...), and so
                 have ``noise`` and ``path``. Where the state is fed the expected context they are readings of one row.
+            proposal: gives the weights that samples are drawn from instead of alpha, for the states (n, r, H) of word
+                t, or of all words (N, C, T, H).
+            until: the first word that ``path`` does not force any more, but is selected; None forces all.
+            replay: keep in the trace what each word was said from.
 
         A row costs nothing once its caption has ended where captions come longest first, in the minibatch and in
         the image: every step runs on the smallest rectangle of rows that holds all unfinished captions.
@@ -148,25 +161,31 @@ class Captioner(nn.Module):
         if rows > 1:  # what no glimpse changes is computed once for all samples of a caption
             embedded, word_gates, targets = (_repeated(v, rows) for v in (embedded, word_gates, targets))
             drop = [None if d is None else _repeated(d, rows) for d in drop]
-        word_gates = word_gates.split(real.sum((0, 1)).tolist())
+        of_step = word_gates.split(real.sum((0, 1)).tolist())
         seen = []
         for t, (n, c) in enumerate(_rectangles(real)):
             state, near = state.first(n, c), memory.first(n)
             live = real_first[t, :n, :c]
-            gates = word_gates[t].new_zeros(n, c, word_gates[t].shape[-1]).index_put((live,), word_gates[t])
-            choose = selections.expected if expected else self._select(select, (slice(n), slice(c), t), noise, path)
+            gates = of_step[t].new_zeros(n, c, of_step[t].shape[-1]).index_put((live,), of_step[t])
+            asked, q = state, None if expected or proposal is None else proposal(state.hidden, t)
+            forced = path if until is None or t < until else None
+            choose = (
+                selections.expected if expected else self._select(select, (slice(n), slice(c), t), noise, forced, q)
+            )
             step = self._advance(near, state, gates, choose, None if shares is None else shares[:n, :c, t])
             state, chosen = step.state, step.chosen
             gate = step.gate[live] if expected and step.gate is not None else None
             seen.append((
                 state.hidden[live], step.context[live], gate, live,
-                step.weights, chosen.glimpse, chosen.log_prob, step.shown,
+                step.weights, chosen.glimpse, chosen.log_prob, step.shown, q, *(asked if replay or proposal else ()),
             ))  # fmt: skip
         hidden, context, gate, lives, *kept = zip(*seen, strict=True)
         hidden, drop = torch.cat(hidden), None if drop[0] is None else tuple(drop)
 
-        def stack(steps: tuple[Tensor, ...]) -> Tensor:
-            """Steps of (n, c, ...) -> (N, C, T, ...) with 0 where a caption has ended."""
+        def stack(steps: tuple[Tensor | None, ...]) -> Tensor | None:
+            """Steps of (n, c, ...) -> (N, C, T, ...) with 0 where a caption has ended; None where there are none."""
+            if steps[0] is None:
+                return None
             padded = []
             for step, live in zip(steps, lives, strict=True):
                 step = torch.where(live.view(live.shape + (1,) * (step.ndim - 2)), step, 0)
@@ -175,20 +194,29 @@ class Captioner(nn.Module):
             padded += [torch.zeros_like(padded[0])] * (length - len(padded))
             return torch.stack(padded, dim=2)
 
-        weights, glimpses, log_probs, gates = (stack(steps) for steps in kept)
+        weights, glimpses, log_probs, gates, q, *states = (stack(steps) for steps in kept)
         trace = Trace(
             logits=None, targets=targets, real=real_first.permute(1, 2, 0), weights=weights, glimpses=glimpses,
-            log_probs=log_probs, gates=gates, samples=rows,
+            log_probs=log_probs, gates=gates, samples=rows, proposal=q,
         )  # fmt: skip
+        if states:
+            trace = replace(trace, replay=Replay(
+                decoder=self.decoder, memory=memory, asked=states[0], cells=states[1], live=real_first,
+                word_gates=word_gates, words=embedded, drop=drop, targets=targets,
+                places=None if noise is None else noise.places,
+            ))  # fmt: skip
         if not expected:
-            return replace(
-                trace, logits=self.decoder.readout(embedded, hidden, torch.cat(context), drop, memory.projected)
-            )
+            context = torch.cat(context)
+            return replace(trace, logits=self.decoder.readout(embedded, hidden, context, drop, memory.projected))
         values, projected = self.decoder.shown(memory)
         readings = Readings(
             decoder=self.decoder, values=values, projected=projected, image=once.nonzero()[:, 1], words=embedded,
             hidden=hidden, gate=None if gate[0] is None else torch.cat(gate), drop=drop, targets=targets,
         )  # fmt: skip
+        if states:
+            trace = replace(trace, replay=replace(trace.replay, readings=readings))
+        if proposal is not None:
+            trace = replace(trace, proposal=proposal(states[0]))
         return self._read(trace, readings, select, noise, path, samples)
 
     def _read(
@@ -211,7 +239,8 @@ class Captioner(nn.Module):
             path = self._several(trace.weights.detach(), select, samples, noise)
         real = trace.real.repeat_interleave(samples, 1)
         flat = trace.weights.repeat_interleave(samples, 1).flatten(1, 2)  # (N, C K T, L)
-        choose = self._select(select, (slice(None),) * 3, noise, path)
+        q = trace.proposal if trace.proposal is None else trace.proposal.repeat_interleave(samples, 1).flatten(1, 2)
+        choose = self._select(select, (slice(None),) * 3, noise, path, q)
         chosen = choose(readings.values, flat)
         context = chosen.context.unflatten(1, real.shape[1:]).permute(2, 0, 1, 3)[real.permute(2, 0, 1)]
         glimpses, log_probs = (
@@ -292,7 +321,9 @@ class Captioner(nn.Module):
         values = self.decoder.project(memory.features)
         return memory if values is None else replace(memory, values=values, projected=True)
 
-    def _select(self, name: str, part: tuple, noise: Noise | None, path: Tensor | None) -> Select:
+    def _select(
+        self, name: str, part: tuple, noise: Noise | None, path: Tensor | None, q: Tensor | None = None
+    ) -> Select:
         """The selection of some images, rows and steps, (n, r) or (n, r, t), the steps of a row after one another."""
         heads = self.settings.attention.heads
 
@@ -300,7 +331,7 @@ class Captioner(nn.Module):
             return given[part].flatten(1, 2) if isinstance(part[2], slice) else given[part]
 
         if path is not None:
-            return partial(selections.forced, glimpse=rows_of_heads(flat(path), heads))
+            return partial(selections.forced, glimpse=rows_of_heads(flat(path), heads), proposal=q)
         if name in selections.SELECTIONS and name != "sample":
             return selections.SELECTIONS[name]
         if noise is None:
@@ -308,7 +339,7 @@ class Captioner(nn.Module):
         if name == "sample":
             soft = noise.soft[..., None].expand(noise.glimpse.shape[:3])
             glimpse, soft = (rows_of_heads(flat(given), heads) for given in (noise.glimpse, soft))
-            return partial(selections.sample, noise=glimpse, soft=soft)
+            return partial(selections.sample, noise=glimpse, soft=soft, proposal=q)
         if name == "straight-through":
             return partial(selections.straight_through, noise=flat(noise.glimpse))
         temperature = self.settings.estimator.relaxation

@@ -147,18 +147,23 @@ class Estimator(_Section):
 
     name: str = "reinforce"
     """reinforce; exact where feasible: enumeration (of the bound), marginal; of several samples: vimco, wake-sleep,
-    sum-and-sample, unordered-set; relaxed: gumbel-softmax, straight-through, gumbel-straight-through; xu2015-code, the
-    rule of Xu et al.'s released code, with a cost and baseline of its own"""
+    sum-and-sample, unordered-set; with a control variate: rebar, relax; relaxed: gumbel-softmax, straight-through,
+    gumbel-straight-through; variational, drawn from a network that has read the caption; and xu2015-code, the rule of
+    Xu et al.'s released code, with a cost and baseline of its own"""
     samples: int | None = None
     """K, paths taken through each caption; none is as many as the estimator needs: 1, or 5 where it compares them"""
     cost: Literal["to-go", "sentence", "own"] | None = None
     """what reinforce charges a glimpse with: the words from it on, the whole sentence, or its own word. None is to-go,
     and own where attention.feed is expected; own is biased where the state reads the glimpse"""
     baseline: Literal[
-        "none", "average", "average-per-word", "average-per-place", "leave-one-out", "soft", "self-critical"
+        "none", "average", "average-per-word", "average-per-place", "leave-one-out", "learned", "soft", "self-critical"
     ] = "average-per-word"
     """what reinforce subtracts: a moving average of the cost, of the cost a word times the words that remain, or of the
-    cost from each place on; the other samples' cost; or that of a pass with expected or likeliest glimpses"""
+    cost from each place on; the other samples' cost; what a critic expects; or the cost of a pass with expected or
+    likeliest glimpses"""
+    rollout: Literal["start", "prefix"] = "start"
+    """where the pass of the last two begins: at the first word, or before each word behind the samples so far, which
+    is one pass a word"""
     decay: float = 0.9
     """of the moving average"""
     scale: float = 1.0
@@ -187,6 +192,11 @@ class Estimator(_Section):
             raise ValueError(
                 f"estimator.samples is {self.drawn}, but estimator.baseline 'leave-one-out' is the mean over the other "
                 "samples: give 2 or more"
+            )
+        if self.rollout == "prefix" and self.baseline not in ("soft", "self-critical"):
+            raise ValueError(
+                f"estimator.rollout is 'prefix', but estimator.baseline {self.baseline!r} makes no other pass: leave it "
+                "out"
             )
         unread = ([] if self.facts.charged else ["cost", "baseline"]) + ([] if self.facts.relaxed else ["relaxation"])
         for name in unread:
@@ -417,9 +427,9 @@ class Config:
         return self.estimator.drawn if self.attention.hard else 1
 
     @property
-    def noisy(self) -> bool:
-        """Whether training draws a number for every location of a word."""
-        return self.attention.hard and self.estimator.facts.noise
+    def noisy(self) -> int:
+        """How many numbers training draws for every location of a word."""
+        return self.estimator.facts.noise if self.attention.hard else 0
 
     @property
     def cost(self) -> str:

@@ -20,12 +20,13 @@ from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.estimators.baselines import MovingAverage
+from attend.estimators.helpers import Helpers
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
-from attend.glimpses import check_fits, taken
+from attend.glimpses import check_fits, rollout_costs, taken
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.noise import Noise
-from attend.objective import health, negative_log_likelihood, objective, ranks
+from attend.objective import health, objective, ranks
 from attend.prepare import ensure_store
 from attend.runs import Lease, RunFolder, read_scores
 
@@ -78,7 +79,11 @@ class Trainer:
         check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
         self.model.to(self.accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
-        groups = [{"params": self.parameters, "lr": config.train.learning_rate}]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.helpers = Helpers(config, self.model.encoder.width, len(vocabulary)).to(self.accelerator.device)
+        helping = list(self.helpers.parameters())
+        groups = [{"params": self.parameters + helping, "lr": config.train.learning_rate}]
         if self.model.tuned:
             tuned = self.model.encoder.tuned()
             groups.append({"params": tuned, "lr": config.train.encoder_learning_rate})
@@ -157,10 +162,11 @@ class Trainer:
             features = self.model.features(batch.inputs)
             given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": batch.shares}
             if config.attention.hard:
-                trace = taken(self.model.captioner, *given, **more)
+                trace = taken(self.model.captioner, *given, helpers=self.helpers, **more)
             else:
                 trace = self.model.captioner(*given, select=config.attention.select, **more)
-            loss = objective(trace, config, self.baseline, rollout=self.rollout(features, batch, noise))
+            rollout = rollout_costs(self.model.captioner, *given, trace, noise)
+            loss = objective(trace, config, self.baseline, rollout=rollout, helpers=self.helpers)
         if not math.isfinite(value := float(loss.total.detach())):
             raise ValueError(
                 f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
@@ -169,6 +175,7 @@ class Trainer:
         attention = norm(self.model.captioner.attention.parameters())
         if config.train.clip:
             self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
+            self.accelerator.clip_grad_norm_(self.helpers.parameters(), config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
         words = int(trace.captions.sum())
@@ -181,16 +188,6 @@ class Trainer:
             **guessed,
             **{name: float(term.detach()) * words for name, term in loss.terms.items()},
         }
-
-    @torch.no_grad()
-    def rollout(self, features: Tensor, batch: Batch, noise: Noise) -> Tensor | None:
-        """Costs (N, C, T) of the pass without samples that the baseline asks for, under the same dropout."""
-        rule = self.config.estimator
-        select = BASELINES[rule.baseline].rollout if self.config.attention.hard and rule.name == "reinforce" else None
-        if select is None:
-            return None
-        trace = self.model.captioner(features, batch.words, batch.lengths, select=select, noise=noise)
-        return trace.spread(negative_log_likelihood(trace))
 
     def log_training(self, batch, epoch: float) -> None:
         """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
@@ -250,6 +247,7 @@ class Trainer:
             "groups": packed["param_groups"],
             "schedule": self.schedule.state_dict(),
         }
+        tensors |= {f"helpers.{name}": tensor for name, tensor in self.helpers.state_dict().items()}
         write_checkpoint(self.run.last, self.model.tensors() | tensors, state)
 
     def resume(self) -> None:
@@ -260,6 +258,7 @@ class Trainer:
                 f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
             )
         self.model.load(tensors, state, str(self.run.last))
+        self.helpers.load_state_dict({name: tensors[f"helpers.{name}"] for name in self.helpers.state_dict()})
         self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
         self.schedule.load_state_dict(state["schedule"])
         self.progress = Progress(**state["progress"])

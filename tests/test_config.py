@@ -54,7 +54,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
     "encoder.precision", "attention.weights", "attention.temperature", "attention.feed", "estimator.name",
-    "estimator.relaxation", "decoder.readout_context",
+    "estimator.relaxation", "estimator.rollout", "decoder.readout_context",
 }  # fmt: skip
 
 
@@ -150,6 +150,7 @@ def test_a_section_that_is_no_object_is_refused(values):
         (hard(name="sum-and-sample", samples=1), "estimator.samples is 1, .* takes 2 to 100"),
         (hard(name="enumeration", semi=0.5), "estimator.semi is 0.5, .* leave estimator.semi out"),
         (hard(relaxation=0.5), "estimator.relaxation is 0.5, .* leave estimator.relaxation out"),
+        (hard(rollout="prefix"), "estimator.rollout is 'prefix', .* leave it out"),
         (hard(name="nothing"), "estimator.name is 'nothing', but must be one of reinforce, "),
         ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),

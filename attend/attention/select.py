@@ -28,9 +28,12 @@ def expected(features: Tensor, weights: Tensor) -> Selection:
     return Selection(context, none, weights.new_zeros(weights.shape[:-1]))
 
 
-def forced(features: Tensor, weights: Tensor, glimpse: Tensor) -> Selection:
-    """Hard attention on a given path: z = a_s, for s (N, R); its log-probability has a gradient, z has none in s."""
-    chosen = weights.gather(-1, glimpse[..., None]).squeeze(-1)
+def forced(features: Tensor, weights: Tensor, glimpse: Tensor, proposal: Tensor | None = None) -> Selection:
+    """Hard attention on a given path: z = a_s, for s (N, R); its log-probability has a gradient, z has none in s.
+
+    Where it was drawn from a ``proposal`` q (N, R, L), that is log q(s).
+    """
+    chosen = (weights if proposal is None else proposal).gather(-1, glimpse[..., None]).squeeze(-1)
     images = torch.arange(len(features), device=features.device)[:, None]
     return Selection(features[images, glimpse], glimpse, log(chosen))
 
@@ -46,14 +49,16 @@ def draw(weights: Tensor, noise: Tensor) -> Tensor:
     return (reached <= noise[..., None] * reached[..., -1:]).sum(-1).clamp(max=weights.shape[-1] - 1)
 
 
-def sample(features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None = None) -> Selection:
-    """Hard attention: s ~ Categorical(alpha), drawn with ``noise`` (N, R) in [0, 1).
+def sample(
+    features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None = None, proposal: Tensor | None = None
+) -> Selection:
+    """Hard attention: s ~ Categorical(alpha), or from a ``proposal`` q, drawn with ``noise`` (N, R) in [0, 1).
 
     Rows marked in ``soft`` (N, R) take the expected context instead (semi-sampling).
 
     Source: Xu et al. (2015), equations 5 and 6, and section 4.1 for the semi-sampling.
     """
-    hard = forced(features, weights, draw(weights.detach(), noise))
+    hard = forced(features, weights, draw((weights if proposal is None else proposal).detach(), noise), proposal)
     if soft is None or not bool(soft.any()):
         return hard
     mean = expected(features, weights)
