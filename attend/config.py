@@ -195,8 +195,8 @@ class Estimator(_Section):
             )
         if self.rollout == "prefix" and self.baseline not in ("soft", "self-critical"):
             raise ValueError(
-                f"estimator.rollout is 'prefix', but estimator.baseline {self.baseline!r} makes no other pass: leave it "
-                "out"
+                f"estimator.rollout is 'prefix', but estimator.baseline {self.baseline!r} makes no other pass: "
+                "leave it out"
             )
         unread = ([] if self.facts.charged else ["cost", "baseline"]) + ([] if self.facts.relaxed else ["relaxation"])
         for name in unread:
@@ -427,9 +427,9 @@ class Config:
         return self.estimator.drawn if self.attention.hard else 1
 
     @property
-    def noisy(self) -> int:
-        """How many numbers training draws for every location of a word."""
-        return self.estimator.facts.noise if self.attention.hard else 0
+    def noisy(self) -> bool:
+        """Whether training draws a number for every location of a word."""
+        return self.attention.hard and self.estimator.facts.noise
 
     @property
     def cost(self) -> str:

@@ -16,8 +16,8 @@ class Noise:
     """All chance in one pass, drawn before it: for N images x C captions x T words.
 
     glimpse (N, R, T; with K heads (N, R, T, K)) in [0, 1) picks the samples, soft (N, R) marks rows that take the
-    expected context, places (N, R, T, L or 2 L) in [0, 1) are numbers for every location, where an estimator needs
-    them, and drop_hidden (N, C, T, H), drop_deep and drop_words (N, C, T, E) are dropout factors (0 or 1/(1-p)), None
+    expected context, places (N, R, T, L) in [0, 1) are numbers for every location, where an estimator needs them,
+    and drop_hidden (N, C, T, H), drop_deep and drop_words (N, C, T, E) are dropout factors (0 or 1/(1-p)), None
     without dropout. R = C, or as many rows as there are samples of all captions: they share dropout.
     """
 
@@ -43,8 +43,7 @@ class Noise:
         rows = captions * settings.samples
         soft = (coins < settings.estimator.mixed)[:, None].expand(images, rows)
         glimpse = torch.rand((images, rows, length, *settings.attention.looks), generator=generator)
-        several = settings.noisy * locations
-        places = torch.rand((images, rows, length, several), generator=generator) if several else None
+        places = torch.rand((images, rows, length, locations), generator=generator) if settings.noisy else None
 
         def drop(probability: float, width: int) -> Tensor | None:
             keep = 1 - probability

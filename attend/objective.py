@@ -81,8 +81,9 @@ def objective(
             error = squared_error(level, signal_with_kl(paths, settings.estimator), paths.sampled)
             terms["critic"] = error / trace.samples / words
         if helpers is not None and helpers.control is not None:
-            found, log_alpha = controlled(trace, paths, settings.estimator, helpers.control)
-            score = score + (found.detach() * log_alpha).sum() / trace.samples
+            charge = trace.samples * charges.charge
+            found, log_alpha = controlled(trace, charge, settings.estimator.relaxation, helpers.control)
+            score = (found.detach() * log_alpha).sum() / trace.samples
             terms["control"] = found.square().sum() / trace.samples / words
         terms["surrogate"] = settings.estimator.scale * weight * score / words
         bonus = entropy(trace.weights).sum() / trace.looks
@@ -116,17 +117,19 @@ def divergence(trace: Trace) -> Tensor | None:
     return by_look(trace, kl_divergence(trace.proposal, log(trace.proposal), log(trace.weights)) * trace.looked)
 
 
-def controlled(trace: Trace, paths: Paths, rule: config.Estimator, control: Control) -> tuple[Tensor, Tensor]:
-    """The estimate of the gradient with respect to log alpha, and log alpha, both (N, R, T, L); 0 where not sampled."""
+def controlled(trace: Trace, charge: Tensor, temperature: float, control: Control) -> tuple[Tensor, Tensor]:
+    """The estimate of the gradient with respect to log alpha, and log alpha, both (N, R, T, L); 0 where not sampled.
+
+    charge (N, C, K, T) is what each glimpse is charged with before the control variate.
+    """
     replay = trace.replay
     log_alpha = by_look(trace, log(trace.weights)).flatten(1, 2)
     asked = by_look(trace, replay.asked).flatten(1, 2)
-    signal, sampled = signal_with_kl(paths, rule).flatten(1, 2), paths.sampled.flatten(1, 2)
     found = slopes(
-        log_alpha, trace.glimpses.clamp(min=0), signal, replay.places, rule.relaxation, replay.costs,
+        log_alpha, trace.glimpses.clamp(min=0), charge.flatten(1, 2), replay.places, temperature, replay.costs,
         lambda relaxed: control.learned(relaxed, replay.memory.features, asked), control.eta,
     )  # fmt: skip
-    return found * sampled[..., None], log_alpha
+    return found * (trace.real & (trace.glimpses >= 0))[..., None], log_alpha
 
 
 def negative_log_likelihood(trace: Trace) -> Tensor:

@@ -93,7 +93,7 @@ ESTIMATORS = {
     ),
     "rebar": Entry(
         facts=FACTS["rebar"],
-        function=pathwise,
+        function=reinforce,
         target="bound",
         unbiased=True,
         source="Tucker et al. (2017)",
@@ -101,7 +101,7 @@ ESTIMATORS = {
     ),
     "relax": Entry(
         facts=FACTS["relax"],
-        function=pathwise,
+        function=reinforce,
         target="bound",
         unbiased=True,
         source="Grathwohl et al. (2018)",

@@ -6,8 +6,9 @@ Per word, with z = log alpha + gumbel, s = argmax z, and z~ drawn like z under t
 
 where the last two are gradients along the noise's maps, z and z~ as functions of alpha.
 
-Source: Tucker et al. (2017), equation 8; Grathwohl et al. (2018), equation 9. Differs: s is drawn first, and z under
-the condition that s is its argmax: the pair has the same distribution.
+Source: Tucker et al. (2017), equation 8; Grathwohl et al. (2018), equation 9. Differs: s is drawn first and z~ after
+it, and z takes the value of z~: each of the pairs (s, z) and (s, z~) has its distribution, the noise of the two is
+coupled as in the source, and c_t is computed once for both. R_t may be less a baseline.
 """
 
 from __future__ import annotations
@@ -39,27 +40,23 @@ def slopes(
 ) -> Tensor:  # fmt: skip
     """The estimate of the gradient with respect to the logits, (..., L): constant but for ``eta`` and ``learned``.
 
-    c = eta plain(r) + learned(r), r = softmax(z / tau_g); log_alpha (..., L), signal R_t (...), noise (..., 2 L).
+    c = eta plain(r) + learned(r), r = softmax(z / tau_g); log_alpha and noise (..., L), signal R_t (...).
     """
     with torch.enable_grad():
         logits = log_alpha.detach().requires_grad_()
         log_p = torch.log_softmax(logits, -1)
-        first, second = noise.chunk(2, -1)
-        z = log_p + (conditional(log_p, glimpse, first) - log_p).detach()
-        tilde = conditional(log_p, glimpse, second)
-        relaxed = [torch.softmax(one / temperature, -1) for one in (z, tilde)]
-        chosen = log_p.gather(-1, glimpse[..., None]).squeeze(-1)
-
-        def gradient(value: Tensor, keep: bool = False) -> Tensor:
-            return torch.autograd.grad(value.sum(), logits, create_graph=keep, retain_graph=True)[0]
-
-        score = gradient(chosen)  # onehot - alpha
+        tilde = conditional(log_p, glimpse, noise)
+        z = tilde.detach().requires_grad_()
+        relaxed = torch.softmax(z / temperature, -1)
+        chosen = log_p.gather(-1, glimpse[..., None]).sum()
+        (score,) = torch.autograd.grad(chosen, logits, retain_graph=True)  # onehot - alpha
         found = signal.detach()[..., None] * score
         for cost, factor, keep in ((plain, eta, False), (learned, 1.0, True)):
-            of_z, of_tilde = (cost(one) for one in relaxed)
-            if not of_tilde.requires_grad:
+            level = cost(relaxed)
+            if not level.requires_grad:
                 continue  # there is none
-            along = gradient(of_z - of_tilde, keep)
-            level = of_tilde if keep else of_tilde.detach()
-            found = found + factor * (along - level[..., None] * score)
+            (of_z,) = torch.autograd.grad(level.sum(), z, create_graph=keep, retain_graph=True)
+            paths = ((log_p - tilde) * of_z).sum()  # dz = d log alpha, less that of z~
+            (along,) = torch.autograd.grad(paths, logits, create_graph=keep, retain_graph=True)
+            found = found + factor * (along - (level if keep else level.detach())[..., None] * score)
     return found
