@@ -97,12 +97,20 @@ class Glance:
 
 
 class Captioner(nn.Module):
-    """Features (N, L, D) and words -> the probability of each word, and where the model looked for it."""
+    """Features (N, L, D) and words -> the probability of each word, and where the model looked for it.
 
-    def __init__(self, settings: config.Config, features: int, vocabulary: int) -> None:
+    Where attention is frozen at its ``first`` glimpse, the state of the first word asks for all of them, so all have
+    its weights (to rounding). Hard attention then draws one glimpse a caption, with the first word's noise, and keeps
+    it: the first word alone has a log-probability, and REINFORCE is the gradient of a bound over L paths. The gate on
+    the context still changes.
+    """
+
+    def __init__(
+        self, settings: config.Config, features: int, vocabulary: int, grid: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.settings = settings
-        self.attention = Attention(settings.attention, features, settings.decoder.hidden)
+        self.attention = Attention(settings.attention, features, settings.decoder.hidden, grid)
         self.decoder = DECODERS[settings.decoder.cell](settings.decoder, features, vocabulary)
 
     def forward(
@@ -126,7 +134,8 @@ class Captioner(nn.Module):
             lengths: (N, C), real words of each row, the end mark counted; 0 for a row that is all padding.
             select: a name of SELECTIONS; ``path`` (N, C, T; with K heads (N, C, T, K)) forces the glimpses instead.
             noise: needed to sample; without it there is no dropout.
-            shares: (N, C, T, L), share of each cell inside the boxes of each word, for the oracle.
+            shares: (N, C, T, L), what a control is shown at each word: for the oracle, the share of each cell inside
+                the word's boxes.
             mask: (N, L), the locations that exist.
             samples: K, how many rows go through each caption; the trace has them side by side, (N, C K, ...), and so
                 have ``noise.glimpse`` and ``path``.
@@ -157,11 +166,13 @@ class Captioner(nn.Module):
             state, near = state.first(n, c), memory.first(n)
             live = real_first[t, :n, :c]
             gates = word_gates[t].new_zeros(n, c, word_gates[t].shape[-1]).index_put((live,), word_gates[t])
-            choose = self._select(select, t, (n, c), noise, path)
+            looked = 0 if self.attention.look == "first" else t
+            choose = self._select(select, looked, (n, c), noise, path)
             state, weights, chosen, gate, context = self._advance(
                 near, state, gates, choose, None if shares is None else shares[:n, :c, t]
             )
-            seen.append((state.hidden[live], context[live], weights, chosen.glimpse, chosen.log_prob, gate, live))
+            drawn = chosen.log_prob if looked == t else torch.zeros_like(chosen.log_prob)
+            seen.append((state.hidden[live], context[live], weights, chosen.glimpse, drawn, gate, live))
         hidden, context, weights, glimpses, log_probs, gates, lives = zip(*seen, strict=True)
         drop = None if drop[0] is None else tuple(drop)
         logits = self.decoder.readout(embedded, torch.cat(hidden), torch.cat(context), drop, memory.projected)
@@ -201,15 +212,19 @@ class Captioner(nn.Module):
         self, memory: Memory, state: State, word_gates: Tensor, select: Select, shares: Tensor | None
     ) -> tuple[State, Tensor, Selection, Tensor, Tensor]:
         """The next state, weights, selection, gate as one number a row, and the context as the readout wants it."""
+        asks = state.asked
         if not self.decoder.looks_first:
             state = self.decoder.step(state, word_gates)
-        weights, chosen = self.attention(memory, state.hidden, select, shares)
+        asks = state.hidden if asks is None else asks
+        weights, chosen = self.attention(memory, asks, select, shares)
         gate = self.decoder.gate(state.hidden)
         context = chosen.context if gate is None else gate * chosen.context
         shown = torch.ones_like(chosen.log_prob) if gate is None else gate.mean(-1)
         context_gates, context = self.decoder.read(context, memory.projected)
         if self.decoder.looks_first:
             state = self.decoder.step(state, word_gates, context_gates)
+        if self.attention.look == "first":
+            state = state._replace(asked=asks)
         return state, weights, chosen, shown, context
 
     def _project(self, memory: Memory, words: int) -> Memory:
@@ -235,6 +250,8 @@ class Captioner(nn.Module):
                 raise ValueError("sampled attention needs noise: pass Noise.draw(...)")
             glimpse, soft = (rows_of_heads(given, heads) for given in (noise.glimpse[:n, :c, t], noise.soft[:n, :c]))
             return partial(selections.sample, noise=glimpse, soft=soft)
+        if name == "top-k":
+            return partial(selections.top_k, top=self.settings.attention.top)
         return selections.SELECTIONS[name]
 
 

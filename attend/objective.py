@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from attend import config
+from attend.attention.supervised import supervised
 from attend.captioner import Trace
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
@@ -33,12 +34,13 @@ def objective(
     baseline: MovingAverage | None = None,
     words: int | None = None,
     rollout: Tensor | None = None,
+    shares: Tensor | None = None,
 ) -> Loss:
     """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
 
     A trace of K samples (``settings.samples``) has the K rows of a caption side by side, and the loss is the mean over
     them, or as the estimator weighs them. ``rollout`` (N, C, T) are costs of a pass without samples, for the baselines
-    that want them.
+    that want them, and ``shares`` (N, C, T, L) of the cells in the boxes of the words, for supervised attention.
     """
     words = words or int(trace.real.sum())
     costs = trace.spread(negative_log_likelihood(trace))  # (N, C, T)
@@ -50,6 +52,10 @@ def objective(
         if learns_hard and not entry.penalised:
             penalty = penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
+    if settings.objective.supervised:
+        told = shares.repeat_interleave(settings.samples, 1)
+        cost = supervised(trace.weights, told, settings.attention.sparse)
+        terms["supervised"] = settings.objective.supervised * cost / words
     if learns_hard:
         several = settings.samples
         weight = 1 if entry.divided else int(trace.real.any(-1).sum())
