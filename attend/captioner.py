@@ -96,12 +96,20 @@ class Advance(NamedTuple):
 
 
 class Captioner(nn.Module):
-    """Features (N, L, D) and words -> the probability of each word, and where the model looked for it."""
+    """Features (N, L, D) and words -> the probability of each word, and where the model looked for it.
 
-    def __init__(self, settings: config.Config, features: int, vocabulary: int) -> None:
+    Where attention is frozen at its ``first`` glimpse, the state of the first word asks for all of them, so all have
+    its weights (to rounding). Hard attention then draws one glimpse a caption, with the first word's noise, and keeps
+    it: the first word alone has a log-probability, and REINFORCE is the gradient of a bound over L paths. The gate on
+    the context still changes.
+    """
+
+    def __init__(
+        self, settings: config.Config, features: int, vocabulary: int, grid: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.settings = settings
-        self.attention = Attention(settings.attention, features, settings.decoder.hidden)
+        self.attention = Attention(settings.attention, features, settings.decoder.hidden, grid)
         self.decoder = DECODERS[settings.decoder.cell](settings.decoder, features, vocabulary)
 
     def forward(
@@ -130,7 +138,8 @@ class Captioner(nn.Module):
                 (logits are log sum_i alpha_i p(y | i)) or one of CHOICES ("all": every location is a sample).
                 ``path`` (N, C, T; with K heads (N, C, T, K)) forces the glimpses instead.
             noise: needed to sample; without it there is no dropout.
-            shares: (N, C, T, L), share of each cell inside the boxes of each word, for the oracle.
+            shares: (N, C, T, L), what a control is shown at each word: for the oracle, the share of each cell inside
+                the word's boxes.
             mask: (N, L), the locations that exist.
             samples: K, how many rows go through each caption; the trace has them side by side, (N, C K, ...), and so
                 have ``noise`` and ``path``. Where the state is fed the expected context they are readings of one row.
@@ -168,16 +177,17 @@ class Captioner(nn.Module):
             live = real_first[t, :n, :c]
             gates = of_step[t].new_zeros(n, c, of_step[t].shape[-1]).index_put((live,), of_step[t])
             asked, q = state, None if expected or proposal is None else proposal(state.hidden, t)
+            looked = 0 if self.attention.look == "first" else t
             forced = path if until is None or t < until else None
-            choose = (
-                selections.expected if expected else self._select(select, (slice(n), slice(c), t), noise, forced, q)
-            )
+            part = (slice(n), slice(c), looked)
+            choose = selections.expected if expected else self._select(select, part, noise, forced, q)
             step = self._advance(near, state, gates, choose, None if shares is None else shares[:n, :c, t])
             state, chosen = step.state, step.chosen
+            drawn = chosen.log_prob if looked == t else torch.zeros_like(chosen.log_prob)
             gate = step.gate[live] if expected and step.gate is not None else None
             seen.append((
                 state.hidden[live], step.context[live], gate, live,
-                step.weights, chosen.glimpse, chosen.log_prob, step.shown, q, *(asked if replay or proposal else ()),
+                step.weights, chosen.glimpse, drawn, step.shown, q, *(asked[:2] if replay or proposal else ()),
             ))  # fmt: skip
         hidden, context, gate, lives, *kept = zip(*seen, strict=True)
         hidden, drop = torch.cat(hidden), None if drop[0] is None else tuple(drop)
@@ -266,17 +276,23 @@ class Captioner(nn.Module):
         embedded = self.decoder.embedding(words)
         word_gates = self.decoder.word_gates(embedded)
         if self.settings.attention.feed == "expected":
-            return self._step_expected(memory, state, embedded, word_gates, select)
+            return self._step_expected(memory, state, embedded, word_gates, select, shares)
         state, weights, chosen, *_ = step = self._advance(memory, state, word_gates, select, shares)
         logits = self.decoder.readout(embedded, state.hidden, step.context, projected=memory.projected)
         log_probs = torch.log_softmax(at_least_fp32(logits), dim=-1)
         return state, Glance(log_probs=log_probs, weights=weights, glimpse=chosen.glimpse, gate=step.shown)
 
     def _step_expected(
-        self, memory: Memory, state: State, embedded: Tensor, word_gates: Tensor, select: Select | None
+        self,
+        memory: Memory,
+        state: State,
+        embedded: Tensor,
+        word_gates: Tensor,
+        select: Select | None,
+        shares: Tensor | None,
     ) -> tuple[State, Glance]:
         """The same where the state is fed the expected context; without ``select`` p(y) is the sum over locations."""
-        step = self._advance(memory, state, word_gates, selections.expected, None)
+        step = self._advance(memory, state, word_gates, selections.expected, shares)
         values, projected = self.decoder.shown(memory)
         rows, hidden, none = embedded.shape[:2], step.state.hidden, step.chosen.glimpse
         image = torch.arange(rows[0], device=embedded.device).repeat_interleave(rows[1])
@@ -299,14 +315,18 @@ class Captioner(nn.Module):
         self, memory: Memory, state: State, word_gates: Tensor, select: Select, shares: Tensor | None
     ) -> Advance:
         """The next state, what was selected on the way, and the context as the readout wants it."""
+        asks = state.asked
         if not self.decoder.looks_first:
             state = self.decoder.step(state, word_gates)
-        weights, chosen = self.attention(memory, state.hidden, select, shares)
+        asks = state.hidden if asks is None else asks
+        weights, chosen = self.attention(memory, asks, select, shares)
         gate = self.decoder.gate(state.hidden)
         context = chosen.context if gate is None else gate * chosen.context
         context_gates, context = self.decoder.read(context, memory.projected)
         if self.decoder.looks_first:
             state = self.decoder.step(state, word_gates, context_gates)
+        if self.attention.look == "first":
+            state = state._replace(asked=asks)
         return Advance(state, weights, chosen, gate, context)
 
     def _project(self, memory: Memory, words: int) -> Memory:
@@ -332,6 +352,8 @@ class Captioner(nn.Module):
 
         if path is not None:
             return partial(selections.forced, glimpse=rows_of_heads(flat(path), heads), proposal=q)
+        if name == "top-k":
+            return partial(selections.top_k, top=self.settings.attention.top)
         if name in selections.SELECTIONS and name != "sample":
             return selections.SELECTIONS[name]
         if noise is None:

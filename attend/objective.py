@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from attend import config
 from attend.attention.select import log
+from attend.attention.supervised import supervised
 from attend.captioner import Trace
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
@@ -39,13 +40,15 @@ def objective(
     words: int | None = None,
     rollout: Tensor | None = None,
     helpers: Helpers | None = None,
+    shares: Tensor | None = None,
 ) -> Loss:
     """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
 
     A trace of K samples has the K rows of a caption side by side, and the loss is the mean over them, or as the
-    estimator weighs them. ``words`` are those of the captions, each counted once. ``rollout`` are costs of
-    passes without samples (``glimpses.rollout_costs``), for the baselines that want them; ``helpers`` are what the
-    estimator learns beside the model, from terms of their own.
+    estimator weighs them. ``words`` are those of the captions, each counted once. ``rollout`` are costs of passes
+    without samples (``glimpses.rollout_costs``), for the baselines that want them; ``helpers`` are what the estimator
+    learns beside the model, from terms of their own; ``shares`` (N, C, T, L) of the cells in the boxes of the words are
+    for supervised attention.
     """
     words = words or int(trace.captions.sum())
     costs = by_path(trace, trace.spread(negative_log_likelihood(trace)))
@@ -57,6 +60,10 @@ def objective(
         if learns_hard and not entry.penalised:
             penalty = penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
+    if settings.objective.supervised:
+        told = shares.repeat_interleave(trace.looks, 1)
+        cost = supervised(trace.weights, told, settings.attention.sparse) / trace.looks
+        terms["supervised"] = settings.objective.supervised * cost / words
     if learns_hard:
         weight = 1 if entry.divided else int(trace.captions.any(-1).sum())
         log_probs, real = by_path(trace, trace.log_probs), by_path(trace, trace.real)

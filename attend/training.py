@@ -15,7 +15,8 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.config import Config, Decode
+from attend.attention.controls import numbers
+from attend.config import Config, Decode, Look
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
@@ -24,6 +25,7 @@ from attend.estimators.baselines import MovingAverage
 from attend.estimators.helpers import Helpers
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
 from attend.glimpses import check_fits, rollout_costs, taken
+from attend.looks import check_look
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.noise import Noise
 from attend.objective import health, objective, ranks
@@ -66,16 +68,17 @@ class Trainer:
         self.accelerator = accelerator()
         dataset = Prepared(config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said now, not after an epoch
-        oracle = config.attention.weights == "oracle"
-        if oracle and not dataset.boxes:
-            raise ValueError(f"attention.weights 'oracle' needs boxes, and {config.data} has none: use scenes")
+        boxes = config.attention.weights == "oracle" or config.objective.supervised > 0
+        if boxes and not dataset.boxes:
+            what = "objective.supervised" if config.objective.supervised else "attention.weights 'oracle'"
+            raise ValueError(f"{what} needs boxes, and {config.data} has none: use scenes")
         facts = {"device": str(self.accelerator.device), "precision": config.train.precision}
         run.note(lease, **facts, threads=torch.get_num_threads(), data_fingerprint=dataset.about["fingerprint"])
         vocabulary = dataset.vocabulary
         keep_vocabulary(run, vocabulary)
         self.model = Model.build(config, vocabulary)
         store = ensure_store(dataset, self.model.encoder, self.accelerator.device)
-        self.batches = Batches(dataset, store, boxes=oracle)
+        self.batches = Batches(dataset, store, boxes=boxes)
         check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
         self.model.to(self.accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
@@ -159,14 +162,16 @@ class Trainer:
         noise = Noise.draw(config, shape, config.seed, self.progress.step, locations)
         noise = noise.to(self.accelerator.device)
         with self.model.autocast():
-            features = self.model.features(batch.inputs)
-            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": batch.shares}
+            features, seen = self.model.features(batch.inputs), batch.shares
+            if config.attention.weights == "random":
+                seen = numbers((*shape, locations), config.seed, self.progress.step).to(self.accelerator.device)
+            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": seen}
             if config.attention.hard:
                 trace = taken(self.model.captioner, *given, helpers=self.helpers, **more)
             else:
                 trace = self.model.captioner(*given, select=config.attention.select, **more)
             rollout = rollout_costs(self.model.captioner, *given, trace, noise)
-            loss = objective(trace, config, self.baseline, rollout=rollout, helpers=self.helpers)
+            loss = objective(trace, config, self.baseline, rollout=rollout, helpers=self.helpers, shares=batch.shares)
         if not math.isfinite(value := float(loss.total.detach())):
             raise ValueError(
                 f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
@@ -341,12 +346,13 @@ def evaluate_run(
     decode: Decode | None = None,
     beam: int | None = None,
     draws: int = 1,
+    look: Look | None = None,
     again: bool = True,
 ) -> tuple[Path, dict[str, Any]]:
     """Evaluate the best model of a run in one more way; returns the folder written and its scores.
 
-    ``data`` is another place of its dataset. With ``again`` False an evaluation that is there, of as many draws, is
-    only read.
+    ``data`` is another place of its dataset, ``look`` whose weights take the place of the run's own. With ``again``
+    False an evaluation that is there, of as many draws, is only read.
     """
     run = RunFolder(folder)
     config = run.config()
@@ -354,13 +360,14 @@ def evaluate_run(
         raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
     dataset = Prepared(data or config.data)
     split, (decode, beam) = split or headline(dataset), config.way(decode, beam)
-    dataset.rows(split)  # an empty split is said now, not after its features
-    target = run.evaluation(split, decode, beam)
+    images = len(dataset.rows(split))  # an empty split is said now, not after its features
+    check_look(config.attention, look, decode, dataset.boxes, images)
+    target, weights = run.evaluation(split, decode, beam, look), look or config.attention.weights
     if not again and (target / "scores.json").exists():
         scores = read_scores(target / "scores.json")
         if scores.get("draws", {"n": 1})["n"] == draws:
             return target, scores
-    if draws > 1 and decode != "sample" and beam:
+    if draws > 1 and decode != "sample" and beam and weights != "random":
         raise ValueError(
             f"draws is {draws}, but decode {decode!r} with beam {beam} always says the same: decode 'sample' draws the "
             "glimpses, and beam 0 the words"
@@ -371,6 +378,7 @@ def evaluate_run(
     with Lease(run.path) as lease:
         device = accelerator()
         store = ensure_store(dataset, model.encoder, device.device)
-        batches = Batches(dataset, store, boxes=config.attention.weights == "oracle")
+        batches = Batches(dataset, store, boxes=weights == "oracle")
         model.to(device.device)
-        return target, evaluate(model, batches, run, lease, device, split=split, decode=decode, beam=beam, draws=draws)
+        way = {"split": split, "decode": decode, "beam": beam, "draws": draws, "look": look}
+        return target, evaluate(model, batches, run, lease, device, **way)

@@ -33,7 +33,8 @@ for lower, parts in [
     (("objective",), ("glimpses",)),
     (("glimpses", "objective", "search"), ("model", "prepare")),
     (("data", "metrics"), ("record",)),
-    (("model", "prepare", "record"), ("evaluation",)),
+    (("data",), ("looks",)),
+    (("model", "prepare", "record", "looks"), ("evaluation",)),
     (("evaluation",), ("training",)),
 ]:
     BELOW |= {part: set(lower).union(*(BELOW[one] for one in lower)) for part in parts}

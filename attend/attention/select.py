@@ -1,7 +1,7 @@
 """Select: the context that the weights pick from the features, z = phi(a, alpha). Soft and hard differ here only.
 
 Each function takes features (N, L, D) and weights (N, R, L) and returns a ``Selection``. What else it needs (noise, a
-path) is bound beforehand: ``functools.partial(sample, noise=u)``.
+path, k) is bound beforehand: ``functools.partial(sample, noise=u)``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from attend import config
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,18 @@ def sample(
     )
 
 
+def top_k(features: Tensor, weights: Tensor, top: int = config.Attention.top) -> Selection:
+    """The expected context under the ``top`` largest weights, z = sum_kept alpha_i a_i / sum_kept alpha_i.
+
+    Without chance, and the weights that are kept have a gradient (one alone has none); of equal ones, which are kept is
+    torch's choice. With ``top`` of L or more it is ``expected``. The record keeps alpha itself, before the cut.
+    """
+    if top >= weights.shape[-1]:
+        return expected(features, weights)
+    kept, places = weights.topk(top, dim=-1)
+    return expected(features, torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True)))
+
+
 def argmax(features: Tensor, weights: Tensor) -> Selection:
     """Hard attention without chance: the location with the largest weight. A way to decode; alpha learns nothing."""
     return forced(features, weights, weights.argmax(-1))
@@ -122,7 +136,7 @@ def _glimpse(weights: Tensor, glimpse: Tensor) -> tuple[Tensor, Tensor]:
     return glimpse, log(weights.gather(-1, glimpse[..., None]).squeeze(-1))
 
 
-SELECTIONS = {"expected": expected, "sample": sample, "argmax": argmax}
+SELECTIONS = {"expected": expected, "top-k": top_k, "sample": sample, "argmax": argmax}
 
 RELAXATIONS = {
     "relaxed": relaxed,
