@@ -453,7 +453,8 @@ class Config:
             ):
                 raise ValueError(
                     f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} "
-                    f"with baseline {rule.baseline!r} and attention.feed {self.attention.feed!r} is not made: leave them out"
+                    f"with baseline {rule.baseline!r} and attention.feed {self.attention.feed!r} is not made: leave "
+                    "them out"
                 )
         if self.attention.feed == "expected":
             if self.estimator.name == "xu2015-code":
