@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from attend.facts import FACTS, Facts
+from attend.facts import FACTS, SCORES, SIMPLEXES, Facts
 
 Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
 Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]
@@ -87,16 +87,16 @@ class Attention(_Section):
     """learned scores, at every word or at the first alone, whose weights all words keep (first); or a training control:
     the mean feature (uniform), a Gaussian in the middle (centre), weights drawn for every word from the flat Dirichlet
     (random), the boxes of the word to come (oracle)"""
-    score: Literal["additive", "bilinear", "dot"] = "additive"
-    """v . activation(W a_i + U h + b), h . W a_i, or the scaled dot product of W a_i and U h"""
+    score: str = "additive"
+    """additive v . activation(W a_i + U h + b), bilinear h . W a_i, or dot, the scaled product of W a_i and U h"""
     activation: Literal["tanh", "relu"] = "tanh"
     """of the additive score"""
     width: int = 512
     """units of W a_i and U h"""
     heads: int = 1
     """of the dot product: each looks for itself and reads its own share of the features"""
-    simplex: Literal["softmax", "sparsemax", "entmax"] = "softmax"
-    """how scores become weights; the last two give exact zeros"""
+    simplex: str = "softmax"
+    """softmax, sparsemax or entmax, how scores become weights; the last two give exact zeros"""
     power: float = 1.5
     """of entmax: 1 is softmax, 2 sparsemax"""
     temperature: float = 1.0
@@ -111,6 +111,8 @@ class Attention(_Section):
     only the word itself depends on its glimpse (Deng et al., 2018)"""
 
     def check(self) -> None:
+        require(self.score in SCORES, "attention.score", self.score, f"one of {', '.join(SCORES)}")
+        require(self.simplex in SIMPLEXES, "attention.simplex", self.simplex, f"one of {', '.join(SIMPLEXES)}")
         require(self.width >= 1, "attention.width", self.width, "1 unit or more")
         require(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
         require(1 <= self.power <= 2, "attention.power", self.power, "in [1, 2]")

@@ -1,8 +1,17 @@
-"""What a configuration has to know of each estimator, without torch; their functions are in ``attend.estimators``."""
+"""What a configuration has to know without torch: the names of scores and maps, and facts of each estimator.
+
+Their functions are in ``attend.attention`` and ``attend.estimators``, which add to these what a user adds to them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+SCORES = ["additive", "bilinear", "dot"]
+"""Names of ``attend.attention.score.SCORES``."""
+
+SIMPLEXES = ["softmax", "sparsemax", "entmax"]
+"""Names of ``attend.attention.simplex.SIMPLEXES``."""
 
 SEVERAL = 5
 """Samples of a caption, where an estimator compares them."""

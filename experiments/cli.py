@@ -14,6 +14,7 @@ from dataclasses import fields
 import tyro
 
 from attend.config import Config
+from experiments import plugins
 from experiments.errors import EXPECTED, sentence
 from experiments.presets import PRESETS, Preset
 from experiments.verbs import VERBS
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         try:
+            arguments = plugins.take(arguments)
             _dispatch(arguments)
         finally:
             sys.stdout.flush()  # a reader that is gone is found out here, not at the interpreter's end
@@ -104,7 +106,8 @@ def _usage() -> str:
     return (
         "attend VERB ...  soft and hard attention for image captioning\n\n"
         + _list(verbs)
-        + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error."
+        + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error,\n"
+        "and --plugin FILE.py runs a file of yours first (docs/your-own-attention-or-estimator.md)."
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from attend import config
+from attend import config, facts
 from attend.attention.score import ACTIVATIONS, SCORES
 from attend.attention.select import CHOICES, RELAXATIONS, SELECTIONS
 from attend.attention.simplex import SIMPLEXES
@@ -169,6 +169,8 @@ def test_a_section_that_is_no_object_is_refused(values):
         (hard(name="enumeration", semi=0.5), "estimator.semi is 0.5, .* leave estimator.semi out"),
         (hard(relaxation=0.5), "estimator.relaxation is 0.5, .* leave estimator.relaxation out"),
         (hard(rollout="prefix"), "estimator.rollout is 'prefix', .* leave it out"),
+        ({"attention": {"score": "x"}}, "attention.score is 'x', but must be one of additive, bilinear, dot"),
+        ({"attention": {"simplex": "x"}}, "attention.simplex is 'x', but must be one of softmax, sparsemax, entmax"),
         (hard(name="nothing"), "estimator.name is 'nothing', but must be one of reinforce, "),
         ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
@@ -237,9 +239,7 @@ def test_the_default_of_decoding_follows_the_attention(select, decode, expected)
 @pytest.mark.parametrize(
     "section, field, known",
     [
-        (config.Attention, "score", SCORES),
         (config.Attention, "activation", ACTIVATIONS),
-        (config.Attention, "simplex", SIMPLEXES),
         (config.Attention, "select", SELECTIONS.keys() - {"argmax"}),
         (config.Search, "decode", {*SELECTIONS, "marginal"}),
         (config.Estimator, "baseline", BASELINES),
@@ -268,7 +268,8 @@ def test_a_baseline_has_the_samples_it_needs(name):
 
 def test_every_estimator_asks_for_a_selection_that_exists():
     assert ESTIMATORS.keys() == FACTS.keys()
-    assert {facts.select for facts in FACTS.values()} <= {*SELECTIONS, *RELAXATIONS, *CHOICES}
+    assert [*SCORES] == facts.SCORES and [*SIMPLEXES] == facts.SIMPLEXES
+    assert {one.select for one in FACTS.values()} <= {*SELECTIONS, *RELAXATIONS, *CHOICES}
 
 
 def test_every_field_says_what_it_is():
