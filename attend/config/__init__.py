@@ -12,8 +12,8 @@ from attend.config.model import LEVEL, Attention, Decoder, Encoder
 from attend.config.section import LARGEST, require
 
 __all__ = [
-    "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Look", "Objective", "Search", "Train",
-    "require",
+    "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Look", "Objective", "Search",
+    "Train", "require",
 ]  # fmt: skip
 
 
