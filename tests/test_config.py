@@ -49,8 +49,8 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     "train": {
         "epochs": 2, "images": 3, "optimiser": "sgd", "learning_rate": 0.5, "encoder_learning_rate": 0.25, "clip": 1.0,
         "monitor": "bleu4", "patience": 1, "lower_after": 1, "lower_by": 0.25, "validation_images": 4,
-        "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "checkpoint_minutes": 1.5,
-        "keep_every": 3,
+        "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "keep_every": 3,
+        "checkpoint_minutes": 1.5,
     },
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
@@ -169,6 +169,17 @@ def test_a_section_that_is_no_object_is_refused(values):
         (hard(name="sum-and-sample", samples=1), "estimator.samples is 1, .* takes 2 to 100"),
         (hard(name="enumeration", semi=0.5), "estimator.semi is 0.5, .* leave estimator.semi out"),
         (hard(relaxation=0.5), "estimator.relaxation is 0.5, .* leave estimator.relaxation out"),
+        *(
+            ({"attention": {"select": "sample", "score": "dot", "heads": 2}, "estimator": rule}, "is for one head")
+            for rule in (
+                {"name": "rebar"},
+                {"name": "variational"},
+                {"name": "gumbel-softmax"},
+                {"name": "unordered-set"},
+                {"baseline": "soft", "rollout": "prefix"},
+            )
+        ),
+        ({"attention": {"select": "sample", "weights": "first"}, "estimator": {"baseline": "soft"}}, "leave them out"),
         (hard(rollout="prefix"), "estimator.rollout is 'prefix', .* leave it out"),
         ({"attention": {"score": "x"}}, "attention.score is 'x', but must be one of additive, bilinear, dot"),
         ({"attention": {"simplex": "x"}}, "attention.simplex is 'x', but must be one of softmax, sparsemax, entmax"),

@@ -12,8 +12,8 @@ from attend.config.model import LEVEL, Attention, Decoder, Encoder
 from attend.config.section import LARGEST, require
 
 __all__ = [
-    "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Look", "Objective", "Search",
-    "Train", "require",
+    "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Look", "Objective",
+    "Search", "Train", "require",
 ]  # fmt: skip
 
 
@@ -55,19 +55,15 @@ class Config:
                 f"attention.temperature is {self.attention.temperature}, but estimator.name 'xu2015-code' is the rule "
                 "of code that multiplies scores by its temperature where ours divides: leave it at 1"
             )
-        if self.attention.heads > 1 and self.estimator.facts.select != "sample":
+        rule = self.estimator
+        if self.attention.heads > 1 and not (rule.facts.plain and rule.rollout == "start"):
             raise ValueError(
-                f"estimator.name {self.estimator.name!r} is for one head, but attention.heads is "
-                f"{self.attention.heads}: set it to 1"
+                f"estimator.name {rule.name!r} with estimator.rollout {rule.rollout!r} is for one head, but "
+                f"attention.heads is {self.attention.heads}: set it to 1"
             )
         if self.attention.weights == "first" and self.attention.hard:
-            rule = self.estimator
-            if (
-                self.attention.feed == "expected"
-                or rule.facts.select != "sample"
-                or rule.facts.noise
-                or (rule.name == "variational" or rule.baseline in ("soft", "self-critical", "learned"))
-            ):
+            other = rule.baseline in ("soft", "self-critical", "learned") or self.attention.feed == "expected"
+            if other or not rule.facts.plain:
                 raise ValueError(
                     f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} "
                     f"with baseline {rule.baseline!r} and attention.feed {self.attention.feed!r} is not made: leave "
