@@ -27,8 +27,8 @@ class Facts:
     ``select`` is a name of SELECTIONS or RELAXATIONS in ``attention.select``, or of CHOICES in ``attend.glimpses``;
     ``samples`` the number of paths unless the configuration gives one, from ``fewest`` to ``most``; ``charged`` says
     whether estimator.cost and estimator.baseline are read, ``relaxed`` whether estimator.relaxation is, and ``mixed``
-    whether some images take the expected context instead (semi-sampling). ``noise`` says that a number is drawn for every
-    location of a word, beside one for its glimpse, and ``proposal`` that glimpses are drawn from a network's q.
+    whether some images take the expected context instead (semi-sampling). ``noise`` says that a number is drawn for
+    every location of a word, beside one for its glimpse, and ``proposal`` that glimpses are drawn from a network's q.
     """
 
     select: str = "sample"
