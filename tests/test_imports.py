@@ -32,7 +32,8 @@ for lower, parts in [
     (("glimpses", "objective", "search"), ("model", "prepare")),
     (("data", "metrics"), ("record",)),
     (("model", "prepare", "record"), ("evaluation",)),
-    (("evaluation",), ("training",)),
+    (("evaluation",), ("bounds",)),
+    (("bounds",), ("training",)),
 ]:
     BELOW |= {part: set(lower).union(*(BELOW[one] for one in lower)) for part in parts}
 
