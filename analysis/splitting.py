@@ -1,7 +1,7 @@
 """What the bound costs hard attention and what its samples' variance costs: differences along a chain of models.
 
-soft -> marginal -> enumerated -> sampled: each differs from the one before in one thing, how it was trained, and all are
-compared by the same numbers, so the differences along the chain add up to that of its ends.
+soft -> marginal -> enumerated -> sampled: each differs from the one before in one thing, how it was trained, and all
+are compared by the same numbers, so the differences along the chain add up to that of its ends.
 """
 
 from __future__ import annotations

@@ -35,7 +35,8 @@ for lower, parts in [
     (("data", "metrics"), ("record",)),
     (("data",), ("looks",)),
     (("model", "prepare", "record", "looks"), ("evaluation",)),
-    (("evaluation",), ("training",)),
+    (("evaluation",), ("bounds",)),
+    (("bounds",), ("training",)),
 ]:
     BELOW |= {part: set(lower).union(*(BELOW[one] for one in lower)) for part in parts}
 
