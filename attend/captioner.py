@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
@@ -58,9 +58,16 @@ class Noise:
             drop_words=drop(decoder.dropout_words, decoder.embedding),
         )
 
+    def part(self, images: slice) -> Noise:
+        """That of some of the images."""
+        return self._each(lambda drawn: drawn[images])
+
     def to(self, device: torch.device) -> Noise:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Noise(**{name: None if t is None else t.to(device) for name, t in moved.items()})
+        return self._each(lambda drawn: drawn.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Noise:
+        drawn = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Noise(**{name: None if t is None else change(t) for name, t in drawn.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +251,13 @@ def _repeated(values: Tensor, times: int) -> Tensor:
 
 
 def _rectangles(real: Tensor) -> Iterator[tuple[int, int]]:
-    """For each step, how many first images and first captions hold every row that still has words to say."""
+    """For each step, how many first images and first captions hold every row that still has words to say.
+
+    Where there is no word at all, one step over no rows: all parameters then have a gradient, which is zero.
+    """
+    if not real.any():
+        yield 0, 0
+        return
 
     def last(live: Tensor) -> list[int]:
         """(K, T): one more than the last of K that is live at step t or later."""

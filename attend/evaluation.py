@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from attend.metrics.grounding import Grounding, ground, pool
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
 from attend.objective import health_sums, negative_log_likelihood, ranks
+from attend.processes import gather, of_main, share
 from attend.record import Said, write_attention, write_captions, write_images
 from attend.runs import Lease, RunFolder, sweep, write_json
 from attend.search import Choose, Found, ancestral, beam_search
@@ -93,19 +95,19 @@ def generate(
     beam: int,
     draw: int = 0,
 ) -> list[Said]:
-    """One caption for each row, in their order."""
+    """One caption for each row, in their order. Minibatches are dealt out to processes."""
     model.captioner.eval()
     reader = Batches(batches.dataset, batches.store, captions=False)
-    said: list[Said] = []
+    pieces, said = in_order(rows, IMAGES)[share(accelerator)], []
     with tqdm(
-        total=len(rows), desc=f"captions ({decode}, beam {beam})", unit="image", disable=None, leave=False
+        total=sum(map(len, pieces)), desc=f"captions ({decode}, beam {beam})", unit="image", disable=None, leave=False
     ) as bar:
-        for batch in reader.loader(in_order(rows, IMAGES)):
+        for batch in reader.loader(pieces):
             with model.autocast():
                 features = model.features(batch.inputs.to(accelerator.device))
-                said += say(model, features, batch.rows.tolist(), decode, beam, draw)
+                said.append(say(model, features, batch.rows.tolist(), decode, beam, draw))
             bar.update(len(batch.rows))
-    return said
+    return [one for piece in gather(said, accelerator) for one in piece]
 
 
 @torch.no_grad()
@@ -114,10 +116,11 @@ def traces(
 ) -> Iterator[tuple[Batch, Trace]]:
     """Given captions, teacher-forced, without dropout. Chance is keyed by seed, row and caption.
 
-    With probability ``semi`` a minibatch that is sampled takes the expected context instead.
+    With probability ``semi`` a minibatch that is sampled takes the expected context instead. Minibatches are dealt out
+    to processes: ``Given.gather`` joins what each makes of its own.
     """
     model.captioner.eval()
-    pieces = in_order(rows, IMAGES)
+    pieces = in_order(rows, IMAGES)[share(accelerator)]
     for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="given captions", disable=None, leave=False):
         chance = _glimpses(batch, model.config, semi).to(accelerator.device) if decode == "sample" else None
         batch = batch.to(accelerator.device)
@@ -141,30 +144,34 @@ def _glimpses(batch: Batch, settings: Config, semi: float) -> Noise:
 
 
 class Given:
-    """Running sums over traces of given captions: nats a word, accuracies, attention health, grounding."""
+    """Sums over traces of given captions, by minibatch: nats a word, accuracies, attention health, grounding."""
 
     def __init__(self, dataset: Prepared, batches: Batches, *, grounding: bool) -> None:
         self.dataset, self.batches, self.grounding = dataset, batches, grounding
-        self.sums: dict[str, float] = dict.fromkeys(("words", "nll", "top1", "top5", "boxed", "boxed_top1"), 0.0)
-        self.health: dict[str, tuple[float, int]] = {}
-        self.grounded: dict[int, list[Grounding]] = {}
+        self.parts: list[tuple[Counter[str], dict[str, tuple[float, int]], dict[int, list[Grounding]]]] = []
 
     def add(self, batch: Batch, trace: Trace) -> None:
         """Take in one minibatch."""
-        words = int(trace.real.sum())
         rank = ranks(trace)
-        self.sums["words"] += words
-        self.sums["nll"] += float(negative_log_likelihood(trace).double().sum())
-        self.sums["top1"] += int((rank < 1).sum())
-        self.sums["top5"] += int((rank < 5).sum())
-        for name, (total, count) in health_sums(trace).items():
-            before, counted = self.health.get(name, (0.0, 0))
-            self.health[name] = (before + total, counted + count)
+        sums = Counter(
+            words=int(trace.real.sum()),
+            nll=float(negative_log_likelihood(trace).double().sum()),
+            top1=int((rank < 1).sum()),
+            top5=int((rank < 5).sum()),
+        )
+        grounded = {}
         if self.grounding:
-            self._ground(batch, trace, trace.spread((rank < 1).float()).cpu().numpy())
+            grounded = self._ground(batch, trace, trace.spread((rank < 1).float()).cpu().numpy(), sums)
+        self.parts.append((sums, health_sums(trace), grounded))
 
-    def _ground(self, batch: Batch, trace: Trace, right: np.ndarray) -> None:
+    def gather(self, accelerator: Accelerator) -> Given:
+        """Join the minibatches of all processes, in their order, so that no rounding tells how many there are."""
+        self.parts = gather(self.parts, accelerator)
+        return self
+
+    def _ground(self, batch: Batch, trace: Trace, right: np.ndarray, sums: Counter[str]) -> dict[int, list[Grounding]]:
         weights, order = trace.weights.float().cpu().numpy(), batch.order.cpu().numpy()
+        grounded: dict[int, list[Grounding]] = {}
         for n, row in enumerate(batch.rows.tolist()):
             captions, geometry = self.dataset.examples[row].captions, self.batches.geometry(row)
             for c, place in enumerate(order[n]):
@@ -172,21 +179,33 @@ class Given:
                 if boxes is None:
                     continue
                 boxes = boxes[: int(batch.lengths[n, c]) - 1]
-                self.grounded.setdefault(row, []).append(ground(weights[n, c, : len(boxes)], boxes, geometry))
+                grounded.setdefault(row, []).append(ground(weights[n, c, : len(boxes)], boxes, geometry))
                 spoken = np.array([bool(b) for b in boxes], dtype=bool)
-                self.sums["boxed"] += int(spoken.sum())
-                self.sums["boxed_top1"] += float(right[n, c, : len(boxes)][spoken].sum())
+                sums["boxed"] += int(spoken.sum())
+                sums["boxed_top1"] += float(right[n, c, : len(boxes)][spoken].sum())
+        return grounded
+
+    @property
+    def grounded(self) -> dict[int, list[Grounding]]:
+        """How well the captions of each row are grounded."""
+        return {row: found for _, _, grounded in self.parts for row, found in grounded.items()}
 
     def scores(self) -> dict[str, Any]:
         """The means: ``given`` and ``health`` over words, ``grounding`` over words with boxes or None."""
-        sums, words = self.sums, max(self.sums["words"], 1)
+        sums, health = Counter(), {}
+        for own, healthy, _ in self.parts:
+            sums.update(own)
+            for name, (total, count) in healthy.items():
+                before, counted = health.get(name, (0.0, 0))
+                health[name] = (before + total, counted + count)
+        words = max(sums["words"], 1)
         given = {name: sums[name] / words for name in ("nll", "top1", "top5")}
         if sums["boxed"]:
             given["content_top1"] = sums["boxed_top1"] / sums["boxed"]
         grounded = [one for some in self.grounded.values() for one in some]
         return {
             "given": given | {"words": int(sums["words"])},
-            "health": {name: total / count for name, (total, count) in self.health.items() if count},
+            "health": {name: total / count for name, (total, count) in health.items() if count},
             "grounding": pooled if (pooled := pool(grounded))["words"] else None,
         }
 
@@ -229,7 +248,7 @@ def evaluate(
     model: Model,
     batches: Batches,
     run: RunFolder,
-    lease: Lease,
+    lease: Lease | None,
     accelerator: Accelerator,
     *,
     split: str = "test",
@@ -240,7 +259,8 @@ def evaluate(
     """Generate, score and trace one split, write evaluations/<split>-<decode>-beam<k>/, and return its scores.json.
 
     With ``draws`` > 1 (``sample``, or a beam of 0) captions and attention are those of the first draw, and scores.json
-    holds mean and standard deviation of each caption score over the draws beside it.
+    holds mean and standard deviation of each caption score over the draws beside it. Several processes share the
+    minibatches, and the main one, which has the lease, scores and writes.
     """
     decode, beam = model.config.way(decode, beam)
     dataset, rows, start = batches.dataset, batches.dataset.rows(split), time.time()
@@ -248,6 +268,7 @@ def evaluate(
     given = Given(dataset, batches, grounding=dataset.boxes)
     for batch, trace in traces(model, batches, rows, accelerator, decode):
         given.add(batch, trace)
+    given.gather(accelerator)
     scores = {"split": split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
     scores["data_fingerprint"] = dataset.about["fingerprint"]
     scores["collapsed"] = collapsed(scores["health"], model.config.attention.weights == "learned")
@@ -256,16 +277,16 @@ def evaluate(
         scores |= {"captions": {}, "missing": {"captions": "oracle attention needs given captions"}}
     else:
         said = generate(model, batches, rows, accelerator, decode, beam)
-        scored = _score(dataset, said)
+        scored = of_main(partial(_score, dataset, said), accelerator)
         scores |= {"captions": scored.corpus, "missing": scored.missing, "notes": scored.notes}
         table = scored.images
     if draws > 1 and not oracle:
-        others = [
-            _score(dataset, generate(model, batches, rows, accelerator, decode, beam, d)).corpus
-            for d in range(1, draws)
-        ]
+        drawn = (generate(model, batches, rows, accelerator, decode, beam, d) for d in range(1, draws))
+        others = [of_main(partial(_score, dataset, other), accelerator).corpus for other in drawn]
         scores["draws"] = _spread([scores["captions"], *others])
     scores["seconds"] = round(time.time() - start, 1)
+    if lease is None:
+        return scores
     lease.check()
     folder.mkdir(parents=True, exist_ok=True)
     if said:

@@ -6,6 +6,7 @@ once, here, and is the same however the minibatch is split.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -32,9 +33,13 @@ def objective(
     settings: config.Config,
     baseline: MovingAverage | None = None,
     words: int | None = None,
+    captions: int | None = None,
     rollout: Tensor | None = None,
 ) -> Loss:
     """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
+
+    ``words`` and ``captions``, samples counted, are those of the whole minibatch where the trace is a part of it: the
+    losses of the parts then add up to that of the whole.
 
     A trace of K samples (``settings.samples``) has the K rows of a caption side by side, and the loss is the mean over
     them, or as the estimator weighs them. ``rollout`` (N, C, T) are costs of a pass without samples, for the baselines
@@ -46,13 +51,13 @@ def objective(
     learns_hard = settings.attention.hard and baseline is not None
     entry = ESTIMATORS[settings.estimator.name]
     if settings.objective.doubly_stochastic:
-        penalty = doubly_stochastic(trace, settings.objective)
+        penalty = doubly_stochastic(trace, settings.objective, words / captions if captions else None)
         if learns_hard and not entry.penalised:
             penalty = penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
     if learns_hard:
         several = settings.samples
-        weight = 1 if entry.divided else int(trace.real.any(-1).sum())
+        weight = 1 if entry.divided else captions or int(trace.real.any(-1).sum())
         parts = (costs, trace.log_probs, trace.real, trace.glimpses.ge(0) & trace.real)
         costs, log_probs, real, sampled = (part.unflatten(1, (-1, several)) for part in parts)  # (N, C, K, T)
         paths = Paths(
@@ -84,8 +89,10 @@ def entropy(weights: Tensor) -> Tensor:
     return -(weights * weights.clamp(min=1e-12).log()).sum(-1)
 
 
-def doubly_stochastic(trace: Trace, settings: config.Objective) -> Tensor:
+def doubly_stochastic(trace: Trace, settings: config.Objective, each: float | None = None) -> Tensor:
     """sum_i (target - sum_t alpha_ti)^2, summed over captions; ``mean`` divides so that it is a mean after all.
+
+    For that, ``each`` is how many words a caption has on average, where the trace is a part of a minibatch.
 
     Source: Xu et al. (2015), equation 14 (sum, target 1).
     """
@@ -95,17 +102,19 @@ def doubly_stochastic(trace: Trace, settings: config.Objective) -> Tensor:
     penalty = ((target - mass) ** 2 * (lengths > 0)).sum()
     if settings.reduce == "sum":
         return penalty
-    return penalty / mass.shape[-1] * trace.real.sum() / (lengths > 0).sum()
+    return penalty / mass.shape[-1] * (each or trace.real.sum() / (lengths > 0).sum())
 
 
-def health(trace: Trace) -> dict[str, float]:
+def health(trace: Trace, summed: Callable[[dict[str, float]], dict[str, float]] = dict) -> dict[str, float]:
     """How attention is doing, means over real words, all detached.
 
     entropy (nats) and maximum of alpha, change: total variation between consecutive words, distinct: share of a
     caption's words that look where no earlier word of it looked (glimpses, or maxima where there are none).
-    What no word or pair of words could tell is left out.
+    What no word or pair of words could tell is left out. ``summed`` adds what other processes have to each sum.
     """
-    return {name: total / count for name, (total, count) in health_sums(trace).items() if count}
+    sums = health_sums(trace)
+    totals, counts = (summed({name: pair[i] for name, pair in sums.items()}) for i in (0, 1))
+    return {name: totals[name] / count for name, count in counts.items() if count}
 
 
 def health_sums(trace: Trace) -> dict[str, tuple[float, int]]:

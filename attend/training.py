@@ -26,6 +26,7 @@ from attend.evaluation import Given, collapsed, evaluate, generate, score_quickl
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.objective import health, negative_log_likelihood, objective, ranks
 from attend.prepare import ensure_store
+from attend.processes import accelerator, of_main, open_run, share, sum_gradients, summed
 from attend.runs import Lease, RunFolder, read_scores
 
 OPTIMISERS = {
@@ -57,24 +58,26 @@ class Progress:
 
 
 class Trainer:
-    """Model, data and optimiser of one run, and the loop over them."""
+    """Model, data and optimiser of one run, and the loop over them. Without a lease, another process writes."""
 
-    def __init__(self, config: Config, run: RunFolder, lease: Lease) -> None:
-        self.config, self.run, self.lease = config, run, lease
-        self.accelerator = accelerator()
+    def __init__(self, config: Config, run: RunFolder, lease: Lease | None, accelerator: Accelerator) -> None:
+        self.config, self.run, self.lease, self.accelerator = config, run, lease, accelerator
         dataset = Prepared(config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said now, not after an epoch
         oracle = config.attention.weights == "oracle"
         if oracle and not dataset.boxes:
             raise ValueError(f"attention.weights 'oracle' needs boxes, and {config.data} has none: use scenes")
-        facts = {"device": str(self.accelerator.device), "precision": config.train.precision}
-        run.note(lease, **facts, threads=torch.get_num_threads(), data_fingerprint=dataset.about["fingerprint"])
-        vocabulary = dataset.vocabulary
-        keep_vocabulary(run, vocabulary)
-        self.model = Model.build(config, vocabulary)
-        store = ensure_store(dataset, self.model.encoder, self.accelerator.device)
+        if lease is not None:
+            device = {"device": str(accelerator.device), "processes": accelerator.num_processes}
+            facts = {"precision": config.train.precision, "data_fingerprint": dataset.about["fingerprint"]}
+            run.note(lease, **device, **facts, threads=torch.get_num_threads())
+            keep_vocabulary(run, dataset.vocabulary)
+        with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
+            self.model = Model.build(config, dataset.vocabulary)
+            store = ensure_store(dataset, self.model.encoder, accelerator.device)
         self.batches = Batches(dataset, store, boxes=oracle)
-        self.model.to(self.accelerator.device)
+        self.part = share(accelerator)
+        self.model.to(accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
         groups = [{"params": self.parameters, "lr": config.train.learning_rate}]
         if self.model.tuned:
@@ -89,11 +92,12 @@ class Trainer:
             patience=config.train.lower_after - 1 if config.train.lower_after else 10**9,
             threshold=0.0,
         )
-        self.baseline = MovingAverage(config.estimator.decay)
+        self.baseline = MovingAverage(config.estimator.decay, reduce=partial(accelerator.reduce, reduction="sum"))
         self.progress = Progress()
         if run.last.exists():
             self.resume()
-        run.cut_log(self.progress.logged)
+        if lease is not None:
+            run.cut_log(self.progress.logged)
 
     def train(self) -> None:
         """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint."""
@@ -105,7 +109,7 @@ class Trainer:
             progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
             progress.epoch, progress.position = progress.epoch + 1, 0
             self.schedule.step(score)
-            if better:
+            if better and self.lease is not None:
                 self.lease.check()
                 state = self.model.identity() | {"epoch": progress.epoch, "score": score}
                 write_checkpoint(self.run.best, self.model.tensors(), state)
@@ -125,7 +129,8 @@ class Trainer:
             total=len(batches), initial=progress.position, unit="step", disable=None, leave=False,
             desc=f"epoch {progress.epoch + 1}/{settings.epochs}",
         )  # fmt: skip
-        loader = self.batches.loader(batches[progress.position :], settings.workers)
+        own = Batches(self.batches.dataset, self.batches.store, boxes=self.batches.boxes, part=self.part)
+        loader = own.loader(batches[progress.position :], settings.workers)
         with bar:
             for _ in batches[progress.position :]:
                 before = time.perf_counter()
@@ -145,11 +150,16 @@ class Trainer:
                     saved = time.monotonic()
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters."""
+        """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters.
+
+        ``batch`` is this process's share: what is drawn, counted and summed is so for the whole minibatch.
+        """
         config = self.config
+        words, captions = max(1, int(batch.whole.sum())), int((batch.whole > 0).sum())
+        counts = {"words": words * config.samples, "captions": captions * config.samples}
         self.model.captioner.train()
-        noise = Noise.draw(config, tuple(batch.words.shape), config.seed, self.progress.step)
-        noise = noise.to(self.accelerator.device)
+        shape = (*batch.whole.shape, batch.words.shape[-1])
+        noise = Noise.draw(config, shape, config.seed, self.progress.step).part(self.part).to(self.accelerator.device)
         with self.model.autocast():
             features = self.model.features(batch.inputs)
             trace = self.model.captioner(
@@ -161,26 +171,24 @@ class Trainer:
                 shares=batch.shares,
                 samples=config.samples,
             )
-            loss = objective(trace, config, self.baseline, rollout=self.rollout(features, batch, noise))
-        if not math.isfinite(value := float(loss.total.detach())):
+            loss = objective(trace, config, self.baseline, **counts, rollout=self.rollout(features, batch, noise))
+        means = {name: float(term.detach()) for name, term in {"loss": loss.total, **loss.terms}.items()}
+        means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * config.samples)
+        means = summed(means, self.accelerator)
+        if not math.isfinite(means["loss"]):
             raise ValueError(
-                f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
+                f"the loss is {means['loss']} at step {self.progress.step}: lower train.learning_rate or use "
+                "precision fp32"
             )
-        self.accelerator.backward(loss.total)
+        loss.total.backward()
+        sum_gradients(self.parameters, self.accelerator)
         attention = norm(self.model.captioner.attention.parameters())
         if config.train.clip:
-            self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
+            torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
-        words = len(trace.targets) / config.samples
         self.last_trace = trace
-        return {
-            "words": words,
-            "loss": value * words,
-            "accuracy_top5": int((ranks(trace) < 5).sum()) / config.samples,
-            "attention_gradient": attention,
-            **{name: float(term.detach()) * words for name, term in loss.terms.items()},
-        }
+        return {"words": words, "attention_gradient": attention} | {name: m * words for name, m in means.items()}
 
     @torch.no_grad()
     def rollout(self, features: Tensor, batch: Batch, noise: Noise) -> Tensor | None:
@@ -202,9 +210,14 @@ class Trainer:
         values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
         if self.baseline.value is not None:
             values["baseline"] = self.baseline.value
-        values |= health(self.last_trace)
+        values |= health(self.last_trace, partial(summed, found=self.accelerator))
         self.progress.meters = {}
-        self.run.log(self.lease, step=self.progress.step, epoch=round(epoch, 4), split="train", **values)
+        self.log(epoch=round(epoch, 4), split="train", **values)
+
+    def log(self, **record: Any) -> None:
+        """One line of metrics.jsonl."""
+        if self.lease is not None:
+            self.run.log(self.lease, step=self.progress.step, **record)
 
     def validate(self) -> float:
         """Score given and generated captions of the validation split, log both, and return what is monitored."""
@@ -216,12 +229,12 @@ class Trainer:
         decode, semi = ("sample", config.estimator.semi) if sampled else (config.decode, 0.0)
         for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
             given.add(batch, trace)
-        scores = given.scores()
+        scores = given.gather(self.accelerator).scores()
         values = {name: scores["given"][name] for name in ("nll", "top1", "top5")} | scores["health"]
         if config.train.monitor != "nll":
             beam = config.train.validation_beam
             said = generate(self.model, self.batches, rows, self.accelerator, config.decode, beam)
-            values |= score_quickly(dataset, said)
+            values |= of_main(partial(score_quickly, dataset, said), self.accelerator)
         values["collapsed"] = collapsed(scores["health"], config.attention.weights == "learned")
         if values["collapsed"]:
             tqdm.write(
@@ -229,13 +242,15 @@ class Trainer:
                 f"(change {values['change']:.4f}): it has collapsed",
                 file=sys.stderr,
             )
-        self.run.log(self.lease, step=self.progress.step, epoch=self.progress.epoch + 1, split="val", **values)
+        self.log(epoch=self.progress.epoch + 1, split="val", **values)
         shown = ", ".join(f"{n} {values[n]:.3f}" for n in ("nll", "bleu4", "cider") if n in values)
         tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}", file=sys.stderr)
         return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor]
 
     def checkpoint(self) -> None:
         """Write all that resume needs, whole or not at all."""
+        if self.lease is None:
+            return
         self.lease.check()
         self.progress.baseline, self.progress.places = self.baseline.value, self.baseline.places
         self.progress.logged = self.run.logged()
@@ -273,34 +288,27 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
     """Train a run from wherever it stands, evaluate its best model, and return the headline scores.
 
     A finished run is not repeated. Raises ValueError for what the user can mend: data, weights, another
-    configuration or another process in the folder.
+    configuration or another process in the folder. Processes that were launched together train one run.
     """
     run = RunFolder(folder)
     if run.finished:
         run.same(config)
         return run.scores()
-    with run.open(config) as lease:
-        trainer = Trainer(config, run, lease)
+    found = accelerator(several=True)
+    with open_run(run, config, found) as lease:
+        trainer = Trainer(config, run, lease, found)
         trainer.train()
-        model = Model.read(run).to(trainer.accelerator.device)
-        scores = evaluate(
-            model, trainer.batches, run, lease, trainer.accelerator, split=headline(trainer.batches.dataset)
-        )
-        run.finish(lease, scores | {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch})
+        found.wait_for_everyone()  # the best model may still be being written
+        model = Model.read(run).to(found.device)
+        scores = evaluate(model, trainer.batches, run, lease, found, split=headline(trainer.batches.dataset))
+        if lease is not None:
+            run.finish(lease, scores | {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch})
     return scores
 
 
 def headline(dataset: Prepared) -> str:
     """The split of the headline scores: test, or val where there is no test split."""
     return "test" if dataset.about["splits"]["test"] else "val"
-
-
-def accelerator() -> Accelerator:
-    """The device, as accelerate finds it."""
-    found = Accelerator()
-    if found.num_processes > 1:
-        raise ValueError("a run is trained by one process so far: start it without `accelerate launch`")
-    return found
 
 
 def keep_vocabulary(run: RunFolder, vocabulary: Vocabulary) -> None:

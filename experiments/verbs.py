@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -225,7 +226,8 @@ def train(command: Train, preset: str) -> None:
     config = Config(**{one.name: getattr(command, one.name) for one in fields(Config)})
     folder = command.out or Path("runs") / "train" / preset / f"seed{config.seed}"
     scores = training.train(config, folder)
-    print(f"{folder}: {_summary(scores)}")
+    if int(os.environ.get("RANK", 0)) == 0:  # of several processes the main one speaks
+        print(f"{folder}: {_summary(scores)}")
 
 
 def evaluate(command: Evaluate) -> None:

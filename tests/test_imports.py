@@ -29,7 +29,8 @@ for lower, parts in [
     (("captioner",), ("objective", "search")),
     (("objective", "search"), ("model", "prepare")),
     (("data", "metrics"), ("record",)),
-    (("model", "prepare", "record"), ("evaluation",)),
+    (("config", "runs"), ("processes",)),
+    (("model", "prepare", "processes", "record"), ("evaluation",)),
     (("evaluation",), ("training",)),
 ]:
     BELOW |= {part: set(lower).union(*(BELOW[one] for one in lower)) for part in parts}
