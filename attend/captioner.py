@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -17,75 +17,46 @@ from attend.attention.attention import Attention, Memory, Select, rows_of_heads
 from attend.attention.select import Selection
 from attend.data.text import SPECIALS, START
 from attend.decoder import DECODERS, State
-
-
-@dataclass(frozen=True, kw_only=True)
-class Noise:
-    """All chance in one pass, drawn before it: for N images x C captions x T words.
-
-    glimpse (N, R, T; with K heads (N, R, T, K)) in [0, 1) picks the samples, soft (N, R) marks rows that take the
-    expected context, and drop_hidden (N, C, T, H), drop_deep and drop_words (N, C, T, E) are dropout factors (0 or
-    1/(1-p)), None without dropout. R = C, or as many rows as there are samples of all captions: they share dropout.
-    """
-
-    glimpse: Tensor
-    soft: Tensor
-    drop_hidden: Tensor | None = None
-    drop_deep: Tensor | None = None
-    drop_words: Tensor | None = None
-
-    @classmethod
-    def draw(cls, settings: config.Config, shape: tuple[int, int, int], seed: int, step: int) -> Noise:
-        """The noise of a training step, keyed by seed and step alone, on the CPU for every device."""
-        key = np.random.SeedSequence([seed, step]).generate_state(1)[0]  # torch's generator reads 32 bits
-        generator = torch.Generator().manual_seed(int(key))
-        images, captions, length = shape
-        coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
-        rows = captions * settings.samples
-        soft = (coins < settings.estimator.semi)[:, None].expand(images, rows)
-        glimpse = torch.rand((images, rows, length, *settings.attention.looks), generator=generator)
-
-        def drop(probability: float, width: int) -> Tensor | None:
-            keep = 1 - probability
-            return None if keep == 1 else torch.empty(*shape, width).bernoulli_(keep, generator=generator).div_(keep)
-
-        decoder = settings.decoder
-        return cls(
-            glimpse=glimpse,
-            soft=soft,
-            drop_hidden=drop(decoder.dropout, decoder.hidden),
-            drop_deep=drop(decoder.dropout, decoder.embedding),
-            drop_words=drop(decoder.dropout_words, decoder.embedding),
-        )
-
-    def part(self, images: slice) -> Noise:
-        """That of some of the images."""
-        return self._each(lambda drawn: drawn[images])
-
-    def to(self, device: torch.device) -> Noise:
-        return self._each(lambda drawn: drawn.to(device))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Noise:
-        drawn = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Noise(**{name: None if t is None else change(t) for name, t in drawn.items()})
+from attend.noise import Noise
+from attend.readings import Readings, at_least_fp32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What a teacher-forced pass saw and said, for N images x C captions x T words.
+    """What a teacher-forced pass saw and said, for N images x C captions x T words, in R = C K rows of K samples.
 
-    logits (M, V) and targets (M,) hold the M real words, ``real`` (N, C, T) marks them, in time-major order.
-    weights (N, C, T, L), glimpses (N, C, T; -1 where none), log_probs log alpha(s) (N, C, T; 0 where none) and gates
-    (N, C, T; the mean over features of a vector gate, 1 without gate) are 0 at padding.
+    logits (M, V) and targets (M,) hold the M real words of all rows, ``real`` (N, R, T) marks them, in time-major
+    order. glimpses (N, R, T; -1 where none) and log_probs log alpha(s) (N, R, T; 0 where none) are 0 at padding, and
+    so are weights (N, R, T, L) and gates (N, R, T; the mean over features of a vector gate, 1 without gate). Where the
+    state is fed the expected context, the samples of a caption share them: (N, C, T, L) and (N, C, T).
+
+    Where every location was read (K = L) there are no logits, but costs -log p(y) (M,) in nats.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     targets: Tensor
     real: Tensor
     weights: Tensor
     glimpses: Tensor
     log_probs: Tensor
     gates: Tensor
+    samples: int = 1
+    costs: Tensor | None = None
+
+    @property
+    def captions(self) -> Tensor:
+        """(N, C, T), the real words of each caption, once."""
+        return self.real[:, :: self.samples]
+
+    @property
+    def looks(self) -> int:
+        """Rows of the weights for each caption: K, or 1 where its samples share them."""
+        return self.samples * self.weights.shape[1] // self.real.shape[1]
+
+    @property
+    def looked(self) -> Tensor:
+        """The real words of the rows of the weights."""
+        return self.real[:, :: self.samples // self.looks]
 
     def spread(self, values: Tensor) -> Tensor:
         """Values of the real words (M,) at their places: (N, C, T), 0 at padding."""
@@ -101,6 +72,21 @@ class Glance:
     weights: Tensor
     glimpse: Tensor
     gate: Tensor
+
+
+class Advance(NamedTuple):
+    """One word further: the next state, weights, selection, gate (N, R, 1 or D, or None), context for the readout."""
+
+    state: State
+    weights: Tensor
+    chosen: Selection
+    gate: Tensor | None
+    context: Tensor
+
+    @property
+    def shown(self) -> Tensor:
+        """The gate as one number a row, 1 without."""
+        return torch.ones_like(self.chosen.log_prob) if self.gate is None else self.gate.mean(-1)
 
 
 class Captioner(nn.Module):
@@ -131,22 +117,26 @@ class Captioner(nn.Module):
             features: (N, L, D).
             words: (N, C, T), what is to be said: each caption, the end mark, padding.
             lengths: (N, C), real words of each row, the end mark counted; 0 for a row that is all padding.
-            select: a name of SELECTIONS; ``path`` (N, C, T; with K heads (N, C, T, K)) forces the glimpses instead.
+            select: a name of SELECTIONS or RELAXATIONS; where the state is fed the expected context also "marginal"
+                (logits are log sum_i alpha_i p(y | i)) or one of CHOICES ("all": every location is a sample).
+                ``path`` (N, C, T; with K heads (N, C, T, K)) forces the glimpses instead.
             noise: needed to sample; without it there is no dropout.
             shares: (N, C, T, L), share of each cell inside the boxes of each word, for the oracle.
             mask: (N, L), the locations that exist.
             samples: K, how many rows go through each caption; the trace has them side by side, (N, C K, ...), and so
-                have ``noise.glimpse`` and ``path``.
+                have ``noise`` and ``path``. Where the state is fed the expected context they are readings of one row.
 
         A row costs nothing once its caption has ended where captions come longest first, in the minibatch and in
         the image: every step runs on the smallest rectangle of rows that holds all unfinished captions.
         """
         images, captions, length = words.shape
+        expected = self.settings.attention.feed == "expected" and (path is not None or select != "expected")
+        rows = 1 if expected else samples  # of the state, for each caption
         once = (lengths[..., None].cpu() > torch.arange(length)).permute(2, 0, 1)  # (T, N, C)
-        first = once.repeat_interleave(samples, 2)
+        first = once.repeat_interleave(rows, 2)
         real = first.permute(1, 2, 0)  # (N, C K, T)
         memory = self._project(self.attention.memory(features, mask), int(real.sum()))
-        state = self.decoder.start(memory, captions * samples)
+        state = self.decoder.start(memory, captions * rows)
         once, real_first = once.to(words.device), first.to(words.device)
         spoken = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
         embedded = self.decoder.embedding(spoken.permute(2, 0, 1)[once])  # (M, E), time-major
@@ -155,23 +145,25 @@ class Captioner(nn.Module):
         if drop_words is not None:
             embedded = embedded * drop_words
         word_gates, targets = self.decoder.word_gates(embedded), words.permute(2, 0, 1)[once]
-        if samples > 1:  # what no glimpse changes is computed once for all samples of a caption
-            embedded, word_gates, targets = (_repeated(v, samples) for v in (embedded, word_gates, targets))
-            drop = [None if d is None else _repeated(d, samples) for d in drop]
+        if rows > 1:  # what no glimpse changes is computed once for all samples of a caption
+            embedded, word_gates, targets = (_repeated(v, rows) for v in (embedded, word_gates, targets))
+            drop = [None if d is None else _repeated(d, rows) for d in drop]
         word_gates = word_gates.split(real.sum((0, 1)).tolist())
         seen = []
         for t, (n, c) in enumerate(_rectangles(real)):
             state, near = state.first(n, c), memory.first(n)
             live = real_first[t, :n, :c]
             gates = word_gates[t].new_zeros(n, c, word_gates[t].shape[-1]).index_put((live,), word_gates[t])
-            choose = self._select(select, t, (n, c), noise, path)
-            state, weights, chosen, gate, context = self._advance(
-                near, state, gates, choose, None if shares is None else shares[:n, :c, t]
-            )
-            seen.append((state.hidden[live], context[live], weights, chosen.glimpse, chosen.log_prob, gate, live))
-        hidden, context, weights, glimpses, log_probs, gates, lives = zip(*seen, strict=True)
-        drop = None if drop[0] is None else tuple(drop)
-        logits = self.decoder.readout(embedded, torch.cat(hidden), torch.cat(context), drop, memory.projected)
+            choose = selections.expected if expected else self._select(select, (slice(n), slice(c), t), noise, path)
+            step = self._advance(near, state, gates, choose, None if shares is None else shares[:n, :c, t])
+            state, chosen = step.state, step.chosen
+            gate = step.gate[live] if expected and step.gate is not None else None
+            seen.append((
+                state.hidden[live], step.context[live], gate, live,
+                step.weights, chosen.glimpse, chosen.log_prob, step.shown,
+            ))  # fmt: skip
+        hidden, context, gate, lives, *kept = zip(*seen, strict=True)
+        hidden, drop = torch.cat(hidden), None if drop[0] is None else tuple(drop)
 
         def stack(steps: tuple[Tensor, ...]) -> Tensor:
             """Steps of (n, c, ...) -> (N, C, T, ...) with 0 where a caption has ended."""
@@ -179,19 +171,64 @@ class Captioner(nn.Module):
             for step, live in zip(steps, lives, strict=True):
                 step = torch.where(live.view(live.shape + (1,) * (step.ndim - 2)), step, 0)
                 n, c = live.shape
-                padded.append(F.pad(step, (0, 0) * (step.ndim - 2) + (0, captions * samples - c, 0, images - n)))
+                padded.append(F.pad(step, (0, 0) * (step.ndim - 2) + (0, captions * rows - c, 0, images - n)))
             padded += [torch.zeros_like(padded[0])] * (length - len(padded))
             return torch.stack(padded, dim=2)
 
-        return Trace(
-            logits=logits,
-            targets=targets,
-            real=real_first.permute(1, 2, 0),
-            weights=stack(weights),
-            glimpses=stack(glimpses),
-            log_probs=stack(log_probs),
-            gates=stack(gates),
+        weights, glimpses, log_probs, gates = (stack(steps) for steps in kept)
+        trace = Trace(
+            logits=None, targets=targets, real=real_first.permute(1, 2, 0), weights=weights, glimpses=glimpses,
+            log_probs=log_probs, gates=gates, samples=rows,
+        )  # fmt: skip
+        if not expected:
+            return replace(
+                trace, logits=self.decoder.readout(embedded, hidden, torch.cat(context), drop, memory.projected)
+            )
+        values, projected = self.decoder.shown(memory)
+        readings = Readings(
+            decoder=self.decoder, values=values, projected=projected, image=once.nonzero()[:, 1], words=embedded,
+            hidden=hidden, gate=None if gate[0] is None else torch.cat(gate), drop=drop, targets=targets,
+        )  # fmt: skip
+        return self._read(trace, readings, select, noise, path, samples)
+
+    def _read(
+        self, trace: Trace, readings: Readings, select: str, noise: Noise | None, path: Tensor | None, samples: int
+    ) -> Trace:
+        """The trace with what each glimpse says that is taken of its weights."""
+        live = trace.real.permute(2, 0, 1)
+        if select == "marginal" and path is None:
+            return replace(trace, logits=readings.mixture(trace.weights.permute(2, 0, 1, 3)[live]))
+        if select == "all" and path is None:
+            samples = trace.weights.shape[-1]
+            places = torch.arange(samples, device=live.device)[:, None].expand(*trace.real.shape[:2], -1, live.shape[0])
+            real = trace.real.repeat_interleave(samples, 1)
+            return replace(
+                trace, targets=trace.targets.repeat_interleave(samples), real=real, samples=samples,
+                glimpses=torch.where(real, places.flatten(1, 2), 0), costs=readings.costs().flatten(),
+                log_probs=torch.where(real, selections.log(trace.weights).transpose(2, 3).flatten(1, 2), 0),
+            )  # fmt: skip
+        if select in selections.CHOICES and path is None:
+            path = self._several(trace.weights.detach(), select, samples, noise)
+        real = trace.real.repeat_interleave(samples, 1)
+        flat = trace.weights.repeat_interleave(samples, 1).flatten(1, 2)  # (N, C K T, L)
+        choose = self._select(select, (slice(None),) * 3, noise, path)
+        chosen = choose(readings.values, flat)
+        context = chosen.context.unflatten(1, real.shape[1:]).permute(2, 0, 1, 3)[real.permute(2, 0, 1)]
+        glimpses, log_probs = (
+            torch.where(real, part.unflatten(1, real.shape[1:]), 0) for part in (chosen.glimpse, chosen.log_prob)
         )
+        return replace(
+            trace, logits=readings.logits(context, samples), targets=trace.targets.repeat_interleave(samples),
+            real=real, glimpses=glimpses, log_probs=log_probs, samples=samples,
+        )  # fmt: skip
+
+    def _several(self, weights: Tensor, select: str, samples: int, noise: Noise) -> Tensor:
+        """K glimpses of each word (N, C K, T), taken together, for its weights (N, C, T, L)."""
+        if select == "distinct":
+            chosen = selections.distinct(weights, samples, noise.places[:, ::samples])
+        else:
+            chosen = selections.best_and_rest(weights, samples, noise.glimpse[:, ::samples])
+        return chosen.transpose(2, 3).flatten(1, 2)
 
     def step(
         self, memory: Memory, state: State, words: Tensor, select: Select, shares: Tensor | None = None
@@ -199,25 +236,49 @@ class Captioner(nn.Module):
         """One word further for R rows of each image, from the words said last (N, R)."""
         embedded = self.decoder.embedding(words)
         word_gates = self.decoder.word_gates(embedded)
-        state, weights, chosen, gate, context = self._advance(memory, state, word_gates, select, shares)
-        logits = self.decoder.readout(embedded, state.hidden, context, projected=memory.projected)
-        log_probs = torch.log_softmax(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
-        return state, Glance(log_probs=log_probs, weights=weights, glimpse=chosen.glimpse, gate=gate)
+        if self.settings.attention.feed == "expected":
+            return self._step_expected(memory, state, embedded, word_gates, select)
+        state, weights, chosen, *_ = step = self._advance(memory, state, word_gates, select, shares)
+        logits = self.decoder.readout(embedded, state.hidden, step.context, projected=memory.projected)
+        log_probs = torch.log_softmax(at_least_fp32(logits), dim=-1)
+        return state, Glance(log_probs=log_probs, weights=weights, glimpse=chosen.glimpse, gate=step.shown)
+
+    def _step_expected(
+        self, memory: Memory, state: State, embedded: Tensor, word_gates: Tensor, select: Select | None
+    ) -> tuple[State, Glance]:
+        """The same where the state is fed the expected context; without ``select`` p(y) is the sum over locations."""
+        step = self._advance(memory, state, word_gates, selections.expected, None)
+        values, projected = self.decoder.shown(memory)
+        rows, hidden, none = embedded.shape[:2], step.state.hidden, step.chosen.glimpse
+        image = torch.arange(rows[0], device=embedded.device).repeat_interleave(rows[1])
+        gate = None if step.gate is None else step.gate.flatten(0, 1)
+        readings = Readings(
+            decoder=self.decoder, values=values, projected=projected, image=image, words=embedded.flatten(0, 1),
+            hidden=hidden.flatten(0, 1), gate=gate, drop=None, targets=none.flatten(),
+        )  # fmt: skip
+        if select is None:
+            log_probs, glimpse = readings.mixture(step.weights.flatten(0, 1)), none
+        else:
+            chosen = select(values, step.weights)
+            log_probs = torch.log_softmax(at_least_fp32(readings.logits(chosen.context.flatten(0, 1), 1)), -1)
+            glimpse = chosen.glimpse
+        return step.state, Glance(
+            log_probs=log_probs.unflatten(0, rows), weights=step.weights, glimpse=glimpse, gate=step.shown
+        )
 
     def _advance(
         self, memory: Memory, state: State, word_gates: Tensor, select: Select, shares: Tensor | None
-    ) -> tuple[State, Tensor, Selection, Tensor, Tensor]:
-        """The next state, weights, selection, gate as one number a row, and the context as the readout wants it."""
+    ) -> Advance:
+        """The next state, what was selected on the way, and the context as the readout wants it."""
         if not self.decoder.looks_first:
             state = self.decoder.step(state, word_gates)
         weights, chosen = self.attention(memory, state.hidden, select, shares)
         gate = self.decoder.gate(state.hidden)
         context = chosen.context if gate is None else gate * chosen.context
-        shown = torch.ones_like(chosen.log_prob) if gate is None else gate.mean(-1)
         context_gates, context = self.decoder.read(context, memory.projected)
         if self.decoder.looks_first:
             state = self.decoder.step(state, word_gates, context_gates)
-        return state, weights, chosen, shown, context
+        return Advance(state, weights, chosen, gate, context)
 
     def _project(self, memory: Memory, words: int) -> Memory:
         """The same with the decoder's maps of a context taken of the features instead, where that is less work.
@@ -231,18 +292,27 @@ class Captioner(nn.Module):
         values = self.decoder.project(memory.features)
         return memory if values is None else replace(memory, values=values, projected=True)
 
-    def _select(self, name: str, t: int, rows: tuple[int, int], noise: Noise | None, path: Tensor | None) -> Select:
-        """The selection of step t for the first n images and their first c captions."""
-        n, c = rows
+    def _select(self, name: str, part: tuple, noise: Noise | None, path: Tensor | None) -> Select:
+        """The selection of some images, rows and steps, (n, r) or (n, r, t), the steps of a row after one another."""
         heads = self.settings.attention.heads
+
+        def flat(given: Tensor) -> Tensor:
+            return given[part].flatten(1, 2) if isinstance(part[2], slice) else given[part]
+
         if path is not None:
-            return partial(selections.forced, glimpse=rows_of_heads(path[:n, :c, t], heads))
+            return partial(selections.forced, glimpse=rows_of_heads(flat(path), heads))
+        if name in selections.SELECTIONS and name != "sample":
+            return selections.SELECTIONS[name]
+        if noise is None:
+            raise ValueError("sampled attention needs noise: pass Noise.draw(...)")
         if name == "sample":
-            if noise is None:
-                raise ValueError("sampled attention needs noise: pass Noise.draw(...)")
-            glimpse, soft = (rows_of_heads(given, heads) for given in (noise.glimpse[:n, :c, t], noise.soft[:n, :c]))
+            soft = noise.soft[..., None].expand(noise.glimpse.shape[:3])
+            glimpse, soft = (rows_of_heads(flat(given), heads) for given in (noise.glimpse, soft))
             return partial(selections.sample, noise=glimpse, soft=soft)
-        return selections.SELECTIONS[name]
+        if name == "straight-through":
+            return partial(selections.straight_through, noise=flat(noise.glimpse))
+        temperature = self.settings.estimator.relaxation
+        return partial(selections.RELAXATIONS[name], noise=flat(noise.places), temperature=temperature)
 
 
 def _repeated(values: Tensor, times: int) -> Tensor:

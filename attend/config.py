@@ -9,7 +9,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-Decode = Literal["expected", "argmax", "sample"]
+from attend.facts import FACTS, Facts
+
+Decode = Literal["expected", "argmax", "sample", "marginal"]
 LARGEST = 1_000_000
 """What any size, count or factor is at most."""
 
@@ -98,6 +100,9 @@ class Attention(_Section):
     """tau in softmax(e / tau)"""
     select: Literal["expected", "sample"] = "expected"
     """expected is soft attention; sample is hard attention, one glimpse a word"""
+    feed: Literal["glimpse", "expected"] = "glimpse"
+    """what the recurrent network reads of hard attention: the glimpse (Xu et al.), or the expected context, so that
+    only the word itself depends on its glimpse (Deng et al., 2018)"""
 
     def check(self) -> None:
         require(self.width >= 1, "attention.width", self.width, "1 unit or more")
@@ -117,6 +122,14 @@ class Attention(_Section):
                 f"attention.select is 'sample', but attention.weights {self.weights!r} has nothing to learn "
                 "from samples: choose select 'expected' or weights 'learned'"
             )
+        if self.feed == "expected":
+            if not self.hard:
+                raise ValueError(
+                    f"attention.feed is 'expected', but attention.select {self.select!r} has no glimpses that the "
+                    "recurrent network could read instead: leave it out"
+                )
+            if self.heads > 1:
+                raise ValueError(f"attention.feed 'expected' is for one head, but attention.heads is {self.heads}")
 
     @property
     def hard(self) -> bool:
@@ -128,21 +141,19 @@ class Attention(_Section):
         return () if self.heads == 1 else (self.heads,)
 
 
-SEVERAL = 5
-"""Samples of a caption, where an estimator compares them."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Estimator(_Section):
     """How hard attention learns; without effect on soft attention."""
 
-    name: Literal["reinforce", "vimco", "wake-sleep", "xu2015-code"] = "reinforce"
-    """by name; vimco and wake-sleep compare samples by how likely they make the caption, xu2015-code is the rule of Xu
-    et al.'s released code, with a cost and baseline of its own"""
+    name: str = "reinforce"
+    """reinforce; exact where feasible: enumeration (of the bound), marginal; of several samples: vimco, wake-sleep,
+    sum-and-sample, unordered-set; relaxed: gumbel-softmax, straight-through, gumbel-straight-through; xu2015-code, the
+    rule of Xu et al.'s released code, with a cost and baseline of its own"""
     samples: int | None = None
-    """K, paths sampled for each caption; none is as many as the estimator needs: 1, or 5 where it compares them"""
-    cost: Literal["to-go", "sentence", "own"] = "to-go"
-    """what reinforce charges a glimpse with: the words from it on, the whole sentence, or its own word (biased)"""
+    """K, paths taken through each caption; none is as many as the estimator needs: 1, or 5 where it compares them"""
+    cost: Literal["to-go", "sentence", "own"] | None = None
+    """what reinforce charges a glimpse with: the words from it on, the whole sentence, or its own word. None is to-go,
+    and own where attention.feed is expected; own is biased where the state reads the glimpse"""
     baseline: Literal[
         "none", "average", "average-per-word", "average-per-place", "leave-one-out", "soft", "self-critical"
     ] = "average-per-word"
@@ -154,38 +165,64 @@ class Estimator(_Section):
     """lambda_r, the factor on the score part; 1 is the gradient of the bound"""
     entropy: float = 0.01
     """weight of the entropy bonus, per nat of a word's attention"""
-    semi: float = 0.5
-    """probability that an image takes the expected context instead of its samples"""
+    semi: float | None = None
+    """probability that an image takes the expected context instead of its samples; none is 0.5, and 0 for estimators
+    that do not draw their paths one by one"""
     coin: Literal["image", "minibatch"] = "image"
     """what that coin is thrown for"""
+    relaxation: float = 1.0
+    """tau_g of the Gumbel-softmax, in the estimators that relax a glimpse"""
 
     def check(self) -> None:
+        known = ", ".join(FACTS)
+        require(self.name in FACTS, "estimator.name", self.name, f"one of {known}")
         require(0 <= self.decay < 1, "estimator.decay", self.decay, "in [0, 1)")
         require(self.scale >= 0, "estimator.scale", self.scale, "0 or more")
         require(self.entropy >= 0, "estimator.entropy", self.entropy, "0 or more")
-        require(0 <= self.semi < 1, "estimator.semi", self.semi, "in [0, 1): at 1 nothing is ever sampled")
-        require(self.samples is None or 1 <= self.samples <= 1000, "estimator.samples", self.samples, "1 to 1000")
+        require(
+            self.semi is None or 0 <= self.semi < 1, "estimator.semi", self.semi, "in [0, 1): at 1 nothing is sampled"
+        )
+        require(0 < self.relaxation <= 100, "estimator.relaxation", self.relaxation, "above 0, at most 100")
         if self.baseline == "leave-one-out" and self.drawn < 2:
             raise ValueError(
                 f"estimator.samples is {self.drawn}, but estimator.baseline 'leave-one-out' is the mean over the other "
                 "samples: give 2 or more"
             )
-        if self.name != "reinforce":
-            for name in ("cost", "baseline"):
-                if getattr(self, name) != getattr(Estimator, name):
-                    raise ValueError(
-                        f"estimator.{name} is {getattr(self, name)!r}, but estimator.name {self.name!r} has its own: "
-                        f"leave estimator.{name} out"
-                    )
-        if self.name == "xu2015-code" and self.drawn > 1:
-            raise ValueError(f"estimator.samples is {self.drawn}, but 'xu2015-code' is the rule of one: leave it out")
+        unread = ([] if self.facts.charged else ["cost", "baseline"]) + ([] if self.facts.relaxed else ["relaxation"])
+        for name in unread:
+            if getattr(self, name) != getattr(Estimator, name):
+                raise ValueError(
+                    f"estimator.{name} is {getattr(self, name)!r}, but estimator.name {self.name!r} has its own: "
+                    f"leave estimator.{name} out"
+                )
+        if self.semi and not self.facts.mixed:
+            raise ValueError(
+                f"estimator.semi is {self.semi}, but estimator.name {self.name!r} does not draw its paths one by one: "
+                "leave estimator.semi out"
+            )
+        fewest, most = self.facts.fewest, self.facts.most
+        if not fewest <= self.drawn <= most:
+            raise ValueError(
+                f"estimator.samples is {self.drawn}, but estimator.name {self.name!r} takes "
+                f"{fewest if fewest == most else f'{fewest} to {most}'}: leave it out or give as many"
+            )
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the estimator."""
+        return FACTS[self.name]
 
     @property
     def drawn(self) -> int:
         """K, the paths that are sampled for each caption."""
         if self.samples is not None:
             return self.samples
-        return SEVERAL if self.name in ("vimco", "wake-sleep") or self.baseline == "leave-one-out" else 1
+        return FACTS["vimco"].samples if self.baseline == "leave-one-out" else self.facts.samples
+
+    @property
+    def mixed(self) -> float:
+        """The probability that an image takes the expected context, resolved."""
+        return (0.5 if self.facts.mixed else 0.0) if self.semi is None else self.semi
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +299,8 @@ class Search(_Section):
     length_power: float = 0.7
     """hypotheses compare by log p / length^power: 1 is the mean a word and likes to repeat itself, 0 likes it short"""
     decode: Decode | None = None
-    """the context of decoding; none is expected for soft and argmax for hard attention"""
+    """the context of decoding; none is expected for soft, argmax for hard attention and marginal (sum_s alpha_s p(y|s))
+    where attention.feed is expected"""
 
     def check(self) -> None:
         require(0 <= self.beam <= 1000, "search.beam", self.beam, "0 to 1000")
@@ -354,6 +392,24 @@ class Config:
                 f"attention.temperature is {self.attention.temperature}, but estimator.name 'xu2015-code' is the rule "
                 "of code that multiplies scores by its temperature where ours divides: leave it at 1"
             )
+        if self.attention.heads > 1 and self.estimator.facts.select != "sample":
+            raise ValueError(
+                f"estimator.name {self.estimator.name!r} is for one head, but attention.heads is "
+                f"{self.attention.heads}: set it to 1"
+            )
+        if self.attention.feed == "expected":
+            if self.estimator.name == "xu2015-code":
+                raise ValueError("estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'")
+            if self.decoder.cell == "lstm" and (self.decoder.readout != "deep" or not self.decoder.readout_context):
+                raise ValueError(
+                    "attention.feed is 'expected', so only the readout sees the glimpse, but it does not read the "
+                    "context: set decoder.readout deep and leave decoder.readout_context on"
+                )
+        elif self.search.decode == "marginal":
+            raise ValueError(
+                f"search.decode is 'marginal', but with attention.feed {self.attention.feed!r} later words depend on "
+                "the glimpse, so no sum over locations gives the probability of a word: choose another"
+            )
 
     @property
     def samples(self) -> int:
@@ -361,9 +417,23 @@ class Config:
         return self.estimator.drawn if self.attention.hard else 1
 
     @property
+    def noisy(self) -> bool:
+        """Whether training draws a number for every location of a word."""
+        return self.attention.hard and self.estimator.facts.noise
+
+    @property
+    def cost(self) -> str:
+        """What a glimpse is charged with, resolved."""
+        return self.estimator.cost or ("own" if self.attention.feed == "expected" else "to-go")
+
+    @property
     def decode(self) -> Decode:
         """The context that captions are generated with."""
-        return self.search.decode or ("argmax" if self.attention.hard else "expected")
+        if self.search.decode:
+            return self.search.decode
+        if self.attention.feed == "expected":
+            return "marginal"
+        return "argmax" if self.attention.hard else "expected"
 
     def way(self, decode: Decode | None = None, beam: int | None = None) -> tuple[Decode, int]:
         """How captions are generated: the context and the beam that are given, else the run's own."""

@@ -97,6 +97,14 @@ class LSTM(nn.Module):
             return context.split([gates, context.shape[-1] - gates], dim=-1)
         return self.context_gates(context), context
 
+    def shown(self, memory: Memory) -> tuple[Tensor, bool]:
+        """What the readout wants of each location (N, L, E), and True; with a vector gate the values, and False."""
+        if memory.projected:
+            return memory.values[..., 4 * self.settings.hidden :], True
+        if self.settings.gate == "vector":
+            return memory.values, False
+        return self.readout_context(memory.values), True
+
     def step(self, state: State, word_gates: Tensor, context_gates: Tensor) -> State:
         """One LSTM step, from the word's and the gated context's parts of the gates, both (N, R, 4H)."""
         gates = word_gates + context_gates + self.hidden_gates(state.hidden)
@@ -165,6 +173,10 @@ class ResidualGRU(nn.Module):
     def read(self, context: Tensor, projected: bool) -> tuple[None, Tensor]:
         """The gates see nothing of it, the readout all."""
         return None, context
+
+    def shown(self, memory: Memory) -> tuple[Tensor, bool]:
+        """W times the features (N, L, H), and True."""
+        return memory.values if memory.projected else self.project(memory.values), True
 
     def step(self, state: State, word_gates: Tensor, context_gates: None = None) -> State:
         """One GRU step, from the word's part of the gates (N, R, 3H): reset, update and new state."""

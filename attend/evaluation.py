@@ -45,6 +45,8 @@ def chooser(decode: Decode, noise: Tensor | None = None, heads: int = 1) -> Choo
 
     ``sample`` uses noise (N, T, K) of N images, T steps and K hypotheses, and of the heads where there are several.
     """
+    if decode == "marginal":
+        return lambda step, rows: None
     if decode != "sample":
         return lambda step, rows: selections.SELECTIONS[decode]
     return lambda step, rows: partial(selections.sample, noise=rows_of_heads(noise[:, step, :rows], heads))

@@ -18,6 +18,7 @@ from attend.captioner import Trace
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
 from attend.estimators.paths import Paths
+from attend.readings import at_least_fp32
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,14 @@ def objective(
 ) -> Loss:
     """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
 
-    ``words`` and ``captions``, samples counted, are those of the whole minibatch where the trace is a part of it: the
+    A trace of K samples has the K rows of a caption side by side, and the loss is the mean over them, or as the
+    estimator weighs them. ``rollout`` (N, C, T) are costs of a pass without samples, for the baselines that want them.
+    ``words`` and ``captions``, each counted once, are those of the whole minibatch where the trace is a part of it: the
     losses of the parts then add up to that of the whole.
-
-    A trace of K samples (``settings.samples``) has the K rows of a caption side by side, and the loss is the mean over
-    them, or as the estimator weighs them. ``rollout`` (N, C, T) are costs of a pass without samples, for the baselines
-    that want them.
     """
-    words = words or int(trace.real.sum())
-    costs = trace.spread(negative_log_likelihood(trace))  # (N, C, T)
-    terms = {"nll": costs.sum() / words}
+    words = words or int(trace.captions.sum())
+    costs = by_path(trace, trace.spread(negative_log_likelihood(trace)))
+    terms = {"nll": costs.mean(2).sum() / words}
     learns_hard = settings.attention.hard and baseline is not None
     entry = ESTIMATORS[settings.estimator.name]
     if settings.objective.doubly_stochastic:
@@ -56,26 +55,35 @@ def objective(
             penalty = penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
     if learns_hard:
-        several = settings.samples
-        weight = 1 if entry.divided else captions or int(trace.real.any(-1).sum())
-        parts = (costs, trace.log_probs, trace.real, trace.glimpses.ge(0) & trace.real)
-        costs, log_probs, real, sampled = (part.unflatten(1, (-1, several)) for part in parts)  # (N, C, K, T)
+        weight = 1 if entry.divided else captions or int(trace.captions.any(-1).sum())
+        log_probs, real = by_path(trace, trace.log_probs), by_path(trace, trace.real)
         paths = Paths(
-            costs=costs.detach(), log_probs=log_probs.detach(), real=real, sampled=sampled,
+            costs=costs.detach(), log_probs=log_probs.detach(), real=real,
+            sampled=by_path(trace, trace.glimpses).ge(0) & real,
             rollout=None if rollout is None else rollout[:, :, None],
+            apart=settings.attention.feed == "expected",
         )  # fmt: skip
         charges = entry.function(paths, settings.estimator, baseline)
-        score = several * (charges.charge * log_probs).sum()
-        terms["nll"] = several * (charges.share[..., None] * costs).sum() / words
+        nll, score = (charges.share * costs).sum(), (charges.charge * log_probs).sum()
+        if charges.value is not None:
+            nll = nll - nll.detach() + charges.value.sum()
+        terms["nll"] = nll / words
         terms["surrogate"] = settings.estimator.scale * weight * score / words
-        terms["entropy_bonus"] = -settings.estimator.entropy * weight * entropy(trace.weights).sum() / words
+        bonus = entropy(trace.weights).sum() / trace.looks
+        terms["entropy_bonus"] = -settings.estimator.entropy * weight * bonus / words
     return Loss(sum(terms.values()), terms)
+
+
+def by_path(trace: Trace, values: Tensor) -> Tensor:
+    """Rows (N, C K, T) as (N, C, K, T)."""
+    return values.unflatten(1, (-1, trace.samples))
 
 
 def negative_log_likelihood(trace: Trace) -> Tensor:
     """l = -log p(y) of each real word, (M,) in nats."""
-    logits = trace.logits if trace.logits.dtype == torch.float64 else trace.logits.float()
-    return F.cross_entropy(logits, trace.targets, reduction="none")
+    if trace.logits is None:
+        return trace.costs
+    return F.cross_entropy(at_least_fp32(trace.logits), trace.targets, reduction="none")
 
 
 def ranks(trace: Trace) -> Tensor:
@@ -92,17 +100,18 @@ def entropy(weights: Tensor) -> Tensor:
 def doubly_stochastic(trace: Trace, settings: config.Objective, each: float | None = None) -> Tensor:
     """sum_i (target - sum_t alpha_ti)^2, summed over captions; ``mean`` divides so that it is a mean after all.
 
-    For that, ``each`` is how many words a caption has on average, where the trace is a part of a minibatch.
+    Of a caption's samples that look for themselves, it is their mean. For the other mean, ``each`` is how many words
+    a caption has on average, where the trace is a part of a minibatch.
 
     Source: Xu et al. (2015), equation 14 (sum, target 1).
     """
     mass = trace.weights.sum(2)  # (N, C, L)
-    lengths = trace.real.sum(-1, keepdim=True)  # (N, C, 1)
+    lengths = trace.looked.sum(-1, keepdim=True)  # (N, C, 1)
     target = lengths / mass.shape[-1] if settings.target == "length" else 1.0
-    penalty = ((target - mass) ** 2 * (lengths > 0)).sum()
+    penalty = ((target - mass) ** 2 * (lengths > 0)).sum() / trace.looks
     if settings.reduce == "sum":
         return penalty
-    return penalty / mass.shape[-1] * (each or trace.real.sum() / (lengths > 0).sum())
+    return penalty / mass.shape[-1] * (each or lengths.sum() / (lengths > 0).sum())
 
 
 def health(trace: Trace, summed: Callable[[dict[str, float]], dict[str, float]] = dict) -> dict[str, float]:
@@ -119,10 +128,12 @@ def health(trace: Trace, summed: Callable[[dict[str, float]], dict[str, float]] 
 
 def health_sums(trace: Trace) -> dict[str, tuple[float, int]]:
     """What ``health`` is the mean of: each sum, and over how many words or, for change, pairs of words it goes."""
-    weights, real = trace.weights.detach().float(), trace.real
+    weights, real = trace.weights.detach().float(), trace.looked
     following = real[..., 1:]
     change = 0.5 * (weights[:, :, 1:] - weights[:, :, :-1]).abs().sum(-1)
-    places = torch.where(trace.glimpses >= 0, trace.glimpses, weights.argmax(-1))
+    places = weights.argmax(-1)
+    if trace.looks == trace.samples:
+        places = torch.where(trace.glimpses >= 0, trace.glimpses, places)
     places = torch.where(real, places, -1)
     seen = (places[..., None] == places[..., None, :]).tril(-1).any(-1)
     words, pairs = int(real.sum()), int(following.sum())

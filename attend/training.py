@@ -15,7 +15,6 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.captioner import Noise
 from attend.config import Config, Decode
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
@@ -23,7 +22,9 @@ from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
+from attend.glimpses import check_fits, taken
 from attend.model import Model, read_checkpoint, write_checkpoint
+from attend.noise import Noise
 from attend.objective import health, negative_log_likelihood, objective, ranks
 from attend.prepare import ensure_store
 from attend.processes import accelerator, of_main, open_run, share, sum_gradients, summed
@@ -76,6 +77,7 @@ class Trainer:
             self.model = Model.build(config, dataset.vocabulary)
             store = ensure_store(dataset, self.model.encoder, accelerator.device)
         self.batches = Batches(dataset, store, boxes=oracle)
+        check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
         self.part = share(accelerator)
         self.model.to(accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
@@ -156,24 +158,22 @@ class Trainer:
         """
         config = self.config
         words, captions = max(1, int(batch.whole.sum())), int((batch.whole > 0).sum())
-        counts = {"words": words * config.samples, "captions": captions * config.samples}
         self.model.captioner.train()
-        shape = (*batch.whole.shape, batch.words.shape[-1])
-        noise = Noise.draw(config, shape, config.seed, self.progress.step).part(self.part).to(self.accelerator.device)
+        shape, locations = (*batch.whole.shape, batch.words.shape[-1]), math.prod(self.model.encoder.grid)
+        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations).part(self.part)
+        noise = noise.to(self.accelerator.device)
         with self.model.autocast():
             features = self.model.features(batch.inputs)
-            trace = self.model.captioner(
-                features,
-                batch.words,
-                batch.lengths,
-                select=config.attention.select,
-                noise=noise,
-                shares=batch.shares,
-                samples=config.samples,
-            )
-            loss = objective(trace, config, self.baseline, **counts, rollout=self.rollout(features, batch, noise))
+            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": batch.shares}
+            if config.attention.hard:
+                trace = taken(self.model.captioner, *given, **more)
+            else:
+                trace = self.model.captioner(*given, select=config.attention.select, **more)
+            rollout = self.rollout(features, batch, noise)
+            loss = objective(trace, config, self.baseline, words, captions, rollout)
         means = {name: float(term.detach()) for name, term in {"loss": loss.total, **loss.terms}.items()}
-        means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * config.samples)
+        if trace.logits is not None:
+            means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * trace.samples)
         means = summed(means, self.accelerator)
         if not math.isfinite(means["loss"]):
             raise ValueError(
@@ -226,7 +226,7 @@ class Trainer:
         rows = rows[: config.train.validation_images or len(rows)]
         given = Given(dataset, self.batches, grounding=False)
         sampled = config.attention.hard and ESTIMATORS[config.estimator.name].validated_sampled
-        decode, semi = ("sample", config.estimator.semi) if sampled else (config.decode, 0.0)
+        decode, semi = ("sample", config.estimator.mixed) if sampled else (config.decode, 0.0)
         for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
             given.add(batch, trace)
         scores = given.gather(self.accelerator).scores()

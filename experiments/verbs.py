@@ -106,9 +106,10 @@ class Caption:
 class Run:
     """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
 
-    experiment: Positional[Literal["quickstart", "flickr8k", "world", "arrangements"]]
+    experiment: Positional[Literal["quickstart", "flickr8k", "world", "arrangements", "bound_or_variance"]]
     """quickstart and flickr8k: soft, hard and uniform attention on the built-in world or on photographs; world: what
-    these and the oracle know of that world; arrangements: two well-known ones, soft and hard, on photographs"""
+    these and the oracle know of that world; arrangements: two well-known ones, soft and hard, on photographs;
+    bound_or_variance: what the bound and what sampling cost hard attention, on the built-in world or photographs"""
     data: Path | None = None
     """folder of the dataset, prepared (or for Flickr8k as distributed); none makes the built-in world's"""
     out: Path = Path("runs")

@@ -219,4 +219,4 @@ def test_the_tables_are_what_the_configuration_offers():
     hints = get_type_hints(config.Attention)
     for name, table in (("score", SCORES), ("simplex", SIMPLEXES), ("activation", ACTIVATIONS)):
         assert set(table) == set(get_args(hints[name]))
-    assert set(SELECTIONS) == set(get_args(config.Decode)) >= set(get_args(hints["select"]))
+    assert {*SELECTIONS, "marginal"} == set(get_args(config.Decode)) >= set(get_args(hints["select"]))

@@ -12,13 +12,14 @@ import pytest
 
 from attend import config
 from attend.attention.score import ACTIVATIONS, SCORES
-from attend.attention.select import SELECTIONS
+from attend.attention.select import CHOICES, RELAXATIONS, SELECTIONS
 from attend.attention.simplex import SIMPLEXES
 from attend.config import Config
 from attend.decoder import DECODERS
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES
 from attend.estimators.signals import SIGNALS
+from attend.facts import FACTS
 from attend.geometry import TRANSFORMS
 from attend.settings import difference, fields, from_dict, replace, to_dict
 from attend.training import OPTIMISERS
@@ -52,7 +53,8 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     },
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
-    "encoder.precision", "attention.weights", "attention.temperature", "estimator.name", "decoder.readout_context",
+    "encoder.precision", "attention.weights", "attention.temperature", "attention.feed", "estimator.name",
+    "estimator.relaxation", "decoder.readout_context",
 }  # fmt: skip
 
 
@@ -143,7 +145,12 @@ def test_a_section_that_is_no_object_is_refused(values):
         (hard(baseline="leave-one-out", samples=1), "estimator.samples is 1, .*'leave-one-out'"),
         (hard(name="vimco", baseline="average"), "estimator.baseline is 'average', but estimator.name 'vimco'"),
         (hard(name="wake-sleep", cost="own"), "estimator.cost is 'own', but estimator.name 'wake-sleep'"),
-        (hard(name="xu2015-code", samples=2), "estimator.samples is 2, but 'xu2015-code'"),
+        (hard(name="xu2015-code", samples=2), "estimator.samples is 2, but estimator.name 'xu2015-code' takes 1"),
+        (hard(name="marginal", samples=2), "estimator.samples is 2, but estimator.name 'marginal' takes 1"),
+        (hard(name="sum-and-sample", samples=1), "estimator.samples is 1, .* takes 2 to 100"),
+        (hard(name="enumeration", semi=0.5), "estimator.semi is 0.5, .* leave estimator.semi out"),
+        (hard(relaxation=0.5), "estimator.relaxation is 0.5, .* leave estimator.relaxation out"),
+        (hard(name="nothing"), "estimator.name is 'nothing', but must be one of reinforce, "),
         ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "bleu4"}}, "attention.weights.*train.monitor"),
@@ -208,8 +215,7 @@ def test_the_default_of_decoding_follows_the_attention(select, decode, expected)
         (config.Attention, "activation", ACTIVATIONS),
         (config.Attention, "simplex", SIMPLEXES),
         (config.Attention, "select", SELECTIONS.keys() - {"argmax"}),
-        (config.Search, "decode", SELECTIONS),
-        (config.Estimator, "name", ESTIMATORS),
+        (config.Search, "decode", {*SELECTIONS, "marginal"}),
         (config.Estimator, "baseline", BASELINES),
         (config.Estimator, "cost", SIGNALS),
         (config.Encoder, "transform", TRANSFORMS),
@@ -225,7 +231,7 @@ def test_choices_are_the_keys_of_their_tables(section, field, known):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_an_estimator_draws_as_many_samples_as_its_entry_says(name):
-    assert from_dict(hard(name=name)).samples == ESTIMATORS[name].paths
+    assert from_dict(hard(name=name)).samples == ESTIMATORS[name].facts.samples
     assert from_dict({}).samples == 1, "soft attention draws none"
 
 
@@ -235,7 +241,8 @@ def test_a_baseline_has_the_samples_it_needs(name):
 
 
 def test_every_estimator_asks_for_a_selection_that_exists():
-    assert {entry.select for entry in ESTIMATORS.values()} <= set(SELECTIONS)
+    assert ESTIMATORS.keys() == FACTS.keys()
+    assert {facts.select for facts in FACTS.values()} <= {*SELECTIONS, *RELAXATIONS, *CHOICES}
 
 
 def test_every_field_says_what_it_is():

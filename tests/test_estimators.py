@@ -223,4 +223,4 @@ def test_the_table_of_estimators_is_what_the_configuration_offers():
     assert Estimator().name in ESTIMATORS
     assert Estimator().baseline in BASELINES
     entry = ESTIMATORS["reinforce"]
-    assert entry.unbiased and entry.target == "bound" and entry.select == "sample"
+    assert entry.unbiased and entry.target == "bound" and entry.facts.select == "sample"

@@ -13,23 +13,25 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("attend", "analysis", "experiments")
 BELOW = {  # what each part of attend may import beside itself
-    "config": set(),
-    "settings": {"config"},
+    "facts": set(),
+    "config": {"facts"},
+    "settings": {"config", "facts"},
     "geometry": set(),
-    "runs": {"config", "settings"},
+    "runs": {"config", "facts", "settings"},
     "small_cnn": set(),
-    "metrics": {"config", "geometry", "runs", "settings"},
+    "metrics": {"config", "facts", "geometry", "runs", "settings"},
 }
 BELOW["data"] = BELOW["estimators"] = BELOW["metrics"] | {"metrics"}
 BELOW["encoder"] = BELOW["data"] | {"small_cnn"}
 for lower, parts in [
     (("data", "encoder", "estimators"), ("attention",)),
     (("attention",), ("decoder",)),
-    (("decoder",), ("captioner",)),
-    (("captioner",), ("objective", "search")),
-    (("objective", "search"), ("model", "prepare")),
+    (("decoder",), ("noise", "readings")),
+    (("noise", "readings"), ("captioner",)),
+    (("captioner",), ("glimpses", "objective", "search")),
+    (("glimpses", "objective", "search"), ("model", "prepare")),
     (("data", "metrics"), ("record",)),
-    (("config", "runs"), ("processes",)),
+    (("runs",), ("processes",)),
     (("model", "prepare", "processes", "record"), ("evaluation",)),
     (("evaluation",), ("training",)),
 ]:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,29 +16,39 @@ import pytest
 import torch
 
 from attend import evaluation, processes, training
-from attend.captioner import Noise
-from attend.config import Config
+from attend.config import Config, Estimator
 from attend.data.batches import Batches
 from attend.data.examples import Source
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.stores import Store, fill_store
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.facts import FACTS
+from attend.glimpses import taken
 from attend.model import Model, read_checkpoint
+from attend.noise import Noise
 from attend.objective import objective
 from attend.runs import read_json, write_json
 from attend.settings import from_dict, replace, to_dict
 from experiments.errors import LOST, sentence
 from experiments.verbs import VERBS
-from tests import bed, halves, several
+from tests import bed, halves
+from tests.several import no_java
 
 TIMES = {"time", "wait_seconds", "step_seconds", "tokens_per_second"}
-SHAPE = (13, 5, 5)
+SHAPE = (7, 5, 5)
 """Images of the splits: in minibatches of three, two processes have two and one, and in the last, one has none."""
+SMALLER = {  # where the grid, two by two, has too many paths, or too few locations
+    "enumeration": {"encoder.grid": "1 2"},
+    "marginal": {"encoder.grid": "1 2"},
+    "unordered-set": {"estimator.samples": 3},
+}
 CHANGED = [
     {"attention.select": "expected"},
-    *({"estimator.name": name} for name in ESTIMATORS),
-    *({"estimator.baseline": name} for name in BASELINES),
+    *({"estimator.name": name} | SMALLER.get(name, {}) for name in ESTIMATORS),
+    *({"estimator.baseline": name} for name in BASELINES if name != Estimator.baseline),
+    {"attention.feed": "expected", "estimator.name": "enumeration"},
+    {"attention.feed": "expected", "estimator.name": "unordered-set", "estimator.samples": 3},
     {"estimator.name": "xu2015-code", "estimator.coin": "minibatch", "objective.doubly_stochastic": 1.0},
     {"objective.doubly_stochastic": 1.0, "objective.reduce": "mean", "objective.target": "length"},
     {"encoder.tune_blocks": 1, "train.encoder_learning_rate": 0.01},
@@ -73,7 +84,7 @@ def settings(dataset: Prepared, changed: dict) -> Config:
 
 
 def name_of(changed: dict) -> str:
-    return "-".join(map(str, changed.values()))
+    return "-".join(map(str, changed.values())).replace(" ", "x")
 
 
 @pytest.fixture(scope="module")
@@ -86,19 +97,19 @@ def trained(dataset, tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     jobs = [job(settings(dataset, changed), root / "two" / name_of(changed)) for changed in CHANGED]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("attend.metrics.captions.find_java", several.no_java)
+        patch.setattr("attend.metrics.captions.find_java", no_java)
         patch.setattr(evaluation, "IMAGES", 2)
         monitored = {"train.epochs": 2, "train.monitor": "cider", "train.checkpoint_minutes": 0.0}
-        changing = settings(dataset, monitored | {"search.decode": "sample", "search.beam": 0})
+        changing = settings(dataset, monitored | {"search.decode": "sample", "search.beam": 0, "train.log_every": 1})
         training.train(changing, root / "one/changing")
         left_out = shutil.ignore_patterns("scores.json", "evaluations")
         shutil.copytree(root / "one/changing", root / "two/evaluated", ignore=left_out)
         with patch.context() as stopping, pytest.raises(KeyboardInterrupt):
             step = training.Trainer.step
-            stopping.setattr(training.Trainer, "step", lambda t, b: stop() if t.progress.step == 7 else step(t, b))
+            stopping.setattr(training.Trainer, "step", lambda t, b: stop() if t.progress.step == 4 else step(t, b))
             training.train(changing, root / "two/begun")
         jobs += [job(changing, root / "two" / name, evaluated=True) for name in ("evaluated", "begun", "killed")]
-        jobs[-1]["kill"] = 7
+        jobs[-1]["kill"] = 4
         write_json(root / "jobs.json", jobs)
         pair = launched("-m", "tests.several", str(root / "jobs.json"))
         with patch.context() as quick:
@@ -136,7 +147,7 @@ def same_training(one: Path, two: Path, config: Config) -> None:
     """Weights to the rounding of sums, and all that was logged; the weights have moved far from their start."""
     (ours, state), (theirs, its) = (read_checkpoint(folder / "checkpoint/last.safetensors") for folder in (two, one))
     began = Model.build(config, Prepared(config.data).vocabulary).tensors()
-    assert max(float((theirs[name] - start).abs().max()) for name, start in began.items()) > 0.05
+    assert max(float((theirs[name] - start).abs().max()) for name, start in began.items()) > 0.02
     for name in began:
         assert torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-6), name
     numbers = [{k: v for k, v in own["progress"].items() if k != "meters" and v is not None} for own in (state, its)]
@@ -145,7 +156,7 @@ def same_training(one: Path, two: Path, config: Config) -> None:
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-6)
     for line, truth in zip(metrics(two), metrics(one), strict=True):
         assert line.pop("split") == truth.pop("split")
-        assert line == pytest.approx(truth, rel=1e-4, abs=1e-6)
+        assert line == pytest.approx(truth, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("changed", CHANGED, ids=name_of)
@@ -187,6 +198,7 @@ def store(dataset, tmp_path_factory) -> Store:
     return Store(folder)
 
 
+WITHOUT = ("xu2015-code", "expected")
 ROWS = [0, 3, 5, 6, 9, 11, 12]
 
 
@@ -237,31 +249,38 @@ def test_what_was_dealt_out_is_gathered_in_its_order(monkeypatch, several):
     assert processes.gather(items[shares(several)[0]], None) == items
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_the_losses_of_the_parts_add_up(name):
-    """And so do their gradients: of images with different numbers of captions, all with a penalty that is a mean."""
-    rule = {"name": name, "entropy": 0.1} | ({"samples": 1} if name == "xu2015-code" else {"samples": 2})
+BOTH = [(name, feed) for feed in ("glimpse", "expected") for name in ESTIMATORS if (name, feed) != WITHOUT]
+
+
+def ruled(name: str, feed: str) -> dict[str, dict]:
+    """Settings of an estimator, with two samples where it may have some."""
+    rule = {"name": name, "entropy": 0.1} | ({"samples": 2} if FACTS[name].most > 1 else {})
+    return {"attention": {"select": "sample", "feed": feed}, "estimator": rule}
+
+
+@pytest.mark.parametrize(("name", "feed"), BOTH)
+def test_the_losses_of_the_parts_add_up(name, feed):
+    """And so do their gradients: of images with different numbers of captions, and of none; the penalty is a mean."""
     penalty = {"doubly_stochastic": 0.5, "reduce": "mean"}
-    config = bed.settings(attention={"select": "sample"}, estimator=rule, objective=penalty)
+    config = bed.settings(**ruled(name, feed), objective=penalty)
     model, a = bed.captioner(config), bed.features(3)
     words, lengths = bed.captions([[[4, 5, 6, 2], [5, 2]], [[6, 4, 2], []], [[4, 2], []]])
-    noise = Noise.draw(config, tuple(words.shape), 0, 0)
+    noise = Noise.draw(config, tuple(words.shape), 0, 0, bed.LOCATIONS)
 
-    def loss(part: slice, **counts):
-        trace = model(
-            a[part], words[part], lengths[part], select="sample", noise=noise.part(part), samples=config.samples
-        )
-        return objective(trace, config, MovingAverage(value=1.3), **counts).total
+    def loss(part: slice, *counts: int) -> torch.Tensor:
+        trace = taken(model, a[part], words[part], lengths[part], noise=noise.part(part))
+        return objective(trace, config, MovingAverage(value=1.3), *counts).total
 
-    counts = {"words": config.samples * int(lengths.sum()), "captions": config.samples * int((lengths > 0).sum())}
-    whole, parts = loss(slice(None)), [loss(part, **counts) for part in shares(2)]
-    assert torch.isclose(sum(parts), whole)
-    assert bed.distance(bed.gradient(model, sum(parts)), bed.gradient(model, whole)) < 1e-12
+    whole = loss(slice(None))
+    for several in (2, 4):
+        parts = sum(loss(part, int(lengths.sum()), int((lengths > 0).sum())) for part in shares(several))
+        assert torch.isclose(parts, whole)
+        assert bed.distance(bed.gradient(model, parts), bed.gradient(model, whole)) < 1e-9
 
 
 EMPTY = [
     {},
-    {"attention": {"select": "sample", "width": 5}},
+    *(ruled(*both) for both in BOTH),
     {"attention": {"score": "dot", "heads": 2, "width": 4, "simplex": "sparsemax"}},
     {"attention": {"score": "bilinear", "simplex": "entmax"}},
     {"attention": {"weights": "uniform"}},
@@ -277,12 +296,11 @@ def test_a_share_without_images_or_words_has_a_gradient_of_zero(sections):
     model, (words, lengths) = bed.captioner(config), bed.captions([[[4, 5, 2], [5, 2]], [[6, 2], [4, 2]]])
 
     def gradients(images: slice, lengths: torch.Tensor) -> dict[str, torch.Tensor | None]:
-        noise = Noise.draw(config, tuple(words.shape), 0, 0).part(images)
+        noise = Noise.draw(config, tuple(words.shape), 0, 0, bed.LOCATIONS).part(images)
         model.zero_grad()
-        trace = model(
-            bed.features(2)[images], words[images], lengths[images], select=config.attention.select, noise=noise
-        )
-        objective(trace, config, MovingAverage(value=1.0), words=9, captions=4).total.backward()
+        looked = partial(taken, model) if config.attention.hard else model
+        trace = looked(bed.features(2)[images], words[images], lengths[images], noise=noise)
+        objective(trace, config, MovingAverage(value=1.0), 9, 4).total.backward()
         return {name: p.grad for name, p in model.named_parameters()}
 
     whole = gradients(slice(None), lengths)

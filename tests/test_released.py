@@ -177,6 +177,6 @@ def test_the_presets_say_the_rest():
     assert (CODE_HARD.train.monitor, CODE_HARD.train.patience) == ("nll", 10) and PAPER_HARD.train.monitor == "bleu4"
     assert CODE_HARD.train.lower_after == PAPER_HARD.train.lower_after == CODE_HARD.train.clip == 0
     rule = CODE_HARD.estimator
-    assert (rule.name, rule.scale, rule.entropy, rule.decay, rule.semi) == ("xu2015-code", 0.1, 0.002, 0.9, 0.5)
+    assert (rule.name, rule.scale, rule.entropy, rule.decay, rule.mixed) == ("xu2015-code", 0.1, 0.002, 0.9, 0.5)
     assert (PAPER_HARD.estimator.cost, PAPER_HARD.estimator.baseline) == ("sentence", "average")
     assert PAPER_HARD.objective.doubly_stochastic == 0 and CODE_HARD.objective.doubly_stochastic == 1

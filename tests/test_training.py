@@ -130,16 +130,23 @@ def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path,
     assert not list(broken.rglob("*.partial")) and not (broken / "lease.json").exists()
 
 
+SMALLER = {  # where the grid, two by two, has too many paths, or too few locations
+    "enumeration": {"encoder.grid": "1 2"},
+    "marginal": {"encoder.grid": "1 2"},
+    "unordered-set": {"estimator.samples": 3},
+}
+APART = [name for name in ESTIMATORS if name != "xu2015-code"]
 CHANGED = [
     *({"train.optimiser": name} for name in OPTIMISERS),
     {"encoder.tune_blocks": 1},
-    *({"estimator.name": name} for name in ESTIMATORS),
+    *({"estimator.name": name} | SMALLER.get(name, {}) for name in ESTIMATORS),
+    *({"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}) for name in APART),
     *({"estimator.baseline": name} for name in BASELINES),
     {"estimator.name": "vimco", "train.precision": "bf16"},
 ]
 
 
-@pytest.mark.parametrize("changed", CHANGED, ids=lambda changed: "-".join(map(str, changed.values())))
+@pytest.mark.parametrize("changed", CHANGED, ids=lambda changed: "-".join(map(str, changed.values())).replace(" ", "x"))
 def test_an_interrupted_run_equals_an_uninterrupted_one_whatever_is_changed(dataset, tmp_path, monkeypatch, changed):
     """Stopped in the middle of the second epoch; every optimiser, estimator and baseline, and a tuned encoder."""
     from attend.model import Model

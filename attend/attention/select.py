@@ -32,7 +32,12 @@ def forced(features: Tensor, weights: Tensor, glimpse: Tensor) -> Selection:
     """Hard attention on a given path: z = a_s, for s (N, R); its log-probability has a gradient, z has none in s."""
     chosen = weights.gather(-1, glimpse[..., None]).squeeze(-1)
     images = torch.arange(len(features), device=features.device)[:, None]
-    return Selection(features[images, glimpse], glimpse, chosen.log())
+    return Selection(features[images, glimpse], glimpse, log(chosen))
+
+
+def log(weights: Tensor) -> Tensor:
+    """log alpha; of an exact zero that of the smallest normal number, without a gradient, so that 0 log 0 is 0."""
+    return weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
 
 
 def draw(weights: Tensor, noise: Tensor) -> Tensor:
@@ -64,4 +69,74 @@ def argmax(features: Tensor, weights: Tensor) -> Selection:
     return forced(features, weights, weights.argmax(-1))
 
 
+def relaxed(features: Tensor, weights: Tensor, noise: Tensor, temperature: float = 1.0) -> Selection:
+    """Gumbel-softmax: z = sum_i r_i a_i, r = softmax((log alpha + gumbel) / tau_g), with ``noise`` (N, R, L).
+
+    Its largest weight is at i with probability alpha_i at every temperature, and is given as the glimpse.
+
+    Source: Jang et al. (2017); Maddison et al. (2017).
+    """
+    weighed = relaxation(weights, noise, temperature)
+    return Selection(weighed.to(features.dtype) @ features, *_glimpse(weights, weighed.argmax(-1)))
+
+
+def relaxation(weights: Tensor, noise: Tensor, temperature: float) -> Tensor:
+    """softmax((log alpha + gumbel) / tau_g), gumbel = -log(-log noise): (..., L)."""
+    return torch.softmax((log(weights) + gumbel(noise).to(weights.dtype)) / temperature, -1)
+
+
+def gumbel(noise: Tensor) -> Tensor:
+    """-log(-log u), Gumbel variables from uniform ones in [0, 1)."""
+    return -torch.log(-torch.log(noise.clamp(min=torch.finfo(noise.dtype).tiny)))
+
+
+def straight_through(features: Tensor, weights: Tensor, noise: Tensor) -> Selection:
+    """Forward the glimpse of ``sample``, with ``noise`` (N, R); backward z = sum_i alpha_i a_i. Biased.
+
+    Source: Bengio et al. (2013).
+    """
+    return _through(features, weights, weights, draw(weights.detach(), noise))
+
+
+def gumbel_straight_through(features: Tensor, weights: Tensor, noise: Tensor, temperature: float = 1.0) -> Selection:
+    """Forward the glimpse that ``relaxed`` makes largest, backward as ``relaxed``. Biased.
+
+    Source: Jang et al. (2017).
+    """
+    weighed = relaxation(weights, noise, temperature)
+    return _through(features, weights, weighed, weighed.argmax(-1))
+
+
+def _through(features: Tensor, weights: Tensor, instead: Tensor, glimpse: Tensor) -> Selection:
+    """Forward exactly a_s, backward the gradient of sum_i instead_i a_i."""
+    forward = torch.nn.functional.one_hot(glimpse, weights.shape[-1]) + (instead - instead.detach())
+    return Selection(forward.to(features.dtype) @ features, *_glimpse(weights, glimpse))
+
+
+def _glimpse(weights: Tensor, glimpse: Tensor) -> tuple[Tensor, Tensor]:
+    return glimpse, log(weights.gather(-1, glimpse[..., None]).squeeze(-1))
+
+
 SELECTIONS = {"expected": expected, "sample": sample, "argmax": argmax}
+
+RELAXATIONS = {
+    "relaxed": relaxed,
+    "straight-through": straight_through,
+    "gumbel-straight-through": gumbel_straight_through,
+}
+"""How estimators with a gradient along the context select while training; never in decoding."""
+
+
+def distinct(weights: Tensor, several: int, noise: Tensor) -> Tensor:
+    """K locations without replacement, (..., K): those of the largest log alpha + gumbel, for ``noise`` (..., L)."""
+    return (log(weights) + gumbel(noise)).topk(several).indices
+
+
+def best_and_rest(weights: Tensor, several: int, noise: Tensor) -> Tensor:
+    """The K - 1 largest weights' locations, and one drawn from the others with ``noise`` (...): (..., K)."""
+    best = weights.topk(several - 1).indices
+    return torch.cat([best, draw(weights.scatter(-1, best, 0.0), noise)[..., None]], -1)
+
+
+CHOICES = ("all", "distinct", "best-and-rest")
+"""How estimators take several glimpses that are not drawn one by one."""

@@ -85,6 +85,11 @@ class Batches(Dataset):
             last = str(error).strip().splitlines()[-1]  # what a worker raises comes with its traceback
             raise ValueError(re.sub(r"^\w+: ", "", last)) from None
 
+    def longest(self, split: str) -> int:
+        """Words of the longest caption of a split as it is read, the end mark counted."""
+        examples = (self.dataset.examples[row] for row in self.dataset.rows(split))
+        return 1 + max(min(len(c.tokens), MAXIMUM_LENGTH) for e in examples for c in e.captions)
+
     def geometry(self, row: int) -> Geometry:
         """The map from the pixels of an image to its grid."""
         (size,), (affine,) = self.store.read("size", [row]), self.store.read("affine", [row])

@@ -7,29 +7,32 @@ from dataclasses import dataclass
 
 from attend import config
 from attend.estimators.baselines import MovingAverage
+from attend.estimators.distinct import sum_and_sample, unordered_set
+from attend.estimators.exact import enumeration, marginal
 from attend.estimators.paths import Charges, Paths
 from attend.estimators.reinforce import reinforce
+from attend.estimators.relaxed import pathwise
 from attend.estimators.released import released_rule
 from attend.estimators.several import vimco, wake_sleep
+from attend.facts import FACTS, Facts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One estimator: its function, what it estimates, whether without bias, and what it needs.
+    """One estimator: its function, what it estimates, whether without bias, what it costs, and its source.
 
-    ``target`` is bound (J), K-sample bound or marginal; ``paths`` how many of a caption it takes unless the
-    configuration says so, and ``passes`` of the decoder what each path costs. ``divided`` says whether score part and
-    entropy bonus are divided by the captions of a minibatch, as the likelihood is, ``penalised`` whether the doubly
-    stochastic penalty has a gradient beside it, and ``validated_sampled`` whether given captions of the validation
-    split are sampled, semi-sampling and all, instead of being decoded.
+    ``target`` is bound (J), K-sample bound, marginal or relaxed; ``passes`` of the decoder what each path costs.
+    ``divided`` says whether score part and entropy bonus are divided by the captions of a minibatch, as the likelihood
+    is, ``penalised`` whether the doubly stochastic penalty has a gradient beside it, and ``validated_sampled`` whether
+    given captions of the validation split are sampled, semi-sampling and all, instead of being decoded. ``facts`` say
+    how its glimpses are taken, and how many.
     """
 
+    facts: Facts
     function: Callable[[Paths, config.Estimator, MovingAverage], Charges]
     target: str
     unbiased: bool
     source: str
-    select: str = "sample"
-    paths: int = 1
     passes: int = 1
     divided: bool = True
     penalised: bool = True
@@ -38,26 +41,79 @@ class Entry:
 
 ESTIMATORS = {
     "reinforce": Entry(
+        facts=FACTS["reinforce"],
         function=reinforce,
         target="bound",
         unbiased=True,
         source="Williams (1992); Xu et al. (2015)",
     ),
+    "enumeration": Entry(
+        facts=FACTS["enumeration"],
+        function=enumeration,
+        target="bound",
+        unbiased=True,
+        source="Deng et al. (2018)",
+    ),
+    "marginal": Entry(
+        facts=FACTS["marginal"],
+        function=marginal,
+        target="marginal",
+        unbiased=True,
+        source="Deng et al. (2018)",
+    ),
     "vimco": Entry(
+        facts=FACTS["vimco"],
         function=vimco,
         target="K-sample bound",
         unbiased=True,
-        paths=config.SEVERAL,
         source="Mnih and Rezende (2016)",
     ),
     "wake-sleep": Entry(
+        facts=FACTS["wake-sleep"],
         function=wake_sleep,
         target="K-sample bound, its proposal held fixed",
         unbiased=True,
-        paths=config.SEVERAL,
         source="Ba et al. (2015)",
     ),
+    "sum-and-sample": Entry(
+        facts=FACTS["sum-and-sample"],
+        function=sum_and_sample,
+        target="bound",
+        unbiased=True,
+        passes=3,
+        source="Liu et al. (2019)",
+    ),
+    "unordered-set": Entry(
+        facts=FACTS["unordered-set"],
+        function=unordered_set,
+        target="bound",
+        unbiased=True,
+        passes=2,
+        source="Kool et al. (2020)",
+    ),
+    "gumbel-softmax": Entry(
+        facts=FACTS["gumbel-softmax"],
+        function=pathwise,
+        target="relaxed",
+        unbiased=False,
+        source="Jang et al. (2017); Maddison et al. (2017)",
+    ),
+    "straight-through": Entry(
+        facts=FACTS["straight-through"],
+        function=pathwise,
+        target="bound",
+        unbiased=False,
+        source="Bengio et al. (2013)",
+    ),
+    "gumbel-straight-through": Entry(
+        facts=FACTS["gumbel-straight-through"],
+        function=pathwise,
+        target="bound",
+        unbiased=False,
+        source="Jang et al. (2017)",
+    ),
     "xu2015-code": Entry(
+        facts=FACTS["xu2015-code"],
         function=released_rule,
         target="bound",
         unbiased=False,
@@ -67,3 +123,4 @@ ESTIMATORS = {
         validated_sampled=True,
     ),
 }
+"""By name. ``passes`` beyond the first find the paths, where the state reads the glimpses."""

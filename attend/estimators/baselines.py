@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attend import config
 from attend.estimators.paths import Paths
-from attend.estimators.signals import SIGNALS, words_charged
+from attend.estimators.signals import charged, signal_of, words_charged
 
 
 @dataclass
@@ -67,13 +67,13 @@ def moving(signal: Tensor, paths: Paths, settings: config.Estimator, average: Mo
 
 def moving_per_word(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
     """The average cost a word, times the words that a glimpse is charged with."""
-    return _moving(signal, words_charged(paths.real, settings.cost).to(signal.dtype), paths, settings, average)
+    return _moving(signal, words_charged(paths, settings), paths, settings, average)
 
 
 def _moving(signal: Tensor, per: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
     level = (average.value or 0.0) * per
     counted = paths.sampled.to(signal.dtype)
-    if settings.cost == "sentence":
+    if charged(paths, settings) == "sentence":
         counted = counted / counted.sum(-1, keepdim=True).clamp(min=1)  # a sentence is seen once, not a word
     average.observe((signal * counted).sum(), (per * counted).sum())
     return level
@@ -106,7 +106,7 @@ def rolled_out(signal: Tensor, paths: Paths, settings: config.Estimator, average
     It starts at the first word, so it knows nothing of s_t. Source: Deng et al. (2018), section 4.2; Rennie et al.
     (2017) for the likeliest.
     """
-    return SIGNALS[settings.cost](paths.rollout)
+    return signal_of(paths.rollout, paths, settings)
 
 
 @dataclass(frozen=True, kw_only=True)

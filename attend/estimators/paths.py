@@ -9,11 +9,12 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Paths:
-    """K sampled paths of every caption, all (..., K, T) and constants.
+    """K paths of every caption, all (..., K, T) and constants.
 
-    costs l_t in nats, 0 at padding; log_probs log alpha_t(s_t), 0 where nothing was sampled; real marks words, sampled
+    costs l_t in nats, 0 at padding; log_probs log alpha_t(s_t), 0 where nothing was chosen; real marks words, sampled
     those whose glimpse was (semi-sampling leaves some out); rollout (..., 1, T), costs of a pass without samples, where
-    the baseline asks for one.
+    the baseline asks for one. ``apart`` says that a glimpse bears on its own word alone (``attention.feed: expected``):
+    then every word is a caption of its own, with K paths of one glimpse.
     """
 
     costs: Tensor
@@ -21,16 +22,34 @@ class Paths:
     real: Tensor
     sampled: Tensor
     rollout: Tensor | None = None
+    apart: bool = False
+
+    def whole(self, values: Tensor) -> Tensor:
+        """What a path sums up to, (..., K, 1); of each word, (..., K, T), where words are apart."""
+        return values if self.apart else values.sum(-1, keepdim=True)
+
+    @property
+    def cost(self) -> Tensor:
+        """-log p(y | path)."""
+        return self.whole(self.costs)
+
+    @property
+    def log_prob(self) -> Tensor:
+        """log p(path)."""
+        return self.whole(self.log_probs)
 
 
 @dataclass(frozen=True)
 class Charges:
     """How an estimator weighs what was sampled: the gradient is the sum over k of
 
-        share_k sum_t grad l_t^k + sum_t charge_t^k grad log alpha_t(s_t^k)
+        sum_t share_t^k grad l_t^k + sum_t charge_t^k grad log alpha_t(s_t^k)
 
-    share (..., K) sums to one over the paths of a caption; charge (..., K, T) in nats. Both are constants.
+    share (..., K, 1), or (..., K, T) where words are apart, sums to one over the paths; charge (..., K, T) in nats.
+    value (..., 1 or T), in nats, is what is estimated, where it is not the sum of shares times costs. All are
+    constants.
     """
 
     share: Tensor
     charge: Tensor
+    value: Tensor | None = None

@@ -7,7 +7,7 @@ from torch import Tensor
 from attend import config
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.paths import Charges, Paths
-from attend.estimators.signals import SIGNALS
+from attend.estimators.signals import signal_of
 
 
 def reinforce(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
@@ -19,13 +19,13 @@ def reinforce(paths: Paths, settings: config.Estimator, average: MovingAverage) 
     Source: Williams (1992); Xu et al. (2015), equation 12. Differs: the paper charges every glimpse with the whole
     sentence; ``reward_to_go`` drops what is past, which has the same mean.
     """
-    signal = SIGNALS[settings.cost](paths.costs)
+    signal = signal_of(paths.costs, paths, settings)
     level = BASELINES[settings.baseline].function(signal, paths, settings, average)
     several = signal.shape[-2]
     return Charges(equal_shares(paths), (signal - level) * paths.sampled / several)
 
 
 def equal_shares(paths: Paths) -> Tensor:
-    """1/K for each path, (..., K)."""
-    costs = paths.costs[..., 0]
-    return costs.new_full(costs.shape, 1 / costs.shape[-1])
+    """1/K for each path, (..., K, 1)."""
+    costs = paths.costs[..., :1]
+    return costs.new_full(costs.shape, 1 / costs.shape[-2])

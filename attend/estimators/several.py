@@ -18,10 +18,11 @@ def vimco(paths: Paths, settings: config.Estimator, average: MovingAverage) -> C
         share_k = w_k / sum_j w_j,    charge_t^k = -log I + log I_{-k} at every t,
 
     where I_{-k} has the geometric mean of the other w_j in place of w_k. With K = 1 there are none: log I_{-k} = 0.
+    Where words are apart (``attention.feed: expected``) each has its own w_k = p(y_t | s_t^k).
 
     Source: Mnih and Rezende (2016).
     """
-    log_w = -paths.costs.sum(-1)  # (..., K)
+    log_w = -paths.cost.transpose(-1, -2)  # (..., 1 or T, K)
     several = log_w.shape[-1]
     log_i = _log_mean(log_w)
     charge = -log_i[..., None].expand_as(log_w)
@@ -30,7 +31,7 @@ def vimco(paths: Paths, settings: config.Estimator, average: MovingAverage) -> C
         own = torch.eye(several, dtype=torch.bool, device=log_w.device)
         replaced = torch.where(own, others[..., None], log_w[..., None, :])  # (..., K, K), row k without path k
         charge = charge + _log_mean(replaced)
-    return Charges(torch.softmax(log_w, -1), charge[..., None] * paths.sampled)
+    return Charges(shares(paths), charge.transpose(-1, -2) * paths.sampled, -log_i)
 
 
 def wake_sleep(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
@@ -43,8 +44,13 @@ def wake_sleep(paths: Paths, settings: config.Estimator, average: MovingAverage)
 
     Source: Ba et al. (2015), wake phase p.
     """
-    share = torch.softmax(-paths.costs.sum(-1), -1)
-    return Charges(share, -share[..., None] * paths.sampled)
+    share = shares(paths)
+    return Charges(share, -share * paths.sampled, -_log_mean(-paths.cost.transpose(-1, -2)))
+
+
+def shares(paths: Paths) -> Tensor:
+    """w_k / sum_j w_j, (..., K, 1 or T)."""
+    return torch.softmax(-paths.cost, -2)
 
 
 def _log_mean(log_w: Tensor) -> Tensor:

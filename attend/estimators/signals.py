@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from attend import config
+from attend.estimators.paths import Paths
+
 
 def reward_to_go(costs: Tensor) -> Tensor:
     """R_t = sum_{k >= t} l_k, (..., T) in nats: the cost of a word and of all that follow it.
@@ -27,6 +30,16 @@ SIGNALS = {"to-go": reward_to_go, "sentence": sentence_cost, "own": own_cost}
 """What a glimpse is charged with, from costs (..., T)."""
 
 
-def words_charged(real: Tensor, cost: str) -> Tensor:
-    """How many real words the signal at each word sums, (..., T): what a baseline per word is multiplied with."""
-    return SIGNALS[cost](real)
+def charged(paths: Paths, settings: config.Estimator) -> str:
+    """The signal's name: what is asked for, else the cost of all that depends on the glimpse."""
+    return settings.cost or ("own" if paths.apart else "to-go")
+
+
+def signal_of(costs: Tensor, paths: Paths, settings: config.Estimator) -> Tensor:
+    """What each glimpse is charged with of these costs (..., T)."""
+    return SIGNALS[charged(paths, settings)](costs)
+
+
+def words_charged(paths: Paths, settings: config.Estimator) -> Tensor:
+    """How many real words the signal at each word sums, (..., K, T): what a baseline per word is multiplied with."""
+    return signal_of(paths.real, paths, settings).to(paths.costs.dtype)
