@@ -22,17 +22,21 @@ from attend.runs import number, read_scores
 from attend.settings import from_dict
 
 SEED = re.compile(r"seed(\d+)")
-EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)")
+EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)(-look-(?P<look>\w+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One way in which one run was scored: a split, a decoding mode, a beam width, and what came of it."""
+    """One way in which one run was scored: a split, a decoding mode, a beam width, and what came of it.
+
+    ``look`` names the evaluation control whose weights took the place of the run's own, where one did.
+    """
 
     folder: Path
     split: str
     decode: str
     beam: int
+    look: str | None
     scores: dict
 
     @property
@@ -153,12 +157,15 @@ def _evaluations(folder: Path) -> Iterable[Evaluation]:
     for path in sorted(folder.glob("evaluations/*/scores.json")):
         name = EVALUATION.fullmatch(path.parent.name)
         if name is None:
-            raise ValueError(f"{path.parent} is no evaluation; it should be named <split>-<decode>-beam<k>")
+            raise ValueError(
+                f"{path.parent} is no evaluation; it should be named <split>-<decode>-beam<k>[-look-<name>]"
+            )
         yield Evaluation(
             folder=path.parent,
             split=name["split"],
             decode=name["decode"],
             beam=int(name["beam"]),
+            look=name["look"],
             scores=read_scores(path),
         )
 

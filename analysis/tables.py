@@ -80,11 +80,13 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One variant decoded one way. ``runs`` is 0 for a control, which was not trained."""
+    """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for a control that was not
+    trained."""
 
     name: str
     decode: str = ""
     beam: int | None = None
+    look: str = ""
     runs: int = 0
     collapsed: int = 0
     cells: tuple[Cell | None, ...]
@@ -119,13 +121,13 @@ def comparison(records: Iterable[Record], *, columns: Sequence[str] = DEFAULT, s
     several = len({record.experiment for record in finished}) > 1
     for record in finished:
         name = f"{record.experiment}/{record.variant}" if several else record.variant
-        for (decode, beam), scores in _scored(record, split).items():
-            groups.setdefault((name, decode, beam), []).append((record, scores))
+        for way, scores in _scored(record, split).items():
+            groups.setdefault((name, *way), []).append((record, scores))
     if not groups:
         known = sorted({e.split for record in finished for e in record.evaluations})
         raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
 
-    rows = [_row(name, decode, beam, group, chosen) for (name, decode, beam), group in _together(groups)]
+    rows = [_row(*way, group, chosen) for way, group in _together(groups)]
     everything = [scores for group in groups.values() for _, scores in group]
     return Table(
         split=split,
@@ -145,16 +147,16 @@ def _headline_split(finished: Sequence[Record]) -> str:
     return splits[0]
 
 
-def _scored(record: Record, split: str) -> dict[tuple[str, int], dict]:
-    """Scores of a run by (decode, beam), its headline first; those of several draws are their mean.
+def _scored(record: Record, split: str) -> dict[tuple[str, int, str], dict]:
+    """Scores of a run by (decode, beam, look), its headline first; those of several draws are their mean.
 
     Where the headline was evaluated again, as with boxes that came later, the new scores are shown.
     """
-    found: dict[tuple[str, int], dict] = {}
+    found: dict[tuple[str, int, str], dict] = {}
     for scores in (record.scores, *(evaluation.scores for evaluation in record.evaluations)):
         if scores["split"] == split:
             mean = scores.get("captions", {}) | scores.get("draws", {}).get("mean", {})
-            found[scores["decode"], scores["beam"]] = scores | {"captions": mean}
+            found[scores["decode"], scores["beam"], scores.get("look", "")] = scores | {"captions": mean}
     return found
 
 
@@ -164,11 +166,14 @@ def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list]]:
     return sorted(groups.items(), key=lambda group: (names.index(group[0][0]), *group[0][1:]))
 
 
-def _row(name: str, decode: str, beam: int, group: list[tuple[Record, dict]], columns: Sequence[Column]) -> Row:
+def _row(
+    name: str, decode: str, beam: int, look: str, group: list[tuple[Record, dict]], columns: Sequence[Column]
+) -> Row:
     return Row(
         name=name,
         decode=decode,
         beam=beam,
+        look=look,
         runs=len(group),
         collapsed=sum(record.collapsed for record, _ in group),
         cells=tuple(_cell(column, [scores for _, scores in group]) for column in columns),
@@ -250,7 +255,8 @@ def _markdown(table: Table) -> str:
     for row in table.rows:
         name = f"{row.name} {COLLAPSED}" if row.collapsed else row.name
         search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
-        decoding = f"{row.decode}, {search}" if row.runs else ""
+        look = f", looks {row.look}" if row.look else ""
+        decoding = f"{row.decode}, {search}{look}" if row.runs else ""
         cells = [_text(cell, column, row.runs) for cell, column in zip(row.cells, table.columns, strict=True)]
         lines.append([name, decoding, str(row.runs or ""), *cells])
     text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
@@ -273,14 +279,16 @@ def _csv(table: Table) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     scores = [f"{c.title}{part}" for c in table.columns for part in ("", " low", " high", " n")]
-    lines.writerow(["Variant", "Split", "Decode", "Beam", "n", "Collapsed", *scores])
+    looks = ["Look"] if any(row.look for row in table.rows) else []
+    lines.writerow(["Variant", "Split", "Decode", "Beam", *looks, "n", "Collapsed", *scores])
     for row in table.rows:
         beam = "" if row.beam is None else row.beam
         cells = [
             (f"{c.mean:.6g}", f"{c.low:.6g}", f"{c.high:.6g}", len(c.values)) if c else [""] * 4 for c in row.cells
         ]
         flat = [value for cell in cells for value in cell]
-        lines.writerow([row.name, table.split, row.decode, beam, row.runs, row.collapsed, *flat])
+        look = [row.look] * len(looks)
+        lines.writerow([row.name, table.split, row.decode, beam, *look, row.runs, row.collapsed, *flat])
     return text.getvalue()
 
 

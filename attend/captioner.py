@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -19,6 +19,9 @@ from attend.data.text import SPECIALS, START
 from attend.decoder import DECODERS, State
 from attend.noise import Noise
 from attend.readings import Readings, at_least_fp32
+from attend.replay import Replay
+
+Propose = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +33,8 @@ class Trace:
     so are weights (N, R, T, L) and gates (N, R, T; the mean over features of a vector gate, 1 without gate). Where the
     state is fed the expected context, the samples of a caption share them: (N, C, T, L) and (N, C, T).
 
-    Where every location was read (K = L) there are no logits, but costs -log p(y) (M,) in nats.
+    Where every location was read (K = L) there are no logits, but costs -log p(y) (M,) in nats. Where glimpses were
+    drawn from a ``proposal`` q, log_probs are log q(s), and it has the shape of the weights.
     """
 
     logits: Tensor | None
@@ -42,6 +46,8 @@ class Trace:
     gates: Tensor
     samples: int = 1
     costs: Tensor | None = None
+    proposal: Tensor | None = None
+    replay: Replay | None = None
 
     @property
     def captions(self) -> Tensor:
@@ -90,12 +96,20 @@ class Advance(NamedTuple):
 
 
 class Captioner(nn.Module):
-    """Features (N, L, D) and words -> the probability of each word, and where the model looked for it."""
+    """Features (N, L, D) and words -> the probability of each word, and where the model looked for it.
 
-    def __init__(self, settings: config.Config, features: int, vocabulary: int) -> None:
+    Where attention is frozen at its ``first`` glimpse, the state of the first word asks for all of them, so all have
+    its weights (to rounding). Hard attention then draws one glimpse a caption, with the first word's noise, and keeps
+    it: the first word alone has a log-probability, and REINFORCE is the gradient of a bound over L paths. The gate on
+    the context still changes.
+    """
+
+    def __init__(
+        self, settings: config.Config, features: int, vocabulary: int, grid: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         self.settings = settings
-        self.attention = Attention(settings.attention, features, settings.decoder.hidden)
+        self.attention = Attention(settings.attention, features, settings.decoder.hidden, grid)
         self.decoder = DECODERS[settings.decoder.cell](settings.decoder, features, vocabulary)
 
     def forward(
@@ -110,6 +124,9 @@ class Captioner(nn.Module):
         shares: Tensor | None = None,
         mask: Tensor | None = None,
         samples: int = 1,
+        proposal: Propose | None = None,
+        replay: bool = False,
+        until: int | None = None,
     ) -> Trace:
         """Unroll over given captions.
 
@@ -121,10 +138,15 @@ class Captioner(nn.Module):
                 (logits are log sum_i alpha_i p(y | i)) or one of CHOICES ("all": every location is a sample).
                 ``path`` (N, C, T; with K heads (N, C, T, K)) forces the glimpses instead.
             noise: needed to sample; without it there is no dropout.
-            shares: (N, C, T, L), share of each cell inside the boxes of each word, for the oracle.
+            shares: (N, C, T, L), what a control is shown at each word: for the oracle, the share of each cell inside
+                the word's boxes.
             mask: (N, L), the locations that exist.
             samples: K, how many rows go through each caption; the trace has them side by side, (N, C K, ...), and so
                 have ``noise`` and ``path``. Where the state is fed the expected context they are readings of one row.
+            proposal: gives the weights that samples are drawn from instead of alpha, for the states (n, r, H) of word
+                t, or of all words (N, C, T, H).
+            until: the first word that ``path`` does not force any more, but is selected; None forces all.
+            replay: keep in the trace what each word was said from.
 
         A row costs nothing once its caption has ended where captions come longest first, in the minibatch and in
         the image: every step runs on the smallest rectangle of rows that holds all unfinished captions.
@@ -148,25 +170,32 @@ class Captioner(nn.Module):
         if rows > 1:  # what no glimpse changes is computed once for all samples of a caption
             embedded, word_gates, targets = (_repeated(v, rows) for v in (embedded, word_gates, targets))
             drop = [None if d is None else _repeated(d, rows) for d in drop]
-        word_gates = word_gates.split(real.sum((0, 1)).tolist())
+        of_step = word_gates.split(real.sum((0, 1)).tolist())
         seen = []
         for t, (n, c) in enumerate(_rectangles(real)):
             state, near = state.first(n, c), memory.first(n)
             live = real_first[t, :n, :c]
-            gates = word_gates[t].new_zeros(n, c, word_gates[t].shape[-1]).index_put((live,), word_gates[t])
-            choose = selections.expected if expected else self._select(select, (slice(n), slice(c), t), noise, path)
+            gates = of_step[t].new_zeros(n, c, of_step[t].shape[-1]).index_put((live,), of_step[t])
+            asked, q = state, None if expected or proposal is None else proposal(state.hidden, t)
+            looked = 0 if self.attention.look == "first" else t
+            forced = path if until is None or t < until else None
+            part = (slice(n), slice(c), looked)
+            choose = selections.expected if expected else self._select(select, part, noise, forced, q)
             step = self._advance(near, state, gates, choose, None if shares is None else shares[:n, :c, t])
             state, chosen = step.state, step.chosen
+            drawn = chosen.log_prob if looked == t else torch.zeros_like(chosen.log_prob)
             gate = step.gate[live] if expected and step.gate is not None else None
             seen.append((
                 state.hidden[live], step.context[live], gate, live,
-                step.weights, chosen.glimpse, chosen.log_prob, step.shown,
+                step.weights, chosen.glimpse, drawn, step.shown, q, *(asked[:2] if replay or proposal else ()),
             ))  # fmt: skip
         hidden, context, gate, lives, *kept = zip(*seen, strict=True)
         hidden, drop = torch.cat(hidden), None if drop[0] is None else tuple(drop)
 
-        def stack(steps: tuple[Tensor, ...]) -> Tensor:
-            """Steps of (n, c, ...) -> (N, C, T, ...) with 0 where a caption has ended."""
+        def stack(steps: tuple[Tensor | None, ...]) -> Tensor | None:
+            """Steps of (n, c, ...) -> (N, C, T, ...) with 0 where a caption has ended; None where there are none."""
+            if steps[0] is None:
+                return None
             padded = []
             for step, live in zip(steps, lives, strict=True):
                 step = torch.where(live.view(live.shape + (1,) * (step.ndim - 2)), step, 0)
@@ -175,20 +204,29 @@ class Captioner(nn.Module):
             padded += [torch.zeros_like(padded[0])] * (length - len(padded))
             return torch.stack(padded, dim=2)
 
-        weights, glimpses, log_probs, gates = (stack(steps) for steps in kept)
+        weights, glimpses, log_probs, gates, q, *states = (stack(steps) for steps in kept)
         trace = Trace(
             logits=None, targets=targets, real=real_first.permute(1, 2, 0), weights=weights, glimpses=glimpses,
-            log_probs=log_probs, gates=gates, samples=rows,
+            log_probs=log_probs, gates=gates, samples=rows, proposal=q,
         )  # fmt: skip
+        if states:
+            trace = replace(trace, replay=Replay(
+                decoder=self.decoder, memory=memory, asked=states[0], cells=states[1], live=real_first,
+                word_gates=word_gates, words=embedded, drop=drop, targets=targets,
+                places=None if noise is None else noise.places,
+            ))  # fmt: skip
         if not expected:
-            return replace(
-                trace, logits=self.decoder.readout(embedded, hidden, torch.cat(context), drop, memory.projected)
-            )
+            context = torch.cat(context)
+            return replace(trace, logits=self.decoder.readout(embedded, hidden, context, drop, memory.projected))
         values, projected = self.decoder.shown(memory)
         readings = Readings(
             decoder=self.decoder, values=values, projected=projected, image=once.nonzero()[:, 1], words=embedded,
             hidden=hidden, gate=None if gate[0] is None else torch.cat(gate), drop=drop, targets=targets,
         )  # fmt: skip
+        if states:
+            trace = replace(trace, replay=replace(trace.replay, readings=readings))
+        if proposal is not None:
+            trace = replace(trace, proposal=proposal(states[0]))
         return self._read(trace, readings, select, noise, path, samples)
 
     def _read(
@@ -211,7 +249,8 @@ class Captioner(nn.Module):
             path = self._several(trace.weights.detach(), select, samples, noise)
         real = trace.real.repeat_interleave(samples, 1)
         flat = trace.weights.repeat_interleave(samples, 1).flatten(1, 2)  # (N, C K T, L)
-        choose = self._select(select, (slice(None),) * 3, noise, path)
+        q = trace.proposal if trace.proposal is None else trace.proposal.repeat_interleave(samples, 1).flatten(1, 2)
+        choose = self._select(select, (slice(None),) * 3, noise, path, q)
         chosen = choose(readings.values, flat)
         context = chosen.context.unflatten(1, real.shape[1:]).permute(2, 0, 1, 3)[real.permute(2, 0, 1)]
         glimpses, log_probs = (
@@ -237,17 +276,23 @@ class Captioner(nn.Module):
         embedded = self.decoder.embedding(words)
         word_gates = self.decoder.word_gates(embedded)
         if self.settings.attention.feed == "expected":
-            return self._step_expected(memory, state, embedded, word_gates, select)
+            return self._step_expected(memory, state, embedded, word_gates, select, shares)
         state, weights, chosen, *_ = step = self._advance(memory, state, word_gates, select, shares)
         logits = self.decoder.readout(embedded, state.hidden, step.context, projected=memory.projected)
         log_probs = torch.log_softmax(at_least_fp32(logits), dim=-1)
         return state, Glance(log_probs=log_probs, weights=weights, glimpse=chosen.glimpse, gate=step.shown)
 
     def _step_expected(
-        self, memory: Memory, state: State, embedded: Tensor, word_gates: Tensor, select: Select | None
+        self,
+        memory: Memory,
+        state: State,
+        embedded: Tensor,
+        word_gates: Tensor,
+        select: Select | None,
+        shares: Tensor | None,
     ) -> tuple[State, Glance]:
         """The same where the state is fed the expected context; without ``select`` p(y) is the sum over locations."""
-        step = self._advance(memory, state, word_gates, selections.expected, None)
+        step = self._advance(memory, state, word_gates, selections.expected, shares)
         values, projected = self.decoder.shown(memory)
         rows, hidden, none = embedded.shape[:2], step.state.hidden, step.chosen.glimpse
         image = torch.arange(rows[0], device=embedded.device).repeat_interleave(rows[1])
@@ -270,14 +315,18 @@ class Captioner(nn.Module):
         self, memory: Memory, state: State, word_gates: Tensor, select: Select, shares: Tensor | None
     ) -> Advance:
         """The next state, what was selected on the way, and the context as the readout wants it."""
+        asks = state.asked
         if not self.decoder.looks_first:
             state = self.decoder.step(state, word_gates)
-        weights, chosen = self.attention(memory, state.hidden, select, shares)
+        asks = state.hidden if asks is None else asks
+        weights, chosen = self.attention(memory, asks, select, shares)
         gate = self.decoder.gate(state.hidden)
         context = chosen.context if gate is None else gate * chosen.context
         context_gates, context = self.decoder.read(context, memory.projected)
         if self.decoder.looks_first:
             state = self.decoder.step(state, word_gates, context_gates)
+        if self.attention.look == "first":
+            state = state._replace(asked=asks)
         return Advance(state, weights, chosen, gate, context)
 
     def _project(self, memory: Memory, words: int) -> Memory:
@@ -292,7 +341,9 @@ class Captioner(nn.Module):
         values = self.decoder.project(memory.features)
         return memory if values is None else replace(memory, values=values, projected=True)
 
-    def _select(self, name: str, part: tuple, noise: Noise | None, path: Tensor | None) -> Select:
+    def _select(
+        self, name: str, part: tuple, noise: Noise | None, path: Tensor | None, q: Tensor | None = None
+    ) -> Select:
         """The selection of some images, rows and steps, (n, r) or (n, r, t), the steps of a row after one another."""
         heads = self.settings.attention.heads
 
@@ -300,7 +351,9 @@ class Captioner(nn.Module):
             return given[part].flatten(1, 2) if isinstance(part[2], slice) else given[part]
 
         if path is not None:
-            return partial(selections.forced, glimpse=rows_of_heads(flat(path), heads))
+            return partial(selections.forced, glimpse=rows_of_heads(flat(path), heads), proposal=q)
+        if name == "top-k":
+            return partial(selections.top_k, top=self.settings.attention.top)
         if name in selections.SELECTIONS and name != "sample":
             return selections.SELECTIONS[name]
         if noise is None:
@@ -308,7 +361,7 @@ class Captioner(nn.Module):
         if name == "sample":
             soft = noise.soft[..., None].expand(noise.glimpse.shape[:3])
             glimpse, soft = (rows_of_heads(flat(given), heads) for given in (noise.glimpse, soft))
-            return partial(selections.sample, noise=glimpse, soft=soft)
+            return partial(selections.sample, noise=glimpse, soft=soft, proposal=q)
         if name == "straight-through":
             return partial(selections.straight_through, noise=flat(noise.glimpse))
         temperature = self.settings.estimator.relaxation

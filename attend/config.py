@@ -11,7 +11,8 @@ from typing import Literal
 
 from attend.facts import FACTS, Facts
 
-Decode = Literal["expected", "argmax", "sample", "marginal"]
+Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
+Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]
 LARGEST = 1_000_000
 """What any size, count or factor is at most."""
 
@@ -82,8 +83,10 @@ class Encoder(_Section):
 class Attention(_Section):
     """Score, simplex, select: e = f(a, h), alpha = g(e), z = phi(a, alpha)."""
 
-    weights: Literal["learned", "uniform", "oracle"] = "learned"
-    """learned scores, or a control: the mean feature (uniform), the boxes of the word to come (oracle)"""
+    weights: Literal["learned", "first", "uniform", "centre", "random", "oracle"] = "learned"
+    """learned scores, at every word or at the first alone, whose weights all words keep (first); or a training control:
+    the mean feature (uniform), a Gaussian in the middle (centre), weights drawn for every word from the flat Dirichlet
+    (random), the boxes of the word to come (oracle)"""
     score: Literal["additive", "bilinear", "dot"] = "additive"
     """v . activation(W a_i + U h + b), h . W a_i, or the scaled dot product of W a_i and U h"""
     activation: Literal["tanh", "relu"] = "tanh"
@@ -98,8 +101,11 @@ class Attention(_Section):
     """of entmax: 1 is softmax, 2 sparsemax"""
     temperature: float = 1.0
     """tau in softmax(e / tau)"""
-    select: Literal["expected", "sample"] = "expected"
-    """expected is soft attention; sample is hard attention, one glimpse a word"""
+    select: Literal["expected", "top-k", "sample"] = "expected"
+    """expected is soft attention, top-k the same under its largest weights alone; sample is hard attention, one glimpse
+    a word"""
+    top: int = 4
+    """of top-k: how many locations are kept"""
     feed: Literal["glimpse", "expected"] = "glimpse"
     """what the recurrent network reads of hard attention: the glimpse (Xu et al.), or the expected context, so that
     only the word itself depends on its glimpse (Deng et al., 2018)"""
@@ -113,11 +119,19 @@ class Attention(_Section):
                 f"attention.power is {self.power}, which only attention.simplex 'entmax' has: leave it out"
             )
         require(self.heads >= 1, "attention.heads", self.heads, "1 or more")
-        if self.heads > 1 and (self.score != "dot" or self.weights != "learned"):
+        require(self.top >= 2, "attention.top", self.top, "2 or more: one weight alone is always 1, and learns nothing")
+        if self.top != Attention.top and self.select != "top-k":
+            raise ValueError(f"attention.top is {self.top}, which only attention.select 'top-k' has: leave it out")
+        if self.heads > 1 and (self.score != "dot" or not self.learned):
             raise ValueError(f"attention.heads is {self.heads}, which only the learned score 'dot' has: set it to 1")
         if self.width % self.heads:
             raise ValueError(f"attention.width {self.width} does not divide into {self.heads} heads: choose a multiple")
-        if self.weights != "learned" and self.select == "sample":
+        if self.select == "top-k" and self.weights in LEVEL:
+            raise ValueError(
+                f"attention.select is 'top-k', but attention.weights {self.weights!r} has many that are equally large: "
+                "choose select 'expected'"
+            )
+        if not self.learned and self.select == "sample":
             raise ValueError(
                 f"attention.select is 'sample', but attention.weights {self.weights!r} has nothing to learn "
                 "from samples: choose select 'expected' or weights 'learned'"
@@ -132,13 +146,27 @@ class Attention(_Section):
                 raise ValueError(f"attention.feed 'expected' is for one head, but attention.heads is {self.heads}")
 
     @property
+    def learned(self) -> bool:
+        """Whether there are scores to learn: of all words, or of the first."""
+        return self.weights in ("learned", "first")
+
+    @property
     def hard(self) -> bool:
         return self.select == "sample"
+
+    @property
+    def sparse(self) -> bool:
+        """Whether weights may be exactly 0."""
+        return self.simplex == "sparsemax" or (self.simplex == "entmax" and self.power > 1)
 
     @property
     def looks(self) -> tuple[int, ...]:
         """The shape of one word's glimpses: () for one head, (K,) for several."""
         return () if self.heads == 1 else (self.heads,)
+
+
+LEVEL = ("uniform", "oracle")
+"""Weights of which many are the largest, so that none can be told from the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,18 +175,23 @@ class Estimator(_Section):
 
     name: str = "reinforce"
     """reinforce; exact where feasible: enumeration (of the bound), marginal; of several samples: vimco, wake-sleep,
-    sum-and-sample, unordered-set; relaxed: gumbel-softmax, straight-through, gumbel-straight-through; xu2015-code, the
-    rule of Xu et al.'s released code, with a cost and baseline of its own"""
+    sum-and-sample, unordered-set; with a control variate: rebar, relax; relaxed: gumbel-softmax, straight-through,
+    gumbel-straight-through; variational, drawn from a network that has read the caption; and xu2015-code, the rule of
+    Xu et al.'s released code, with a cost and baseline of its own"""
     samples: int | None = None
     """K, paths taken through each caption; none is as many as the estimator needs: 1, or 5 where it compares them"""
     cost: Literal["to-go", "sentence", "own"] | None = None
     """what reinforce charges a glimpse with: the words from it on, the whole sentence, or its own word. None is to-go,
     and own where attention.feed is expected; own is biased where the state reads the glimpse"""
     baseline: Literal[
-        "none", "average", "average-per-word", "average-per-place", "leave-one-out", "soft", "self-critical"
+        "none", "average", "average-per-word", "average-per-place", "leave-one-out", "learned", "soft", "self-critical"
     ] = "average-per-word"
     """what reinforce subtracts: a moving average of the cost, of the cost a word times the words that remain, or of the
-    cost from each place on; the other samples' cost; or that of a pass with expected or likeliest glimpses"""
+    cost from each place on; the other samples' cost; what a critic expects; or the cost of a pass with expected or
+    likeliest glimpses"""
+    rollout: Literal["start", "prefix"] = "start"
+    """where the pass of the last two begins: at the first word, or before each word behind the samples so far, which
+    is one pass a word"""
     decay: float = 0.9
     """of the moving average"""
     scale: float = 1.0
@@ -187,6 +220,11 @@ class Estimator(_Section):
             raise ValueError(
                 f"estimator.samples is {self.drawn}, but estimator.baseline 'leave-one-out' is the mean over the other "
                 "samples: give 2 or more"
+            )
+        if self.rollout == "prefix" and self.baseline not in ("soft", "self-critical"):
+            raise ValueError(
+                f"estimator.rollout is 'prefix', but estimator.baseline {self.baseline!r} makes no other pass: "
+                "leave it out"
             )
         unread = ([] if self.facts.charged else ["cost", "baseline"]) + ([] if self.facts.relaxed else ["relaxation"])
         for name in unread:
@@ -283,9 +321,12 @@ class Objective(_Section):
     """sum over locations beside the summed cost of a caption (the paper), or mean over both (tutorials)"""
     target: Literal["one", "length"] = "one"
     """what a location's weights should sum to: 1, or words / locations"""
+    supervised: float = 0.0
+    """lambda of the cross-entropy of learned weights to the boxes of each word that has some, in nats"""
 
     def check(self) -> None:
-        require(self.doubly_stochastic >= 0, "objective.doubly_stochastic", self.doubly_stochastic, "0 or more")
+        for name in ("doubly_stochastic", "supervised"):
+            require(getattr(self, name) >= 0, f"objective.{name}", getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,8 +340,8 @@ class Search(_Section):
     length_power: float = 0.7
     """hypotheses compare by log p / length^power: 1 is the mean a word and likes to repeat itself, 0 likes it short"""
     decode: Decode | None = None
-    """the context of decoding; none is expected for soft, argmax for hard attention and marginal (sum_s alpha_s p(y|s))
-    where attention.feed is expected"""
+    """the context of decoding; none is argmax for hard attention, marginal (sum_s alpha_s p(y|s)) where attention.feed
+    is expected, and else what attention.select is"""
 
     def check(self) -> None:
         require(0 <= self.beam <= 1000, "search.beam", self.beam, "0 to 1000")
@@ -382,6 +423,11 @@ class Config:
                 "attention.weights 'oracle' looks where a given caption's words are, so it writes no captions: "
                 "set train.monitor to 'nll'"
             )
+        if self.objective.supervised and not self.attention.learned:
+            raise ValueError(
+                f"objective.supervised is {self.objective.supervised}, but attention.weights "
+                f"{self.attention.weights!r} has nothing to learn from boxes: set it to 0, or weights to 'learned'"
+            )
         if not self.attention.hard and (self.estimator.name != "reinforce" or self.estimator.drawn > 1):
             raise ValueError(
                 f"estimator.name {self.estimator.name!r} with {self.estimator.drawn} samples learns from glimpses, but "
@@ -397,6 +443,19 @@ class Config:
                 f"estimator.name {self.estimator.name!r} is for one head, but attention.heads is "
                 f"{self.attention.heads}: set it to 1"
             )
+        if self.attention.weights == "first" and self.attention.hard:
+            rule = self.estimator
+            if (
+                self.attention.feed == "expected"
+                or rule.facts.select != "sample"
+                or rule.facts.noise
+                or (rule.name == "variational" or rule.baseline in ("soft", "self-critical", "learned"))
+            ):
+                raise ValueError(
+                    f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} "
+                    f"with baseline {rule.baseline!r} and attention.feed {self.attention.feed!r} is not made: leave "
+                    "them out"
+                )
         if self.attention.feed == "expected":
             if self.estimator.name == "xu2015-code":
                 raise ValueError("estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'")
@@ -433,7 +492,7 @@ class Config:
             return self.search.decode
         if self.attention.feed == "expected":
             return "marginal"
-        return "argmax" if self.attention.hard else "expected"
+        return "argmax" if self.attention.hard else self.attention.select
 
     def way(self, decode: Decode | None = None, beam: int | None = None) -> tuple[Decode, int]:
         """How captions are generated: the context and the beam that are given, else the run's own."""

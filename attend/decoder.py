@@ -16,10 +16,12 @@ Drop = tuple[Tensor, Tensor]
 
 
 class State(NamedTuple):
-    """h and c of the LSTM, each (N, R, H); a GRU has no c."""
+    """h and c of the LSTM, each (N, R, H); a GRU has no c. ``asked`` is the h that attention keeps asking with, where
+    it is frozen at its first glimpse."""
 
     hidden: Tensor
     cell: Tensor | None = None
+    asked: Tensor | None = None
 
     def first(self, images: int, rows: int) -> State:
         """The first rows of the first images, by view; all of them without one."""

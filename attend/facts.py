@@ -39,9 +39,12 @@ FACTS = {
     "wake-sleep": Facts(samples=SEVERAL, mixed=True),
     "sum-and-sample": Facts(select="best-and-rest", samples=SEVERAL, fewest=2, most=100),
     "unordered-set": Facts(select="distinct", samples=SEVERAL, most=8, noise=True),
+    "rebar": Facts(charged=True, relaxed=True, noise=True),
+    "relax": Facts(charged=True, relaxed=True, noise=True),
     "gumbel-softmax": Facts(select="relaxed", relaxed=True, noise=True),
     "straight-through": Facts(select="straight-through"),
     "gumbel-straight-through": Facts(select="gumbel-straight-through", relaxed=True, noise=True),
+    "variational": Facts(charged=True),
     "xu2015-code": Facts(most=1, mixed=True),
 }
-"""By name. ``noise`` says that a number is drawn for every location of a word, not one for its glimpse."""
+"""By name. ``noise`` says that a number is drawn for every location of a word, beside one for its glimpse."""

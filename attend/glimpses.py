@@ -17,19 +17,34 @@ from attend.attention.select import CHOICES, draw, forced, gumbel, log
 from attend.captioner import Captioner, Trace
 from attend.data.text import SPECIALS, START
 from attend.decoder import State
+from attend.estimators.baselines import BASELINES
+from attend.estimators.helpers import Helpers
 from attend.facts import ENUMERATED
 from attend.noise import Noise
+from attend.objective import negative_log_likelihood
 
 
 def taken(
-    captioner: Captioner, features: Tensor, words: Tensor, lengths: Tensor, *, noise: Noise, **more: Any
+    captioner: Captioner,
+    features: Tensor,
+    words: Tensor,
+    lengths: Tensor,
+    *,
+    noise: Noise,
+    helpers: Helpers | None = None,
+    **more: Any,
 ) -> Trace:
     """The trace of a training step: as many samples of each caption as its estimator takes, in the way it takes them.
 
-    Hard attention alone; ``more`` is passed on to the captioner.
+    Hard attention alone. ``helpers`` are what its estimator learns beside the model; ``more`` is for the captioner.
     """
     settings = captioner.settings
     select, samples = settings.estimator.facts.select, settings.samples
+    if helpers is not None:
+        more["replay"] = helpers.critic is not None or helpers.control is not None
+        if helpers.inference is not None:
+            rows = 1 if settings.attention.feed == "expected" else samples
+            more["proposal"] = helpers.inference(features, words, lengths, rows)
     if select not in CHOICES:
         return captioner(features, words, lengths, select=select, noise=noise, samples=samples, **more)
     if settings.attention.feed == "expected":
@@ -40,6 +55,45 @@ def taken(
     else:
         path = search_paths(captioner, features, words, lengths, select, samples, noise)
     return captioner(features, words, lengths, path=path, noise=noise, samples=samples, **more)
+
+
+@torch.no_grad()
+def rollout_costs(
+    captioner: Captioner, features: Tensor, words: Tensor, lengths: Tensor, trace: Trace, noise: Noise
+) -> Tensor | None:
+    """Costs of the passes without samples that the baseline asks for, under the same dropout; None where it asks not.
+
+    One pass from the first word, (N, C, 1, T), or one from the sampled prefix before each word, (N, C, K, T, T).
+    """
+    settings = captioner.settings
+    select = BASELINES[settings.estimator.baseline].rollout if settings.estimator.facts.charged else None
+    if select is None or not settings.attention.hard:
+        return None
+    if settings.estimator.rollout == "prefix" and settings.attention.feed == "glimpse":
+        return prefix_costs(captioner, features, words, lengths, select, trace, noise)
+    passed = captioner(features, words, lengths, select=select, noise=noise)
+    return passed.spread(negative_log_likelihood(passed))[:, :, None]
+
+
+@torch.no_grad()
+def prefix_costs(
+    captioner: Captioner,
+    features: Tensor,
+    words: Tensor,
+    lengths: Tensor,
+    select: str,
+    trace: Trace,
+    noise: Noise | None,
+) -> Tensor:
+    """(N, C, K, T, T): row t are the costs of a pass that takes the glimpses of the trace before word t, and selects
+    from there on."""
+    path, passes = trace.glimpses.clamp(min=0), []
+    for t in range(words.shape[2]):
+        passed = captioner(
+            features, words, lengths, path=path, until=t, select=select, noise=noise, samples=trace.samples
+        )  # fmt: skip
+        passes.append(passed.spread(negative_log_likelihood(passed)).unflatten(1, (-1, trace.samples)))
+    return torch.stack(passes, 3)
 
 
 def every_path(locations: int, words: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from attend.captioner import Captioner
-from attend.config import Config
+from attend.config import Config, Look
 from attend.data.embeddings import read_embeddings
 from attend.data.text import Vocabulary
 from attend.encoder import Encoder
@@ -56,7 +57,7 @@ class Model:
         encoder = Encoder(replace(config.encoder, weights=weights), seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            captioner = Captioner(config, encoder.width, len(vocabulary))
+            captioner = Captioner(config, encoder.width, len(vocabulary), encoder.grid)
         return cls(config=config, vocabulary=vocabulary, encoder=encoder, captioner=captioner)
 
     @classmethod
@@ -75,6 +76,12 @@ class Model:
         model = cls._bare(config, vocabulary, "random" if config.encoder.tune_blocks else config.encoder.weights)
         model.load(tensors, state, str(run.best))
         return model
+
+    def looking(self, look: Look) -> Model:
+        """The same model under an evaluation control instead of its own weights, or frozen at its first glimpse."""
+        captioner = copy.deepcopy(self.captioner)
+        captioner.attention.look = look
+        return replace(self, captioner=captioner)
 
     @property
     def tuned(self) -> bool:

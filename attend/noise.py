@@ -17,9 +17,9 @@ class Noise:
     """All chance in one pass, drawn before it: for N images x C captions x T words.
 
     glimpse (N, R, T; with K heads (N, R, T, K)) in [0, 1) picks the samples, soft (N, R) marks rows that take the
-    expected context, places (N, R, T, L) in [0, 1) is a number for every location, where an estimator needs them, and
-    drop_hidden (N, C, T, H), drop_deep and drop_words (N, C, T, E) are dropout factors (0 or 1/(1-p)), None without
-    dropout. R = C, or as many rows as there are samples of all captions: they share dropout.
+    expected context, places (N, R, T, L) in [0, 1) are numbers for every location, where an estimator needs them,
+    and drop_hidden (N, C, T, H), drop_deep and drop_words (N, C, T, E) are dropout factors (0 or 1/(1-p)), None
+    without dropout. R = C, or as many rows as there are samples of all captions: they share dropout.
     """
 
     glimpse: Tensor

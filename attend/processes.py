@@ -104,10 +104,13 @@ def summed(values: dict[str, float], found: Accelerator) -> dict[str, float]:
 
 
 def sum_gradients(parameters: Sequence[torch.nn.Parameter], found: Accelerator) -> None:
-    """Sum the gradients over all processes, as one vector. What a configuration leaves out is None in every process."""
+    """Sum the gradients over all processes, as one vector. What has none in any process has none after it."""
     if found.num_processes == 1:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    totals = found.reduce(torch.cat([gradient.flatten() for gradient in gradients]), "sum")
-    for gradient, total in zip(gradients, totals.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(total.view_as(gradient))
+    some = torch.tensor([float(p.grad is not None) for p in parameters], device=found.device)
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    some, *totals = found.reduce(torch.cat([some, *map(torch.flatten, own)]), "sum").split(
+        [len(some), *map(torch.numel, own)]
+    )
+    for parameter, total, has in zip(parameters, totals, some.tolist(), strict=True):
+        parameter.grad = total.view_as(parameter) if has else None

@@ -97,7 +97,7 @@ def number(value: object) -> bool:
 
 
 SCORES = {"split": str, "decode": str, "beam": int, "images": int, "captions": dict, "given": dict}
-"""What every scores.json holds; beside these health and grounding, which may be null, draws and missing metrics."""
+"""What every scores.json holds; beside these health and grounding, which may be null, draws, look, missing metrics."""
 
 
 def read_scores(path: Path) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def read_scores(path: Path) -> dict[str, Any]:
         parts = [scores["captions"], scores["given"], *(scores.get(one) or {} for one in ("health", "grounding"))]
         sound = all(value is None or number(value) for part in (*parts, draws["mean"]) for value in part.values())
         sound &= all(type(scores[name]) is kind for name, kind in SCORES.items()) and type(draws["n"]) is int
-        sound &= isinstance(scores.get("missing", {}), dict)
+        sound &= isinstance(scores.get("missing", {}), dict) and isinstance(scores.get("look", ""), str)
     except (AttributeError, KeyError, TypeError):
         sound = False
     if not sound:
@@ -288,9 +288,9 @@ class RunFolder:
         if self.logged() > length:
             os.truncate(self.path / "metrics.jsonl", length)
 
-    def evaluation(self, split: str, decode: str, beam: int) -> Path:
-        """The folder of one evaluation."""
-        return self.path / "evaluations" / f"{split}-{decode}-beam{beam}"
+    def evaluation(self, split: str, decode: str, beam: int, look: str | None = None) -> Path:
+        """The folder of one evaluation, under the run's own weights or those of a control."""
+        return self.path / "evaluations" / (f"{split}-{decode}-beam{beam}" + (f"-look-{look}" if look else ""))
 
     def scores(self) -> dict[str, Any]:
         """The headline scores; ValueError where the file holds something else."""

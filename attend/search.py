@@ -63,13 +63,20 @@ Choose = Callable[[int, int], Select]
 
 @torch.no_grad()
 def beam_search(
-    model: Captioner, memory: Memory, choose: Choose, beam: int, max_length: int, length_power: float = 1.0
+    model: Captioner,
+    memory: Memory,
+    choose: Choose,
+    beam: int,
+    max_length: int,
+    length_power: float = 1.0,
+    seen: Tensor | None = None,
 ) -> Found:
     """The best of ``beam`` hypotheses by log p / length^power; a beam of 1 is greedy.
 
     A hypothesis that has ended keeps its place in the beam while its score is among the best, and is remembered when
     it loses it to some that get worse later; those that have not ended after ``max_length`` words stand as they are.
-    Everything known of a hypothesis (state, words, weights, glimpses) is traced back along its own path.
+    Everything known of a hypothesis (state, words, weights, glimpses) is traced back along its own path. ``seen``
+    (N, T, K, L) is what a control is shown at each word of each hypothesis.
 
     Differs: length-normalised from the first word on (Xu et al. give no normalisation; a power of 0 is without), and
     <unk> is never said.
@@ -83,7 +90,7 @@ def beam_search(
     steps = []  # for each word: the parent of each hypothesis, its word, and what the parent's step saw
     best = Best.none(images, device)
     for t in range(max_length):
-        state, glance = model.step(memory, state, words, choose(t, words.shape[1]))
+        state, glance = model.step(memory, state, words, choose(t, words.shape[1]), *_at(seen, t, words.shape[1]))
         extended = _forbid(glance.log_probs) + total[..., None]  # (N, R, V)
         vocabulary = extended.shape[-1]
         # what has ended goes on as itself: its one extension is the padding word, at no cost
@@ -107,11 +114,17 @@ def beam_search(
 
 @torch.no_grad()
 def ancestral(
-    model: Captioner, memory: Memory, choose: Choose, noise: Tensor, max_length: int, length_power: float = 1.0
+    model: Captioner,
+    memory: Memory,
+    choose: Choose,
+    noise: Tensor,
+    max_length: int,
+    length_power: float = 1.0,
+    seen: Tensor | None = None,
 ) -> Found:
     """One caption an image, each word drawn from p(y_t | ...) without the words that are never said.
 
-    ``noise`` (N, T) in [0, 1) for T words at most picks them.
+    ``noise`` (N, T) in [0, 1) for T words at most picks them, and ``seen`` (N, T, 1, L) is what a control is shown.
     """
     images, device = len(memory.features), memory.features.device
     state = model.decoder.start(memory, 1)
@@ -121,7 +134,7 @@ def ancestral(
     ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
     steps = []
     for t in range(max_length):
-        state, glance = model.step(memory, state, words, choose(t, 1))
+        state, glance = model.step(memory, state, words, choose(t, 1), *_at(seen, t, 1))
         log_probs = torch.log_softmax(_forbid(glance.log_probs), dim=-1)
         words = draw(log_probs.exp(), noise[:, t, None])
         gained = log_probs.gather(2, words[..., None]).squeeze(-1)
@@ -133,6 +146,11 @@ def ancestral(
             break
     best = Best.none(images, device).or_better(total / lengths**length_power, lengths, len(steps) - 1)
     return _trace_back(steps, best)
+
+
+def _at(seen: Tensor | None, step: int, rows: int) -> tuple[Tensor, ...]:
+    """What a step's rows are shown (N, R, L), if anything."""
+    return () if seen is None else (seen[:, step, :rows],)
 
 
 def _forbid(log_probs: Tensor) -> Tensor:

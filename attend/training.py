@@ -15,17 +15,20 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.config import Config, Decode
+from attend.attention.controls import numbers
+from attend.config import Config, Decode, Look
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.estimators.baselines import MovingAverage
+from attend.estimators.helpers import Helpers
 from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
-from attend.glimpses import check_fits, taken
+from attend.glimpses import check_fits, rollout_costs, taken
+from attend.looks import check_look
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.noise import Noise
-from attend.objective import health, negative_log_likelihood, objective, ranks
+from attend.objective import health, objective, ranks
 from attend.prepare import ensure_store
 from attend.processes import accelerator, of_main, open_run, share, sum_gradients, summed
 from attend.runs import Lease, RunFolder, read_scores
@@ -65,9 +68,10 @@ class Trainer:
         self.config, self.run, self.lease, self.accelerator = config, run, lease, accelerator
         dataset = Prepared(config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said now, not after an epoch
-        oracle = config.attention.weights == "oracle"
-        if oracle and not dataset.boxes:
-            raise ValueError(f"attention.weights 'oracle' needs boxes, and {config.data} has none: use scenes")
+        boxes = config.attention.weights == "oracle" or config.objective.supervised > 0
+        if boxes and not dataset.boxes:
+            what = "objective.supervised" if config.objective.supervised else "attention.weights 'oracle'"
+            raise ValueError(f"{what} needs boxes, and {config.data} has none: use scenes")
         if lease is not None:
             device = {"device": str(accelerator.device), "processes": accelerator.num_processes}
             facts = {"precision": config.train.precision, "data_fingerprint": dataset.about["fingerprint"]}
@@ -76,12 +80,16 @@ class Trainer:
         with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
             self.model = Model.build(config, dataset.vocabulary)
             store = ensure_store(dataset, self.model.encoder, accelerator.device)
-        self.batches = Batches(dataset, store, boxes=oracle)
+        self.batches = Batches(dataset, store, boxes=boxes)
         check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
         self.part = share(accelerator)
         self.model.to(accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
-        groups = [{"params": self.parameters, "lr": config.train.learning_rate}]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.helpers = Helpers(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
+        helping = list(self.helpers.parameters())
+        groups = [{"params": self.parameters + helping, "lr": config.train.learning_rate}]
         if self.model.tuned:
             tuned = self.model.encoder.tuned()
             groups.append({"params": tuned, "lr": config.train.encoder_learning_rate})
@@ -163,14 +171,17 @@ class Trainer:
         noise = Noise.draw(config, shape, config.seed, self.progress.step, locations).part(self.part)
         noise = noise.to(self.accelerator.device)
         with self.model.autocast():
-            features = self.model.features(batch.inputs)
-            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": batch.shares}
+            features, seen = self.model.features(batch.inputs), batch.shares
+            if config.attention.weights == "random":
+                seen = numbers((*shape, locations), config.seed, self.progress.step)[self.part].to(features.device)
+            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": seen}
             if config.attention.hard:
-                trace = taken(self.model.captioner, *given, **more)
+                trace = taken(self.model.captioner, *given, helpers=self.helpers, **more)
             else:
                 trace = self.model.captioner(*given, select=config.attention.select, **more)
-            rollout = self.rollout(features, batch, noise)
-            loss = objective(trace, config, self.baseline, words, captions, rollout)
+            rollout = rollout_costs(self.model.captioner, *given, trace, noise)
+            more = {"rollout": rollout, "helpers": self.helpers, "shares": batch.shares}
+            loss = objective(trace, config, self.baseline, words, captions, **more)
         means = {name: float(term.detach()) for name, term in {"loss": loss.total, **loss.terms}.items()}
         if trace.logits is not None:
             means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * trace.samples)
@@ -181,24 +192,15 @@ class Trainer:
                 "precision fp32"
             )
         loss.total.backward()
-        sum_gradients(self.parameters, self.accelerator)
+        sum_gradients([*self.parameters, *self.helpers.parameters()], self.accelerator)
         attention = norm(self.model.captioner.attention.parameters())
         if config.train.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
+            torch.nn.utils.clip_grad_norm_(self.helpers.parameters(), config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
         self.last_trace = trace
         return {"words": words, "attention_gradient": attention} | {name: m * words for name, m in means.items()}
-
-    @torch.no_grad()
-    def rollout(self, features: Tensor, batch: Batch, noise: Noise) -> Tensor | None:
-        """Costs (N, C, T) of the pass without samples that the baseline asks for, under the same dropout."""
-        rule = self.config.estimator
-        select = BASELINES[rule.baseline].rollout if self.config.attention.hard and rule.name == "reinforce" else None
-        if select is None:
-            return None
-        trace = self.model.captioner(features, batch.words, batch.lengths, select=select, noise=noise)
-        return trace.spread(negative_log_likelihood(trace))
 
     def log_training(self, batch, epoch: float) -> None:
         """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
@@ -265,6 +267,7 @@ class Trainer:
             "groups": packed["param_groups"],
             "schedule": self.schedule.state_dict(),
         }
+        tensors |= {f"helpers.{name}": tensor for name, tensor in self.helpers.state_dict().items()}
         write_checkpoint(self.run.last, self.model.tensors() | tensors, state)
 
     def resume(self) -> None:
@@ -275,6 +278,7 @@ class Trainer:
                 f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
             )
         self.model.load(tensors, state, str(self.run.last))
+        self.helpers.load_state_dict({name: tensors[f"helpers.{name}"] for name in self.helpers.state_dict()})
         self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
         self.schedule.load_state_dict(state["schedule"])
         self.progress = Progress(**state["progress"])
@@ -350,12 +354,13 @@ def evaluate_run(
     decode: Decode | None = None,
     beam: int | None = None,
     draws: int = 1,
+    look: Look | None = None,
     again: bool = True,
 ) -> tuple[Path, dict[str, Any]]:
     """Evaluate the best model of a run in one more way; returns the folder written and its scores.
 
-    ``data`` is another place of its dataset. With ``again`` False an evaluation that is there, of as many draws, is
-    only read.
+    ``data`` is another place of its dataset, ``look`` whose weights take the place of the run's own. With ``again``
+    False an evaluation that is there, of as many draws, is only read.
     """
     run = RunFolder(folder)
     config = run.config()
@@ -363,13 +368,14 @@ def evaluate_run(
         raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
     dataset = Prepared(data or config.data)
     split, (decode, beam) = split or headline(dataset), config.way(decode, beam)
-    dataset.rows(split)  # an empty split is said now, not after its features
-    target = run.evaluation(split, decode, beam)
+    images = len(dataset.rows(split))  # an empty split is said now, not after its features
+    check_look(config.attention, look, decode, dataset.boxes, images)
+    target, weights = run.evaluation(split, decode, beam, look), look or config.attention.weights
     if not again and (target / "scores.json").exists():
         scores = read_scores(target / "scores.json")
         if scores.get("draws", {"n": 1})["n"] == draws:
             return target, scores
-    if draws > 1 and decode != "sample" and beam:
+    if draws > 1 and decode != "sample" and beam and weights != "random":
         raise ValueError(
             f"draws is {draws}, but decode {decode!r} with beam {beam} always says the same: decode 'sample' draws the "
             "glimpses, and beam 0 the words"
@@ -380,6 +386,7 @@ def evaluate_run(
     with Lease(run.path) as lease:
         device = accelerator()
         store = ensure_store(dataset, model.encoder, device.device)
-        batches = Batches(dataset, store, boxes=config.attention.weights == "oracle")
+        batches = Batches(dataset, store, boxes=weights == "oracle")
         model.to(device.device)
-        return target, evaluate(model, batches, run, lease, device, split=split, decode=decode, beam=beam, draws=draws)
+        way = {"split": split, "decode": decode, "beam": beam, "draws": draws, "look": look}
+        return target, evaluate(model, batches, run, lease, device, **way)

@@ -45,9 +45,11 @@ def caption_images(
     model.to(device.device)
     model.captioner.eval()
     decode, beam = model.config.way(decode, beam)
-    names, looks = _names(images), model.config.attention.weights == "learned"
+    names, weights = _names(images), model.config.attention.weights
+    looks = weights == "learned"
     if not looks:
-        print(f"{run} attends to all places alike: there is no gaze to draw", file=sys.stderr)
+        how = "attends to all places alike" if weights == "uniform" else f"has {weights!r} attention"
+        print(f"{run} {how}: there is no gaze to draw", file=sys.stderr)
     for number, path in enumerate(images):
         image = open_image(path)
         settings = model.encoder.settings

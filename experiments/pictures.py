@@ -69,7 +69,7 @@ def _headline(record: Record) -> Evaluation | None:
     if not record.finished:
         return None
     for evaluation in record.evaluations:
-        same = all(evaluation.scores[k] == record.scores[k] for k in ("split", "decode", "beam"))
+        same = all(evaluation.scores.get(k) == record.scores.get(k) for k in ("split", "decode", "beam", "look"))
         if same and evaluation.attention.exists():
             return evaluation
     return None

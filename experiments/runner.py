@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from attend.config import Config, Decode
+from attend.config import Config, Decode, Look
 from attend.data.prepared import Prepared
 from attend.metrics.java import meteor_kept
 from attend.runs import write_text
@@ -25,11 +25,13 @@ from experiments.sources import store_features
 
 
 class Setting(NamedTuple):
-    """A way to decode: the context, the width of the beam (none is the run's own), and how often ``sample`` draws."""
+    """A way to evaluate: the context, the width of the beam (none is the run's own), how often ``sample`` draws, and
+    whose weights take the place of the run's own."""
 
     decode: Decode
     beam: int | None = None
     draws: int = 1
+    look: Look | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from attend.config import LARGEST, Config, Decode, Encoder, Search
+from attend.config import LARGEST, Config, Decode, Encoder, Look, Search
 from attend.settings import check_field
 
 OneRun = Annotated[Positional[Path], arg(metavar="RUN")]
@@ -81,7 +81,11 @@ class Evaluate:
     beam: int | None = None
     """width of the beam; 1 is greedy, 0 draws every word from the model, none is the run's own"""
     draws: int = 1
-    """how often `sample`, or a beam of 0, draws; scores.json then holds mean and standard deviation"""
+    """how often `sample`, a beam of 0 or random weights draw; scores.json then holds mean and standard deviation"""
+    look: Look | None = None
+    """weights in place of the run's own: the evaluation controls uniform, centre (a Gaussian), random (drawn for every
+    word), shuffled (what the model looks at in another image of the split, at the same word) and oracle (the boxes of
+    given captions, so it writes none); or first, the run's own weights at the first word for all of them"""
     data: Path | None = None
     """prepared dataset, where it has moved since"""
 
@@ -234,7 +238,7 @@ def train(command: Train, preset: str) -> None:
 def evaluate(command: Evaluate) -> None:
     from attend import training
 
-    options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws")}
+    options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws", "look")}
     _check_beam(command.beam)
     _at_least(1, draws=command.draws)
     data = None if command.data is None else str(command.data)
@@ -356,4 +360,5 @@ def _summary(scores: dict) -> str:
         parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
     if scores.get("collapsed"):
         parts.append("attention has collapsed")
-    return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}: " + ", ".join(parts)
+    look = f", looking {scores['look']}" if "look" in scores else ""
+    return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}{look}: " + ", ".join(parts)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attend import config
 from attend.captioner import Captioner, Trace
+from attend.estimators.helpers import Helpers
 from attend.settings import from_dict
 
 LOCATIONS, FEATURES, WORDS = 3, 4, 7
@@ -77,13 +78,19 @@ def tuples(several: int, length: int, locations: int) -> Iterator[Tensor]:
 
 
 def over_tuples(
-    model: Captioner, a: Tensor, words: Tensor, several: int, estimate: Callable[[Trace], Tensor], constant: bool = True
+    model: Captioner,
+    a: Tensor,
+    words: Tensor,
+    several: int,
+    estimate: Callable[[Trace], Tensor],
+    constant: bool = True,
+    **more: object,
 ) -> Tensor:
     """sum over K-tuples of paths of p(paths) estimate(paths), one caption; p has no gradient if ``constant``."""
     lengths = torch.tensor([[words.shape[-1]]])
     total = torch.zeros((), dtype=torch.float64)
     for path in tuples(several, words.shape[-1], a.shape[1]):
-        trace = model(a, words, lengths, path=path, samples=several)
+        trace = model(a, words, lengths, path=path, samples=several, **more)
         probability = trace.log_probs.sum().exp()
         total = total + (probability.detach() if constant else probability) * estimate(trace)
     return total
@@ -104,3 +111,9 @@ def distance(ours: dict[str, Tensor], truth: dict[str, Tensor], part: str = "") 
     names = [name for name in truth if name.startswith(part)]
     off = sum(((ours[n] - truth[n]) ** 2).sum() for n in names)
     return float((off / sum((truth[n] ** 2).sum() for n in names)).sqrt())
+
+
+def helpers(settings: config.Config, seed: int = 3) -> Helpers:
+    """What an estimator learns beside the model, with weights that are not small."""
+    torch.manual_seed(seed)
+    return Helpers(settings, FEATURES, WORDS).double()

@@ -21,8 +21,11 @@ SMALL = {
 """Settings of a model that suits it."""
 
 
-def write(folder: Path, splits: tuple[int, int, int] = (28, 6, 6)) -> Path:
-    """Draw the images and write the prepared dataset."""
+LEFT, RIGHT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0)
+
+
+def write(folder: Path, splits: tuple[int, int, int] = (28, 6, 6), boxes: bool = False) -> Path:
+    """Draw the images and write the prepared dataset; with ``boxes`` a colour's box is its half."""
     root = folder / "images"
     root.mkdir(parents=True)
     examples = []
@@ -33,7 +36,13 @@ def write(folder: Path, splits: tuple[int, int, int] = (28, 6, 6)) -> Path:
         pixels[:, :16], pixels[:, 16:] = COLOURS[left], COLOURS[right]
         Image.fromarray(pixels).save(root / f"{number:02}.png")
         texts = [f"a {left} half and a {right} half", f"{left} then {right}"]
-        captions = tuple(Caption(raw=text, tokens=tuple(text.split())) for text in texts)
+        captions = tuple(_caption(text, boxes) for text in texts)
         examples.append(Example(image=f"{number:02}.png", split=split, captions=captions))
     write_prepared(Source(name="halves", root=root, examples=examples), folder, minimum_count=1)
     return folder
+
+
+def _caption(text: str, boxes: bool) -> Caption:
+    tokens, halves = tuple(text.split()), iter([LEFT, RIGHT])
+    where = tuple((next(halves),) if token in COLOURS else None for token in tokens) if boxes else None
+    return Caption(raw=text, tokens=tokens, boxes=where)

@@ -47,7 +47,8 @@ def make_run(root: Path, name: str = "made/soft/seed1", *, headline=None, evalua
     (run / "environment.json").write_text("{}")
     (run / "metrics.jsonl").write_text("".join(json.dumps(m) + "\n" for m in metrics))
     for evaluation in evaluations:
-        folder = run / "evaluations" / "{split}-{decode}-beam{beam}".format(**evaluation)
+        look = f"-look-{evaluation['look']}" if "look" in evaluation else ""
+        folder = run / "evaluations" / ("{split}-{decode}-beam{beam}".format(**evaluation) + look)
         folder.mkdir(parents=True)
         (folder / "scores.json").write_text(json.dumps(evaluation))
     if headline:

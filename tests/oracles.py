@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 
 
-def plain_logits(captioner, features: Tensor, words: list[int], path: list[int] | None = None) -> tuple[Tensor, Tensor]:
+def plain_logits(
+    captioner, features: Tensor, words: list[int], path: list[int] | None = None, first: bool = False
+) -> tuple[Tensor, Tensor]:
     """Logits (T, V) and weights (T, L) of one caption over one image (L, D), in loops and from the paper's equations.
 
-    Soft, or hard along ``path``. Reads the captioner's weights and calls none of its code.
+    Soft, or hard along ``path``; with ``first`` all words keep the weights of the first. Reads the captioner's weights
+    and calls none of its code.
     """
     w = dict(captioner.named_parameters())
     settings = captioner.settings
@@ -30,6 +33,8 @@ def plain_logits(captioner, features: Tensor, words: list[int], path: list[int] 
             scores.append((w["attention.score.vector"] * activation(unit)).sum())
         e = torch.stack(scores) / settings.attention.temperature
         alpha = torch.exp(e - e.max()) / torch.exp(e - e.max()).sum()
+        if first and t:
+            alpha = maps[0]
         context = sum(a * annotation for a, annotation in zip(alpha, features, strict=True))
         if path is not None:
             context = features[path[t]]

@@ -44,7 +44,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "readout_word": False, "readout_hidden": False, "dropout": 0.1, "dropout_words": 0.2,
         "embedding_range": 0.5, "embeddings": "glove.txt", "freeze_embeddings": True,
     },
-    "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length"},
+    "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length", "supervised": 0.5},
     "search": {"beam": 5, "max_length": 9, "length_power": 0.5, "decode": "sample"},
     "train": {
         "epochs": 2, "images": 3, "optimiser": "sgd", "learning_rate": 0.5, "encoder_learning_rate": 0.25, "clip": 1.0,
@@ -53,8 +53,8 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     },
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
-    "encoder.precision", "attention.weights", "attention.temperature", "attention.feed", "estimator.name",
-    "estimator.relaxation", "decoder.readout_context",
+    "encoder.precision", "attention.weights", "attention.top", "attention.temperature", "attention.feed",
+    "estimator.name", "estimator.relaxation", "estimator.rollout", "decoder.readout_context",
 }  # fmt: skip
 
 
@@ -118,7 +118,8 @@ def test_no_number_is_infinite_or_absurd_however_it_is_given(name, value):
         ("attention.width", 0), ("attention.select", "argmax"), ("estimator.decay", 1), ("estimator.semi", 1),
         ("estimator.scale", -1), ("estimator.entropy", -1), ("decoder.readout_word", "yes"),
         ("decoder.readout_word", 1), ("decoder.dropout", 1), ("decoder.hidden", 0), ("decoder.embedding", 0),
-        ("objective.doubly_stochastic", -1), ("search.beam", -1), ("search.max_length", 0), ("search.decode", "soft"),
+        ("objective.doubly_stochastic", -1), ("objective.supervised", -1), ("attention.top", 1),
+        ("search.beam", -1), ("search.max_length", 0), ("search.decode", "soft"),
     ],
 )  # fmt: skip
 def test_a_wrong_type_or_number_is_refused_with_its_field(name, value):
@@ -138,6 +139,23 @@ def test_a_section_that_is_no_object_is_refused(values):
     "values, names",
     [
         ({"attention": {"weights": "uniform", "select": "sample"}}, "attention.select.*attention.weights"),
+        *(
+            ({"attention": {"weights": name, "select": "sample"}}, "attention.select.*attention.weights")
+            for name in ("centre", "random")
+        ),
+        *(
+            ({"attention": {"weights": name, "select": "top-k"}}, f"'top-k', but attention.weights '{name}' has many")
+            for name in ("uniform", "oracle")
+        ),
+        *(
+            (
+                {"attention": {"weights": name}, "objective": {"supervised": 1.0}, "train": {"monitor": "nll"}},
+                f"objective.supervised is 1.0, but attention.weights '{name}' has nothing to learn",
+            )
+            for name in ("uniform", "centre", "random", "oracle")
+        ),
+        ({"attention": {"top": 3}}, "attention.top is 3, which only attention.select 'top-k' has"),
+        ({"attention": {"heads": 2, "score": "dot", "weights": "centre"}}, "only the learned score 'dot' has"),
         ({"encoder": {"precision": "bf16", "tune_blocks": 1}}, "encoder.precision.*encoder.tune_blocks"),
         ({"attention": {"simplex": "sparsemax", "power": 1.2}}, "attention.power is 1.2, .*'entmax'"),
         ({"estimator": {"name": "vimco"}}, "estimator.name 'vimco' with 5 samples .* attention.select 'expected'"),
@@ -150,6 +168,7 @@ def test_a_section_that_is_no_object_is_refused(values):
         (hard(name="sum-and-sample", samples=1), "estimator.samples is 1, .* takes 2 to 100"),
         (hard(name="enumeration", semi=0.5), "estimator.semi is 0.5, .* leave estimator.semi out"),
         (hard(relaxation=0.5), "estimator.relaxation is 0.5, .* leave estimator.relaxation out"),
+        (hard(rollout="prefix"), "estimator.rollout is 'prefix', .* leave it out"),
         (hard(name="nothing"), "estimator.name is 'nothing', but must be one of reinforce, "),
         ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
@@ -162,7 +181,9 @@ def test_an_impossible_combination_is_refused_with_its_fields(values, names):
         from_dict(values)
 
 
-@pytest.mark.parametrize("weights, monitor", [("uniform", "cider"), ("oracle", "nll")])
+@pytest.mark.parametrize(
+    "weights, monitor", [("uniform", "cider"), ("centre", "cider"), ("random", "cider"), ("oracle", "nll")]
+)
 def test_the_possible_controls_are_accepted(weights, monitor):
     assert not from_dict({"attention": {"weights": weights}, "train": {"monitor": monitor}}).attention.hard
 
@@ -202,7 +223,12 @@ def test_the_difference_names_both_values():
 
 @pytest.mark.parametrize(
     "select, decode, expected",
-    [("sample", None, "argmax"), ("expected", None, "expected"), ("sample", "expected", "expected")],
+    [
+        ("sample", None, "argmax"),
+        ("expected", None, "expected"),
+        ("top-k", None, "top-k"),
+        ("sample", "expected", "expected"),
+    ],
 )
 def test_the_default_of_decoding_follows_the_attention(select, decode, expected):
     assert from_dict({"attention": {"select": select}, "search": {"decode": decode}}).decode == expected

@@ -12,7 +12,8 @@ from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.paths import Charges, Paths
 from attend.estimators.signals import reward_to_go
-from attend.objective import negative_log_likelihood, objective
+from attend.glimpses import prefix_costs
+from attend.objective import judged, negative_log_likelihood, objective
 from tests import bed
 
 WORDS = torch.tensor([[[5, 2]]])
@@ -61,14 +62,15 @@ def ours(model, several: int, a: torch.Tensor = THREE, rollout=None, **estimator
 
     def estimate(trace):
         average = MovingAverage(value=1.3, places=[2.0])
-        return objective(trace, rule, average, words=1, rollout=rollout).total
+        return objective(trace, rule, average, words=1, rollout=rollout, helpers=helpers).total
 
-    return bed.gradient(model, bed.over_tuples(model, a, WORDS, several, estimate))
+    helpers = bed.helpers(rule)
+    return bed.gradient(model, bed.over_tuples(model, a, WORDS, several, estimate, replay=True))
 
 
 def rolled(model, select: str) -> torch.Tensor:
     """Costs of a pass without samples, (1, 1, T)."""
-    return costs_of(model(bed.features(), WORDS, LENGTHS, select=select)).detach()
+    return costs_of(model(bed.features(), WORDS, LENGTHS, select=select)).detach()[:, :, None]
 
 
 def rollout_for(model, baseline: str):
@@ -84,6 +86,31 @@ def test_every_baseline_leaves_the_gradient_of_the_bound(model, of_bound, baseli
     found = ours(model, several, rollout=rollout_for(model, baseline), baseline=baseline, cost=cost)
     for name in of_bound:
         assert bed.distance(found, of_bound, name) < 1e-10, name
+
+
+@pytest.mark.parametrize("baseline", ["soft", "self-critical"])
+@pytest.mark.parametrize("cost", ["to-go", "sentence"])
+def test_a_rollout_from_the_prefix_leaves_it_too(model, of_bound, baseline, cost):
+    """From h_{t-1}, which has read s_<t: another pass for each word, of every sample."""
+    select, several = BASELINES[baseline].rollout, 2
+    rule = settings(samples=several, baseline=baseline, rollout="prefix", cost=cost)
+
+    def estimate(trace):
+        passes = prefix_costs(model, bed.features(), WORDS, LENGTHS, select, trace, None)
+        return objective(trace, rule, MovingAverage(), words=1, rollout=passes).total
+
+    found = bed.gradient(model, bed.over_tuples(model, THREE, WORDS, several, estimate))
+    for name in of_bound:
+        assert bed.distance(found, of_bound, name) < 1e-10, name
+
+
+@pytest.mark.parametrize("select", ["expected", "argmax"])
+def test_the_passes_from_the_prefix_are_those_of_paths_left_there(model, select):
+    for path in bed.paths(2):
+        trace = model(THREE, WORDS, LENGTHS, path=path)
+        passes = prefix_costs(model, THREE, WORDS, LENGTHS, select, trace, None)
+        ours = torch.stack([reward_to_go(passes[:, :, 0, t])[..., t] for t in range(2)], -1)
+        assert torch.allclose(ours, continued(model, select, path, after=0))
 
 
 def test_three_paths_leave_it_too(model):
@@ -107,36 +134,23 @@ def test_own_cost_is_biased_and_says_so(model, of_bound):
     assert bed.distance(ours(model, 1, cost="own"), of_bound, "attention") > 0.01
 
 
-def continued(model, select: str):
-    """For each place, the costs to go of a pass that leaves the sampled path only *after* this place."""
-    chosen = type(model)._select
-
-    def switched(after):
-        def choose(name, part, noise, path):
-            later = part[2] > after
-            return chosen(model, select if later else name, part, noise, None if later else path)
-
-        return choose
-
-    def costs(path):
-        found = []
-        for t in range(2):
-            model._select = switched(t)
-            found.append(reward_to_go(costs_of(model(bed.features(), WORDS, LENGTHS, path=path)))[..., t])
-        del model._select
-        return torch.stack(found, -1).detach()
-
-    return costs
+def continued(model, select: str, path, after: int = 1) -> torch.Tensor:
+    """For each place, the costs to go of a pass that leaves the path ``after`` it (0: before it has read s_t)."""
+    found = []
+    for t in range(2):
+        trace = model(bed.features(), WORDS, LENGTHS, path=path, select=select, until=t + after)
+        found.append(reward_to_go(costs_of(trace))[..., t])
+    return torch.stack(found, -1).detach()
 
 
 @pytest.mark.parametrize("select", ["expected", "argmax"])
 def test_a_rollout_from_the_state_after_the_glimpse_is_caught(model, of_bound, select):
     """It has seen s_t, so subtracting it takes away what s_t should be charged."""
-    total, level = 0.0, continued(model, select)
+    total = 0.0
     for path in bed.paths(2):
         trace = model(bed.features(), WORDS, LENGTHS, path=path)
         costs = costs_of(trace)
-        charge = (reward_to_go(costs) - level(path)).detach()
+        charge = (reward_to_go(costs) - continued(model, select, path)).detach()
         total = total + trace.log_probs.sum().exp().detach() * (costs.sum() + (charge * trace.log_probs).sum())
     assert bed.distance(bed.gradient(model, total), of_bound, "attention") > 0.01
 
@@ -147,7 +161,7 @@ def test_an_own_step_difference_to_the_likeliest_glimpse_is_caught(model, of_bou
     for path in bed.paths(2):
         trace = model(bed.features(), WORDS, LENGTHS, path=path)
         costs = costs_of(trace)
-        score = ((costs - greedy).detach() * trace.log_probs).sum()
+        score = ((costs - greedy[:, :, 0]).detach() * trace.log_probs).sum()
         total = total + trace.log_probs.sum().exp().detach() * (costs.sum() + score)
     assert bed.distance(bed.gradient(model, total), of_bound, "attention") > 0.01
 
@@ -156,16 +170,17 @@ def test_self_critical_charges_nothing_on_the_greedy_path_alone(model):
     greedy = model(bed.features(), WORDS, LENGTHS, select="argmax")
     for path in bed.paths(2):
         trace = model(bed.features(), WORDS, LENGTHS, path=path)
-        charges = charged(trace, 1, settings(baseline="self-critical"), costs_of(greedy).detach())
+        charges = charged(trace, 1, settings(baseline="self-critical"), costs_of(greedy).detach()[:, :, None])
         assert bool((charges.charge == 0).all()) == torch.equal(path, greedy.glimpses)
 
 
 def charged(trace, several: int, rule, rollout=None, average: MovingAverage | None = None) -> Charges:
     parts = (costs_of(trace).detach(), trace.log_probs.detach(), trace.real, trace.glimpses >= 0)
     costs, log_probs, real, sampled = (part.unflatten(1, (-1, several)) for part in parts)
+    level = judged(trace, bed.helpers(rule))
     paths = Paths(
         costs=costs, log_probs=log_probs, real=real, sampled=sampled,
-        rollout=None if rollout is None else rollout[:, :, None],
+        rollout=rollout, level=None if level is None else level.detach(),
     )  # fmt: skip
     average = average or MovingAverage(value=1.3, places=[2.0])
     return ESTIMATORS[rule.estimator.name].function(paths, rule.estimator, average)
@@ -178,7 +193,7 @@ def test_no_baseline_moves_with_the_glimpse_it_is_subtracted_for(model, baseline
     rule = settings(baseline=baseline, samples=2)
     for last in range(bed.LOCATIONS):
         path = torch.tensor([[[1, last], [2, 0]]])
-        trace = model(bed.features(), WORDS, LENGTHS, path=path, samples=several)
+        trace = model(bed.features(), WORDS, LENGTHS, path=path, samples=several, replay=True)
         charge = several * charged(trace, several, rule, rollout_for(model, baseline)).charge[0, 0, 0, 1]
         levels.append(float(reward_to_go(costs_of(trace).detach())[0, 0, 1] - charge))
     assert levels == pytest.approx([levels[0]] * 3, abs=1e-12)
@@ -354,10 +369,12 @@ def test_two_captions_of_one_batch_are_two_runs_for_every_rule(rule):
 
     def loss(rows, path):
         words, lengths = bed.captions([rows])
-        trace = model(a, words, lengths, path=path[..., : words.shape[-1]], samples=k)
+        trace = model(a, words, lengths, path=path[..., : words.shape[-1]], samples=k, replay=True)
         select = BASELINES[rule.estimator.baseline].rollout
-        passed = None if select is None else costs_of(model(a, words, lengths, select=select)).detach()
-        return objective(trace, rule, MovingAverage(value=2.0, places=[3.0, 2.0]), words=1, rollout=passed).total
+        passed = None if select is None else costs_of(model(a, words, lengths, select=select)).detach()[:, :, None]
+        average = MovingAverage(value=2.0, places=[3.0, 2.0])
+        loss = objective(trace, rule, average, words=1, rollout=passed, helpers=bed.helpers(rule))
+        return loss.total
 
     alone = sum(loss([row], path[:, k * n : k * n + k]) for n, row in enumerate(rows))
     assert bed.distance(bed.gradient(model, loss(rows, path)), bed.gradient(model, alone)) < 1e-12

@@ -130,13 +130,15 @@ def test_reinforce_is_the_gradient_of_the_bound(model, baseline, several, cost):
     select = BASELINES[baseline].rollout
     if select:
         trace = model(TWO, WORDS, LENGTHS, select=select)
-        rollout = trace.spread(negative_log_likelihood(trace)).detach()
+        rollout = trace.spread(negative_log_likelihood(trace)).detach()[:, :, None]
 
     def estimate(trace):
         average = MovingAverage(value=1.3, places=[2.0])
-        return objective(trace, rule, average, words=1, rollout=rollout if select else None).total
+        rolled = rollout if select else None
+        return objective(trace, rule, average, words=1, rollout=rolled, helpers=helpers).total
 
-    found = bed.gradient(model, bed.over_tuples(model, TWO, WORDS, several, estimate))
+    helpers = bed.helpers(rule)
+    found = bed.gradient(model, bed.over_tuples(model, TWO, WORDS, several, estimate, replay=True))
     for name in truth:
         assert bed.distance(found, truth, name) < 1e-10, name
 

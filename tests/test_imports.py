@@ -27,12 +27,15 @@ for lower, parts in [
     (("data", "encoder", "estimators"), ("attention",)),
     (("attention",), ("decoder",)),
     (("decoder",), ("noise", "readings")),
-    (("noise", "readings"), ("captioner",)),
-    (("captioner",), ("glimpses", "objective", "search")),
+    (("readings",), ("replay",)),
+    (("noise", "replay"), ("captioner",)),
+    (("captioner",), ("objective", "search")),
+    (("objective",), ("glimpses",)),
     (("glimpses", "objective", "search"), ("model", "prepare")),
     (("data", "metrics"), ("record",)),
+    (("data",), ("looks",)),
     (("runs",), ("processes",)),
-    (("model", "prepare", "processes", "record"), ("evaluation",)),
+    (("model", "prepare", "processes", "record", "looks"), ("evaluation",)),
     (("evaluation",), ("training",)),
 ]:
     BELOW |= {part: set(lower).union(*(BELOW[one] for one in lower)) for part in parts}

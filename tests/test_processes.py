@@ -23,6 +23,7 @@ from attend.data.prepared import Prepared, write_prepared
 from attend.data.stores import Store, fill_store
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.estimators.helpers import Helpers
 from attend.facts import FACTS
 from attend.glimpses import taken
 from attend.model import Model, read_checkpoint
@@ -51,6 +52,8 @@ CHANGED = [
     {"attention.feed": "expected", "estimator.name": "unordered-set", "estimator.samples": 3},
     {"estimator.name": "xu2015-code", "estimator.coin": "minibatch", "objective.doubly_stochastic": 1.0},
     {"objective.doubly_stochastic": 1.0, "objective.reduce": "mean", "objective.target": "length"},
+    {"attention.weights": "random", "attention.select": "expected"},
+    {"estimator.name": "vimco", "objective.supervised": 0.5},
     {"encoder.tune_blocks": 1, "train.encoder_learning_rate": 0.01},
     {"attention.score": "dot", "attention.heads": 2, "attention.simplex": "sparsemax", "train.clip": 0.0},
     {"decoder.cell": "gru-residual", "decoder.gate": "none", "decoder.readout": "linear", "train.workers": 1},
@@ -61,10 +64,12 @@ CHANGED = [
 def dataset(tmp_path_factory) -> Prepared:
     """The halves, but of images with captions of many lengths, and of one without any."""
     root = tmp_path_factory.mktemp("uneven")
-    examples = list(Prepared(halves.write(root / "halves", SHAPE)).examples)
+    examples = list(Prepared(halves.write(root / "halves", SHAPE, boxes=True)).examples)
     for n, example in enumerate(examples):
-        long, short = example.captions
-        cut = [SimpleNamespace(raw=c.raw, tokens=c.tokens[: 1 + n % 7], boxes=None) for c in (long, short)]
+        (long, short), most = example.captions, 1 + n % 7
+        cut = [
+            SimpleNamespace(raw=c.raw, tokens=c.tokens[:most], boxes=c.boxes and c.boxes[:most]) for c in (long, short)
+        ]
         captions = ((), (cut[0],), (short,), (long, cut[1]))[n % 4 if n < 4 else 1 + n % 3]
         examples[n] = SimpleNamespace(image=example.image, split=example.split, captions=captions)
     source = Source(name="uneven", root=root / "halves/images", examples=examples)
@@ -252,6 +257,12 @@ def test_what_was_dealt_out_is_gathered_in_its_order(monkeypatch, several):
 BOTH = [(name, feed) for feed in ("glimpse", "expected") for name in ESTIMATORS if (name, feed) != WITHOUT]
 
 
+def learner(config: Config) -> torch.nn.ModuleList:
+    """A captioner, and what its estimator learns beside it."""
+    helpers = Helpers(config, bed.FEATURES, bed.WORDS).double()
+    return torch.nn.ModuleList([bed.captioner(config), helpers])
+
+
 def ruled(name: str, feed: str) -> dict[str, dict]:
     """Settings of an estimator, with two samples where it may have some."""
     rule = {"name": name, "entropy": 0.1} | ({"samples": 2} if FACTS[name].most > 1 else {})
@@ -263,24 +274,26 @@ def test_the_losses_of_the_parts_add_up(name, feed):
     """And so do their gradients: of images with different numbers of captions, and of none; the penalty is a mean."""
     penalty = {"doubly_stochastic": 0.5, "reduce": "mean"}
     config = bed.settings(**ruled(name, feed), objective=penalty)
-    model, a = bed.captioner(config), bed.features(3)
+    learning, a = learner(config), bed.features(3)
+    model, helpers = learning
     words, lengths = bed.captions([[[4, 5, 6, 2], [5, 2]], [[6, 4, 2], []], [[4, 2], []]])
     noise = Noise.draw(config, tuple(words.shape), 0, 0, bed.LOCATIONS)
 
     def loss(part: slice, *counts: int) -> torch.Tensor:
-        trace = taken(model, a[part], words[part], lengths[part], noise=noise.part(part))
-        return objective(trace, config, MovingAverage(value=1.3), *counts).total
+        trace = taken(model, a[part], words[part], lengths[part], noise=noise.part(part), helpers=helpers)
+        return objective(trace, config, MovingAverage(value=1.3), *counts, helpers=helpers).total
 
     whole = loss(slice(None))
     for several in (2, 4):
         parts = sum(loss(part, int(lengths.sum()), int((lengths > 0).sum())) for part in shares(several))
         assert torch.isclose(parts, whole)
-        assert bed.distance(bed.gradient(model, parts), bed.gradient(model, whole)) < 1e-9
+        assert bed.distance(bed.gradient(learning, parts), bed.gradient(learning, whole)) < 1e-9
 
 
 EMPTY = [
     {},
     *(ruled(*both) for both in BOTH),
+    {"attention": {"select": "sample"}, "estimator": {"baseline": "learned"}},
     {"attention": {"score": "dot", "heads": 2, "width": 4, "simplex": "sparsemax"}},
     {"attention": {"score": "bilinear", "simplex": "entmax"}},
     {"attention": {"weights": "uniform"}},
@@ -291,22 +304,22 @@ EMPTY = [
 
 @pytest.mark.parametrize("sections", EMPTY, ids=str)
 def test_a_share_without_images_or_words_has_a_gradient_of_zero(sections):
-    """For each parameter that has one elsewhere: so all processes add up gradients of the same ones."""
+    """Where the whole minibatch has one that is not."""
     config = bed.settings(**sections)
-    model, (words, lengths) = bed.captioner(config), bed.captions([[[4, 5, 2], [5, 2]], [[6, 2], [4, 2]]])
+    learning, (words, lengths) = learner(config), bed.captions([[[4, 5, 2], [5, 2]], [[6, 2], [4, 2]]])
+    model, helpers = learning
 
-    def gradients(images: slice, lengths: torch.Tensor) -> dict[str, torch.Tensor | None]:
+    def gradients(images: slice, lengths: torch.Tensor) -> list[torch.Tensor]:
         noise = Noise.draw(config, tuple(words.shape), 0, 0, bed.LOCATIONS).part(images)
-        model.zero_grad()
-        looked = partial(taken, model) if config.attention.hard else model
+        learning.zero_grad()
+        looked = partial(taken, model, helpers=helpers) if config.attention.hard else model
         trace = looked(bed.features(2)[images], words[images], lengths[images], noise=noise)
-        objective(trace, config, MovingAverage(value=1.0), 9, 4).total.backward()
-        return {name: p.grad for name, p in model.named_parameters()}
+        objective(trace, config, MovingAverage(value=1.0), 9, 4, helpers=helpers).total.backward()
+        return [p.grad for p in learning.parameters() if p.grad is not None]
 
-    whole = gradients(slice(None), lengths)
+    assert any(gradient.any() for gradient in gradients(slice(None), lengths))
     for empty in (gradients(slice(2, None), lengths), gradients(slice(1), 0 * lengths)):
-        assert [name for name in whole if whole[name] is None] == [name for name in empty if empty[name] is None]
-        assert all(gradient is None or not gradient.any() for gradient in empty.values())
+        assert empty and not any(gradient.any() for gradient in empty)
 
 
 AVERAGING = [{"baseline": name} for name in BASELINES if name.startswith("average")]

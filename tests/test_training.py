@@ -42,7 +42,7 @@ TIMES = {"time", "wait_seconds", "step_seconds", "tokens_per_second"}
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return halves.write(tmp_path_factory.mktemp("halves") / "data")
+    return halves.write(tmp_path_factory.mktemp("halves") / "data", boxes=True)
 
 
 def settings(dataset: Path, kind: str, **train) -> config.Config:
@@ -143,6 +143,13 @@ CHANGED = [
     *({"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}) for name in APART),
     *({"estimator.baseline": name} for name in BASELINES),
     {"estimator.name": "vimco", "train.precision": "bf16"},
+    *(
+        {"attention.weights": name, "attention.select": "expected"}
+        for name in ("uniform", "centre", "random", "oracle")
+    ),
+    {"attention.weights": "first"},
+    {"attention.select": "top-k", "attention.top": 2},
+    {"estimator.name": "vimco", "objective.supervised": 0.5},
 ]
 
 

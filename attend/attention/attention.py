@@ -48,17 +48,26 @@ class Attention(nn.Module):
 
     With K heads each head scores and selects for itself, from its own share of the projected features; the context is
     their shares side by side (Vaswani et al., 2017, section 3.2.2).
+
+    ``grid`` is (rows, columns) of the L locations, row by row. ``look`` says whose weights they are: the settings' own,
+    or those of an evaluation control (``Model.looking``).
     """
 
-    def __init__(self, settings: config.Attention, features: int, hidden: int) -> None:
+    def __init__(
+        self, settings: config.Attention, features: int, hidden: int, grid: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
         if features % settings.heads:
             raise ValueError(
                 f"attention.heads is {settings.heads}, which does not divide the {features} features of the encoder: "
                 "choose a divisor"
             )
+        if settings.weights == "centre" and grid is None:
+            raise ValueError("attention.weights 'centre' needs the grid's rows and columns: pass grid")
         self.settings = settings
-        self.score = SCORES[settings.score](settings, features, hidden) if settings.weights == "learned" else None
+        self.look = settings.weights
+        self.score = SCORES[settings.score](settings, features, hidden) if settings.learned else None
+        self.register_buffer("centre", None if grid is None else controls.centre(grid), persistent=False)
         self.simplex = SIMPLEXES[settings.simplex]
         if settings.simplex == "entmax":
             self.simplex = partial(self.simplex, power=settings.power)
@@ -69,32 +78,37 @@ class Attention(nn.Module):
         return Memory(
             features=features,
             mask=mask,
-            keys=None if self.score is None else self.score.keys(features),
+            keys=None if self.look in controls.CONTROLS else self.score.keys(features),
             values=features if self.value is None else by_head(self.value(features), self.settings.heads),
         )
 
-    def weights(self, memory: Memory, hidden: Tensor, shares: Tensor | None = None) -> Tensor:
-        """alpha (N K, R, L) for the states that ask (N, R, H); ``shares`` (N, R, L) is what the oracle sees."""
+    def weights(self, memory: Memory, hidden: Tensor, seen: Tensor | None = None) -> Tensor:
+        """alpha (N K, R, L) for the states that ask (N, R, H); ``seen`` (N, R, L) is what a control is shown."""
         mask = None if memory.mask is None else memory.mask[:, None]
-        if self.score is not None:
-            if mask is not None:
-                mask = mask.repeat_interleave(self.settings.heads, 0)
-            return self.simplex(self.score(memory.keys, hidden), self.settings.temperature, mask)
-        if self.settings.weights == "oracle":
-            if shares is None:
-                raise ValueError("oracle attention needs the boxes of the words: use data that has them (scenes)")
-            return controls.oracle(shares, mask)
-        shape = (*hidden.shape[:2], memory.features.shape[1])
-        return controls.uniform(shape, mask, like=memory.features)
+        if self.look in controls.CONTROLS:
+            shape = (*hidden.shape[:2], memory.features.shape[1])
+            return self._control(shape, mask, seen, memory.features).repeat_interleave(self.settings.heads, 0)
+        if mask is not None:
+            mask = mask.repeat_interleave(self.settings.heads, 0)
+        return self.simplex(self.score(memory.keys, hidden), self.settings.temperature, mask)
+
+    def _control(self, shape: tuple[int, ...], mask: Tensor | None, seen: Tensor | None, like: Tensor) -> Tensor:
+        if self.look == "uniform":
+            return controls.uniform(shape, mask, like=like)
+        if self.look == "centre":
+            seen = self.centre.expand(shape)
+        if seen is None:
+            raise ValueError(f"{self.look} attention needs {controls.CONTROLS[self.look]}")
+        return controls.random(seen, mask) if self.look == "random" else controls.oracle(seen, mask)
 
     def forward(
-        self, memory: Memory, hidden: Tensor, select: Select, shares: Tensor | None = None
+        self, memory: Memory, hidden: Tensor, select: Select, seen: Tensor | None = None
     ) -> tuple[Tensor, Selection]:
         """The weights alpha (N, R, L) and what ``select`` picks with them.
 
         Of several heads the weights are the mean and the glimpse is that of the head that gave its own the most.
         """
-        weights = self.weights(memory, hidden, shares)
+        weights = self.weights(memory, hidden, seen)
         chosen = select(memory.values, weights)
         return (weights, chosen) if self.settings.heads == 1 else self._together(weights, chosen)
 

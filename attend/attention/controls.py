@@ -1,13 +1,34 @@
-"""Controls: weights that are not learned, to say what attention adds."""
+"""Controls: weights that are not learned, to say what attention adds.
+
+A *training control* stands in place of the scores from the first step on, in a model without attention parameters; an
+*evaluation control* in one that was trained with its own. ``uniform``, ``centre``, ``random`` and ``oracle`` are both;
+``shuffled`` is of evaluation alone, since it needs a model that has learned to look. No gradient passes through any.
+The frozen first glimpse (``first``) may stand in either place too, but it is learned, at one word (``Captioner``).
+"""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+WIDTH = 3 / 14
+"""Deviation of ``centre`` in sides of the grid."""
+CONTROLS = {
+    "uniform": None,
+    "centre": None,
+    "random": "a random number for each word and location (controls.numbers)",
+    "oracle": "the boxes of the words: use data that has them (scenes)",
+    "shuffled": "the weights of another image (attend.looks)",
+}
+"""By name, and what each is shown at every word (``seen`` in ``Attention.weights``)."""
+
 
 def uniform(shape: tuple[int, ...], mask: Tensor | None = None, like: Tensor | None = None) -> Tensor:
-    """alpha_i = 1/L, the mean feature; over the locations that ``mask`` keeps, where it is given."""
+    """alpha_i = 1/L, the mean feature; over the locations that ``mask`` keeps, where it is given.
+
+    A training and an evaluation control.
+    """
     weights = torch.ones(shape, device=None if like is None else like.device)
     if like is not None and like.dtype == torch.float64:
         weights = weights.double()
@@ -19,8 +40,37 @@ def uniform(shape: tuple[int, ...], mask: Tensor | None = None, like: Tensor | N
 def oracle(shares: Tensor, mask: Tensor | None = None) -> Tensor:
     """Weights in proportion to how much of each cell the word's boxes cover; uniform where a word has no box.
 
-    Both over the locations that ``mask`` keeps, where it is given.
+    Both over the locations that ``mask`` keeps, where it is given. A training and an evaluation control, of given
+    captions alone: it sees the boxes of the word that is still to be said.
     """
     shares = shares if mask is None else shares * mask
     total = shares.sum(-1, keepdim=True)
     return torch.where(total > 0, shares / total.clamp(min=1e-12), uniform(shares.shape, mask, like=shares))
+
+
+def centre(grid: tuple[int, int]) -> Tensor:
+    """alpha (L,) of a Gaussian in the middle of a grid of (rows, columns), L row by row:
+
+        alpha_yx ~ exp(-((y - (rows - 1)/2) / (w rows))^2 / 2 - ((x - (columns - 1)/2) / (w columns))^2 / 2).
+
+    w = 3/14 of a side. That is 1.5 of 7 cells, the centre gaze that stands below every table (``metrics.grounding``),
+    but in sides and not in cells: so it is the same look at the picture whatever the encoder's grid. A training and an
+    evaluation control.
+    """
+    down, across = (torch.exp(-((torch.arange(side) - (side - 1) / 2) / (WIDTH * side)).square() / 2) for side in grid)
+    weights = torch.outer(down, across).flatten()
+    return weights / weights.sum()
+
+
+def random(noise: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Weights from the flat Dirichlet, -log(1 - u_i) normalised, for ``noise`` u (..., L) in [0, 1).
+
+    A training and an evaluation control.
+    """
+    return oracle(-torch.log1p(-noise), mask)
+
+
+def numbers(shape: tuple[int, ...], seed: int, step: int) -> Tensor:
+    """The noise (N, C, T, L) that ``random`` sees in a training step, keyed by seed and step alone, on the CPU."""
+    key = np.random.SeedSequence([seed, step, 1]).generate_state(1)[0]  # Noise.draw has the one without the 1
+    return torch.rand(shape, generator=torch.Generator().manual_seed(int(key)))

@@ -1,7 +1,7 @@
 """Select: the context that the weights pick from the features, z = phi(a, alpha). Soft and hard differ here only.
 
 Each function takes features (N, L, D) and weights (N, R, L) and returns a ``Selection``. What else it needs (noise, a
-path) is bound beforehand: ``functools.partial(sample, noise=u)``.
+path, k) is bound beforehand: ``functools.partial(sample, noise=u)``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from attend import config
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,12 @@ def expected(features: Tensor, weights: Tensor) -> Selection:
     return Selection(context, none, weights.new_zeros(weights.shape[:-1]))
 
 
-def forced(features: Tensor, weights: Tensor, glimpse: Tensor) -> Selection:
-    """Hard attention on a given path: z = a_s, for s (N, R); its log-probability has a gradient, z has none in s."""
-    chosen = weights.gather(-1, glimpse[..., None]).squeeze(-1)
+def forced(features: Tensor, weights: Tensor, glimpse: Tensor, proposal: Tensor | None = None) -> Selection:
+    """Hard attention on a given path: z = a_s, for s (N, R); its log-probability has a gradient, z has none in s.
+
+    Where it was drawn from a ``proposal`` q (N, R, L), that is log q(s).
+    """
+    chosen = (weights if proposal is None else proposal).gather(-1, glimpse[..., None]).squeeze(-1)
     images = torch.arange(len(features), device=features.device)[:, None]
     return Selection(features[images, glimpse], glimpse, log(chosen))
 
@@ -46,14 +51,16 @@ def draw(weights: Tensor, noise: Tensor) -> Tensor:
     return (reached <= noise[..., None] * reached[..., -1:]).sum(-1).clamp(max=weights.shape[-1] - 1)
 
 
-def sample(features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None = None) -> Selection:
-    """Hard attention: s ~ Categorical(alpha), drawn with ``noise`` (N, R) in [0, 1).
+def sample(
+    features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None = None, proposal: Tensor | None = None
+) -> Selection:
+    """Hard attention: s ~ Categorical(alpha), or from a ``proposal`` q, drawn with ``noise`` (N, R) in [0, 1).
 
     Rows marked in ``soft`` (N, R) take the expected context instead (semi-sampling).
 
     Source: Xu et al. (2015), equations 5 and 6, and section 4.1 for the semi-sampling.
     """
-    hard = forced(features, weights, draw(weights.detach(), noise))
+    hard = forced(features, weights, draw((weights if proposal is None else proposal).detach(), noise), proposal)
     if soft is None or not bool(soft.any()):
         return hard
     mean = expected(features, weights)
@@ -62,6 +69,18 @@ def sample(features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None
         torch.where(soft, mean.glimpse, hard.glimpse),
         torch.where(soft, mean.log_prob, hard.log_prob),
     )
+
+
+def top_k(features: Tensor, weights: Tensor, top: int = config.Attention.top) -> Selection:
+    """The expected context under the ``top`` largest weights, z = sum_kept alpha_i a_i / sum_kept alpha_i.
+
+    Without chance, and the weights that are kept have a gradient (one alone has none); of equal ones, which are kept is
+    torch's choice. With ``top`` of L or more it is ``expected``. The record keeps alpha itself, before the cut.
+    """
+    if top >= weights.shape[-1]:
+        return expected(features, weights)
+    kept, places = weights.topk(top, dim=-1)
+    return expected(features, torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True)))
 
 
 def argmax(features: Tensor, weights: Tensor) -> Selection:
@@ -117,7 +136,7 @@ def _glimpse(weights: Tensor, glimpse: Tensor) -> tuple[Tensor, Tensor]:
     return glimpse, log(weights.gather(-1, glimpse[..., None]).squeeze(-1))
 
 
-SELECTIONS = {"expected": expected, "sample": sample, "argmax": argmax}
+SELECTIONS = {"expected": expected, "top-k": top_k, "sample": sample, "argmax": argmax}
 
 RELAXATIONS = {
     "relaxed": relaxed,

@@ -91,6 +91,22 @@ ESTIMATORS = {
         passes=2,
         source="Kool et al. (2020)",
     ),
+    "rebar": Entry(
+        facts=FACTS["rebar"],
+        function=reinforce,
+        target="bound",
+        unbiased=True,
+        source="Tucker et al. (2017)",
+        passes=2,
+    ),
+    "relax": Entry(
+        facts=FACTS["relax"],
+        function=reinforce,
+        target="bound",
+        unbiased=True,
+        source="Grathwohl et al. (2018)",
+        passes=2,
+    ),
     "gumbel-softmax": Entry(
         facts=FACTS["gumbel-softmax"],
         function=pathwise,
@@ -111,6 +127,13 @@ ESTIMATORS = {
         target="bound",
         unbiased=False,
         source="Jang et al. (2017)",
+    ),
+    "variational": Entry(
+        facts=FACTS["variational"],
+        function=reinforce,
+        target="bound by q",
+        unbiased=True,
+        source="Deng et al. (2018)",
     ),
     "xu2015-code": Entry(
         facts=FACTS["xu2015-code"],

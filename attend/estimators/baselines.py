@@ -100,13 +100,22 @@ def leave_one_out(signal: Tensor, paths: Paths, settings: config.Estimator, aver
     return (signal.sum(-2, keepdim=True) - signal) / (several - 1)
 
 
+def learned(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
+    """C(h_{t-1}, image, t, caption), what the critic expects a word to cost, times the words that are charged.
+
+    It has read h_{t-1}, never h_t, which has consumed s_t. Source: Mnih and Gregor (2014).
+    """
+    return paths.level.detach() * words_charged(paths, settings)
+
+
 def rolled_out(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
     """b_t, what a pass without samples is charged from t on: with expected contexts, or with the likeliest glimpses.
 
-    It starts at the first word, so it knows nothing of s_t. Source: Deng et al. (2018), section 4.2; Rennie et al.
-    (2017) for the likeliest.
+    It starts at the first word, or follows the sample up to h_{t-1} (``estimator.rollout``): so it knows nothing of
+    s_t. Source: Deng et al. (2018), section 4.2; Rennie et al. (2017) for the likeliest.
     """
-    return signal_of(paths.rollout, paths, settings)
+    charged = signal_of(paths.rollout, paths, settings)
+    return charged.diagonal(dim1=-2, dim2=-1) if charged.ndim > signal.ndim else charged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +134,7 @@ BASELINES = {
     "average-per-word": Baseline(function=moving_per_word),
     "average-per-place": Baseline(function=moving_per_place),
     "leave-one-out": Baseline(function=leave_one_out, paths=2, source="Kool et al. (2019)"),
+    "learned": Baseline(function=learned, source="Mnih and Gregor (2014)"),
     "soft": Baseline(function=rolled_out, rollout="expected", source="Deng et al. (2018)"),
     "self-critical": Baseline(function=rolled_out, rollout="argmax", source="Rennie et al. (2017)"),
 }

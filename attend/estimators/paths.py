@@ -12,9 +12,11 @@ class Paths:
     """K paths of every caption, all (..., K, T) and constants.
 
     costs l_t in nats, 0 at padding; log_probs log alpha_t(s_t), 0 where nothing was chosen; real marks words, sampled
-    those whose glimpse was (semi-sampling leaves some out); rollout (..., 1, T), costs of a pass without samples, where
-    the baseline asks for one. ``apart`` says that a glimpse bears on its own word alone (``attention.feed: expected``):
-    then every word is a caption of its own, with K paths of one glimpse.
+    those whose glimpse was (semi-sampling leaves some out). rollout (..., 1, T) are costs of a pass without samples, or
+    (..., K, T, T) of one from before each word, where the baseline asks for them; level is what a critic expects, a
+    word that is charged; kl is KL(q || alpha) of each word, where glimpses were drawn from q. ``apart`` says that a
+    glimpse bears on its own word alone (``attention.feed: expected``): then every word is a caption of its own, with K
+    paths of one glimpse.
     """
 
     costs: Tensor
@@ -23,6 +25,8 @@ class Paths:
     sampled: Tensor
     rollout: Tensor | None = None
     apart: bool = False
+    level: Tensor | None = None
+    kl: Tensor | None = None
 
     def whole(self, values: Tensor) -> Tensor:
         """What a path sums up to, (..., K, 1); of each word, (..., K, T), where words are apart."""

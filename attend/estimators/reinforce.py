@@ -7,7 +7,7 @@ from torch import Tensor
 from attend import config
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.paths import Charges, Paths
-from attend.estimators.signals import signal_of
+from attend.estimators.signals import signal_with_kl
 
 
 def reinforce(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
@@ -16,10 +16,13 @@ def reinforce(paths: Paths, settings: config.Estimator, average: MovingAverage) 
     Unbiased for any b_t that depends on neither s_t nor what follows it. Words that were not sampled (semi-sampling)
     take no part, neither here nor in the averages.
 
+    Where s was drawn from q (variational), grad log q takes the place of grad log alpha, and R_t holds the KL of the
+    words to come: the gradient of E_q cost + KL(q || alpha) together with that of the KL itself.
+
     Source: Williams (1992); Xu et al. (2015), equation 12. Differs: the paper charges every glimpse with the whole
     sentence; ``reward_to_go`` drops what is past, which has the same mean.
     """
-    signal = signal_of(paths.costs, paths, settings)
+    signal = signal_with_kl(paths, settings)
     level = BASELINES[settings.baseline].function(signal, paths, settings, average)
     several = signal.shape[-2]
     return Charges(equal_shares(paths), (signal - level) * paths.sampled / several)

@@ -40,6 +40,13 @@ def signal_of(costs: Tensor, paths: Paths, settings: config.Estimator) -> Tensor
     return SIGNALS[charged(paths, settings)](costs)
 
 
+def signal_with_kl(paths: Paths, settings: config.Estimator) -> Tensor:
+    """What each glimpse is charged with: costs, and where it was drawn from q the KL of the words after it."""
+    if paths.kl is None:
+        return signal_of(paths.costs, paths, settings)
+    return signal_of(paths.costs + paths.kl, paths, settings) - paths.kl
+
+
 def words_charged(paths: Paths, settings: config.Estimator) -> Tensor:
     """How many real words the signal at each word sums, (..., K, T): what a baseline per word is multiplied with."""
     return signal_of(paths.real, paths, settings).to(paths.costs.dtype)
