@@ -1,8 +1,17 @@
-"""What a configuration has to know of each estimator, without torch; their functions are in ``attend.estimators``."""
+"""What a configuration has to know without torch: the names of scores and maps, and facts of each estimator.
+
+Their functions are in ``attend.attention`` and ``attend.estimators``, which add to these what a user adds to them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+SCORES = ["additive", "bilinear", "dot"]
+"""Names of ``attend.attention.score.SCORES``."""
+
+SIMPLEXES = ["softmax", "sparsemax", "entmax"]
+"""Names of ``attend.attention.simplex.SIMPLEXES``."""
 
 SEVERAL = 5
 """Samples of a caption, where an estimator compares them."""
@@ -18,7 +27,8 @@ class Facts:
     ``select`` is a name of SELECTIONS or RELAXATIONS in ``attention.select``, or of CHOICES in ``attend.glimpses``;
     ``samples`` the number of paths unless the configuration gives one, from ``fewest`` to ``most``; ``charged`` says
     whether estimator.cost and estimator.baseline are read, ``relaxed`` whether estimator.relaxation is, and ``mixed``
-    whether some images take the expected context instead (semi-sampling).
+    whether some images take the expected context instead (semi-sampling). ``noise`` says that a number is drawn for
+    every location of a word, beside one for its glimpse, and ``proposal`` that glimpses are drawn from a network's q.
     """
 
     select: str = "sample"
@@ -29,6 +39,12 @@ class Facts:
     relaxed: bool = False
     mixed: bool = False
     noise: bool = False
+    proposal: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether paths are drawn one by one from alpha and weighed as they are."""
+        return self.select == "sample" and not self.noise and not self.proposal
 
 
 FACTS = {
@@ -44,7 +60,7 @@ FACTS = {
     "gumbel-softmax": Facts(select="relaxed", relaxed=True, noise=True),
     "straight-through": Facts(select="straight-through"),
     "gumbel-straight-through": Facts(select="gumbel-straight-through", relaxed=True, noise=True),
-    "variational": Facts(charged=True),
+    "variational": Facts(charged=True, proposal=True),
     "xu2015-code": Facts(most=1, mixed=True),
 }
-"""By name. ``noise`` says that a number is drawn for every location of a word, beside one for its glimpse."""
+"""By name."""

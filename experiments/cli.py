@@ -15,6 +15,7 @@ from dataclasses import fields
 import tyro
 
 from attend.config import Config
+from experiments import plugins
 from experiments.errors import EXPECTED, LOST, sentence
 from experiments.presets import PRESETS, Preset
 from experiments.verbs import VERBS
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         try:
+            arguments = plugins.take(arguments)
             _dispatch(arguments)
         finally:
             sys.stdout.flush()  # a reader that is gone is found out here, not at the interpreter's end
@@ -117,7 +119,8 @@ def _usage() -> str:
     return (
         "attend VERB ...  soft and hard attention for image captioning\n\n"
         + _list(verbs)
-        + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error."
+        + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error,\n"
+        "and --plugin FILE.py runs a file of yours first (docs/your-own-attention-or-estimator.md)."
     )
 
 

@@ -20,6 +20,7 @@ from attend.data.prepared import Prepared
 from attend.metrics.java import meteor_kept
 from attend.runs import write_text
 from attend.settings import replace as with_fields
+from experiments import plugins
 from experiments.errors import EXPECTED, sentence
 from experiments.sources import store_features
 
@@ -149,6 +150,7 @@ def _share(threads: int) -> None:
     import torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    plugins.load()
     torch.set_num_threads(threads)
     sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
 

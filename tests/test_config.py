@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from attend import config
+from attend import config, facts
 from attend.attention.score import ACTIVATIONS, SCORES
 from attend.attention.select import CHOICES, RELAXATIONS, SELECTIONS
 from attend.attention.simplex import SIMPLEXES
@@ -49,7 +49,8 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     "train": {
         "epochs": 2, "images": 3, "optimiser": "sgd", "learning_rate": 0.5, "encoder_learning_rate": 0.25, "clip": 1.0,
         "monitor": "bleu4", "patience": 1, "lower_after": 1, "lower_by": 0.25, "validation_images": 4,
-        "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "checkpoint_minutes": 1.5,
+        "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "keep_every": 3,
+        "checkpoint_minutes": 1.5,
     },
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
@@ -168,7 +169,20 @@ def test_a_section_that_is_no_object_is_refused(values):
         (hard(name="sum-and-sample", samples=1), "estimator.samples is 1, .* takes 2 to 100"),
         (hard(name="enumeration", semi=0.5), "estimator.semi is 0.5, .* leave estimator.semi out"),
         (hard(relaxation=0.5), "estimator.relaxation is 0.5, .* leave estimator.relaxation out"),
+        *(
+            ({"attention": {"select": "sample", "score": "dot", "heads": 2}, "estimator": rule}, "is for one head")
+            for rule in (
+                {"name": "rebar"},
+                {"name": "variational"},
+                {"name": "gumbel-softmax"},
+                {"name": "unordered-set"},
+                {"baseline": "soft", "rollout": "prefix"},
+            )
+        ),
+        ({"attention": {"select": "sample", "weights": "first"}, "estimator": {"baseline": "soft"}}, "leave them out"),
         (hard(rollout="prefix"), "estimator.rollout is 'prefix', .* leave it out"),
+        ({"attention": {"score": "x"}}, "attention.score is 'x', but must be one of additive, bilinear, dot"),
+        ({"attention": {"simplex": "x"}}, "attention.simplex is 'x', but must be one of softmax, sparsemax, entmax"),
         (hard(name="nothing"), "estimator.name is 'nothing', but must be one of reinforce, "),
         ({"attention": {"weights": "oracle", "select": "sample"}}, "attention.select.*attention.weights"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
@@ -237,9 +251,7 @@ def test_the_default_of_decoding_follows_the_attention(select, decode, expected)
 @pytest.mark.parametrize(
     "section, field, known",
     [
-        (config.Attention, "score", SCORES),
         (config.Attention, "activation", ACTIVATIONS),
-        (config.Attention, "simplex", SIMPLEXES),
         (config.Attention, "select", SELECTIONS.keys() - {"argmax"}),
         (config.Search, "decode", {*SELECTIONS, "marginal"}),
         (config.Estimator, "baseline", BASELINES),
@@ -268,12 +280,15 @@ def test_a_baseline_has_the_samples_it_needs(name):
 
 def test_every_estimator_asks_for_a_selection_that_exists():
     assert ESTIMATORS.keys() == FACTS.keys()
-    assert {facts.select for facts in FACTS.values()} <= {*SELECTIONS, *RELAXATIONS, *CHOICES}
+    assert [*SCORES] == facts.SCORES and [*SIMPLEXES] == facts.SIMPLEXES
+    assert {one.select for one in FACTS.values()} <= {*SELECTIONS, *RELAXATIONS, *CHOICES}
 
 
 def test_every_field_says_what_it_is():
-    sections = [node for node in ast.parse(Path(config.__file__).read_text()).body if isinstance(node, ast.ClassDef)]
-    for section in sections[:-1]:  # the last holds the others
+    files = [Path(module.__file__) for module in (config.model, config.learning)]
+    sections = [n for file in files for n in ast.parse(file.read_text()).body if isinstance(n, ast.ClassDef)]
+    assert len(sections) == 7
+    for section in sections:
         for field, text in pairwise(section.body):
             if isinstance(field, ast.AnnAssign):
                 assert isinstance(text, ast.Expr), f"{section.name}.{field.target.id}"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from attend import config
+from attend import config, facts
 
 BLOCK = {"cpu": 2**19, "cuda": 2**26}
 """Units of the score that are in memory at once: 2 MiB of fp32 fit the cache of a CPU."""
@@ -164,3 +164,12 @@ def by_head(values: Tensor, heads: int) -> Tensor:
 
 
 SCORES = {"additive": AdditiveScore, "bilinear": BilinearScore, "dot": DotScore}
+
+
+def add(name: str, kind: type[nn.Module]) -> None:
+    """A score of one's own: a module of (settings, features, hidden) with ``keys`` and ``forward`` as AdditiveScore's.
+
+    Its name is then known to configurations.
+    """
+    SCORES[name] = kind
+    facts.SCORES.append(name)

@@ -7,9 +7,13 @@ zeros: such a location is never sampled, 0 log 0 is 0 in the entropy, and log al
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from attend import facts
 
 
 def softmax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
@@ -95,3 +99,9 @@ def _through(slopes: Tensor, curvature: Tensor) -> Tensor:
 
 
 SIMPLEXES = {"softmax": softmax, "sparsemax": sparsemax, "entmax": entmax}
+
+
+def add(name: str, function: Callable[..., Tensor]) -> None:
+    """A map of one's own: (scores, temperature, mask) -> weights, as ``softmax``. Its name is then known."""
+    SIMPLEXES[name] = function
+    facts.SIMPLEXES.append(name)

@@ -147,3 +147,9 @@ ESTIMATORS = {
     ),
 }
 """By name. ``passes`` beyond the first find the paths, where the state reads the glimpses."""
+
+
+def add(name: str, entry: Entry) -> None:
+    """An estimator of one's own; its name is then known to configurations."""
+    ESTIMATORS[name] = entry
+    FACTS[name] = entry.facts

@@ -28,7 +28,14 @@ class Bed:
     """
 
     def __init__(
-        self, size: Size, kind: str, device: torch.device, precision: str = "fp32", seed: int = 0, samples: int = 1
+        self,
+        size: Size,
+        kind: str,
+        device: torch.device,
+        precision: str = "fp32",
+        seed: int = 0,
+        samples: int = 1,
+        feed: str = "glimpse",
     ) -> None:
         self.size, self.device, self.precision = size, device, precision
         generator = torch.Generator().manual_seed(seed)
@@ -43,7 +50,7 @@ class Bed:
         self.features = torch.rand(size.images, size.locations, size.features, generator=generator).to(device)
         hard = kind == "hard"
         self.settings = Config(
-            attention=Attention(width=size.width, select="sample" if hard else "expected"),
+            attention=Attention(width=size.width, select="sample" if hard else "expected", feed=feed),
             estimator=Estimator(entropy=0.0, baseline="none", semi=0.0, samples=samples),  # as the textbook has it
             decoder=Decoder(embedding=size.embedding, hidden=size.hidden),
             objective=Objective(doubly_stochastic=0.0 if hard else 1.0),

@@ -1,0 +1,112 @@
+"""Every setting of a run, with its unit and default; impossible values and combinations raise ValueError here.
+
+The order is the order of the equations: data, encoder, attention, estimator, decoder, objective, search, training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from attend.config.learning import Decode, Estimator, Look, Objective, Search, Train
+from attend.config.model import LEVEL, Attention, Decoder, Encoder
+from attend.config.section import LARGEST, require
+
+__all__ = [
+    "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Look", "Objective",
+    "Search", "Train", "require",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A run: everything that its result depends on."""
+
+    data: str = "data/scenes"
+    """a folder written by `attend prepare`"""
+    seed: int = 0
+    """of the weights at the start, the order of the data and all noise"""
+    encoder: Encoder = field(default_factory=Encoder)
+    attention: Attention = field(default_factory=Attention)
+    estimator: Estimator = field(default_factory=Estimator)
+    decoder: Decoder = field(default_factory=Decoder)
+    objective: Objective = field(default_factory=Objective)
+    search: Search = field(default_factory=Search)
+    train: Train = field(default_factory=Train)
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2147483648)")
+        if self.attention.weights == "oracle" and self.train.monitor != "nll":
+            raise ValueError(
+                "attention.weights 'oracle' looks where a given caption's words are, so it writes no captions: "
+                "set train.monitor to 'nll'"
+            )
+        if self.objective.supervised and not self.attention.learned:
+            raise ValueError(
+                f"objective.supervised is {self.objective.supervised}, but attention.weights "
+                f"{self.attention.weights!r} has nothing to learn from boxes: set it to 0, or weights to 'learned'"
+            )
+        if not self.attention.hard and (self.estimator.name != "reinforce" or self.estimator.drawn > 1):
+            raise ValueError(
+                f"estimator.name {self.estimator.name!r} with {self.estimator.drawn} samples learns from glimpses, but "
+                f"attention.select {self.attention.select!r} samples none: set attention.select to 'sample'"
+            )
+        if self.estimator.name == "xu2015-code" and self.attention.temperature != 1:
+            raise ValueError(
+                f"attention.temperature is {self.attention.temperature}, but estimator.name 'xu2015-code' is the rule "
+                "of code that multiplies scores by its temperature where ours divides: leave it at 1"
+            )
+        rule = self.estimator
+        if self.attention.heads > 1 and not (rule.facts.plain and rule.rollout == "start"):
+            raise ValueError(
+                f"estimator.name {rule.name!r} with estimator.rollout {rule.rollout!r} is for one head, but "
+                f"attention.heads is {self.attention.heads}: set it to 1"
+            )
+        if self.attention.weights == "first" and self.attention.hard:
+            other = rule.baseline in ("soft", "self-critical", "learned") or self.attention.feed == "expected"
+            if other or not rule.facts.plain:
+                raise ValueError(
+                    f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} "
+                    f"with baseline {rule.baseline!r} and attention.feed {self.attention.feed!r} is not made: leave "
+                    "them out"
+                )
+        if self.attention.feed == "expected":
+            if self.estimator.name == "xu2015-code":
+                raise ValueError("estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'")
+            if self.decoder.cell == "lstm" and (self.decoder.readout != "deep" or not self.decoder.readout_context):
+                raise ValueError(
+                    "attention.feed is 'expected', so only the readout sees the glimpse, but it does not read the "
+                    "context: set decoder.readout deep and leave decoder.readout_context on"
+                )
+        elif self.search.decode == "marginal":
+            raise ValueError(
+                f"search.decode is 'marginal', but with attention.feed {self.attention.feed!r} later words depend on "
+                "the glimpse, so no sum over locations gives the probability of a word: choose another"
+            )
+
+    @property
+    def samples(self) -> int:
+        """K, the paths that training takes through each caption: 1 for soft attention."""
+        return self.estimator.drawn if self.attention.hard else 1
+
+    @property
+    def noisy(self) -> bool:
+        """Whether training draws a number for every location of a word."""
+        return self.attention.hard and self.estimator.facts.noise
+
+    @property
+    def cost(self) -> str:
+        """What a glimpse is charged with, resolved."""
+        return self.estimator.cost or ("own" if self.attention.feed == "expected" else "to-go")
+
+    @property
+    def decode(self) -> Decode:
+        """The context that captions are generated with."""
+        if self.search.decode:
+            return self.search.decode
+        if self.attention.feed == "expected":
+            return "marginal"
+        return "argmax" if self.attention.hard else self.attention.select
+
+    def way(self, decode: Decode | None = None, beam: int | None = None) -> tuple[Decode, int]:
+        """How captions are generated: the context and the beam that are given, else the run's own."""
+        return decode or self.decode, self.search.beam if beam is None else beam
