@@ -374,7 +374,13 @@ def _repeated(values: Tensor, times: int) -> Tensor:
 
 
 def _rectangles(real: Tensor) -> Iterator[tuple[int, int]]:
-    """For each step, how many first images and first captions hold every row that still has words to say."""
+    """For each step, how many first images and first captions hold every row that still has words to say.
+
+    Where there is no word at all, one step over no rows: all parameters then have a gradient, which is zero.
+    """
+    if not real.any():
+        yield 0, 0
+        return
 
     def last(live: Tensor) -> list[int]:
         """(K, T): one more than the last of K that is live at step t or later."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from attend.metrics.grounding import Grounding, ground, pool
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
 from attend.objective import health_sums, negative_log_likelihood, ranks
+from attend.processes import gather, of_main, share
 from attend.record import Said, write_attention, write_captions, write_images
 from attend.runs import Lease, RunFolder, sweep, write_json
 from attend.search import Choose, Found, ancestral, beam_search
@@ -121,21 +123,24 @@ def generate(
     draw: int = 0,
     shown: dict[int, Tensor] | None = None,
 ) -> list[Said]:
-    """One caption for each row, in their order; ``shown`` has for each row what ``say`` is to show (T, L)."""
+    """One caption for each row, in their order; ``shown`` has for each row what ``say`` is to show (T, L).
+
+    Minibatches are dealt out to processes.
+    """
     model.captioner.eval()
     reader = Batches(batches.dataset, batches.store, captions=False)
-    said: list[Said] = []
+    pieces, said = in_order(rows, IMAGES)[share(accelerator)], []
     with tqdm(
-        total=len(rows), desc=f"captions ({decode}, beam {beam})", unit="image", disable=None, leave=False
+        total=sum(map(len, pieces)), desc=f"captions ({decode}, beam {beam})", unit="image", disable=None, leave=False
     ) as bar:
-        for batch in reader.loader(in_order(rows, IMAGES)):
+        for batch in reader.loader(pieces):
             with model.autocast():
                 features = model.features(batch.inputs.to(accelerator.device))
                 some = batch.rows.tolist()
                 seen = None if shown is None else torch.stack([shown[row] for row in some]).to(features.device)
-                said += say(model, features, some, decode, beam, draw, seen)
+                said.append(say(model, features, some, decode, beam, draw, seen))
             bar.update(len(batch.rows))
-    return said
+    return [one for piece in gather(said, accelerator) for one in piece]
 
 
 @torch.no_grad()
@@ -151,10 +156,11 @@ def traces(
     """Given captions, teacher-forced, without dropout. Chance is keyed by seed, row and caption.
 
     With probability ``semi`` a minibatch that is sampled takes the expected context instead. A shuffled model is shown
-    what ``learned`` looks at in another of the rows' images.
+    what ``learned`` looks at in another of the rows' images. Minibatches are dealt out to processes: ``Given.gather``
+    joins what each makes of its own.
     """
     model.captioner.eval()
-    pieces = in_order(rows, IMAGES)
+    pieces = in_order(rows, IMAGES)[share(accelerator)]
     partner = {} if learned is None else partners(rows, model.config.seed)
     for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="given captions", disable=None, leave=False):
         if learned is not None:
@@ -190,30 +196,34 @@ def _chance(batch: Batch, settings: Config, shape: tuple[int, ...], *key: int) -
 
 
 class Given:
-    """Running sums over traces of given captions: nats a word, accuracies, attention health, grounding."""
+    """Sums over traces of given captions, by minibatch: nats a word, accuracies, attention health, grounding."""
 
     def __init__(self, dataset: Prepared, batches: Batches, *, grounding: bool) -> None:
         self.dataset, self.batches, self.grounding = dataset, batches, grounding
-        self.sums: dict[str, float] = dict.fromkeys(("words", "nll", "top1", "top5", "boxed", "boxed_top1"), 0.0)
-        self.health: dict[str, tuple[float, int]] = {}
-        self.grounded: dict[int, list[Grounding]] = {}
+        self.parts: list[tuple[Counter[str], dict[str, tuple[float, int]], dict[int, list[Grounding]]]] = []
 
     def add(self, batch: Batch, trace: Trace) -> None:
         """Take in one minibatch."""
-        words = int(trace.real.sum())
         rank = ranks(trace)
-        self.sums["words"] += words
-        self.sums["nll"] += float(negative_log_likelihood(trace).double().sum())
-        self.sums["top1"] += int((rank < 1).sum())
-        self.sums["top5"] += int((rank < 5).sum())
-        for name, (total, count) in health_sums(trace).items():
-            before, counted = self.health.get(name, (0.0, 0))
-            self.health[name] = (before + total, counted + count)
+        sums = Counter(
+            words=int(trace.real.sum()),
+            nll=float(negative_log_likelihood(trace).double().sum()),
+            top1=int((rank < 1).sum()),
+            top5=int((rank < 5).sum()),
+        )
+        grounded = {}
         if self.grounding:
-            self._ground(batch, trace, trace.spread((rank < 1).float()).cpu().numpy())
+            grounded = self._ground(batch, trace, trace.spread((rank < 1).float()).cpu().numpy(), sums)
+        self.parts.append((sums, health_sums(trace), grounded))
 
-    def _ground(self, batch: Batch, trace: Trace, right: np.ndarray) -> None:
+    def gather(self, accelerator: Accelerator) -> Given:
+        """Join the minibatches of all processes, in their order, so that no rounding tells how many there are."""
+        self.parts = gather(self.parts, accelerator)
+        return self
+
+    def _ground(self, batch: Batch, trace: Trace, right: np.ndarray, sums: Counter[str]) -> dict[int, list[Grounding]]:
         weights, order = trace.weights.float().cpu().numpy(), batch.order.cpu().numpy()
+        grounded: dict[int, list[Grounding]] = {}
         for n, row in enumerate(batch.rows.tolist()):
             captions, geometry = self.dataset.examples[row].captions, self.batches.geometry(row)
             for c, place in enumerate(order[n]):
@@ -221,23 +231,40 @@ class Given:
                 if boxes is None:
                     continue
                 boxes = boxes[: int(batch.lengths[n, c]) - 1]
-                self.grounded.setdefault(row, []).append(ground(weights[n, c, : len(boxes)], boxes, geometry))
+                grounded.setdefault(row, []).append(ground(weights[n, c, : len(boxes)], boxes, geometry))
                 spoken = np.array([bool(b) for b in boxes], dtype=bool)
-                self.sums["boxed"] += int(spoken.sum())
-                self.sums["boxed_top1"] += float(right[n, c, : len(boxes)][spoken].sum())
+                sums["boxed"] += int(spoken.sum())
+                sums["boxed_top1"] += float(right[n, c, : len(boxes)][spoken].sum())
+        return grounded
+
+    @property
+    def grounded(self) -> dict[int, list[Grounding]]:
+        """How well the captions of each row are grounded."""
+        return {row: found for _, _, grounded in self.parts for row, found in grounded.items()}
 
     def scores(self) -> dict[str, Any]:
         """The means: ``given`` and ``health`` over words, ``grounding`` over words with boxes or None."""
-        sums, words = self.sums, max(self.sums["words"], 1)
+        sums, health = Counter(), {}
+        for own, healthy, _ in self.parts:
+            sums.update(own)
+            for name, (total, count) in healthy.items():
+                before, counted = health.get(name, (0.0, 0))
+                health[name] = (before + total, counted + count)
+        words = max(sums["words"], 1)
         given = {name: sums[name] / words for name in ("nll", "top1", "top5")}
         if sums["boxed"]:
             given["content_top1"] = sums["boxed_top1"] / sums["boxed"]
         grounded = [one for some in self.grounded.values() for one in some]
         return {
             "given": given | {"words": int(sums["words"])},
-            "health": {name: total / count for name, (total, count) in self.health.items() if count},
+            "health": {name: total / count for name, (total, count) in health.items() if count},
             "grounding": pooled if (pooled := pool(grounded))["words"] else None,
         }
+
+
+def headline(dataset: Prepared) -> str:
+    """The split of the headline scores: test, or val where there is no test split."""
+    return "test" if dataset.about["splits"]["test"] else "val"
 
 
 def collapsed(health: dict[str, float], learned: bool) -> bool:
@@ -278,7 +305,7 @@ def evaluate(
     model: Model,
     batches: Batches,
     run: RunFolder,
-    lease: Lease,
+    lease: Lease | None,
     accelerator: Accelerator,
     *,
     split: str = "test",
@@ -294,7 +321,8 @@ def evaluate(
     image looks at.
 
     With ``draws`` > 1 (``sample``, or a beam of 0) captions and attention are those of the first draw, and scores.json
-    holds mean and standard deviation of each caption score over the draws beside it.
+    holds mean and standard deviation of each caption score over the draws beside it. Several processes share the
+    minibatches, and the main one, which has the lease, scores and writes.
     """
     decode, beam = model.config.way(decode, beam)
     dataset, rows, start = batches.dataset, batches.dataset.rows(split), time.time()
@@ -316,6 +344,7 @@ def evaluate(
     given = Given(dataset, batches, grounding=dataset.boxes)
     for batch, trace in traces(looking, batches, rows, accelerator, decode, learned=learned):
         given.add(batch, trace)
+    given.gather(accelerator)
     scores = {"split": split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
     scores |= {"look": look} if look else {}
     scores["data_fingerprint"] = dataset.about["fingerprint"]
@@ -325,13 +354,16 @@ def evaluate(
         scores |= {"captions": {}, "missing": {"captions": "oracle attention needs given captions"}}
     else:
         said = generated()
-        scored = _score(dataset, said)
+        scored = of_main(partial(_score, dataset, said), accelerator)
         scores |= {"captions": scored.corpus, "missing": scored.missing, "notes": scored.notes}
         table = scored.images
     if draws > 1 and not oracle:
-        others = [_score(dataset, generated(draw)).corpus for draw in range(1, draws)]
+        drawn = (generated(draw) for draw in range(1, draws))
+        others = [of_main(partial(_score, dataset, other), accelerator).corpus for other in drawn]
         scores["draws"] = _spread([scores["captions"], *others])
     scores["seconds"] = round(time.time() - start, 1)
+    if lease is None:
+        return scores
     lease.check()
     folder.mkdir(parents=True, exist_ok=True)
     if said:

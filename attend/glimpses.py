@@ -210,7 +210,7 @@ class Tree:
         if not self.captioner.decoder.looks_first:
             state = self.captioner.decoder.step(state, self._gates(t, rows))
         weights = self.captioner.attention.weights(self.memory, state.hidden).unflatten(1, (-1, rows))
-        stay = torch.full_like(weights[0, 0, 0], -torch.inf)
+        stay = weights.new_full(weights.shape[-1:], -torch.inf)
         stay[0] = 0.0
         return torch.where(self.live[:, :, t, None, None], log(weights), stay)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -59,6 +60,13 @@ class Noise:
             drop_words=drop(decoder.dropout_words, decoder.embedding),
         )
 
+    def part(self, images: slice) -> Noise:
+        """That of some of the images."""
+        return self._each(lambda drawn: drawn[images])
+
     def to(self, device: torch.device) -> Noise:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Noise(**{name: None if t is None else t.to(device) for name, t in moved.items()})
+        return self._each(lambda drawn: drawn.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Noise:
+        drawn = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Noise(**{name: None if t is None else change(t) for name, t in drawn.items()})

@@ -6,6 +6,7 @@ once, here, and is the same however the minibatch is split.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,7 @@ def objective(
     settings: config.Config,
     baseline: MovingAverage | None = None,
     words: int | None = None,
+    captions: int | None = None,
     rollout: Tensor | None = None,
     helpers: Helpers | None = None,
     shares: Tensor | None = None,
@@ -45,7 +47,8 @@ def objective(
     """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
 
     A trace of K samples has the K rows of a caption side by side, and the loss is the mean over them, or as the
-    estimator weighs them. ``words`` are those of the captions, each counted once. ``rollout`` are costs of passes
+    estimator weighs them. ``words`` and ``captions``, each counted once, are those of the whole minibatch where the
+    trace is a part of it: the losses of the parts then add up to that of the whole. ``rollout`` are costs of passes
     without samples (``glimpses.rollout_costs``), for the baselines that want them; ``helpers`` are what the estimator
     learns beside the model, from terms of their own; ``shares`` (N, C, T, L) of the cells in the boxes of the words are
     for supervised attention.
@@ -56,7 +59,7 @@ def objective(
     learns_hard = settings.attention.hard and baseline is not None
     entry = ESTIMATORS[settings.estimator.name]
     if settings.objective.doubly_stochastic:
-        penalty = doubly_stochastic(trace, settings.objective)
+        penalty = doubly_stochastic(trace, settings.objective, words / captions if captions else None)
         if learns_hard and not entry.penalised:
             penalty = penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
@@ -65,7 +68,7 @@ def objective(
         cost = supervised(trace.weights, told, settings.attention.sparse) / trace.looks
         terms["supervised"] = settings.objective.supervised * cost / words
     if learns_hard:
-        weight = 1 if entry.divided else int(trace.captions.any(-1).sum())
+        weight = 1 if entry.divided else captions or int(trace.captions.any(-1).sum())
         log_probs, real = by_path(trace, trace.log_probs), by_path(trace, trace.real)
         level, kl = judged(trace, helpers), divergence(trace)
         paths = Paths(
@@ -157,10 +160,11 @@ def entropy(weights: Tensor) -> Tensor:
     return -(weights * weights.clamp(min=1e-12).log()).sum(-1)
 
 
-def doubly_stochastic(trace: Trace, settings: config.Objective) -> Tensor:
+def doubly_stochastic(trace: Trace, settings: config.Objective, each: float | None = None) -> Tensor:
     """sum_i (target - sum_t alpha_ti)^2, summed over captions; ``mean`` divides so that it is a mean after all.
 
-    Of a caption's samples that look for themselves, it is their mean.
+    Of a caption's samples that look for themselves, it is their mean. For the other mean, ``each`` is how many words
+    a caption has on average, where the trace is a part of a minibatch.
 
     Source: Xu et al. (2015), equation 14 (sum, target 1).
     """
@@ -170,17 +174,19 @@ def doubly_stochastic(trace: Trace, settings: config.Objective) -> Tensor:
     penalty = ((target - mass) ** 2 * (lengths > 0)).sum() / trace.looks
     if settings.reduce == "sum":
         return penalty
-    return penalty / mass.shape[-1] * lengths.sum() / (lengths > 0).sum()
+    return penalty / mass.shape[-1] * (each or lengths.sum() / (lengths > 0).sum())
 
 
-def health(trace: Trace) -> dict[str, float]:
+def health(trace: Trace, summed: Callable[[dict[str, float]], dict[str, float]] = dict) -> dict[str, float]:
     """How attention is doing, means over real words, all detached.
 
     entropy (nats) and maximum of alpha, change: total variation between consecutive words, distinct: share of a
     caption's words that look where no earlier word of it looked (glimpses, or maxima where there are none).
-    What no word or pair of words could tell is left out.
+    What no word or pair of words could tell is left out. ``summed`` adds what other processes have to each sum.
     """
-    return {name: total / count for name, (total, count) in health_sums(trace).items() if count}
+    sums = health_sums(trace)
+    totals, counts = (summed({name: pair[i] for name, pair in sums.items()}) for i in (0, 1))
+    return {name: totals[name] / count for name, count in counts.items() if count}
 
 
 def health_sums(trace: Trace) -> dict[str, tuple[float, int]]:

@@ -44,7 +44,7 @@ class Replay:
         Where the state is fed the expected context R may be K times as many rows, the samples of a caption.
         """
         values = self.memory.values if self.readings is None else self.readings.values
-        context = (weights.flatten(1, 2).to(values.dtype) @ values).view(*weights.shape[:3], -1).permute(2, 0, 1, 3)
+        context = (weights.flatten(1, 2).to(values.dtype) @ values).unflatten(1, weights.shape[1:3]).permute(2, 0, 1, 3)
         samples = weights.shape[1] // self.asked.shape[1]
         live = self.live.repeat_interleave(samples, 2)
         if self.readings is not None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,22 +16,21 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attend.attention.controls import numbers
-from attend.bounds import evaluate_bounds
-from attend.config import Config, Decode, Look, require
+from attend.config import Config
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
 from attend.estimators.helpers import Helpers
-from attend.evaluation import Given, collapsed, evaluate, generate, score_quickly, traces
+from attend.evaluation import Given, collapsed, evaluate, generate, headline, score_quickly, traces
 from attend.glimpses import check_fits, rollout_costs, taken
-from attend.looks import check_look
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.noise import Noise
 from attend.objective import health, objective, ranks
 from attend.prepare import ensure_store
-from attend.runs import Lease, RunFolder, read_bounds, read_scores
+from attend.processes import accelerator, of_main, open_run, share, sum_gradients, summed
+from attend.runs import Lease, RunFolder
 
 OPTIMISERS = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -64,30 +61,32 @@ class Progress:
 
 
 class Trainer:
-    """Model, data and optimiser of one run, and the loop over them."""
+    """Model, data and optimiser of one run, and the loop over them. Without a lease, another process writes."""
 
-    def __init__(self, config: Config, run: RunFolder, lease: Lease) -> None:
-        self.config, self.run, self.lease = config, run, lease
-        self.accelerator = accelerator()
+    def __init__(self, config: Config, run: RunFolder, lease: Lease | None, accelerator: Accelerator) -> None:
+        self.config, self.run, self.lease, self.accelerator = config, run, lease, accelerator
         dataset = Prepared(config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said now, not after an epoch
         boxes = config.attention.weights == "oracle" or config.objective.supervised > 0
         if boxes and not dataset.boxes:
             what = "objective.supervised" if config.objective.supervised else "attention.weights 'oracle'"
             raise ValueError(f"{what} needs boxes, and {config.data} has none: use scenes")
-        facts = {"device": str(self.accelerator.device), "precision": config.train.precision}
-        run.note(lease, **facts, threads=torch.get_num_threads(), data_fingerprint=dataset.about["fingerprint"])
-        vocabulary = dataset.vocabulary
-        keep_vocabulary(run, vocabulary)
-        self.model = Model.build(config, vocabulary)
-        store = ensure_store(dataset, self.model.encoder, self.accelerator.device)
+        if lease is not None:
+            device = {"device": str(accelerator.device), "processes": accelerator.num_processes}
+            facts = {"precision": config.train.precision, "data_fingerprint": dataset.about["fingerprint"]}
+            run.note(lease, **device, **facts, threads=torch.get_num_threads())
+            keep_vocabulary(run, dataset.vocabulary)
+        with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
+            self.model = Model.build(config, dataset.vocabulary)
+            store = ensure_store(dataset, self.model.encoder, accelerator.device)
         self.batches = Batches(dataset, store, boxes=boxes)
         check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
-        self.model.to(self.accelerator.device)
+        self.part = share(accelerator)
+        self.model.to(accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.helpers = Helpers(config, self.model.encoder.width, len(vocabulary)).to(self.accelerator.device)
+            self.helpers = Helpers(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
         helping = list(self.helpers.parameters())
         groups = [{"params": self.parameters + helping, "lr": config.train.learning_rate}]
         if self.model.tuned:
@@ -102,11 +101,12 @@ class Trainer:
             patience=config.train.lower_after - 1 if config.train.lower_after else 10**9,
             threshold=0.0,
         )
-        self.baseline = MovingAverage(config.estimator.decay)
+        self.baseline = MovingAverage(config.estimator.decay, reduce=partial(accelerator.reduce, reduction="sum"))
         self.progress = Progress()
         if run.last.exists():
             self.resume()
-        run.cut_log(self.progress.logged)
+        if lease is not None:
+            run.cut_log(self.progress.logged)
 
     def train(self) -> None:
         """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint."""
@@ -118,7 +118,7 @@ class Trainer:
             progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
             progress.epoch, progress.position = progress.epoch + 1, 0
             self.schedule.step(score)
-            if better:
+            if better and self.lease is not None:
                 self.lease.check()
                 state = self.model.identity() | {"epoch": progress.epoch, "score": score}
                 write_checkpoint(self.run.best, self.model.tensors(), state)
@@ -138,7 +138,8 @@ class Trainer:
             total=len(batches), initial=progress.position, unit="step", disable=None, leave=False,
             desc=f"epoch {progress.epoch + 1}/{settings.epochs}",
         )  # fmt: skip
-        loader = self.batches.loader(batches[progress.position :], settings.workers)
+        own = Batches(self.batches.dataset, self.batches.store, boxes=self.batches.boxes, part=self.part)
+        loader = own.loader(batches[progress.position :], settings.workers)
         with bar:
             for _ in batches[progress.position :]:
                 before = time.perf_counter()
@@ -158,44 +159,47 @@ class Trainer:
                     saved = time.monotonic()
 
     def step(self, batch: Batch) -> dict[str, float]:
-        """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters."""
+        """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters.
+
+        ``batch`` is this process's share: what is drawn, counted and summed is so for the whole minibatch.
+        """
         config = self.config
+        words, captions = max(1, int(batch.whole.sum())), int((batch.whole > 0).sum())
         self.model.captioner.train()
-        shape, locations = tuple(batch.words.shape), math.prod(self.model.encoder.grid)
-        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations)
+        shape, locations = (*batch.whole.shape, batch.words.shape[-1]), math.prod(self.model.encoder.grid)
+        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations).part(self.part)
         noise = noise.to(self.accelerator.device)
         with self.model.autocast():
             features, seen = self.model.features(batch.inputs), batch.shares
             if config.attention.weights == "random":
-                seen = numbers((*shape, locations), config.seed, self.progress.step).to(self.accelerator.device)
+                seen = numbers((*shape, locations), config.seed, self.progress.step)[self.part].to(features.device)
             given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": seen}
             if config.attention.hard:
                 trace = taken(self.model.captioner, *given, helpers=self.helpers, **more)
             else:
                 trace = self.model.captioner(*given, select=config.attention.select, **more)
             rollout = rollout_costs(self.model.captioner, *given, trace, noise)
-            loss = objective(trace, config, self.baseline, rollout=rollout, helpers=self.helpers, shares=batch.shares)
-        if not math.isfinite(value := float(loss.total.detach())):
+            more = {"rollout": rollout, "helpers": self.helpers, "shares": batch.shares}
+            loss = objective(trace, config, self.baseline, words, captions, **more)
+        means = {name: float(term.detach()) for name, term in {"loss": loss.total, **loss.terms}.items()}
+        if trace.logits is not None:
+            means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * trace.samples)
+        means = summed(means, self.accelerator)
+        if not math.isfinite(means["loss"]):
             raise ValueError(
-                f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
+                f"the loss is {means['loss']} at step {self.progress.step}: lower train.learning_rate or use "
+                "precision fp32"
             )
-        self.accelerator.backward(loss.total)
+        loss.total.backward()
+        sum_gradients([*self.parameters, *self.helpers.parameters()], self.accelerator)
         attention = norm(self.model.captioner.attention.parameters())
         if config.train.clip:
-            self.accelerator.clip_grad_norm_(self.parameters, config.train.clip)
-            self.accelerator.clip_grad_norm_(self.helpers.parameters(), config.train.clip)
+            torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
+            torch.nn.utils.clip_grad_norm_(self.helpers.parameters(), config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
-        words = int(trace.captions.sum())
         self.last_trace = trace
-        guessed = {} if trace.logits is None else {"accuracy_top5": int((ranks(trace) < 5).sum()) / trace.samples}
-        return {
-            "words": words,
-            "loss": value * words,
-            "attention_gradient": attention,
-            **guessed,
-            **{name: float(term.detach()) * words for name, term in loss.terms.items()},
-        }
+        return {"words": words, "attention_gradient": attention} | {name: m * words for name, m in means.items()}
 
     def log_training(self, batch, epoch: float) -> None:
         """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
@@ -207,9 +211,14 @@ class Trainer:
         values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
         if self.baseline.value is not None:
             values["baseline"] = self.baseline.value
-        values |= health(self.last_trace)
+        values |= health(self.last_trace, partial(summed, found=self.accelerator))
         self.progress.meters = {}
-        self.run.log(self.lease, step=self.progress.step, epoch=round(epoch, 4), split="train", **values)
+        self.log(epoch=round(epoch, 4), split="train", **values)
+
+    def log(self, **record: Any) -> None:
+        """One line of metrics.jsonl."""
+        if self.lease is not None:
+            self.run.log(self.lease, step=self.progress.step, **record)
 
     def validate(self) -> float:
         """Score given and generated captions of the validation split, log both, and return what is monitored."""
@@ -221,12 +230,12 @@ class Trainer:
         decode, semi = ("sample", config.estimator.mixed) if sampled else (config.decode, 0.0)
         for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
             given.add(batch, trace)
-        scores = given.scores()
+        scores = given.gather(self.accelerator).scores()
         values = {name: scores["given"][name] for name in ("nll", "top1", "top5")} | scores["health"]
         if config.train.monitor != "nll":
             beam = config.train.validation_beam
             said = generate(self.model, self.batches, rows, self.accelerator, config.decode, beam)
-            values |= score_quickly(dataset, said)
+            values |= of_main(partial(score_quickly, dataset, said), self.accelerator)
         values["collapsed"] = collapsed(scores["health"], config.attention.weights == "learned")
         if values["collapsed"]:
             tqdm.write(
@@ -234,13 +243,15 @@ class Trainer:
                 f"(change {values['change']:.4f}): it has collapsed",
                 file=sys.stderr,
             )
-        self.run.log(self.lease, step=self.progress.step, epoch=self.progress.epoch + 1, split="val", **values)
+        self.log(epoch=self.progress.epoch + 1, split="val", **values)
         shown = ", ".join(f"{n} {values[n]:.3f}" for n in ("nll", "bleu4", "cider") if n in values)
         tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}", file=sys.stderr)
         return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor]
 
     def checkpoint(self) -> None:
         """Write all that resume needs, whole or not at all."""
+        if self.lease is None:
+            return
         self.lease.check()
         self.progress.baseline, self.progress.places = self.baseline.value, self.baseline.places
         self.progress.logged = self.run.logged()
@@ -280,34 +291,22 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
     """Train a run from wherever it stands, evaluate its best model, and return the headline scores.
 
     A finished run is not repeated. Raises ValueError for what the user can mend: data, weights, another
-    configuration or another process in the folder.
+    configuration or another process in the folder. Processes that were launched together train one run.
     """
     run = RunFolder(folder)
     if run.finished:
         run.same(config)
         return run.scores()
-    with run.open(config) as lease:
-        trainer = Trainer(config, run, lease)
+    found = accelerator(several=True)
+    with open_run(run, config, found) as lease:
+        trainer = Trainer(config, run, lease, found)
         trainer.train()
-        model = Model.read(run).to(trainer.accelerator.device)
-        scores = evaluate(
-            model, trainer.batches, run, lease, trainer.accelerator, split=headline(trainer.batches.dataset)
-        )
-        run.finish(lease, scores | {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch})
+        found.wait_for_everyone()  # the best model may still be being written
+        model = Model.read(run).to(found.device)
+        scores = evaluate(model, trainer.batches, run, lease, found, split=headline(trainer.batches.dataset))
+        if lease is not None:
+            run.finish(lease, scores | {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch})
     return scores
-
-
-def headline(dataset: Prepared) -> str:
-    """The split of the headline scores: test, or val where there is no test split."""
-    return "test" if dataset.about["splits"]["test"] else "val"
-
-
-def accelerator() -> Accelerator:
-    """The device, as accelerate finds it."""
-    found = Accelerator()
-    if found.num_processes > 1:
-        raise ValueError("a run is trained by one process so far: start it without `accelerate launch`")
-    return found
 
 
 def keep_vocabulary(run: RunFolder, vocabulary: Vocabulary) -> None:
@@ -339,88 +338,3 @@ def _unpack(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
             _, index, key = name.split(".", 2)
             state.setdefault(int(index), {})[key] = tensor
     return state
-
-
-def evaluate_run(
-    folder: Path | str,
-    *,
-    data: str | None = None,
-    split: str | None = None,
-    decode: Decode | None = None,
-    beam: int | None = None,
-    draws: int = 1,
-    look: Look | None = None,
-    again: bool = True,
-) -> tuple[Path, dict[str, Any]]:
-    """Evaluate the best model of a run in one more way; returns the folder written and its scores.
-
-    ``data`` is another place of its dataset, ``look`` whose weights take the place of the run's own. With ``again``
-    False an evaluation that is there, of as many draws, is only read.
-    """
-    run = RunFolder(folder)
-    config = run.config()
-    dataset, split = _given(run, config, data, split)
-    decode, beam = config.way(decode, beam)
-    check_look(config.attention, look, decode, dataset.boxes, len(dataset.rows(split)))
-    target, weights = run.evaluation(split, decode, beam, look), look or config.attention.weights
-    if not again and (target / "scores.json").exists():
-        scores = read_scores(target / "scores.json")
-        if scores.get("draws", {"n": 1})["n"] == draws:
-            return target, scores
-    if draws > 1 and decode != "sample" and beam and weights != "random":
-        raise ValueError(
-            f"draws is {draws}, but decode {decode!r} with beam {beam} always says the same: decode 'sample' draws the "
-            "glimpses, and beam 0 the words"
-        )
-    with _reopened(run, dataset, boxes=weights == "oracle") as (model, batches, lease, device):
-        way = {"split": split, "decode": decode, "beam": beam, "draws": draws, "look": look}
-        return target, evaluate(model, batches, run, lease, device, **way)
-
-
-def evaluate_bound(
-    folder: Path | str, draws: int, *, data: str | None = None, split: str | None = None, again: bool = True
-) -> tuple[Path, dict[str, Any]]:
-    """Bound the likelihood of given captions under the best model of a run, from so many paths of each.
-
-    Returns the folder written and its scores. With ``again`` False bounds that are there, of as many draws, are only
-    read.
-    """
-    require(1 <= draws <= 1000, "bound", draws, "1 to 1000 paths of each caption")
-    run = RunFolder(folder)
-    config = run.config()
-    if config.attention.weights in ("oracle", "random"):
-        raise ValueError(
-            f"{run.path} has {config.attention.weights} weights, which are shown where a caption's words are or drawn "
-            "for each: it gives captions no likelihood to bound, name another run"
-        )
-    dataset, split = _given(run, config, data, split)
-    target = run.bound(split, draws)
-    if not again and (target / "scores.json").exists():
-        return target, read_bounds(target / "scores.json")
-    with _reopened(run, dataset) as (model, batches, lease, device):
-        return target, evaluate_bounds(model, batches, run, lease, device, split=split, draws=draws)
-
-
-def _given(run: RunFolder, config: Config, data: str | None, split: str | None) -> tuple[Prepared, str]:
-    """The dataset of a run, or where it is now, and a split of it, which must not be empty."""
-    if data is None and not Path(config.data).exists():
-        raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
-    dataset = Prepared(data or config.data)
-    split = split or headline(dataset)
-    dataset.rows(split)  # an empty split is said now, not after its features
-    return dataset, split
-
-
-@contextlib.contextmanager
-def _reopened(
-    run: RunFolder, dataset: Prepared, *, boxes: bool = False
-) -> Iterator[tuple[Model, Batches, Lease, Accelerator]]:
-    """The best model of a run and its data, while the run is held."""
-    model = Model.read(run)
-    if model.vocabulary != dataset.vocabulary:
-        raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
-    with Lease(run.path) as lease:
-        device = accelerator()
-        store = ensure_store(dataset, model.encoder, device.device)
-        batches = Batches(dataset, store, boxes=boxes)
-        yield model.to(device.device), batches, lease, device

@@ -17,8 +17,8 @@ from attend.evaluation import Said, say
 from attend.geometry import Geometry
 from attend.model import Model
 from attend.prepare import compute_features
+from attend.processes import accelerator
 from attend.runs import RunFolder
-from attend.training import accelerator
 from experiments.pictures import draw_gaze, draw_maps
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -15,7 +16,7 @@ import tyro
 
 from attend.config import Config
 from experiments import plugins
-from experiments.errors import EXPECTED, sentence
+from experiments.errors import EXPECTED, LOST, sentence
 from experiments.presets import PRESETS, Preset
 from experiments.verbs import VERBS
 
@@ -50,6 +51,8 @@ def _dispatch(arguments: list[str]) -> None:
     if verb not in VERBS:
         raise ValueError(f"unknown verb {verb!r}: `attend --help` lists them")
     kind, function = VERBS[verb]
+    if verb != "train" and _launched():
+        raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
     if verb == "train":
         if rest and rest[0] in PRESETS:
             function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
@@ -92,8 +95,18 @@ def _plain(panel: str) -> str:
 
 
 def _fail(sentence: str, status: int = 2) -> None:
+    rank = int(os.environ["RANK"]) if _launched() else 0
+    if rank or sentence == LOST:
+        time.sleep(5)  # what another process says too, it says first, and this one is ended meanwhile
+    if rank:
+        sentence = f"process {rank}: {sentence}"
     print(f"attend: {sentence}", file=sys.stderr)
     sys.exit(status)
+
+
+def _launched() -> bool:
+    """Whether this is one of several processes, as torchrun and `accelerate launch` start them."""
+    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def _preset(preset: Preset) -> str:

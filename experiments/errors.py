@@ -18,6 +18,7 @@ DISK = {
     errno.ENOTDIR: "a file stands where a folder is needed{at}: choose another folder, or move the file away",
     errno.EISDIR: "there is a folder{at} where a file is needed: name a file",
 }
+LOST = "another process of this run has ended, and says why"
 
 
 def sentence(error: BaseException) -> str:
@@ -31,4 +32,6 @@ def sentence(error: BaseException) -> str:
             "there is not enough memory for this: take smaller sizes (attention.width, decoder.hidden, "
             "decoder.embedding, encoder.size), a narrower beam, or fewer images at once"
         )
+    if type(error).__name__ == "DistBackendError" or "gloo" in str(error):
+        return LOST
     return " ".join(str(error).split()) or type(error).__name__

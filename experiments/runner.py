@@ -122,7 +122,8 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
 @meteor_kept()
 def run_one(one: Config, folder: Path, also: Sequence[Setting], bound: int | None = None) -> None:
     """One run, and its further evaluations."""
-    from attend.training import evaluate_bound, evaluate_run, train
+    from attend.reopen import evaluate_bound, evaluate_run
+    from attend.training import train
 
     train(one, folder)
     for setting in also:

@@ -135,9 +135,8 @@ def _say(lines: list[str], skipped: dict[str, list[str]]) -> None:
 
 def store_features(dataset: Prepared, encoder: Encoder, *, compress: bool = False) -> Path:
     """Compute the features (or squares of pixels, for a tuned encoder) that a run with this encoder reads."""
-    from accelerate import Accelerator
-
     from attend.encoder import Encoder as Backbone
     from attend.prepare import ensure_store
+    from attend.processes import accelerator
 
-    return ensure_store(dataset, Backbone(encoder), Accelerator().device, compress=compress).folder
+    return ensure_store(dataset, Backbone(encoder), accelerator().device, compress=compress).folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -234,11 +235,12 @@ def train(command: Train, preset: str) -> None:
     config = Config(**{one.name: getattr(command, one.name) for one in fields(Config)})
     folder = command.out or Path("runs") / "train" / preset / f"seed{config.seed}"
     scores = training.train(config, folder)
-    print(f"{folder}: {_summary(scores)}")
+    if int(os.environ.get("RANK", 0)) == 0:  # of several processes the main one speaks
+        print(f"{folder}: {_summary(scores)}")
 
 
 def evaluate(command: Evaluate) -> None:
-    from attend import training
+    from attend import reopen
 
     options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws", "look")}
     data = None if command.data is None else str(command.data)
@@ -246,11 +248,11 @@ def evaluate(command: Evaluate) -> None:
         for name in ("decode", "beam", "draws", "look"):
             if getattr(command, name) != getattr(Evaluate, name):
                 raise ValueError(f"--{name} has no effect with --bound, which captions nothing: leave one of them out")
-        print(*_bounds(*training.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
+        print(*_bounds(*reopen.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
         return
     _check_beam(command.beam)
     _at_least(1, draws=command.draws)
-    folder, scores = training.evaluate_run(command.run, data=data, **options)
+    folder, scores = reopen.evaluate_run(command.run, data=data, **options)
     print(f"{folder}: {_summary(scores)}")
 
 

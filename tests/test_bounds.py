@@ -18,8 +18,8 @@ from attend import bounds, evaluation
 from attend.bounds import SIZES, caption_bounds, evaluate_bounds, per_word, weighted
 from attend.data.batches import Batch
 from attend.objective import negative_log_likelihood
+from attend.reopen import evaluate_bound, evaluate_run
 from attend.runs import Lease, RunFolder
-from attend.training import evaluate_bound, evaluate_run
 from experiments.cli import main
 from tests import bed, halves
 from tests.oracles import plain_logits
@@ -51,7 +51,8 @@ def batch(rows=ROWS, first=7) -> Batch:
     most = max(map(len, rows))
     words, lengths = bed.captions([[*image, *[[]] * (most - len(image))] for image in rows])
     order = torch.arange(most).expand(len(rows), -1).masked_fill(lengths == 0, -1)
-    return Batch(rows=first + torch.arange(len(rows)), inputs=None, words=words, lengths=lengths, order=order)
+    found = first + torch.arange(len(rows))
+    return Batch(rows=found, inputs=None, words=words, lengths=lengths, order=order, whole=lengths)
 
 
 def enumerated(model, a, caption) -> tuple[torch.Tensor, torch.Tensor]:
@@ -324,7 +325,7 @@ def test_the_size_of_minibatches_changes_nothing_and_what_is_there_is_only_read(
     for name, bound in scores["bounds"].items():
         assert again["bounds"][name] == pytest.approx(bound, rel=1e-5, abs=1e-7)
     assert (folder.name, list(scores["bounds"])) == ("val-bound6", ["bound", "weighted1", "weighted5", "weighted6"])
-    monkeypatch.setattr("attend.training.evaluate_bounds", None)
+    monkeypatch.setattr("attend.reopen.evaluate_bounds", None)
     assert evaluate_bound(run, 6, split="val", again=False) == (folder, again)
     for broken in ("[]", "{}", '{"bounds": {}}', '{"bounds": {"bound": {"nats": "low"}}}'):
         (folder / "scores.json").write_text(broken)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from attend.training import evaluate_run
+from attend.reopen import evaluate_run
 from experiments.cli import VERBS, main
 from tests import halves
 

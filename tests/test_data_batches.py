@@ -129,6 +129,13 @@ def test_shares_are_those_of_the_words_boxes(batches):
     assert boxed > 10
 
 
+def test_a_part_of_a_minibatch_has_its_shares_and_no_images_have_none(batches):
+    whole, rows = batches[list(range(9))].shares, list(range(9))
+    for part in (slice(1, None, 2), slice(9, None, 10)):
+        own = Batches(batches.dataset, batches.store, boxes=True, part=part)[rows].shares
+        assert np.array_equal(own, whole[part]) and own.shape[1:] == whole.shape[1:]
+
+
 def test_the_geometry_of_a_row_is_the_one_it_was_stored_with(batches):
     assert batches.geometry(8) == Geometry.of("squash", SIZE, (2, 3))
 

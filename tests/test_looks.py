@@ -23,9 +23,10 @@ from attend.looks import check_look, last_goes_on, of_partners, partners
 from attend.metrics.java import JavaError
 from attend.model import Model
 from attend.prepare import ensure_store
+from attend.reopen import evaluate_run
 from attend.runs import Lease, RunFolder
 from attend.settings import from_dict
-from attend.training import evaluate_run, train
+from attend.training import train
 from experiments.cli import main
 from tests import halves
 from tests.made_runs import make_run, scores
@@ -218,7 +219,7 @@ def test_captions_of_the_other_image_are_taken_in_turn():
     def batch(rows, lengths):
         lengths = torch.tensor(lengths)
         empty = torch.zeros(*lengths.shape, 3, dtype=torch.long)
-        return Batch(rows=torch.tensor(rows), inputs=empty, words=empty, lengths=lengths, order=lengths)
+        return Batch(rows=torch.tensor(rows), inputs=empty, words=empty, lengths=lengths, order=lengths, whole=lengths)
 
     both = batch([7, 9], [[3, 2, 1], [2, 1, 0]])
     shown = of_partners(both, both, torch.arange(18.0).view(2, 3, 3, 1), {7: 9, 9: 7})[..., 0]

@@ -303,7 +303,8 @@ def test_a_checkpoint_of_weights_alone_is_not_resumed_from(dataset, tmp_path):
 def test_a_vocabulary_that_does_not_fit_is_refused(dataset, tmp_path):
     """Another one beside the run, and a dataset that has another one."""
     from attend.data.text import Vocabulary
-    from attend.training import evaluate_run, train
+    from attend.reopen import evaluate_run
+    from attend.training import train
 
     one = settings(dataset, "sample", epochs=1, monitor="nll")
     train(one, tmp_path / "run")

@@ -29,7 +29,8 @@ class Batch:
     rows (N,) of the store; inputs: features (N, L, D) fp16 or images (N, 3, S, S) uint8; words (N, C, T), each
     caption with its end mark, then padding; lengths (N, C) with the end mark, 0 for a row that only pads; order
     (N, C), the place of each row's caption in its example, -1 for padding; shares (N, C, T, L) of each cell in the
-    word's boxes, where asked for.
+    word's boxes, where asked for. Where the minibatch is shared out, these are ``part`` of its images, padded as all of
+    them are, and ``whole`` has the lengths of all.
     """
 
     rows: Tensor
@@ -37,6 +38,7 @@ class Batch:
     words: Tensor
     lengths: Tensor
     order: Tensor
+    whole: Tensor
     shares: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
@@ -44,19 +46,24 @@ class Batch:
         return Batch(**{name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()})
 
 
-class Batches(Dataset):
-    """Maps a list of rows to their Batch."""
+ALL = slice(None)
 
-    def __init__(self, dataset: Prepared, store: Store, *, captions: bool = True, boxes: bool = False) -> None:
+
+class Batches(Dataset):
+    """Maps a list of rows to their Batch, or to ``part`` of it: the inputs of other images are not read."""
+
+    def __init__(
+        self, dataset: Prepared, store: Store, *, captions: bool = True, boxes: bool = False, part: slice = ALL
+    ) -> None:
         self.dataset, self.store = dataset, store
-        self.captions, self.boxes = captions, boxes
+        self.captions, self.boxes, self.part = captions, boxes, part
 
     def __getitem__(self, rows: Sequence[int]) -> Batch:
         examples = [self.dataset.examples[row].captions if self.captions else () for row in rows]
         words, lengths, order = pad_captions(examples, self.dataset.vocabulary)
         longest_first = np.argsort(-lengths.max(1, initial=0), kind="stable") if self.captions else np.arange(len(rows))
-        rows = np.asarray(rows)[longest_first]
-        words, lengths, order = words[longest_first], lengths[longest_first], order[longest_first]
+        whole, mine = lengths[longest_first], longest_first[self.part]
+        rows, words, lengths, order = np.asarray(rows)[mine], words[mine], lengths[mine], order[mine]
         shares = self._shares(rows, order, words.shape[-1]) if self.boxes else None
         return Batch(
             rows=torch.from_numpy(rows),
@@ -64,6 +71,7 @@ class Batches(Dataset):
             words=torch.from_numpy(words),
             lengths=torch.from_numpy(lengths),
             order=torch.from_numpy(order),
+            whole=torch.from_numpy(whole),
             shares=None if shares is None else torch.from_numpy(shares),
         )
 

@@ -21,6 +21,8 @@ from attend.estimators.signals import charged, signal_of, words_charged
 class MovingAverage:
     """b <- decay b + (1 - decay) x. The first x starts it; ``places`` holds an average for each word's place.
 
+    x is a mean over the minibatch: ``reduce`` adds what other processes have to its sum and its count.
+
     The *old* value is the baseline of a minibatch; ``update`` comes after. Updating first would let the baseline
     depend on the sample it is subtracted from and shrink the score part.
 
@@ -30,6 +32,13 @@ class MovingAverage:
     decay: float = 0.9
     value: float | None = None
     places: list[float] = field(default_factory=list)
+    reduce: Callable[[Tensor], Tensor] = lambda sums: sums
+
+    def observe(self, total: Tensor, count: Tensor) -> None:
+        """Take in one more mean, of a sum and a count; nothing where there was nothing to count."""
+        total, count = self.reduce(torch.stack([total, count]))
+        if count > 0:
+            self.update(float(total / count))
 
     def update(self, observed: float) -> None:
         """Take in one more observation."""
@@ -63,11 +72,10 @@ def moving_per_word(signal: Tensor, paths: Paths, settings: config.Estimator, av
 
 def _moving(signal: Tensor, per: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
     level = (average.value or 0.0) * per
-    if bool(paths.sampled.any()):
-        counted = paths.sampled.to(signal.dtype)
-        if charged(paths, settings) == "sentence":
-            counted = counted / counted.sum(-1, keepdim=True).clamp(min=1)  # a sentence is seen once, not a word
-        average.update(float((signal * counted).sum() / (per * counted).sum()))
+    counted = paths.sampled.to(signal.dtype)
+    if charged(paths, settings) == "sentence":
+        counted = counted / counted.sum(-1, keepdim=True).clamp(min=1)  # a sentence is seen once, not a word
+    average.observe((signal * counted).sum(), (per * counted).sum())
     return level
 
 
@@ -77,10 +85,9 @@ def moving_per_place(signal: Tensor, paths: Paths, settings: config.Estimator, a
     known = min(len(average.places), len(level))
     level[:known] = torch.tensor(average.places[:known], dtype=signal.dtype)
     sampled = paths.sampled.to(signal.dtype).flatten(0, -2)
-    counts = sampled.sum(0)
+    totals, counts = average.reduce(torch.stack([(signal.flatten(0, -2) * sampled).sum(0), sampled.sum(0)]))
     seen = int((counts > 0).sum())  # no caption has a word after a place where none has
-    means = (signal.flatten(0, -2) * sampled).sum(0)[:seen] / counts[:seen]
-    average.update_places(means.tolist())
+    average.update_places((totals / counts)[:seen].tolist())
     return level
 
 

@@ -69,10 +69,13 @@ class Inference(nn.Module):
         keys = self.key(features.detach())
         flat = lengths.flatten().cpu()
         some = flat > 0
-        packed = pack_padded_sequence(self.embedding(words.flatten(0, 1)[some]), flat[some], True, enforce_sorted=False)
-        read, _ = pad_packed_sequence(self.read(packed)[0], batch_first=True, total_length=words.shape[-1])
-        whole = read.new_zeros(len(flat), *read.shape[1:])
-        whole[some] = read
+        whole = keys.new_zeros(len(flat), words.shape[-1], 2 * WIDTH)
+        if some.any():
+            said = self.embedding(words.flatten(0, 1)[some])
+            packed = pack_padded_sequence(said, flat[some], True, enforce_sorted=False)
+            read, _ = pad_packed_sequence(self.read(packed)[0], batch_first=True, total_length=words.shape[-1])
+            whole = whole.to(read.dtype)
+            whole[some] = read
         asked = self.caption(whole).unflatten(0, words.shape[:2]).repeat_interleave(samples, 1)  # (N, R, T, A)
 
         def weights(hidden: Tensor, t: int | None = None) -> Tensor:
@@ -80,7 +83,7 @@ class Inference(nn.Module):
             of_caption = asked if t is None else asked[:n, :r, t]
             query = of_caption + self.hidden(hidden.detach())
             scores = query.flatten(1, -2) @ keys[:n].transpose(1, 2) / WIDTH**0.5
-            return torch.softmax(scores.view(*query.shape[:-1], -1), -1)
+            return torch.softmax(scores.view(*query.shape[:-1], keys.shape[1]), -1)
 
         return weights
 
@@ -110,7 +113,7 @@ class Control(nn.Module):
         """The network's part of c_t, from relaxed glimpses (N, R, T, L): (N, R, T); 0 without one."""
         if self.network is None:
             return relaxed.new_zeros(relaxed.shape[:-1])
-        context = (relaxed.flatten(1, 2) @ features.detach().to(relaxed.dtype)).view(*relaxed.shape[:-1], -1)
+        context = (relaxed.flatten(1, 2) @ features.detach().to(relaxed.dtype)).unflatten(1, relaxed.shape[1:3])
         units = self.network["context"](context) + self.network["hidden"](hidden.detach())
         return self.network["out"](torch.tanh(units)).squeeze(-1)
 

@@ -23,5 +23,6 @@ def released_rule(paths: Paths, settings: config.Estimator, average: MovingAvera
     cost = paths.costs.mean(-1, keepdim=True)
     level = average.value or 0.0
     average.value = level
-    average.update(float(cost[paths.real.any(-1)].mean()))
+    captions = paths.real.any(-1)
+    average.observe(cost[captions].sum(), captions.sum().to(cost.dtype))
     return Charges(equal_shares(paths), (cost - level).expand_as(paths.costs) / paths.costs.shape[-2])

@@ -1,0 +1,43 @@
+"""Runs that are trained one after another by all processes that were launched: torchrun ... -m tests.several JOBS."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from attend import evaluation, training
+from attend.metrics import captions
+from attend.metrics.java import JavaError
+from attend.settings import from_dict
+
+
+def no_java() -> None:
+    raise JavaError("no Java in this test")
+
+
+def killed_at(place: int | None, step: Callable) -> Callable:
+    """The step of a trainer; at this one SIGKILL ends the main process."""
+
+    def stepped(trainer, batch):
+        if trainer.progress.step == place and trainer.lease:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return step(trainer, batch)
+
+    return stepped
+
+
+def main(jobs: Path) -> None:
+    captions.find_java, evaluation.IMAGES = no_java, 2
+    evaluate, step = training.evaluate, training.Trainer.step
+    for job in json.loads(jobs.read_text()):
+        training.evaluate = evaluate if job["evaluated"] else lambda *_, **__: {}
+        training.Trainer.step = killed_at(job.get("kill"), step)
+        training.train(from_dict(job["config"]), job["folder"])
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
