@@ -344,6 +344,8 @@ class Train(_Section):
     """steps between two lines of metrics.jsonl"""
     checkpoint_minutes: float = 5.0
     """minutes between two checkpoints; one is also written after every epoch"""
+    keep_every: int = 0
+    """epochs between two checkpoints of the weights that are kept for good, to follow training; 0 keeps none"""
 
     def check(self) -> None:
         require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
@@ -351,7 +353,7 @@ class Train(_Section):
         for name in ("learning_rate", "encoder_learning_rate"):
             require(0 < getattr(self, name) < 10, f"train.{name}", getattr(self, name), "above 0 and below 10")
         require(self.clip >= 0, "train.clip", self.clip, "0 or more")
-        for name in ("patience", "lower_after", "validation_images", "workers"):
+        for name in ("patience", "lower_after", "validation_images", "workers", "keep_every"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
         require(0 < self.lower_by < 1, "train.lower_by", self.lower_by, "between 0 and 1")
         require(1 <= self.validation_beam <= 1000, "train.validation_beam", self.validation_beam, "1 to 1000")

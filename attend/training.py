@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from attend.captioner import Captioner, Trace
 from attend.config import Config, Decode
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
@@ -25,7 +26,7 @@ from attend.evaluation import Given, collapsed, evaluate, generate, score_quickl
 from attend.glimpses import check_fits, taken
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.noise import Noise
-from attend.objective import health, negative_log_likelihood, objective, ranks
+from attend.objective import Loss, health, negative_log_likelihood, objective, ranks
 from attend.prepare import ensure_store
 from attend.runs import Lease, RunFolder, read_scores
 
@@ -107,10 +108,12 @@ class Trainer:
             progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
             progress.epoch, progress.position = progress.epoch + 1, 0
             self.schedule.step(score)
-            if better:
-                self.lease.check()
-                state = self.model.identity() | {"epoch": progress.epoch, "score": score}
-                write_checkpoint(self.run.best, self.model.tensors(), state)
+            kept = settings.keep_every > 0 and progress.epoch % settings.keep_every == 0
+            for path, due in ((self.run.best, better), (self.run.kept(progress.epoch), kept)):
+                if due:
+                    self.lease.check()
+                    state = self.model.identity() | {"epoch": progress.epoch, "score": score}
+                    write_checkpoint(path, self.model.tensors(), state)
             self.checkpoint()
 
     @property
@@ -154,13 +157,7 @@ class Trainer:
         noise = Noise.draw(config, shape, config.seed, self.progress.step, locations)
         noise = noise.to(self.accelerator.device)
         with self.model.autocast():
-            features = self.model.features(batch.inputs)
-            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": batch.shares}
-            if config.attention.hard:
-                trace = taken(self.model.captioner, *given, **more)
-            else:
-                trace = self.model.captioner(*given, select=config.attention.select, **more)
-            loss = objective(trace, config, self.baseline, rollout=self.rollout(features, batch, noise))
+            trace, loss = loss_of(self.model.captioner, self.model.features(batch.inputs), batch, noise, self.baseline)
         if not math.isfinite(value := float(loss.total.detach())):
             raise ValueError(
                 f"the loss is {value} at step {self.progress.step}: lower train.learning_rate or use precision fp32"
@@ -180,16 +177,6 @@ class Trainer:
             "attention_gradient": attention,
             **{name: float(term.detach()) * words for name, term in loss.terms.items()},
         }
-
-    @torch.no_grad()
-    def rollout(self, features: Tensor, batch: Batch, noise: Noise) -> Tensor | None:
-        """Costs (N, C, T) of the pass without samples that the baseline asks for, under the same dropout."""
-        rule = self.config.estimator
-        select = BASELINES[rule.baseline].rollout if self.config.attention.hard and rule.name == "reinforce" else None
-        if select is None:
-            return None
-        trace = self.model.captioner(features, batch.words, batch.lengths, select=select, noise=noise)
-        return trace.spread(negative_log_likelihood(trace))
 
     def log_training(self, batch, epoch: float) -> None:
         """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
@@ -268,6 +255,29 @@ class Trainer:
         )
 
 
+def loss_of(
+    captioner: Captioner, features: Tensor, batch: Batch, noise: Noise, average: MovingAverage
+) -> tuple[Trace, Loss]:
+    """One minibatch, seen as the captioner's settings have it, and its loss; ``average`` takes it in."""
+    config, given = captioner.settings, (features, batch.words, batch.lengths)
+    if config.attention.hard:
+        trace = taken(captioner, *given, noise=noise, shares=batch.shares)
+    else:
+        trace = captioner(*given, select=config.attention.select, noise=noise, shares=batch.shares)
+    return trace, objective(trace, config, average, rollout=_rollout(captioner, *given, noise))
+
+
+@torch.no_grad()
+def _rollout(captioner: Captioner, features: Tensor, words: Tensor, lengths: Tensor, noise: Noise) -> Tensor | None:
+    """Costs (N, C, T) of the pass without samples that the baseline asks for, under the same dropout."""
+    config, rule = captioner.settings, captioner.settings.estimator
+    select = BASELINES[rule.baseline].rollout if config.attention.hard and rule.name == "reinforce" else None
+    if select is None:
+        return None
+    trace = captioner(features, words, lengths, select=select, noise=noise)
+    return trace.spread(negative_log_likelihood(trace))
+
+
 def train(config: Config, folder: Path | str) -> dict[str, Any]:
     """Train a run from wherever it stands, evaluate its best model, and return the headline scores.
 
@@ -333,6 +343,20 @@ def _unpack(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     return state
 
 
+def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
+    """The dataset a run was trained on, in its own place or in another."""
+    own = run.config().data
+    if data is None and not Path(own).exists():
+        raise ValueError(f"{run.path} was trained on {own}, which is not here: say where it is with --data")
+    return Prepared(data or own)
+
+
+def check_words(run: RunFolder, model: Model, dataset: Prepared) -> None:
+    """Raise ValueError where a dataset is not the one that the model of a run was trained on."""
+    if model.vocabulary != dataset.vocabulary:
+        raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
+
+
 def evaluate_run(
     folder: Path | str,
     *,
@@ -350,9 +374,7 @@ def evaluate_run(
     """
     run = RunFolder(folder)
     config = run.config()
-    if data is None and not Path(config.data).exists():
-        raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
-    dataset = Prepared(data or config.data)
+    dataset = dataset_of(run, data)
     split, (decode, beam) = split or headline(dataset), config.way(decode, beam)
     dataset.rows(split)  # an empty split is said now, not after its features
     target = run.evaluation(split, decode, beam)
@@ -366,8 +388,7 @@ def evaluate_run(
             "glimpses, and beam 0 the words"
         )
     model = Model.read(run)
-    if model.vocabulary != dataset.vocabulary:
-        raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
+    check_words(run, model, dataset)
     with Lease(run.path) as lease:
         device = accelerator()
         store = ensure_store(dataset, model.encoder, device.device)
