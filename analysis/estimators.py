@@ -149,7 +149,7 @@ def estimator_panels(rows: Sequence[Measured]) -> tuple[Axes, ...]:
     names = list(dict.fromkeys(row.estimator for row in drawn))
     series = [(c, group) for c in dict.fromkeys(row.checkpoint for row in drawn) for group in GROUPS]
     panels = [name for name in PANELS if any(getattr(row, name) is not None for row in drawn)]
-    height = 1.3 + len(names) * max(0.2, 0.09 * len(series))
+    height = 1.3 + len(names) * max(0.2, 0.07 * len(series))
     figure = Figure(figsize=(2.6 + 2.5 * len(panels), height), layout="constrained")
     every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, name in zip(every, panels, strict=True):

@@ -217,12 +217,14 @@ def test_an_average_settles_and_is_then_held():
     settled = replace(rule.average)
     one, two = rule.draw(0), rule.draw(0)
     assert torch.equal(one, two) and rule.average == settled
-    costs = []
+    to_go, cost = 0.0, 0.0
     for path in bed.paths(3):
         trace = rule.captioner(where.features, WORDS, LENGTHS, path=path)
-        to_go = trace.spread(negative_log_likelihood(trace)).flip(-1).cumsum(-1)
-        costs.append(float((trace.log_probs.sum().exp() * to_go.mean()).detach()))
-    assert settled.value == pytest.approx(sum(costs), rel=0.1)
+        p, costs = trace.log_probs.sum().exp(), trace.spread(negative_log_likelihood(trace))
+        to_go, cost = to_go + p * costs.flip(-1).cumsum(-1).mean(), cost + p * costs.mean()
+    assert settled.value == pytest.approx(float(to_go.detach()), rel=0.1)
+    released = way(where, name="xu2015-code", scale=0.1).average  # which starts from 0
+    assert released.value == pytest.approx(float(cost.detach()), rel=0.1)
     assert way(where, name="vimco").average == MovingAverage()
 
 
@@ -278,7 +280,8 @@ def test_two_runs_are_equal_but_for_time_and_memory(rows):
     plain = [replace(row, **dict.fromkeys(MACHINE)) for row in rows]
     again = measure(tiny(0), draws=2, rounds=0, samples=2)
     assert again == plain and write_rows(again) == write_rows(plain)
-    assert measure(tiny(1), draws=2, rounds=0, samples=2, only=["reinforce"])[0].variance != plain[0].variance
+    for other in (replace(next(tiny(0)), seed=1), next(tiny(1))):  # other draws; other weights too
+        assert measure([other], draws=2, rounds=0, samples=2, only=["reinforce"])[0].variance != plain[0].variance
 
 
 def test_a_figure_draws_every_row_once(rows):
