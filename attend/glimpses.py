@@ -15,13 +15,42 @@ from torch import Tensor
 from attend import config
 from attend.attention.select import CHOICES, draw, forced, gumbel, log
 from attend.captioner import Captioner, Trace
+from attend.data.batches import Batch
 from attend.data.text import SPECIALS, START
 from attend.decoder import State
-from attend.estimators.baselines import BASELINES
+from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.helpers import Helpers
 from attend.facts import ENUMERATED
 from attend.noise import Noise
-from attend.objective import negative_log_likelihood
+from attend.objective import Loss, negative_log_likelihood, objective
+
+
+def loss_of(
+    captioner: Captioner,
+    features: Tensor,
+    batch: Batch,
+    noise: Noise,
+    average: MovingAverage,
+    *,
+    helpers: Helpers | None = None,
+    words: int | None = None,
+    captions: int | None = None,
+    seen: Tensor | None = None,
+) -> tuple[Trace, Loss]:
+    """One minibatch, seen as the captioner's settings have it, and its loss; ``average`` takes it in.
+
+    ``words`` and ``captions`` are those of the whole minibatch, where this is a part of it, and ``seen`` what a control
+    is shown at each word.
+    """
+    config, given = captioner.settings, (features, batch.words, batch.lengths)
+    more = {"noise": noise, "shares": seen}
+    if config.attention.hard:
+        trace = taken(captioner, *given, helpers=helpers, **more)
+    else:
+        trace = captioner(*given, select=config.attention.select, **more)
+    rollout = rollout_costs(captioner, *given, trace, noise)
+    more = {"rollout": rollout, "helpers": helpers, "shares": batch.shares}
+    return trace, objective(trace, config, average, words, captions, **more)
 
 
 def taken(

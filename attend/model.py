@@ -61,20 +61,21 @@ class Model:
         return cls(config=config, vocabulary=vocabulary, encoder=encoder, captioner=captioner)
 
     @classmethod
-    def read(cls, run: RunFolder) -> Model:
-        """The best model of a run; the checkpoint of a tuned encoder holds all of it, so no other weights are read.
+    def read(cls, run: RunFolder, checkpoint: Path | None = None) -> Model:
+        """The best model of a run, or that of another of its checkpoints; that of a tuned encoder holds all of it, so
+        no other weights are read.
 
         Raises ValueError where checkpoint, vocabulary or encoder do not fit.
         """
-        config = run.config()
+        config, path = run.config(), checkpoint or run.best
         vocabulary = Vocabulary.read(run.path / "vocabulary.json")
-        tensors, state = read_checkpoint(run.best)
+        tensors, state = read_checkpoint(path)
         if state["vocabulary"] != vocabulary.fingerprint():
             raise ValueError(
-                f"{run.path / 'vocabulary.json'} is not the vocabulary {run.best} was trained with: restore the file"
+                f"{run.path / 'vocabulary.json'} is not the vocabulary {path} was trained with: restore the file"
             )
         model = cls._bare(config, vocabulary, "random" if config.encoder.tune_blocks else config.encoder.weights)
-        model.load(tensors, state, str(run.best))
+        model.load(tensors, state, str(path))
         return model
 
     def looking(self, look: Look) -> Model:

@@ -10,7 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from attend.bounds import evaluate_bounds
-from attend.config import Config, Decode, Look, require
+from attend.config import Decode, Look, require
 from attend.data.batches import Batches
 from attend.data.prepared import Prepared
 from attend.evaluation import evaluate, headline
@@ -39,7 +39,7 @@ def evaluate_run(
     """
     run = RunFolder(folder)
     config = run.config()
-    dataset, split = _given(run, config, data, split)
+    dataset, split = _given(run, data, split)
     decode, beam = config.way(decode, beam)
     check_look(config.attention, look, decode, dataset.boxes, len(dataset.rows(split)))
     target, weights = run.evaluation(split, decode, beam, look), look or config.attention.weights
@@ -73,7 +73,7 @@ def evaluate_bound(
             f"{run.path} has {config.attention.weights} weights, which are shown where a caption's words are or drawn "
             "for each: it gives captions no likelihood to bound, name another run"
         )
-    dataset, split = _given(run, config, data, split)
+    dataset, split = _given(run, data, split)
     target = run.bound(split, draws)
     if not again and (target / "scores.json").exists():
         return target, read_bounds(target / "scores.json")
@@ -81,11 +81,23 @@ def evaluate_bound(
         return target, evaluate_bounds(model, batches, run, lease, device, split=split, draws=draws)
 
 
-def _given(run: RunFolder, config: Config, data: str | None, split: str | None) -> tuple[Prepared, str]:
+def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
+    """The dataset a run was trained on, in its own place or in another."""
+    own = run.config().data
+    if data is None and not Path(own).exists():
+        raise ValueError(f"{run.path} was trained on {own}, which is not here: say where it is with --data")
+    return Prepared(data or own)
+
+
+def check_words(run: RunFolder, model: Model, dataset: Prepared) -> None:
+    """Raise ValueError where a dataset is not the one that the model of a run was trained on."""
+    if model.vocabulary != dataset.vocabulary:
+        raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
+
+
+def _given(run: RunFolder, data: str | None, split: str | None) -> tuple[Prepared, str]:
     """The dataset of a run, or where it is now, and a split of it, which must not be empty."""
-    if data is None and not Path(config.data).exists():
-        raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
-    dataset = Prepared(data or config.data)
+    dataset = dataset_of(run, data)
     split = split or headline(dataset)
     dataset.rows(split)  # an empty split is said now, not after its features
     return dataset, split
@@ -97,8 +109,7 @@ def _reopened(
 ) -> Iterator[tuple[Model, Batches, Lease, Accelerator]]:
     """The best model of a run and its data, while the run is held."""
     model = Model.read(run)
-    if model.vocabulary != dataset.vocabulary:
-        raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
+    check_words(run, model, dataset)
     with Lease(run.path) as lease:
         device = accelerator()
         store = ensure_store(dataset, model.encoder, device.device)

@@ -242,6 +242,10 @@ class RunFolder:
     def best(self) -> Path:
         return self.path / "checkpoint" / "best.safetensors"
 
+    def kept(self, epoch: int) -> Path:
+        """The weights after so many epochs, where train.keep_every asks for them."""
+        return self.path / "checkpoint" / f"epoch{epoch}.safetensors"
+
     @contextlib.contextmanager
     def open(self, config: Config) -> Iterator[Lease]:
         """Hold the folder for a run with this configuration, which is written, or must be what is there.

@@ -24,10 +24,10 @@ from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
 from attend.estimators.helpers import Helpers
 from attend.evaluation import Given, collapsed, evaluate, generate, headline, score_quickly, traces
-from attend.glimpses import check_fits, rollout_costs, taken
+from attend.glimpses import check_fits, loss_of
 from attend.model import Model, read_checkpoint, write_checkpoint
 from attend.noise import Noise
-from attend.objective import health, objective, ranks
+from attend.objective import health, ranks
 from attend.prepare import ensure_store
 from attend.processes import accelerator, of_main, open_run, share, sum_gradients, summed
 from attend.runs import Lease, RunFolder
@@ -118,10 +118,12 @@ class Trainer:
             progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
             progress.epoch, progress.position = progress.epoch + 1, 0
             self.schedule.step(score)
-            if better and self.lease is not None:
-                self.lease.check()
-                state = self.model.identity() | {"epoch": progress.epoch, "score": score}
-                write_checkpoint(self.run.best, self.model.tensors(), state)
+            kept = settings.keep_every > 0 and progress.epoch % settings.keep_every == 0
+            for path, due in ((self.run.best, better), (self.run.kept(progress.epoch), kept)):
+                if due and self.lease is not None:
+                    self.lease.check()
+                    state = self.model.identity() | {"epoch": progress.epoch, "score": score}
+                    write_checkpoint(path, self.model.tensors(), state)
             self.checkpoint()
 
     @property
@@ -173,14 +175,10 @@ class Trainer:
             features, seen = self.model.features(batch.inputs), batch.shares
             if config.attention.weights == "random":
                 seen = numbers((*shape, locations), config.seed, self.progress.step)[self.part].to(features.device)
-            given, more = (features, batch.words, batch.lengths), {"noise": noise, "shares": seen}
-            if config.attention.hard:
-                trace = taken(self.model.captioner, *given, helpers=self.helpers, **more)
-            else:
-                trace = self.model.captioner(*given, select=config.attention.select, **more)
-            rollout = rollout_costs(self.model.captioner, *given, trace, noise)
-            more = {"rollout": rollout, "helpers": self.helpers, "shares": batch.shares}
-            loss = objective(trace, config, self.baseline, words, captions, **more)
+            trace, loss = loss_of(
+                self.model.captioner, features, batch, noise, self.baseline, helpers=self.helpers, words=words,
+                captions=captions, seen=seen,
+            )  # fmt: skip
         means = {name: float(term.detach()) for name, term in {"loss": loss.total, **loss.terms}.items()}
         if trace.logits is not None:
             means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * trace.samples)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from experiments.bench import growth, run
 from experiments.bench.beds import KINDS, Bed, SearchBed
 from experiments.bench.clock import Setup, ratio
 from experiments.bench.floor import SIZES, Size, moved, products, tanhs
-from experiments.bench.memory import peaks, tensors
+from experiments.bench.memory import peak, peaks, tensors
 from experiments.bench.sample import sample
 from experiments.bench.steps import train
 from experiments.cli import main
@@ -82,6 +83,14 @@ def test_memory_counts_what_is_alive_at_once():
         both.append(one + 1)
 
     assert 12e6 <= tensors(call) < 12.1e6
+    assert peak(call, CPU) == tensors(call)
+
+
+def test_memory_is_measured_in_silence(capfd):
+    """The profiler's own library writes to stderr past Python."""
+    tensors(lambda: torch.zeros(9))
+    print("heard", file=sys.stderr)
+    assert capfd.readouterr().err == "heard\n"
 
 
 def test_memory_is_measured_in_another_process():

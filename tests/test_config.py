@@ -114,6 +114,7 @@ def test_no_number_is_infinite_or_absurd_however_it_is_given(name, value):
         ("train.learning_rate", float("nan")), ("train.learning_rate", 0), ("train.clip", float("inf")),
         ("train.clip", 10**400), ("train.clip", True), ("train.lower_by", 1), ("train.workers", -1),
         ("train.optimiser", "Adam"), ("train.optimiser", ["adam"]), ("train.checkpoint_minutes", -1),
+        ("train.keep_every", -1),
         ("encoder.grid", [2]), ("encoder.grid", "2 x"), ("encoder.grid", [0, 2]), ("encoder.grid", 4),
         ("encoder.size", 7), ("encoder.stride", 0), ("encoder.tune_blocks", -1), ("attention.temperature", 0),
         ("attention.width", 0), ("attention.select", "argmax"), ("estimator.decay", 1), ("estimator.semi", 1),

@@ -197,6 +197,21 @@ def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(dat
         train(settings(dataset, "expected", epochs=2, monitor="nll"), folder)
 
 
+def test_kept_weights_are_those_of_a_run_that_ended_there(dataset, tmp_path, monkeypatch):
+    from attend.training import train
+
+    monkeypatch.setattr("attend.training.evaluate", lambda *_, **__: {})
+    train(settings(dataset, "sample", epochs=3, monitor="nll", keep_every=2), tmp_path / "whole")
+    train(settings(dataset, "sample", epochs=2, monitor="nll"), tmp_path / "short")
+    kept = sorted(path.name for path in (tmp_path / "whole/checkpoint").iterdir())
+    assert kept == ["best.safetensors", "epoch2.safetensors", "last.safetensors"]
+    ours, theirs = (
+        load_file(tmp_path / name)
+        for name in ("whole/checkpoint/epoch2.safetensors", "short/checkpoint/last.safetensors")
+    )
+    assert ours and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_soft_learns_what_two_halves_hold(dataset, tmp_path):
     from attend.training import train
 

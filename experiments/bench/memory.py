@@ -7,12 +7,14 @@ own buffers. Neither counts model, data and Adam's moments.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -57,9 +59,19 @@ def _measure(size: Size, kind: str, whose: str, device: torch.device, precision:
     return {"resident": _status("VmHWM") - before - moments, "tensors": tensors(call)}
 
 
+def peak(call: Callable[[], object], device: torch.device) -> int:
+    """Bytes that a call has allocated at once, at most, beyond what was there."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        return torch.cuda.max_memory_allocated() - before
+    return tensors(call)
+
+
 def tensors(call: Callable[[], object]) -> int:
     """Bytes that a call on the CPU has allocated at once and not yet freed, at most."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with _hushed(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         call()
     with tempfile.TemporaryDirectory() as folder:
         profiler.export_chrome_trace(f"{folder}/trace.json")
@@ -70,6 +82,19 @@ def tensors(call: Callable[[], object]) -> int:
         live += change
         highest = max(highest, live)
     return highest
+
+
+@contextlib.contextmanager
+def _hushed() -> Iterator[None]:
+    """Without what the profiler's own library says to stderr at each start and stop."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept), os.close(nowhere)
 
 
 def _status(name: str) -> int:

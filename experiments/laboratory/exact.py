@@ -1,0 +1,131 @@
+"""Exact gradients of what estimators estimate, by a sum over all paths of a caption, where that can be done.
+
+Each target is a function of the costs -log p(y | path) and the log-probabilities of all P paths, (..., P) in nats; its
+gradient is autograd's, so no estimator has a part in it. Where words are apart (``attention.feed: expected``) the paths
+are the L glimpses of each word.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from attend.captioner import Captioner
+from attend.config import Config, Estimator
+from attend.glimpses import check_fits, taken
+from attend.noise import Noise
+from attend.objective import by_path, negative_log_likelihood
+from experiments.laboratory.subjects import Subject
+
+TUPLES = 2**22
+"""Paths in the K-tuples that are summed at most, over all captions."""
+
+
+def bound(cost: Tensor, log_p: Tensor, samples: int) -> Tensor:
+    """J = sum over paths of p(path) cost(path)."""
+    return (log_p.exp() * cost).sum()
+
+
+def marginal(cost: Tensor, log_p: Tensor, samples: int) -> Tensor:
+    """-log p(y) = -log sum over paths of p(path) p(y | path)."""
+    return -torch.logsumexp(log_p - cost, -1).sum()
+
+
+def of_samples(cost: Tensor, log_p: Tensor, samples: int, held: bool = False) -> Tensor:
+    """-E log (1/K) sum_k p(y | path k), over all K-tuples of paths.
+
+    ``held``: the paths are drawn from an alpha that is held fixed, and the weights are p(y, path k) / p(path k).
+    Raises ValueError where there are more than TUPLES.
+    """
+    paths = cost.shape[-1]
+    if cost[..., 0].numel() * paths**samples * samples > TUPLES:
+        raise ValueError(f"{samples}-tuples of {paths} paths are too many to sum over")
+    tuples = torch.cartesian_prod(*[torch.arange(paths, device=cost.device)] * samples).view(-1, samples)
+    log_w = (log_p - log_p.detach() if held else 0) - cost
+    probability = log_p[..., tuples].sum(-1).exp()
+    values = math.log(samples) - torch.logsumexp(log_w[..., tuples], -1)
+    return ((probability.detach() if held else probability) * values).sum()
+
+
+TARGETS = {
+    "bound": bound,
+    "marginal": marginal,
+    "K-sample bound": of_samples,
+    "K-sample bound, its proposal held fixed": partial(of_samples, held=True),
+}
+"""By the names in ``ESTIMATORS``."""
+
+
+class Exact:
+    """The exact gradients of one subject, each computed once; ``why`` says why there are none, or is empty."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.known = subject, {}
+        settings = ruled(subject.captioner.settings, Estimator(name="enumeration", entropy=0.0))
+        self.why = ""
+        try:
+            check_fits(settings, subject.features.shape[1], subject.longest)
+        except ValueError as error:
+            self.why = str(error)
+        self.captioner = None if self.why else subject.under(settings)
+
+    def gradient(self, target: str, samples: int = 1) -> Tensor:
+        """Flat, in the order of ``gradient_of``; ValueError says why it cannot be had."""
+        if self.why:
+            raise ValueError(self.why)
+        if target not in TARGETS:
+            raise ValueError(f"its target, {target}, is no sum over paths")
+        if (target, samples) not in self.known:
+            loss = TARGETS[target](*self._paths(), samples) / int(self.subject.batch.lengths.sum())
+            self.known[target, samples] = gradient_of(self.captioner, loss).double()
+        return self.known[target, samples]
+
+    def _paths(self) -> tuple[Tensor, Tensor]:
+        """Costs and log-probabilities of all paths, (N, C, P), or (N, C, T, L) where words are apart."""
+        subject, batch = self.subject, self.subject.batch
+        noise = noise_of(subject, self.captioner.settings, 0)
+        trace = taken(self.captioner, subject.features, batch.words, batch.lengths, noise=noise)
+        cost = by_path(trace, trace.spread(negative_log_likelihood(trace)))
+        log_p = by_path(trace, trace.log_probs)
+        apart = subject.feed == "expected"
+        cost, log_p = (part.transpose(-1, -2) if apart else part.sum(-1) for part in (cost, log_p))
+        return cost, torch.log_softmax(log_p, -1)  # paths that differ after the last word alone stand for one
+
+
+def ruled(settings: Config, rule: Estimator) -> Config:
+    """The settings with another estimator, without dropout and without penalty."""
+    decoder = replace(settings.decoder, dropout=0.0, dropout_words=0.0)
+    return replace(
+        settings, estimator=rule, decoder=decoder, objective=replace(settings.objective, doubly_stochastic=0.0)
+    )
+
+
+def noise_of(subject: Subject, settings: Config, draw: int) -> Noise:
+    """The chance of one draw, keyed by the subject's seed and the draw."""
+    shape, locations = tuple(subject.batch.words.shape), subject.features.shape[1]
+    return Noise.draw(settings, shape, subject.seed, draw, locations).to(subject.features.device)
+
+
+def parameters(captioner: Captioner) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """What is trained of attention, and of all else that the model itself consists of."""
+    return tuple([p for p in part.parameters() if p.requires_grad] for part in (captioner.attention, captioner.decoder))
+
+
+def gradient_of(captioner: Captioner, loss: Tensor) -> Tensor:
+    """The gradient as one vector (P,), attention first; 0 where the loss does not depend on a parameter."""
+    attention, rest = parameters(captioner)
+    together = [*attention, *rest]
+    found = torch.autograd.grad(loss, together, allow_unused=True)
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(together, found, strict=True)]
+    )
+
+
+def parts(captioner: Captioner) -> dict[str, slice]:
+    """Where each group of parameters lies in that vector."""
+    attention, rest = (sum(p.numel() for p in some) for some in parameters(captioner))
+    return {"attention": slice(0, attention), "rest": slice(attention, attention + rest), "all": slice(None)}

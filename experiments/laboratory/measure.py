@@ -1,0 +1,198 @@
+"""Draws of every gradient estimator at fixed weights: what each is off by, how much it scatters, what it costs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from analysis.estimators import Measured
+from attend.captioner import Captioner
+from attend.config import Config, Estimator
+from attend.estimators import ESTIMATORS
+from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.estimators.helpers import Helpers
+from attend.estimators.signals import SIGNALS
+from attend.glimpses import check_fits, loss_of
+from experiments.bench.clock import in_turn
+from experiments.bench.memory import peak
+from experiments.laboratory.exact import Exact, gradient_of, noise_of, parts, ruled
+from experiments.laboratory.statistics import Running
+from experiments.laboratory.subjects import Subject
+
+SETTLE = 50
+"""Minibatches that moving averages take in, and helpers learn from, before they are frozen."""
+RATE = 0.01
+"""Of the helpers' Adam there."""
+REFERENCE = f"reinforce, {Estimator.baseline}"
+"""What variance at equal time is relative to."""
+GRADIENT = {"scale": 1.0, "entropy": 0.0, "semi": 0.0}
+"""The gradient alone, without what makes it learn better."""
+OWN = {"xu2015-code": {"scale": 0.1}}
+"""Settings that are part of a rule: its gradient is none without them."""
+
+
+def ways(settings: Config, samples: int | None = None) -> dict[str, dict]:
+    """Settings of every estimator by name: REINFORCE with each baseline and, with the soft one, each other cost.
+
+    The soft baseline leaves so little variance that the bias of a cost can be seen.
+
+    ``samples`` is K of those that take several.
+    """
+    plain = ruled(settings, Estimator()).cost
+    found = {}
+    for name in ESTIMATORS:
+        variants: dict[str, dict] = {name: {}}
+        if name == "reinforce":
+            variants = {f"{name}, {baseline}": {"baseline": baseline} for baseline in BASELINES}
+            others = [cost for cost in SIGNALS if cost != plain]
+            variants |= {f"{name}, soft, {cost} cost": {"baseline": "soft", "cost": cost} for cost in others}
+            passes = [baseline for baseline, one in BASELINES.items() if one.rollout] if plain == "to-go" else []
+            variants |= {f"{name}, {one} from the prefix": {"baseline": one, "rollout": "prefix"} for one in passes}
+        for title, more in variants.items():
+            rule = {"name": name} | GRADIENT | OWN.get(name, {}) | more
+            several = samples is not None and Estimator(**rule).drawn > 1
+            found[title] = rule | ({"samples": samples} if several else {})
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One estimator of one subject's gradient, ready to draw from; ``average`` and ``helpers`` have settled."""
+
+    subject: Subject
+    captioner: Captioner
+    average: MovingAverage
+    helpers: Helpers
+
+    @classmethod
+    def of(cls, subject: Subject, rule: dict) -> Way:
+        """ValueError says why this estimator is none for this model and minibatch."""
+        settings = ruled(subject.captioner.settings, Estimator(**rule))
+        check_fits(settings, subject.features.shape[1], subject.longest)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(subject.seed)
+            helpers = Helpers(settings, *subject.sizes).to(subject.features)
+        average = MovingAverage(settings.estimator.decay)
+        way = cls(subject=subject, captioner=subject.under(settings), average=average, helpers=helpers)
+        way.settle()
+        return way
+
+    def settle(self) -> None:
+        """Let the average take in some minibatches, and the helpers learn from them."""
+        fresh, learned = replace(self.average), list(self.helpers.parameters())
+        optimiser = torch.optim.Adam(learned, lr=RATE) if learned else None
+        for draw in range(SETTLE):
+            with torch.set_grad_enabled(bool(learned)):
+                loss = self.loss(draw, self.average)
+            if optimiser is not None:
+                for parameter, slope in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+                    parameter.grad = slope
+                optimiser.step()
+            elif self.average == fresh:  # it has none
+                return
+
+    @property
+    def settings(self) -> Config:
+        return self.captioner.settings
+
+    def loss(self, draw: int, average: MovingAverage) -> Tensor:
+        noise = noise_of(self.subject, self.settings, draw)
+        given = (self.captioner, self.subject.features, self.subject.batch, noise, average)
+        return loss_of(*given, helpers=self.helpers)[1].total
+
+    def draw(self, number: int) -> Tensor:
+        """One estimate of the gradient, (P,)."""
+        return gradient_of(self.captioner, self.loss(SETTLE + number, replace(self.average)))
+
+
+def measure(
+    subjects: Iterable[Subject],
+    *,
+    draws: int,
+    rounds: int,
+    samples: int | None = None,
+    only: Sequence[str] = tuple(ESTIMATORS),
+) -> list[Measured]:
+    """A record for each subject, estimator of ``only`` and group of parameters.
+
+    ``draws`` of each gradient, then ``rounds`` of steps in turn for their time, and their memory; 0 rounds leave both
+    out.
+    """
+    rows: list[Measured] = []
+    for subject in subjects:
+        exact, made, mine = Exact(subject), {}, []
+        rules = {t: rule for t, rule in ways(subject.captioner.settings, samples).items() if rule["name"] in only}
+        what = f"feed {subject.feed}, {subject.checkpoint}"
+        for title, rule in tqdm(rules.items(), desc=what, unit="estimator", disable=None, leave=False):
+            try:
+                made[title] = Way.of(subject, rule)
+            except ValueError as error:
+                mine += _none(title, subject, rule["name"], str(error))
+            else:
+                mine += drawn(title, made[title], exact, draws)
+        rows += _with_costs(mine, made, rounds) if rounds and made else mine
+    return rows
+
+
+def _none(title: str, subject: Subject, name: str, why: str) -> list[Measured]:
+    """An estimator that cannot be had here."""
+    about = {"feed": subject.feed, "checkpoint": subject.checkpoint, "target": ESTIMATORS[name].target, "note": why}
+    return [Measured(estimator=title, group=group, **about) for group in parts(subject.captioner)]
+
+
+def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
+    """Its bias, variance and so on, for each group of parameters. Two draws of what has no chance are enough."""
+    subject, rule = way.subject, way.settings.estimator
+    target, samples = ESTIMATORS[rule.name].target, way.settings.samples
+    known: dict[str, Tensor] = {}
+    why = ""
+    for name, several in (("bound", 1), ("marginal", 1), (target, samples)):
+        try:
+            known[name] = exact.gradient(name, several)
+        except ValueError as error:
+            why = str(error)
+    against = next((name for name in (target, "bound") if name in known), "")
+    note = f"{why}; its bias is that against the bound" if why and against else why
+    running = Running(parts(way.captioner), known.get(against))
+    for number in range(2 if rule.facts.select == "all" else draws):
+        running.add(way.draw(number))
+
+    def row(group: str) -> Measured:
+        found = {"variance": running.variance(group), "signal_to_noise": running.signal_to_noise(group)}
+        if against:
+            found |= {
+                "bias": running.bias(group, known[against]),
+                "chance": running.chance(group, known[against]),
+                "cosine": running.cosine(group),
+            }
+        others = {f"from_{name}": running.bias(group, known[name]) for name in ("bound", "marginal") if name in known}
+        return Measured(
+            feed=subject.feed, checkpoint=subject.checkpoint, group=group, estimator=title, samples=samples,
+            target=target, draws=running.count, against=against, note=note, **found, **others,
+        )  # fmt: skip
+
+    return [row(group) for group in running.parts]
+
+
+def _with_costs(rows: list[Measured], made: dict[str, Way], rounds: int) -> list[Measured]:
+    """With the seconds of a step, the median of ``rounds`` in turn, MiB at its peak, and variance at equal time."""
+    device = next(iter(made.values())).subject.features.device
+    calls: dict[str, Callable[[], object]] = {title: partial(way.draw, 0) for title, way in made.items()}
+    seconds = {title: statistics.median(some) for title, some in in_turn(calls, rounds, device).items()}
+    memory = {title: peak(call, device) / 2**20 for title, call in calls.items()}
+    level = {row.group: row.variance * seconds[REFERENCE] for row in rows if row.estimator == REFERENCE}
+
+    def costed(row: Measured) -> Measured:
+        if row.estimator not in made:
+            return row
+        took, beside = seconds[row.estimator], level.get(row.group)
+        equal = row.variance * took / beside if beside else None
+        return replace(row, seconds=took, mebibytes=memory[row.estimator], equal_time=equal)
+
+    return [costed(row) for row in rows]

@@ -1,0 +1,130 @@
+"""What gradients are estimated of: a model at fixed weights and a fixed minibatch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from attend.captioner import Captioner
+from attend.config import Attention, Config, Decoder
+from attend.data.batches import Batch, Batches, epoch_rows
+from attend.model import Model
+from attend.prepare import ensure_store
+from attend.processes import accelerator
+from attend.reopen import check_words, dataset_of
+from attend.runs import RunFolder
+
+TINY = {"locations": 4, "features": 6, "words": 9}
+CAPTIONS = [[[4, 5, 2], [6, 2, 0]], [[7, 8, 2], [8, 4, 2]]]
+"""Of the tiny minibatch: two images with two captions each, the end mark last, then padding."""
+FEEDS = ("glimpse", "expected")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A captioner, whose settings say what the state reads, and the minibatch: its features (N, L, D) and captions.
+
+    ``seed`` is of the draws.
+    """
+
+    captioner: Captioner
+    features: Tensor
+    batch: Batch
+    checkpoint: str
+    seed: int
+
+    @property
+    def feed(self) -> str:
+        return self.captioner.settings.attention.feed
+
+    @property
+    def longest(self) -> int:
+        """Words of the longest caption."""
+        return self.batch.words.shape[-1]
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Widths of the features and of the vocabulary."""
+        return self.features.shape[-1], self.captioner.decoder.embedding.num_embeddings
+
+    def under(self, settings: Config) -> Captioner:
+        """The same weights in a captioner of other settings; modules that only those have are drawn from their seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            captioner = Captioner(settings, *self.sizes)
+        captioner = captioner.to(self.features.device, self.features.dtype)
+        captioner.load_state_dict(self.captioner.state_dict(), strict=False, assign=True)
+        return captioner
+
+
+def tiny(seed: int) -> Iterator[Subject]:
+    """A captioner in float64 whose paths can all be summed, four locations and three words; for each feed.
+
+    Its weights are drawn so large that it matters where it looks, as it does not to a fresh model.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    settings = Config(
+        seed=seed, attention=Attention(width=8, select="sample"), decoder=Decoder(embedding=6, hidden=8, dropout=0.0)
+    )
+    shape = (len(CAPTIONS), TINY["locations"], TINY["features"])
+    features = torch.randn(shape, generator=generator, dtype=torch.float64)
+    words = torch.tensor(CAPTIONS)
+    none = torch.zeros(words.shape[:2], dtype=torch.long)
+    lengths = (words > 0).sum(-1)
+    batch = Batch(rows=none[:, 0], inputs=features, words=words, lengths=lengths, order=none, whole=lengths)
+    captioner = Captioner(settings, TINY["features"], TINY["words"]).double()
+    with torch.no_grad():
+        for parameter in captioner.parameters():
+            parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+    whole = Subject(captioner=captioner, features=features, batch=batch, checkpoint="drawn", seed=seed)
+    for feed in FEEDS:
+        fed = replace(settings, attention=replace(settings.attention, feed=feed))
+        yield replace(whole, captioner=whole.under(fed))
+
+
+def checkpoints(run: RunFolder) -> list[str]:
+    """The names of a run's models, in the order of training: fresh, what was kept, best and last."""
+    kept = [int(path.stem.removeprefix("epoch")) for path in (run.path / "checkpoint").glob("epoch*.safetensors")]
+    there = [*(f"epoch{epoch}" for epoch in sorted(kept)), "best", "last"]
+    return ["fresh", *(name for name in there if _file(run, name).exists())]
+
+
+def _file(run: RunFolder, name: str) -> Path:
+    return run.best.with_name(f"{name}.safetensors")
+
+
+def trained(
+    folder: Path, names: str, *, images: int, split: str, seed: int, data: Path | None = None
+) -> Iterator[Subject]:
+    """The models of a run by the names of their checkpoints, on a random minibatch of one of its splits.
+
+    ``names`` are separated by commas, or "all". Everything that can be wrong with the run is said before the first.
+    """
+    run = RunFolder(folder)
+    config = run.config()
+    if not config.attention.hard:
+        raise ValueError(
+            f"{run.path} has soft attention (attention.select {config.attention.select!r}), whose gradient is computed "
+            "and not estimated: name a run with attention.select sample"
+        )
+    dataset = dataset_of(run, data)
+    device = accelerator().device
+    best = Model.read(run)
+    check_words(run, best, dataset)
+    there = checkpoints(run)
+    wanted = there if names == "all" else names.split(",")
+    for name in wanted:
+        if name not in there:
+            raise ValueError(f"{run.path} has no checkpoint {name!r}: it has {', '.join(there)}")
+    rows = epoch_rows(dataset.rows(split), images, seed, 0)[0]
+    batch = Batches(dataset, ensure_store(dataset, best.encoder, device))[rows].to(device)
+    for name in wanted:
+        model = Model.build(config, best.vocabulary) if name == "fresh" else Model.read(run, _file(run, name))
+        model.to(device)
+        with torch.no_grad():
+            features = model.features(batch.inputs)
+        yield Subject(captioner=model.captioner, features=features.float(), batch=batch, checkpoint=name, seed=seed)
