@@ -23,6 +23,8 @@ from attend.settings import from_dict
 
 SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)(-look-(?P<look>\w+))?")
+BOUND = re.compile(r"[^-]+-bound\d+")
+"""A folder among the evaluations that holds likelihoods alone, and no captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +157,8 @@ def read_run(folder: str | Path) -> Record:
 
 def _evaluations(folder: Path) -> Iterable[Evaluation]:
     for path in sorted(folder.glob("evaluations/*/scores.json")):
+        if BOUND.fullmatch(path.parent.name):
+            continue
         name = EVALUATION.fullmatch(path.parent.name)
         if name is None:
             raise ValueError(

@@ -66,8 +66,8 @@ def split(records: Sequence[Record], steps: Sequence[Step], draws: int) -> list[
         seeds = sorted(seed for name, seed in runs if name == step.before and (step.after, seed) in runs)
         row = {"Difference": step.title, "Runs": str(len(seeds))}
         for score in SCORES:
-            pairs = [(read(runs[one, seed], score, draws) for one in (step.before, step.after)) for seed in seeds]
-            found = [after - before for before, after in map(tuple, pairs) if None not in (before, after)]
+            pairs = [[read(runs[one, seed], score, draws) for one in (step.before, step.after)] for seed in seeds]
+            found = [after - before for before, after in pairs if before is not None and after is not None]
             row[score.title] = _cell(found, score.decimals)
         rows.append(row)
     return [row for row in rows if row["Runs"] != "0"]

@@ -116,6 +116,18 @@ def read_scores(path: Path) -> dict[str, Any]:
     return scores
 
 
+def read_bounds(path: Path) -> dict[str, Any]:
+    """The scores of bounds; ValueError where the file holds something else."""
+    scores = read_json(path)
+    try:
+        sound = all(number(bound["nats"]) for bound in (scores["bounds"]["bound"], *scores["bounds"].values()))
+    except (AttributeError, KeyError, TypeError):
+        sound = False
+    if not sound:
+        raise ValueError(f"{path} holds no bounds: restore it, or remove it and evaluate again")
+    return scores
+
+
 class LeaseLost(RuntimeError):
     """Another process took this run over while this one was not renewing its lease."""
 
@@ -291,6 +303,10 @@ class RunFolder:
     def evaluation(self, split: str, decode: str, beam: int, look: str | None = None) -> Path:
         """The folder of one evaluation, under the run's own weights or those of a control."""
         return self.path / "evaluations" / (f"{split}-{decode}-beam{beam}" + (f"-look-{look}" if look else ""))
+
+    def bound(self, split: str, draws: int) -> Path:
+        """The folder of the bounds from so many paths of each caption."""
+        return self.path / "evaluations" / f"{split}-bound{draws}"
 
     def scores(self) -> dict[str, Any]:
         """The headline scores; ValueError where the file holds something else."""

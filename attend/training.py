@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attend.attention.controls import numbers
-from attend.config import Config, Decode, Look
+from attend.bounds import evaluate_bounds
+from attend.config import Config, Decode, Look, require
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
@@ -31,7 +34,7 @@ from attend.noise import Noise
 from attend.objective import health, objective, ranks
 from attend.prepare import ensure_store
 from attend.processes import accelerator, of_main, open_run, share, sum_gradients, summed
-from attend.runs import Lease, RunFolder, read_scores
+from attend.runs import Lease, RunFolder, read_bounds, read_scores
 
 OPTIMISERS = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -364,12 +367,9 @@ def evaluate_run(
     """
     run = RunFolder(folder)
     config = run.config()
-    if data is None and not Path(config.data).exists():
-        raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
-    dataset = Prepared(data or config.data)
-    split, (decode, beam) = split or headline(dataset), config.way(decode, beam)
-    images = len(dataset.rows(split))  # an empty split is said now, not after its features
-    check_look(config.attention, look, decode, dataset.boxes, images)
+    dataset, split = _given(run, config, data, split)
+    decode, beam = config.way(decode, beam)
+    check_look(config.attention, look, decode, dataset.boxes, len(dataset.rows(split)))
     target, weights = run.evaluation(split, decode, beam, look), look or config.attention.weights
     if not again and (target / "scores.json").exists():
         scores = read_scores(target / "scores.json")
@@ -380,13 +380,55 @@ def evaluate_run(
             f"draws is {draws}, but decode {decode!r} with beam {beam} always says the same: decode 'sample' draws the "
             "glimpses, and beam 0 the words"
         )
+    with _reopened(run, dataset, boxes=weights == "oracle") as (model, batches, lease, device):
+        way = {"split": split, "decode": decode, "beam": beam, "draws": draws, "look": look}
+        return target, evaluate(model, batches, run, lease, device, **way)
+
+
+def evaluate_bound(
+    folder: Path | str, draws: int, *, data: str | None = None, split: str | None = None, again: bool = True
+) -> tuple[Path, dict[str, Any]]:
+    """Bound the likelihood of given captions under the best model of a run, from so many paths of each.
+
+    Returns the folder written and its scores. With ``again`` False bounds that are there, of as many draws, are only
+    read.
+    """
+    require(1 <= draws <= 1000, "bound", draws, "1 to 1000 paths of each caption")
+    run = RunFolder(folder)
+    config = run.config()
+    if config.attention.weights in ("oracle", "random"):
+        raise ValueError(
+            f"{run.path} has {config.attention.weights} weights, which are shown where a caption's words are or drawn "
+            "for each: it gives captions no likelihood to bound, name another run"
+        )
+    dataset, split = _given(run, config, data, split)
+    target = run.bound(split, draws)
+    if not again and (target / "scores.json").exists():
+        return target, read_bounds(target / "scores.json")
+    with _reopened(run, dataset) as (model, batches, lease, device):
+        return target, evaluate_bounds(model, batches, run, lease, device, split=split, draws=draws)
+
+
+def _given(run: RunFolder, config: Config, data: str | None, split: str | None) -> tuple[Prepared, str]:
+    """The dataset of a run, or where it is now, and a split of it, which must not be empty."""
+    if data is None and not Path(config.data).exists():
+        raise ValueError(f"{run.path} was trained on {config.data}, which is not here: say where it is with --data")
+    dataset = Prepared(data or config.data)
+    split = split or headline(dataset)
+    dataset.rows(split)  # an empty split is said now, not after its features
+    return dataset, split
+
+
+@contextlib.contextmanager
+def _reopened(
+    run: RunFolder, dataset: Prepared, *, boxes: bool = False
+) -> Iterator[tuple[Model, Batches, Lease, Accelerator]]:
+    """The best model of a run and its data, while the run is held."""
     model = Model.read(run)
     if model.vocabulary != dataset.vocabulary:
         raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
     with Lease(run.path) as lease:
         device = accelerator()
         store = ensure_store(dataset, model.encoder, device.device)
-        batches = Batches(dataset, store, boxes=weights == "oracle")
-        model.to(device.device)
-        way = {"split": split, "decode": decode, "beam": beam, "draws": draws, "look": look}
-        return target, evaluate(model, batches, run, lease, device, **way)
+        batches = Batches(dataset, store, boxes=boxes)
+        yield model.to(device.device), batches, lease, device

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from analysis.records import Record
 from attend.config import Config, Decode, Look
 from attend.data.prepared import Prepared
 from attend.metrics.java import meteor_kept
@@ -40,15 +41,19 @@ class Experiment:
     """A question asked of some variants, and what to do to answer it.
 
     ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline,
-    ``columns`` which scores its table shows (none: the usual ones), and ``prepare`` makes the data that are not there.
+    ``bound`` from how many paths its likelihood is bounded (none: not at all), ``columns`` which scores its table shows
+    (none: the usual ones); ``prepare`` makes the data that are not there, and ``conclude`` writes what else follows
+    from the records, into a folder, and returns the files.
     """
 
     name: str
     variants: Mapping[str, Config]
     seeds: Mapping[str, int]
     also: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
+    bound: int | None = None
     columns: Sequence[str] | None = None
     prepare: Callable[[], object] | None = None
+    conclude: Callable[[Sequence[Record], Path], list[Path]] | None = None
 
     def with_settings(self, settings: Mapping[str, str]) -> Experiment:
         """The same with fields of all variants set by dotted names."""
@@ -92,7 +97,8 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
     folders, failed = [], []
     with _pool(workers) as pool:
         started = {
-            pool.submit(run_one, one, folder, experiment.also.get(variant, ())): folder for folder, variant, one in runs
+            pool.submit(run_one, one, folder, experiment.also.get(variant, ()), experiment.bound): folder
+            for folder, variant, one in runs
         }
         done = concurrent.futures.as_completed(started)
         try:
@@ -114,13 +120,15 @@ def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: in
 
 
 @meteor_kept()
-def run_one(one: Config, folder: Path, also: Sequence[Setting]) -> None:
+def run_one(one: Config, folder: Path, also: Sequence[Setting], bound: int | None = None) -> None:
     """One run, and its further evaluations."""
-    from attend.training import evaluate_run, train
+    from attend.training import evaluate_bound, evaluate_run, train
 
     train(one, folder)
     for setting in also:
         evaluate_run(folder, **setting._asdict(), again=False)
+    if bound is not None:
+        evaluate_bound(folder, bound, again=False)
 
 
 def default_workers() -> int:
@@ -194,6 +202,8 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
         files.append(folder / f"table.{suffix}")
         write_text(files[-1], render(table, format))
     print(render(table, "markdown"))
+    if experiment.conclude:
+        files += experiment.conclude(records, folder)
     files += draw_curves(records, folder / "pictures")
     files += draw_gazes(records, folder / "pictures", pictures)
     return files

@@ -86,6 +86,10 @@ class Evaluate:
     """weights in place of the run's own: the evaluation controls uniform, centre (a Gaussian), random (drawn for every
     word), shuffled (what the model looks at in another image of the split, at the same word) and oracle (the boxes of
     given captions, so it writes none); or first, the run's own weights at the first word for all of them"""
+    bound: int | None = None
+    """instead of captioning, bound the likelihood of the given captions with so many paths of each: nats per token of
+    the bound that hard attention learns from, of those from 1, 5, 50 and all paths, and of the exact sum where there
+    is one"""
     data: Path | None = None
     """prepared dataset, where it has moved since"""
 
@@ -239,9 +243,15 @@ def evaluate(command: Evaluate) -> None:
     from attend import training
 
     options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws", "look")}
+    data = None if command.data is None else str(command.data)
+    if command.bound is not None:
+        for name in ("decode", "beam", "draws", "look"):
+            if getattr(command, name) != getattr(Evaluate, name):
+                raise ValueError(f"--{name} has no effect with --bound, which captions nothing: leave one of them out")
+        print(*_bounds(*training.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
+        return
     _check_beam(command.beam)
     _at_least(1, draws=command.draws)
-    data = None if command.data is None else str(command.data)
     folder, scores = training.evaluate_run(command.run, data=data, **options)
     print(f"{folder}: {_summary(scores)}")
 
@@ -362,3 +372,18 @@ def _summary(scores: dict) -> str:
         parts.append("attention has collapsed")
     look = f", looking {scores['look']}" if "look" in scores else ""
     return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}{look}: " + ", ".join(parts)
+
+
+def _bounds(folder: Path, scores: dict) -> list[str]:
+    """Where they are, and a line for each of them."""
+    titles = {"bound": "J, the bound" + (", exactly" if scores["exact"] else ""), "marginal": "-log p(y), exactly"}
+    lines = [
+        f"{folder}: {scores['split']}, {scores['draws']} paths of each of {scores['captions']} captions; in nats per "
+        "token, with standard error over images, and as perplexity"
+    ]
+    for name, bound in scores["bounds"].items():
+        title = titles.get(name) or f"K = {name.removeprefix('weighted')}"
+        error = "" if bound["error"] is None else f" +- {bound['error']:.4f}"
+        lines.append(f"  {title:<22}{bound['nats']:.4f}{error}, {bound['perplexity']:.2f}")
+    lines += [f"  no {name}: {why}" for name, why in scores["missing"].items()]
+    return lines + [f"  {note}" for note in scores["notes"].values()]

@@ -36,7 +36,8 @@ for lower, parts in [
     (("data",), ("looks",)),
     (("runs",), ("processes",)),
     (("model", "prepare", "processes", "record", "looks"), ("evaluation",)),
-    (("evaluation",), ("training",)),
+    (("evaluation",), ("bounds",)),
+    (("bounds",), ("training",)),
 ]:
     BELOW |= {part: set(lower).union(*(BELOW[one] for one in lower)) for part in parts}
 
