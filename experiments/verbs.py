@@ -13,6 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from attend.config import LARGEST, Config, Decode, Encoder, Look, Search
 from attend.settings import check_field
+from experiments.summaries import bounds, summary
 
 OneRun = Annotated[Positional[Path], arg(metavar="RUN")]
 Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")]
@@ -266,7 +267,7 @@ def train(command: Train, preset: str) -> None:
     folder = command.out or Path("runs") / "train" / preset / f"seed{config.seed}"
     scores = training.train(config, folder)
     if int(os.environ.get("RANK", 0)) == 0:  # of several processes the main one speaks
-        print(f"{folder}: {_summary(scores)}")
+        print(f"{folder}: {summary(scores)}")
 
 
 def evaluate(command: Evaluate) -> None:
@@ -278,12 +279,12 @@ def evaluate(command: Evaluate) -> None:
         for name in ("decode", "beam", "draws", "look"):
             if getattr(command, name) != getattr(Evaluate, name):
                 raise ValueError(f"--{name} has no effect with --bound, which captions nothing: leave one of them out")
-        print(*_bounds(*reopen.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
+        print(*bounds(*reopen.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
         return
     _check_beam(command.beam)
     _at_least(1, draws=command.draws)
     folder, scores = reopen.evaluate_run(command.run, data=data, **options)
-    print(f"{folder}: {_summary(scores)}")
+    print(f"{folder}: {summary(scores)}")
 
 
 def caption(command: Caption) -> None:
@@ -412,31 +413,3 @@ def _at_least(least: int, **values: int | None) -> None:
     for name, value in values.items():
         if value is not None and not least <= value <= LARGEST:
             raise ValueError(f"{name} is {value}, but must be {least} to {LARGEST}")
-
-
-def _summary(scores: dict) -> str:
-    """The scores that one looks at first."""
-    shown = {"bleu4": "BLEU-4", "meteor": "METEOR", "cider": "CIDEr"}
-    parts = [f"{title} {scores['captions'][name]:.3f}" for name, title in shown.items() if name in scores["captions"]]
-    parts += [f"{scores['given']['nll']:.3f} nats a word"]
-    if scores["grounding"]:
-        parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
-    if scores.get("collapsed"):
-        parts.append("attention has collapsed")
-    look = f", looking {scores['look']}" if "look" in scores else ""
-    return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}{look}: " + ", ".join(parts)
-
-
-def _bounds(folder: Path, scores: dict) -> list[str]:
-    """Where they are, and a line for each of them."""
-    titles = {"bound": "J, the bound" + (", exactly" if scores["exact"] else ""), "marginal": "-log p(y), exactly"}
-    lines = [
-        f"{folder}: {scores['split']}, {scores['draws']} paths of each of {scores['captions']} captions; in nats per "
-        "token, with standard error over images, and as perplexity"
-    ]
-    for name, bound in scores["bounds"].items():
-        title = titles.get(name) or f"K = {name.removeprefix('weighted')}"
-        error = "" if bound["error"] is None else f" +- {bound['error']:.4f}"
-        lines.append(f"  {title:<22}{bound['nats']:.4f}{error}, {bound['perplexity']:.2f}")
-    lines += [f"  no {name}: {why}" for name, why in scores["missing"].items()]
-    return lines + [f"  {note}" for note in scores["notes"].values()]
