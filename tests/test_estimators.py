@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 
 import pytest
@@ -224,3 +225,45 @@ def test_the_table_of_estimators_is_what_the_configuration_offers():
     assert Estimator().baseline in BASELINES
     entry = ESTIMATORS["reinforce"]
     assert entry.unbiased and entry.target == "bound" and entry.facts.select == "sample"
+
+
+EXACT = {  # the test of each estimator against enumeration, where the state reads the glimpses and where it does not
+    "reinforce": (
+        "estimators_several.test_every_baseline_leaves_the_gradient_of_the_bound",
+        "feed.test_reinforce_is_the_gradient_of_the_bound",
+    ),
+    "enumeration": ("estimators_distinct.test_enumeration_is_the_gradient_of_the_bound",) * 2,
+    "marginal": ("estimators_distinct.test_marginal_is_the_gradient_of_the_marginal",) * 2,
+    "vimco": (
+        "estimators_several.test_vimco_is_the_gradient_of_the_bound_of_k_samples",
+        "feed.test_estimators_of_several_samples_compare_those_of_a_word",
+    ),
+    "wake-sleep": (
+        "estimators_several.test_wake_sleep_is_the_gradient_with_the_proposal_held_fixed",
+        "feed.test_estimators_of_several_samples_compare_those_of_a_word",
+    ),
+    "sum-and-sample": ("estimators_distinct.test_sum_and_sample_is_the_gradient_of_the_bound",) * 2,
+    "unordered-set": ("estimators_distinct.test_unordered_set_is_the_gradient_of_the_bound",) * 2,
+    "rebar": ("estimators_relaxed.test_rebar_and_relax_are_the_gradient_of_the_bound_of_the_captioner",) * 2,
+    "relax": ("estimators_relaxed.test_rebar_and_relax_are_the_gradient_of_the_bound_of_the_captioner",) * 2,
+    "gumbel-softmax": ("estimators_relaxed.test_the_bias_of_the_gumbel_softmax_falls_with_the_temperature",) * 2,
+    "straight-through": ("estimators_relaxed.test_straight_through_is_biased_on_the_captioner",) * 2,
+    "gumbel-straight-through": ("estimators_relaxed.test_the_gumbel_forms_are_biased_even_there",) * 2,
+    "variational": ("estimators_variational.test_the_inference_network_gets_the_gradient_of_its_bound",) * 2,
+    "xu2015-code": ("released.test_its_mean_is_that_factor_times_the_score_part_of_the_bound", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator_has_its_exact_test(name):
+    """One that is added without is seen here."""
+    for feed, named in zip(("glimpse", "expected"), EXACT[name], strict=True):
+        if named is None:
+            with pytest.raises(ValueError, match=name):
+                bed.settings(attention={"select": "sample", "feed": feed}, estimator={"name": name})
+            continue
+        file, test = named.split(".")
+        module = importlib.import_module(
+            f"tests.test_{file}" if file in ("feed", "released") else f"tests.test_estimators_{file}"
+        )
+        assert callable(getattr(module, test))
