@@ -263,7 +263,4 @@ def test_every_estimator_has_its_exact_test(name):
                 bed.settings(attention={"select": "sample", "feed": feed}, estimator={"name": name})
             continue
         file, test = named.split(".")
-        module = importlib.import_module(
-            f"tests.test_{file}" if file in ("feed", "released") else f"tests.test_estimators_{file}"
-        )
-        assert callable(getattr(module, test))
+        assert callable(getattr(importlib.import_module(f"tests.test_{file}"), test))
