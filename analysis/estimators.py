@@ -106,11 +106,17 @@ def markdown(rows: Sequence[Measured]) -> str:
         lines += [[_cell(row, name) for name in shown] for row in done]
         table = ["| " + " | ".join(line) + " |" for line in lines] if done else []
         told = dict.fromkeys(r.note for r in some if r.note)
-        notes = [f"- {'; '.join(r.estimator for r in some if r.note == note)}: {note}." for note in told]
+        notes = [f"- {_whose(note, some, done)}: {note}." for note in told]
         parts.append(
             "\n".join([f"### feed {feed}, {checkpoint}: {group}", "", *table, *[""] * bool(table), *notes]).strip()
         )
     return "\n\n".join(parts) + "\n"
+
+
+def _whose(note: str, some: Sequence[Measured], done: Sequence[Measured]) -> str:
+    """The estimators that a note is of."""
+    named = [row for row in some if row.note == note]
+    return "all above" if named == list(done) and len(named) > 1 else "; ".join(row.estimator for row in named)
 
 
 def _cell(row: Measured, name: str) -> str:

@@ -35,9 +35,9 @@ WORDS, LENGTHS = torch.tensor([[[4, 5, 2]]]), torch.tensor([[3]])
 ROOT = Path(__file__).parents[1]
 
 
-def subject(rows=WORDS, lengths=LENGTHS, feed="glimpse", locations=3, seed=0) -> Subject:
+def subject(rows=WORDS, lengths=LENGTHS, feed="glimpse", locations=3, seed=0, **attention) -> Subject:
     """The test bed as the laboratory takes it."""
-    model = bed.captioner(bed.settings(attention={"select": "sample", "feed": feed}))
+    model = bed.captioner(bed.settings(attention={"select": "sample", "feed": feed, "width": 6} | attention))
     a = bed.features(len(rows), locations=locations)
     none = torch.zeros_like(lengths)
     batch = Batch(rows=none[:, 0], inputs=a, words=rows, lengths=lengths, order=none, whole=lengths)
@@ -228,6 +228,12 @@ def test_an_average_settles_and_is_then_held():
     assert way(where, name="vimco").average == MovingAverage()
 
 
+def test_several_heads_are_measured_with_what_there_is_for_them():
+    rows = measure([subject(score="dot", heads=2)], draws=2, rounds=0, only=["enumeration", "vimco"])
+    assert [bool(row.draws) for row in rows] == [False] * 3 + [True] * 3
+    assert all("attention.heads is 2" in row.note and row.bias is None for row in rows)
+
+
 def test_the_run_s_weights_are_measured_and_not_copies_of_their_own():
     where = subject()
     twin = way(where, name="vimco").captioner
@@ -378,6 +384,7 @@ def test_where_there_are_too_many_paths_the_bias_is_empty_with_a_reason(run, tmp
     glimpses = copy_of(run, tmp_path / "glimpse", feed="glimpse")
     found = estimates(glimpses, tmp_path / "out", "--only", "enumeration,vimco,straight-through")
     assert "2 of 3 estimators measured, their bias unknown" in capsys.readouterr().out
+    assert "\n- all above: no exact gradient: a caption of" in (tmp_path / "out/estimators.md").read_text()
     for row in found:
         assert not row["bias"] and not row["cosine"] and "paths, and no more than 4096 are enumerated" in row["note"]
         assert bool(row["variance"]) == (row["estimator"] != "enumeration")

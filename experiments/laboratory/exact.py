@@ -65,13 +65,13 @@ class Exact:
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.known = subject, {}
-        settings = ruled(subject.captioner.settings, Estimator(name="enumeration", entropy=0.0))
-        self.why = ""
+        self.why, self.captioner = "", None
         try:
+            settings = ruled(subject.captioner.settings, Estimator(name="enumeration", entropy=0.0))
             check_fits(settings, subject.features.shape[1], subject.longest)
+            self.captioner = subject.under(settings)
         except ValueError as error:
             self.why = str(error)
-        self.captioner = None if self.why else subject.under(settings)
 
     def gradient(self, target: str, samples: int = 1) -> Tensor:
         """Flat, in the order of ``gradient_of``; ValueError says why it cannot be had."""

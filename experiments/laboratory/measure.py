@@ -158,7 +158,7 @@ def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
         except ValueError as error:
             why = str(error)
     against = next((name for name in (target, "bound") if name in known), "")
-    note = f"{why}; its bias is that against the bound" if why and against else why
+    note = why and (f"{why}; its bias is that against the bound" if against else f"no exact gradient: {why}")
     running = Running(parts(way.captioner), known.get(against))
     for number in range(2 if rule.facts.select == "all" else draws):
         running.add(way.draw(number))

@@ -59,6 +59,6 @@ def summary(rows: Sequence[Measured]) -> str:
     known = [row for row in rows if row.group == "attention" and row.bias is not None]
     said = f"{len(done)} of {len(titles)} estimators measured"
     if not known:
-        return f"{said}, their bias unknown: there are too many paths to sum"
+        return f"{said}, their bias unknown: estimators.md says why"
     biased = dict.fromkeys(row.estimator for row in known if row.biased)
     return f"{said}; attention's gradient is biased beyond chance in {', '.join(biased) or 'none'}"
