@@ -95,7 +95,8 @@ def objective(
             found, log_alpha = controlled(trace, charge, settings.estimator.relaxation, helpers.control)
             score = (found.detach() * log_alpha).sum() / trace.samples
             terms["control"] = found.square().sum() / trace.samples / words
-        terms["surrogate"] = settings.estimator.scale * weight * score / words
+        scale = 1.0 if entry.facts.select == "all" else settings.estimator.scale  # without chance nothing is to damp
+        terms["surrogate"] = scale * weight * score / words
         bonus = entropy(trace.weights).sum() / trace.looks
         terms["entropy_bonus"] = -settings.estimator.entropy * weight * bonus / words
     return Loss(sum(terms.values()), terms)

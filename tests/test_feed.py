@@ -143,6 +143,13 @@ def test_reinforce_is_the_gradient_of_the_bound(model, baseline, several, cost):
         assert bed.distance(found, truth, name) < 1e-10, name
 
 
+@pytest.mark.parametrize("name", ["enumeration", "marginal"])
+def test_what_is_computed_without_chance_is_not_damped(model, name):
+    trace = model(TWO, WORDS, LENGTHS, select="all")
+    one, other = (objective(trace, settings(name=name, scale=scale), MovingAverage()).total for scale in (1.0, 0.1))
+    assert torch.equal(one, other)
+
+
 def test_own_cost_is_charged_unless_another_is_asked_for():
     assert settings().cost == "own" and settings(cost="to-go").cost == "to-go"
     assert bed.settings(attention={"select": "sample"}).cost == "to-go"
