@@ -38,8 +38,8 @@ class Estimator(Section):
     decay: float = 0.9
     """of the moving average"""
     scale: float = 1.0
-    """lambda_r, the factor on the score part of what is sampled; 1 is the gradient of the bound. What is computed without
-    chance (enumeration, marginal) is not scaled"""
+    """lambda_r, the factor on the score part of what is sampled; 1 is the gradient of the bound. What is computed
+    without chance (enumeration, marginal) is not scaled"""
     entropy: float = 0.01
     """weight of the entropy bonus, per nat of a word's attention"""
     semi: float | None = None
