@@ -12,29 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.records import Record
-from analysis.tables import DASH
+from analysis.tables import COLUMNS, DASH, Column
 from attend.runs import RunFolder, read_json
 
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A number of a run: its heading, where it is found, and how it is printed."""
-
-    title: str
-    part: str
-    name: str
-    scale: float = 1.0
-    decimals: int = 3
-
-
 SCORES = (
-    Score(title="NLL, marginal (nats a token)", part="bounds", name="marginal"),
-    Score(title="NLL, bound J", part="bounds", name="bound"),
-    Score(title="BLEU-4", part="captions", name="bleu4", scale=100, decimals=1),
-    Score(title="METEOR", part="captions", name="meteor", scale=100, decimals=1),
-    Score(title="CIDEr", part="captions", name="cider"),
-    Score(title="Grounding mass", part="grounding", name="mass", scale=100, decimals=1),
-    Score(title="Entropy (nats)", part="health", name="entropy", decimals=2),
+    Column(title="NLL, marginal (nats a token)", part="bounds", name="marginal", scale=1, decimals=3),
+    Column(title="NLL, bound J", part="bounds", name="bound", scale=1, decimals=3),
+    *(COLUMNS[name] for name in ("bleu4", "meteor", "cider", "mass", "entropy")),
 )
 
 
@@ -47,26 +31,22 @@ class Step:
     after: str
 
 
-def read(record: Record, score: Score, draws: int) -> float | None:
-    """A score of a run; None where it is missing."""
-    if score.part == "bounds":
-        path = RunFolder(record.folder).bound(record.scores["split"], draws) / "scores.json"
-        part = read_json(path)["bounds"] if path.exists() else {}
-        value = part.get(score.name, {}).get("nats")
-    else:
-        value = (record.scores.get(score.part) or {}).get(score.name)
-    return None if value is None else value * score.scale
+def scores_of(record: Record, draws: int) -> dict:
+    """The headline scores of a run, and as ``bounds`` what bounds its likelihood, in nats a token."""
+    path = RunFolder(record.folder).bound(record.scores["split"], draws) / "scores.json"
+    bounds = read_json(path)["bounds"] if path.exists() else {}
+    return record.scores | {"bounds": {name: one["nats"] for name, one in bounds.items()}}
 
 
 def split(records: Sequence[Record], steps: Sequence[Step], draws: int) -> list[dict[str, str]]:
     """One row a step: the mean over seeds, and the range, of the difference of each score, seed by seed."""
-    runs = {(record.variant, record.seed): record for record in records if record.finished}
+    runs = {(record.variant, record.seed): scores_of(record, draws) for record in records if record.finished}
     rows = []
     for step in steps:
         seeds = sorted(seed for name, seed in runs if name == step.before and (step.after, seed) in runs)
         row = {"Difference": step.title, "Runs": str(len(seeds))}
         for score in SCORES:
-            pairs = [[read(runs[one, seed], score, draws) for one in (step.before, step.after)] for seed in seeds]
+            pairs = [[score.read(runs[one, seed]) for one in (step.before, step.after)] for seed in seeds]
             found = [after - before for before, after in pairs if before is not None and after is not None]
             row[score.title] = _cell(found, score.decimals)
         rows.append(row)
