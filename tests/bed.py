@@ -11,6 +11,9 @@ from torch import Tensor
 from attend import config
 from attend.captioner import Captioner, Trace
 from attend.estimators.helpers import Helpers
+from attend.noise import Noise
+from attend.objective import negative_log_likelihood
+from attend.search import Found
 from attend.settings import from_dict
 
 LOCATIONS, FEATURES, WORDS = 3, 4, 7
@@ -117,3 +120,15 @@ def helpers(settings: config.Config, seed: int = 3) -> Helpers:
     """What an estimator learns beside the model, with weights that are not small."""
     torch.manual_seed(seed)
     return Helpers(settings, FEATURES, WORDS).double()
+
+
+def search_says_what_the_trace_does(model: Captioner, a: Tensor, decode: str, noise: Tensor, found: Found) -> None:
+    """Every best hypothesis costs, looks and draws as a teacher-forced pass over its words does."""
+    for n in range(len(a)):
+        length = int(found.lengths[n])
+        words = found.words[n : n + 1, None, :length]
+        chance = Noise(glimpse=noise[n : n + 1, None, :length, 0], soft=torch.zeros(1, 1, dtype=torch.bool))
+        trace = model(a[n : n + 1], words, torch.tensor([[length]]), select=decode, noise=chance)
+        assert torch.isclose(-negative_log_likelihood(trace).mean(), found.score[n], atol=1e-6)
+        assert torch.equal(trace.glimpses[0, 0], found.glimpses[n, :length])
+        assert torch.allclose(trace.weights[0, 0], found.weights[n, :length].double(), atol=1e-6)

@@ -243,15 +243,9 @@ def test_search_with_a_frozen_glimpse_scores_its_caption_as_the_trace_does(cell,
     model, a = bed.captioner(bed.settings(attention=attention, **cell)), bed.features(3)
     noise = torch.rand((3, 6, 4), generator=torch.Generator().manual_seed(1))
     found = beam_search(model, model.attention.memory(a), chooser(decode, noise, top=2, first=True), 4, 6)
-    for n in range(3):
-        length = int(found.lengths[n])
-        words = found.words[n : n + 1, None, :length]
-        chance = Noise(glimpse=noise[n : n + 1, None, :length, 0], soft=torch.zeros(1, 1, dtype=torch.bool))
-        trace = model(a[n : n + 1], words, torch.tensor([[length]]), select=decode, noise=chance)
-        assert torch.isclose(-negative_log_likelihood(trace).mean(), found.score[n], atol=1e-6)
-        assert torch.allclose(trace.weights[0, 0], found.weights[n, :length].double(), atol=1e-6)
-        assert torch.equal(trace.glimpses[0, 0], found.glimpses[n, :length])
-        assert torch.allclose(found.weights[n, :length], found.weights[n, :1].expand(length, -1))
+    bed.search_says_what_the_trace_does(model, a, decode, noise, found)
+    for weights, length in zip(found.weights, found.lengths.tolist(), strict=True):
+        assert torch.allclose(weights[:length], weights[:1].expand(length, -1))
 
 
 @pytest.mark.parametrize("words_drawn", [False, True])

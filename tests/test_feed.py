@@ -219,14 +219,7 @@ def test_search_scores_its_caption_as_the_trace_does(decode, decoder):
     model, a = bed.captioner(settings(DECODERS[decoder])), bed.features(3)
     noise = torch.rand((3, 6, 1), generator=torch.Generator().manual_seed(1)).expand(3, 6, 4)
     found = beam_search(model, model.attention.memory(a), chooser(decode, noise), 4, 6)
-    for n in range(3):
-        length = int(found.lengths[n])
-        words = found.words[n : n + 1, None, :length]
-        chance = Noise(glimpse=noise[n : n + 1, None, :length, 0], soft=torch.zeros(1, 1, dtype=torch.bool))
-        trace = model(a[n : n + 1], words, torch.tensor([[length]]), select=decode, noise=chance)
-        assert torch.isclose(-negative_log_likelihood(trace).mean(), found.score[n], atol=1e-6)
-        assert torch.equal(trace.glimpses[0, 0], found.glimpses[n, :length])
-        assert torch.allclose(trace.weights[0, 0], found.weights[n, :length].double(), atol=1e-6)
+    bed.search_says_what_the_trace_does(model, a, decode, noise, found)
 
 
 def test_semi_sampling_leaves_out_the_words_of_soft_rows(model):

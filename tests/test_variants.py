@@ -162,14 +162,7 @@ def test_search_scores_its_caption_as_the_trace_does(heads, decode):
     noise = noise[:, :, :1].expand(3, 6, 4, heads)  # every hypothesis draws the same, so that the path can be forced
     noise = noise if heads > 1 else noise[..., 0]
     found = beam_search(model, model.attention.memory(a), chooser(decode, noise, heads), 4, 6)
-    for n in range(3):
-        length = int(found.lengths[n])
-        words = found.words[n : n + 1, None, :length]
-        chance = Noise(glimpse=noise[n : n + 1, None, :length, 0], soft=torch.zeros(1, 1, dtype=torch.bool))
-        trace = model(a[n : n + 1], words, torch.tensor([[length]]), select=decode, noise=chance)
-        assert torch.isclose(-negative_log_likelihood(trace).mean(), found.score[n], atol=1e-6)
-        assert torch.equal(trace.glimpses[0, 0], found.glimpses[n, :length])
-        assert torch.allclose(trace.weights[0, 0], found.weights[n, :length].double(), atol=1e-6)
+    bed.search_says_what_the_trace_does(model, a, decode, noise, found)
 
 
 def test_padding_never_changes_a_loss_of_the_residual_gru():
