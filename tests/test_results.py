@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from analysis.estimators import BEYOND, ROUNDING
+from attend.estimators import ESTIMATORS
+
 RESULTS = Path(__file__).parents[1] / "experiments/results"
 
 
@@ -50,3 +53,14 @@ def test_soft_and_hard_find_the_boxes_of_photographs_better_than_a_look_at_nothi
         assert min(float(rows[name][column]) for name in ("soft", "hard")) > float(
             rows["looks nowhere: uniform"][column]
         )
+
+
+@pytest.mark.parametrize("feed", ["glimpse", "expected"])
+def test_just_the_biased_estimators_were_found_to_be(feed):
+    """In attention's gradient, beyond three times what chance shows; own cost where the state reads the glimpse."""
+    with open(RESULTS / "estimators-tiny.csv") as file:
+        rows = [row for row in csv.DictReader(file) if (row["feed"], row["group"]) == (feed, "attention")]
+    measured = {row["estimator"]: row for row in rows if row["bias"]}
+    found = {name for name, row in measured.items() if float(row["bias"]) > BEYOND * float(row["chance"]) + ROUNDING}
+    biased = {name for name in measured if name in ESTIMATORS and not ESTIMATORS[name].unbiased}
+    assert found == biased | ({"reinforce, soft, own cost"} if feed == "glimpse" else set()) and len(measured) > 15
