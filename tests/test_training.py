@@ -288,13 +288,13 @@ except OSError as error:
 def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision, monkeypatch):
     import torch
 
-    from attend import training
+    from attend import glimpses
     from attend.objective import objective
     from attend.training import train
 
     seen = set()
     monkeypatch.setattr(
-        training, "objective", lambda trace, *r, **how: (seen.add(trace.logits.dtype), objective(trace, *r, **how))[1]
+        glimpses, "objective", lambda trace, *r, **how: (seen.add(trace.logits.dtype), objective(trace, *r, **how))[1]
     )
     train(settings(dataset, "sample", epochs=1, monitor="nll", precision=precision, log_every=1), tmp_path / precision)
     assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
