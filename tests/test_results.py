@@ -62,5 +62,6 @@ def test_just_the_biased_estimators_were_found_to_be(feed):
         rows = [row for row in csv.DictReader(file) if (row["feed"], row["group"]) == (feed, "attention")]
     measured = {row["estimator"]: row for row in rows if row["bias"]}
     found = {name for name, row in measured.items() if float(row["bias"]) > BEYOND * float(row["chance"]) + ROUNDING}
-    biased = {name for name in measured if name in ESTIMATORS and not ESTIMATORS[name].unbiased}
+    entries = {name: ESTIMATORS[name] for name in measured if name in ESTIMATORS}
+    biased = {name for name, one in entries.items() if not one.unbiased or one.target == "bound by q"}  # against J
     assert found == biased | ({"reinforce, soft, own cost"} if feed == "glimpse" else set()) and len(measured) > 15
