@@ -143,6 +143,7 @@ CHANGED = [
     *({"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}) for name in APART),
     *({"estimator.baseline": name} for name in BASELINES),
     {"estimator.name": "vimco", "train.precision": "bf16"},
+    {"estimator.baseline": "soft", "estimator.rollout": "prefix"},
     *(
         {"attention.weights": name, "attention.select": "expected"}
         for name in ("uniform", "centre", "random", "oracle")
