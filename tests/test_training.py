@@ -140,7 +140,13 @@ CHANGED = [
     *({"train.optimiser": name} for name in OPTIMISERS),
     {"encoder.tune_blocks": 1},
     *({"estimator.name": name} | SMALLER.get(name, {}) for name in ESTIMATORS),
-    *({"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}) for name in APART),
+    *(
+        pytest.param(
+            {"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}),
+            marks=() if name in ("marginal", "rebar", "variational") else SLOW,
+        )
+        for name in APART
+    ),
     *({"estimator.baseline": name} for name in BASELINES),
     {"estimator.name": "vimco", "train.precision": "bf16"},
     {"estimator.baseline": "soft", "estimator.rollout": "prefix"},
