@@ -24,7 +24,7 @@ ENUMERATED = 4096
 class Facts:
     """How an estimator's glimpses are taken and which settings it reads.
 
-    ``select`` is a name of SELECTIONS or RELAXATIONS in ``attention.select``, or of CHOICES in ``attend.glimpses``;
+    ``select`` is a name of SELECTIONS, RELAXATIONS or CHOICES in ``attend.attention.select``;
     ``samples`` the number of paths unless the configuration gives one, from ``fewest`` to ``most``; ``charged`` says
     whether estimator.cost and estimator.baseline are read, ``relaxed`` whether estimator.relaxation is, and ``mixed``
     whether some images take the expected context instead (semi-sampling). ``noise`` says that a number is drawn for

@@ -21,7 +21,7 @@ from attend.facts import FACTS, Facts
 class Entry:
     """One estimator: its function, what it estimates, whether without bias, what it costs, and its source.
 
-    ``target`` is bound (J, or under q), K-sample bound, marginal or relaxed; ``passes`` of the decoder what a step costs.
+    ``target`` is bound (J, or under q), K-sample bound, marginal or relaxed; ``passes`` of the decoder are its cost.
     ``divided`` says whether score part and entropy bonus are divided by the captions of a minibatch, as the likelihood
     is, ``penalised`` whether the doubly stochastic penalty has a gradient beside it, and ``validated_sampled`` whether
     given captions of the validation split are sampled, semi-sampling and all, instead of being decoded. ``facts`` say
@@ -146,7 +146,7 @@ ESTIMATORS = {
         validated_sampled=True,
     ),
 }
-"""By name. ``passes`` beyond the first find the paths, where the state reads the glimpses, or are a control variate's."""
+"""By name. ``passes`` beyond the first find the paths, where the state reads glimpses, or are a control variate's."""
 
 
 def add(name: str, entry: Entry) -> None:
