@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 
 from attend.config import Encoder
+from experiments.experiment import Experiment
 from experiments.flickr8k import photographs, prepare
 from experiments.presets import LEARNS_HARD, RESIDUAL, TUTORIAL
 from experiments.quickstart import scenes
-from experiments.runner import Experiment
 
 PRESETS = {"tutorial": TUTORIAL, "gru-residual": RESIDUAL}
 

@@ -24,9 +24,9 @@ from analysis.splitting import Step, comma_separated, markdown, split
 from analysis.tables import DEFAULT
 from attend.config import Attention, Config, Decoder, Encoder, Estimator, Train
 from attend.runs import write_text
+from experiments.experiment import Experiment, Setting
 from experiments.flickr8k import photographs, prepare
 from experiments.quickstart import paint, scenes
-from experiments.runner import Experiment, Setting
 
 PLAIN = Estimator(semi=0.0, entropy=0.0)
 """The gradient of the bound alone: no rule of thumb is left on."""

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from analysis.tables import DEFAULT
 from attend.config import Attention, Config, Decoder, Encoder, Objective, Train
+from experiments.experiment import Experiment, Setting
 from experiments.presets import LEARNS_HARD
 from experiments.quickstart import paint, scenes
-from experiments.runner import Experiment, Setting
 from experiments.sources import prepare_dataset, say
 
 PREPARED = Path("data/flickr8k")

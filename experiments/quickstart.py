@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from attend.config import Attention, Config, Decoder, Encoder, Train
+from experiments.experiment import Experiment
 from experiments.presets import LEARNS_HARD
-from experiments.runner import Experiment
 from experiments.sources import prepare_scenes
 
 QUICK = Config(

@@ -8,64 +8,20 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from tqdm import tqdm
 
-from analysis.records import Record
-from attend.config import Config, Decode, Look
+from attend.config import Config
 from attend.data.prepared import Prepared
 from attend.metrics.java import meteor_kept
 from attend.runs import write_text
-from attend.settings import replace as with_fields
 from experiments import plugins
 from experiments.errors import EXPECTED, sentence
+from experiments.experiment import Experiment, Setting
 from experiments.sources import store_features
-
-
-class Setting(NamedTuple):
-    """A way to evaluate: the context, the width of the beam (none is the run's own), how often ``sample`` draws, and
-    whose weights take the place of the run's own."""
-
-    decode: Decode
-    beam: int | None = None
-    draws: int = 1
-    look: Look | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """A question asked of some variants, and what to do to answer it.
-
-    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline,
-    ``bound`` from how many paths its likelihood is bounded (none: not at all), ``columns`` which scores its table shows
-    (none: the usual ones); ``prepare`` makes the data that are not there, and ``conclude`` writes what else follows
-    from the records, into a folder, and returns the files.
-    """
-
-    name: str
-    variants: Mapping[str, Config]
-    seeds: Mapping[str, int]
-    also: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
-    bound: int | None = None
-    columns: Sequence[str] | None = None
-    prepare: Callable[[], object] | None = None
-    conclude: Callable[[Sequence[Record], Path], list[Path]] | None = None
-
-    def with_settings(self, settings: Mapping[str, str]) -> Experiment:
-        """The same with fields of all variants set by dotted names."""
-        changed = {name: with_fields(one, dict(settings)) for name, one in self.variants.items()}
-        return replace(self, variants=changed)
-
-    def only(self, names: Sequence[str]) -> Experiment:
-        """The same with these variants alone; ValueError for a name it has not."""
-        for name in names:
-            if name not in self.variants:
-                raise ValueError(f"{self.name} has no variant {name!r}: it has {', '.join(self.variants)}")
-        return replace(self, variants={name: self.variants[name] for name in names})
 
 
 def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[tuple[Path, str, Config]]:

@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 
 from attend.config import Attention
+from experiments.experiment import Experiment
 from experiments.presets import LEARNS_HARD
 from experiments.quickstart import paint, scenes
-from experiments.runner import Experiment
 
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:
