@@ -132,6 +132,10 @@ class LeaseLost(RuntimeError):
     """Another process took this run over while this one was not renewing its lease."""
 
 
+class InUse(ValueError):
+    """Another process works in this run folder."""
+
+
 class Lease:
     """The right to write into a run folder: lease.json, renewed by a thread while it is held.
 
@@ -149,7 +153,7 @@ class Lease:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         holder = self._holder()
         if holder is not None and not _stale(holder):
-            raise ValueError(
+            raise InUse(
                 f"{self.path.parent} is in use by process {holder['pid']} on {holder['host']}: wait for it, stop it, "
                 "or choose another folder"
             )
@@ -196,7 +200,7 @@ class Lease:
             partial.write_text(self._lease())
             os.link(partial, self.path)  # fails if another was faster, unlike a rename
         except FileExistsError:
-            raise ValueError(f"{self.path.parent} was just taken by another process: wait for it") from None
+            raise InUse(f"{self.path.parent} was just taken by another process: wait for it") from None
         except OSError:
             return False
         finally:

@@ -120,6 +120,10 @@ class Run:
     """seeds of every variant; none is the experiment's own"""
     workers: int | None = None
     """runs at once; none is one a core, or one where there is a GPU"""
+    storage: str | None = None
+    """where the runs wait their turn, so that the same command on any machine that shares --out joins the work:
+    sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a shared disk); none is a file of
+    SQLite's in --out"""
     only: str | None = None
     """variants to run, separated by commas"""
     set: UseAppendAction[tuple[str, ...]] = ()

@@ -1,148 +1,184 @@
-"""Run an experiment: every variant with every seed, each in its run folder, then a table and pictures."""
+"""Run an experiment: every variant with every seed, each in its run folder, then a table and pictures.
+
+The runs are the jobs of a queue that processes and machines share: the same command on any of them joins the work.
+"""
 
 from __future__ import annotations
 
-import concurrent.futures
-import io
-import multiprocessing
-import os
+import hashlib
+import json
 import sys
-import threading
+import time
+import uuid
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from optuna.trial import Trial
 from tqdm import tqdm
 
 from attend.config import Config
 from attend.data.prepared import Prepared
 from attend.metrics.java import meteor_kept
-from attend.runs import write_text
-from experiments import plugins
-from experiments.errors import EXPECTED, sentence
+from attend.runs import InUse, RunFolder, write_text
+from attend.settings import to_dict
 from experiments.experiment import Experiment, Setting
+from experiments.queue import WAIT, Queue
 from experiments.sources import store_features
+from experiments.storages import address
+from experiments.workers import default_workers, together
 
 
-def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[tuple[Path, str, Config]]:
-    """The runs in their order, (folder, variant, config): whichever variant has most seeds still to come is next."""
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run: its folder, its settings, and how it is evaluated beyond its headline."""
+
+    folder: Path
+    variant: str
+    config: Config
+    also: Sequence[Setting] = ()
+    bound: int | None = None
+
+    @property
+    def name(self) -> str:
+        """<variant>/seed<k>, its name in the queue."""
+        return f"{self.variant}/{self.folder.name}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is trained, and evaluated in every way; ValueError where the folder is of other settings."""
+        run = RunFolder(self.folder)
+        if not run.finished:
+            return False
+        run.same(self.config)
+        split = run.scores()["split"]
+        ways = [(one.split or split, *self.config.way(one.decode, one.beam), one.look) for one in self.also]
+        folders = [run.evaluation(*way) for way in ways]
+        folders += [] if self.bound is None else [run.bound(split, self.bound)]
+        return all((folder / "scores.json").exists() for folder in folders)
+
+    @meteor_kept()
+    def do(self) -> dict:
+        """Train it, from wherever it stands, and evaluate it; returns its headline scores.
+
+        Where another process holds the folder, this waits for it.
+        """
+        from attend.reopen import evaluate_bound, evaluate_run
+        from attend.training import train
+
+        while True:
+            try:
+                scores = train(self.config, self.folder)
+                for setting in self.also:
+                    evaluate_run(self.folder, **setting._asdict(), again=False)
+                if self.bound is not None:
+                    evaluate_bound(self.folder, self.bound, again=False)
+                return scores
+            except InUse:
+                time.sleep(WAIT)
+
+
+def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[Run]:
+    """The runs in their order: whichever variant has most seeds still to come is next."""
     counts = {name: seeds if seeds is not None else experiment.seeds[name] for name in experiment.variants}
     runs = [(count - seed, name, seed) for name, count in counts.items() for seed in range(count)]
     runs.sort(key=lambda run: -run[0])
     return [
-        (out / experiment.name / name / f"seed{seed}", name, replace(one, seed=one.seed + seed))
+        Run(
+            folder=out / experiment.name / name / f"seed{seed}",
+            variant=name,
+            config=replace(one, seed=one.seed + seed),
+            also=experiment.also.get(name, ()),
+            bound=experiment.bound,
+        )
         for _, name, seed in runs
         if (one := experiment.variants[name])
     ]
 
 
-def run(experiment: Experiment, out: Path, seeds: int | None = None, workers: int | None = None) -> list[Path]:
+def run(
+    runs: Sequence[Run], name: str, out: Path, storage: str | None = None, workers: int | None = None
+) -> list[Path]:
     """Train and evaluate every run that is not finished; returns the folders that are.
 
-    ``workers`` runs go on at once, each a process with its share of the cores; none is one run a core, or one run
-    where there is a GPU. A run that fails does not stop the others: what failed is said at the end, as one ValueError.
+    The ``storage`` holds the queue (none: a file in ``out``, the folder of all experiments), and whoever is given the
+    same runs joins the work. ``workers`` runs go on at once, each a process with its share of the cores; none is one
+    run a core, or one run where there is a GPU. A run that fails does not stop the others: what failed is said at the
+    end, as one ValueError.
     """
-    runs = plan(experiment, out, seeds)
-    if experiment.prepare:
-        experiment.prepare()
-    for data, encoder in dict.fromkeys((one.data, one.encoder) for _, _, one in runs):
+    left = {one.name: one for one in runs if not _finished(one)}
+    if left:
+        store_inputs(list(left.values()))
+        queue = Queue(address(storage, out), f"{name}-{_digest(runs, identity(out))}", direction="minimize")
+        queue.fill(left, again=list(left))
+        perform(queue, partial(_do, {one.name: one for one in runs}), left, workers, name)
+        failed = [f"{left[name].folder}: {job.error}" for name, job in queue.jobs().items() if job.state == "failed"]
+        if failed:
+            raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+    return sorted(one.folder for one in runs)
+
+
+def store_inputs(runs: Sequence[Run]) -> None:
+    """Compute the features that runs read, once, before the workers ask for them."""
+    for data, encoder in dict.fromkeys((one.config.data, one.config.encoder) for one in runs):
         dataset = Prepared(data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said before its features are computed
-        store_features(dataset, encoder)  # once, before the workers ask for them
-    workers = min(workers or default_workers(), len(runs))
-    folders, failed = [], []
-    with _pool(workers) as pool:
-        started = {
-            pool.submit(run_one, one, folder, experiment.also.get(variant, ()), experiment.bound): folder
-            for folder, variant, one in runs
-        }
-        done = concurrent.futures.as_completed(started)
-        try:
-            for future in tqdm(done, total=len(runs), desc=experiment.name, unit="run", disable=None):
-                folder = started[future]
-                try:
-                    future.result()
-                    folders.append(folder)
-                except EXPECTED as error:
-                    failed.append(f"{folder}: {sentence(error)}")
-                    tqdm.write(f"failed: {failed[-1]}", file=sys.stderr)
-        except BaseException:
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
-    if failed:
-        raise ValueError(f"{len(failed)} of {len(runs)} runs failed, the first is {failed[0]}")
-    return sorted(folders)
+        store_features(dataset, encoder)
 
 
-@meteor_kept()
-def run_one(one: Config, folder: Path, also: Sequence[Setting], bound: int | None = None) -> None:
-    """One run, and its further evaluations."""
-    from attend.reopen import evaluate_bound, evaluate_run
-    from attend.training import train
+def perform(queue: Queue, do, names: Sequence[str], workers: int | None, title: str) -> None:
+    """Do the jobs of a queue, several at once, with a bar over those of these names."""
+    names = set(names)
+    workers = min(workers or default_workers(), len(names))
+    failed: set[str] = set()
+    with tqdm(total=len(names), desc=title, unit="run", disable=None) as bar:
 
-    train(one, folder)
-    for setting in also:
-        evaluate_run(folder, **setting._asdict(), again=False)
-    if bound is not None:
-        evaluate_bound(folder, bound, again=False)
+        def look(*_: object) -> None:
+            jobs = {name: job for name, job in queue.jobs().items() if name in names}
+            bar.n = sum(job.state in ("done", "failed") for job in jobs.values())
+            bar.refresh()
+            for name, job in jobs.items():
+                if job.state == "failed" and name not in failed:
+                    failed.add(name)
+                    tqdm.write(f"failed: {name}: {job.error}", file=sys.stderr)
 
-
-def default_workers() -> int:
-    """One run a core: a model of this size gains little from a second one. One run where there is a GPU."""
-    import torch
-
-    return 1 if torch.cuda.is_available() else _cores()
-
-
-def _cores() -> int:
-    """Cores that this process may use; all there are, where the system does not say."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _pool(workers: int) -> concurrent.futures.Executor:
-    """Processes with a share of the cores each; with one worker, this very process."""
-    if workers == 1:
-        return _Here()
-    threads = max(1, _cores() // workers)
-    return concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_share, initargs=(threads,)
-    )
+        if workers == 1:
+            queue.work(do, after=look)
+            return
+        died = together(workers, queue.work, do, look=look)
+        look()
+    if died and any(job.state not in ("done", "failed") for job in queue.jobs().values()):
+        raise ValueError(f"{died} of {workers} workers died: the same command goes on with what is left")
 
 
-def _share(threads: int) -> None:
-    """What a worker starts with: its threads, its end, and progress bars off, since they would overwrite each other."""
-    import torch
-
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    plugins.load()
-    torch.set_num_threads(threads)
-    sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
+def _do(runs: dict[str, Run], trial: Trial) -> float:
+    """The job of a trial; its value is the likelihood of given captions, in nats per token."""
+    one = runs[trial.user_attrs["job"]]
+    trial.set_user_attr("folder", str(one.folder))
+    return one.do()["given"]["nll"]
 
 
-def _end_with_parent() -> None:
-    """A worker whose experiment was killed would train on unseen, and hold its run's lease."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-class _NoTerminal(io.TextIOWrapper):
-    """A stream on which tqdm draws no bars."""
-
-    def isatty(self) -> bool:
+def _finished(one: Run) -> bool:
+    """Whether nothing is left to do; a run that cannot be said of is left to fail by itself."""
+    try:
+        return one.finished
+    except (ValueError, OSError):
         return False
 
 
-class _Here(concurrent.futures.Executor):
-    """Runs what is submitted at once, in this process."""
+def identity(out: Path) -> str:
+    """A name of the folder of all experiments that is the same on all machines that share it."""
+    path = out / "queue.id"
+    if not path.exists():
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text()
 
-    def submit(self, function, /, *arguments):
-        future = concurrent.futures.Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+
+def _digest(runs: Sequence[Run], where: str) -> str:
+    """What tells these runs from others of the same experiment."""
+    told = [[one.name, to_dict(one.config), list(map(list, one.also)), one.bound] for one in runs]
+    return hashlib.sha256(json.dumps([where, told], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:

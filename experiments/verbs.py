@@ -120,7 +120,10 @@ def run(command: Run) -> None:
     if command.only:
         experiment = experiment.only(command.only.split(","))
     experiment = experiment.with_settings(settings)
-    runner.run(experiment, command.out, command.seeds, command.workers)
+    runs = runner.plan(experiment, command.out, command.seeds)
+    if experiment.prepare:
+        experiment.prepare()
+    runner.run(runs, experiment.name, command.out, command.storage, command.workers)
     for file in runner.present(experiment, command.out):
         print(file)
 

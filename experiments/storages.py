@@ -1,0 +1,119 @@
+"""`--storage`: where jobs are kept so that processes and machines share them, one of Optuna's storages."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import psutil
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
+
+from attend.runs import LEASE_SECONDS
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails is told by us, once
+warnings.filterwarnings("ignore", category=ExperimentalWarning)
+
+BEAT = 20
+"""Seconds between two signs of life of a worker, unless it is told otherwise."""
+GRACE = int(2 * LEASE_SECONDS)
+"""Seconds without a sign of life after which its job is another's: by then its lease is stale too."""
+PATIENCE = 60
+"""Seconds that SQLite waits for another process to have written."""
+NETWORK = {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs",
+           "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.gpfs", "pvfs2", "panfs", "wekafs"}  # fmt: skip
+"""File systems on which the locks that SQLite needs are not to be trusted."""
+KINDS = (
+    "sqlite:///queue.db (one machine), postgresql://user@host/name (a server), or journal:///shared/queue.journal "
+    "(a disk that all machines share)"
+)
+
+
+def address(text: str | None, out: Path) -> str:
+    """The storage as a URL; none is a file of SQLite's in the folder of all runs."""
+    if text is None:
+        return f"sqlite:///{out / 'queue.db'}"
+    if "://" not in text:
+        kind = {".db": "sqlite", ".sqlite": "sqlite", ".journal": "journal"}.get(Path(text).suffix)
+        if kind is None:
+            raise ValueError(f"--storage {text!r} is no storage: give {KINDS}")
+        return f"{kind}:///{text}"
+    return text
+
+
+def open_storage(url: str, stale: Callable[[optuna.Study, FrozenTrial], None], beat: int = BEAT) -> BaseStorage:
+    """The storage at a URL, made if it is not there. ValueError or OSError says what is wrong with it.
+
+    Workers of a database give a sign of life every ``beat`` seconds, and ``stale`` is told of the trials of those that
+    have given none.
+    """
+    kind, _, rest = url.partition("://")
+    if kind == "journal":
+        path = Path(rest.removeprefix("/"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with reached(url):
+            return JournalStorage(JournalFileBackend(str(path)))
+    if kind == "sqlite":
+        path = Path(rest.removeprefix("/"))
+        if system := network(path):
+            raise ValueError(
+                f"{path} lies on a disk of the network ({system}), where SQLite loses what several machines write: "
+                f"give --storage journal:///{path.with_suffix('.journal')} or a database server"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        more = {"engine_kwargs": {"connect_args": {"timeout": PATIENCE}}}
+    elif kind in ("postgresql", "postgres", "postgresql+psycopg"):
+        url, more = f"postgresql+psycopg://{rest}", {"engine_kwargs": {"pool_pre_ping": True}}
+    else:
+        raise ValueError(f"--storage {shown(url)!r} is of an unknown kind: give {KINDS}")
+    grace = max(GRACE, 3 * beat)
+    with reached(url):
+        for last in (False, True):
+            try:
+                return RDBStorage(
+                    url, heartbeat_interval=beat, grace_period=grace, heartbeat_stale_trial_callback=stale, **more
+                )
+            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # another makes the same tables
+                if last:
+                    raise
+    raise AssertionError("not reached")
+
+
+def network(path: Path) -> str | None:
+    """The kind of file system that a path lies on, if it is one of a network."""
+    path = path.absolute()
+    mounts = {disk.mountpoint: disk.fstype for disk in psutil.disk_partitions(all=True)}
+    nearest = next((str(folder) for folder in (path, *path.parents) if str(folder) in mounts), None)
+    return mounts[nearest] if nearest is not None and mounts[nearest] in NETWORK else None
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    try:
+        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return url
+
+
+@contextlib.contextmanager
+def reached(url: str) -> Iterator[None]:
+    """What a storage says when it is not there, in one sentence."""
+    try:
+        yield
+    except ImportError:
+        raise ValueError("a storage on PostgreSQL needs a driver: pip install 'psycopg[binary]'") from None
+    except (sqlalchemy.exc.ArgumentError, KeyError) as error:
+        raise ValueError(f"--storage {url!r} cannot be read ({error}): give {KINDS}") from None
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        lines = [line.strip() for line in str(getattr(cause, "orig", cause)).splitlines() if line.strip()]
+        raise ConnectionError(
+            f"the storage {shown(url)} cannot be reached ({lines[-1] if lines else type(cause).__name__}): start it, "
+            "or check its name, user and password; what is done stays done"
+        ) from error
