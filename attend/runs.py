@@ -221,6 +221,12 @@ class Lease:
                 continue
 
 
+def held(folder: Path) -> bool:
+    """Whether somebody works in a run folder, as far as its lease says."""
+    holder = Lease(folder)._holder()
+    return holder is not None and not _stale(holder)
+
+
 def _stale(holder: dict[str, Any]) -> bool:
     if holder["host"] == socket.gethostname() and not running(holder["pid"]):
         return True

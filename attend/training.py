@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,8 @@ class Progress:
     """Where a run stands: with the weights and the optimiser, all that resume needs (noise is keyed by seed and step).
 
     ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better),
-    ``stale`` the epochs since; ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length.
+    ``stale`` the epochs since; ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length;
+    ``train_seconds`` what all steps took.
     """
 
     epoch: int = 0
@@ -58,6 +60,7 @@ class Progress:
     places: list[float] = field(default_factory=list)
     meters: dict[str, float] = field(default_factory=dict)
     logged: int = 0
+    train_seconds: float = 0.0
 
 
 class Trainer:
@@ -108,8 +111,14 @@ class Trainer:
         if lease is not None:
             run.cut_log(self.progress.logged)
 
-    def train(self) -> None:
-        """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint."""
+    def train(self, after_epoch: Callable[[], object] | None = None) -> None:
+        """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint.
+
+        Then ``after_epoch`` is called, and also where a run goes on that has epochs behind it: what it raises ends the
+        run.
+        """
+        if after_epoch is not None and self.progress.epoch:
+            after_epoch()
         settings, progress = self.config.train, self.progress
         while progress.epoch < settings.epochs and not self.stalled:
             self.epoch()
@@ -125,6 +134,8 @@ class Trainer:
                     state = self.model.identity() | {"epoch": progress.epoch, "score": score}
                     write_checkpoint(path, self.model.tensors(), state)
             self.checkpoint()
+            if after_epoch is not None:
+                after_epoch()
 
     @property
     def stalled(self) -> bool:
@@ -152,6 +163,7 @@ class Trainer:
                 for name, value in meters.items():
                     progress.meters[name] = progress.meters.get(name, 0.0) + value
                 progress.step, progress.position = progress.step + 1, progress.position + 1
+                progress.train_seconds += meters["step_seconds"]
                 if progress.step % settings.log_every == 0:
                     self.log_training(batch, progress.epoch + progress.position / len(batches))
                 bar.update()
@@ -285,11 +297,15 @@ class Trainer:
         )
 
 
-def train(config: Config, folder: Path | str) -> dict[str, Any]:
+def train(
+    config: Config, folder: Path | str, *, split: str | None = None, after_epoch: Callable[[], object] | None = None
+) -> dict[str, Any]:
     """Train a run from wherever it stands, evaluate its best model, and return the headline scores.
 
-    A finished run is not repeated. Raises ValueError for what the user can mend: data, weights, another
-    configuration or another process in the folder. Processes that were launched together train one run.
+    These are of ``split``; none is test, or val where there is no test split. ``after_epoch`` is called after each, and
+    what it raises ends the run, which stays as it is. A finished run is not repeated. Raises ValueError for what the
+    user can mend: data, weights, another configuration or another process in the folder. Processes that were launched
+    together train one run.
     """
     run = RunFolder(folder)
     if run.finished:
@@ -298,12 +314,15 @@ def train(config: Config, folder: Path | str) -> dict[str, Any]:
     found = accelerator(several=True)
     with open_run(run, config, found) as lease:
         trainer = Trainer(config, run, lease, found)
-        trainer.train()
+        trainer.train(after_epoch)
         found.wait_for_everyone()  # the best model may still be being written
         model = Model.read(run).to(found.device)
-        scores = evaluate(model, trainer.batches, run, lease, found, split=headline(trainer.batches.dataset))
+        split = split or headline(trainer.batches.dataset)
+        scores = evaluate(model, trainer.batches, run, lease, found, split=split)
+        scores |= {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch}
+        scores |= {"train_seconds": round(trainer.progress.train_seconds, 1)}
         if lease is not None:
-            run.finish(lease, scores | {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch})
+            run.finish(lease, scores)
     return scores
 
 

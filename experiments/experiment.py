@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from analysis.records import Record
 from attend.config import Config, Decode, Look
 from attend.settings import replace as with_fields
+
+Found = TypeVar("Found")
 
 
 class Setting(NamedTuple):
@@ -68,28 +70,33 @@ EXPERIMENTS = {
 """By name, the module whose ``experiment(data, tiny)`` declares it."""
 
 
-def catalogue() -> str:
+def catalogue(known: Mapping[str, str]) -> str:
     """The names, each with the first line of its file."""
     lines = []
-    for name, module in EXPERIMENTS.items():
+    for name, module in known.items():
         with open(importlib.util.find_spec(module).origin, encoding="utf-8") as file:
             about = ast.get_docstring(ast.parse(file.read()))
-        lines.append(f"  {name:<{max(map(len, EXPERIMENTS))}}  {about.splitlines()[0]}")
+        lines.append(f"  {name:<{max(map(len, known))}}  {about.splitlines()[0]}")
     return "\n".join(lines)
 
 
 def load(name: str, data: Path | None, tiny: bool) -> Experiment:
     """The experiment of a name, or of a file of the user's: path/to/mine.py. ValueError says what is wrong with it."""
-    if name in EXPERIMENTS:
-        return importlib.import_module(EXPERIMENTS[name]).experiment(data, tiny)
+    return find(name, EXPERIMENTS, "experiment", Experiment, data, tiny)
+
+
+def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data: Path | None, tiny: bool) -> Found:
+    """What the module of a known name declares, or else a file: the result of its function ``what``(data, tiny)."""
+    if name in known:
+        return getattr(importlib.import_module(known[name]), what)(data, tiny)
     file = Path(name)
     if file.suffix != ".py":
-        raise ValueError(f"unknown experiment {name!r}: `attend run list` shows them; or give a file, as mine.py")
-    declare = declared(file, "experiment")
+        raise ValueError(f"unknown {what} {name!r}: known are {', '.join(known)}; or give a file, as mine.py")
+    declare = declared(file, what)
     with blaming(file):
         found = declare(data, tiny)
-    if not isinstance(found, Experiment):
-        raise ValueError(f"{file}: experiment(data, tiny) returns {type(found).__name__}, and no Experiment")
+    if not isinstance(found, kind):
+        raise ValueError(f"{file}: {what}(data, tiny) returns {type(found).__name__}, and no {kind.__name__}")
     return found
 
 
@@ -122,4 +129,5 @@ class blaming:
         if isinstance(error, SyntaxError):
             lines = [error.lineno]
         where = f", line {lines[-1]}" if lines else ""
-        raise ValueError(f"{self.file}{where}: {type(error).__name__}: {error}") from error
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ValueError(f"{self.file}{where}: {kind}{error}") from error

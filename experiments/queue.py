@@ -66,6 +66,13 @@ class Queue:
             storage = open_storage(self.url, put_back, self.beat)
             return optuna.create_study(storage=storage, study_name=self.name, load_if_exists=True, **self.made)
 
+    def attribute(self, name: str, value: Any) -> Any:
+        """What the study notes under a name; ``value`` where it noted nothing yet, which it does now."""
+        with reached(self.url):
+            if name not in self.study.user_attrs:
+                self.study.set_user_attr(name, value)
+            return self.study.user_attrs[name]
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "study"}  # a worker connects anew
 
@@ -111,8 +118,8 @@ class Queue:
                 return
             put_back(self.study, trial)
 
-    def work(self, do: Callable[[Trial], Any], after: Callable[[], Any] = lambda: None) -> None:
-        """Do jobs until none is left, and wait for those of other workers, which come back if these die.
+    def work(self, do: Callable[[Trial], Any], *, wait: bool = True, after: Callable[[], Any] = lambda: None) -> None:
+        """Do jobs until none is left, and ``wait`` for those of other workers, which come back if these die.
 
         ``after`` is called after each. Raises LeaseLost where this worker was taken for dead meanwhile, and its job is
         another's now.
@@ -123,7 +130,7 @@ class Queue:
             if states["waiting"]:
                 self._one(do)
                 after()
-            elif states["running"]:
+            elif states["running"] and wait:
                 time.sleep(WAIT)
                 after()
             else:

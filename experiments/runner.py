@@ -10,10 +10,11 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from optuna.trial import Trial
 from tqdm import tqdm
@@ -28,6 +29,8 @@ from experiments.queue import WAIT, Queue
 from experiments.sources import store_features
 from experiments.storages import address
 from experiments.workers import default_workers, together
+
+Some = TypeVar("Some")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +62,17 @@ class Run:
         return all((folder / "scores.json").exists() for folder in folders)
 
     @meteor_kept()
-    def do(self) -> dict:
-        """Train it, from wherever it stands, and evaluate it; returns its headline scores.
-
-        Where another process holds the folder, this waits for it.
-        """
+    def do(self) -> dict[str, Any]:
+        """Train it, from wherever it stands, and evaluate it; returns its headline scores."""
         from attend.reopen import evaluate_bound, evaluate_run
         from attend.training import train
 
-        while True:
-            try:
-                scores = train(self.config, self.folder)
-                for setting in self.also:
-                    evaluate_run(self.folder, **setting._asdict(), again=False)
-                if self.bound is not None:
-                    evaluate_bound(self.folder, self.bound, again=False)
-                return scores
-            except InUse:
-                time.sleep(WAIT)
+        scores = train(self.config, self.folder)
+        for setting in self.also:
+            evaluate_run(self.folder, **setting._asdict(), again=False)
+        if self.bound is not None:
+            evaluate_bound(self.folder, self.bound, again=False)
+        return scores
 
 
 def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[Run]:
@@ -86,7 +82,7 @@ def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[Run]:
     runs.sort(key=lambda run: -run[0])
     return [
         Run(
-            folder=out / experiment.name / name / f"seed{seed}",
+            folder=out / experiment.name / name / f"seed{one.seed + seed}",
             variant=name,
             config=replace(one, seed=one.seed + seed),
             also=experiment.also.get(name, ()),
@@ -127,8 +123,25 @@ def store_inputs(runs: Sequence[Run]) -> None:
         store_features(dataset, encoder)
 
 
-def perform(queue: Queue, do, names: Sequence[str], workers: int | None, title: str) -> None:
-    """Do the jobs of a queue, several at once, with a bar over those of these names."""
+def patiently(do: Callable[[], Some]) -> Some:
+    """Do something in a run folder, as soon as no other process works there."""
+    while True:
+        try:
+            return do()
+        except InUse:
+            time.sleep(WAIT)
+
+
+def perform(
+    queue: Queue,
+    do: Callable[[Trial], Any],
+    names: Collection[str],
+    workers: int | None,
+    title: str,
+    *,
+    wait: bool = True,
+) -> None:
+    """Do the jobs of a queue, several at once, with a bar over those of these names; ``wait`` for those of others."""
     names = set(names)
     workers = min(workers or default_workers(), len(names))
     failed: set[str] = set()
@@ -144,11 +157,11 @@ def perform(queue: Queue, do, names: Sequence[str], workers: int | None, title: 
                     tqdm.write(f"failed: {name}: {job.error}", file=sys.stderr)
 
         if workers == 1:
-            queue.work(do, after=look)
+            queue.work(do, after=look, wait=wait)
             return
-        died = together(workers, queue.work, do, look=look)
+        died = together(workers, partial(queue.work, do, wait=wait), look=look)
         look()
-    if died and any(job.state not in ("done", "failed") for job in queue.jobs().values()):
+    if died == workers and any(job.state not in ("done", "failed") for job in queue.jobs().values()):
         raise ValueError(f"{died} of {workers} workers died: the same command goes on with what is left")
 
 
@@ -156,7 +169,7 @@ def _do(runs: dict[str, Run], trial: Trial) -> float:
     """The job of a trial; its value is the likelihood of given captions, in nats per token."""
     one = runs[trial.user_attrs["job"]]
     trial.set_user_attr("folder", str(one.folder))
-    return one.do()["given"]["nll"]
+    return patiently(one.do)["given"]["nll"]
 
 
 def _finished(one: Run) -> bool:

@@ -6,11 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attend.config import LARGEST, Config, Search
 from attend.settings import check_field
-from experiments.options import Bench, Caption, Estimators, Evaluate, Plot, Prepare, Run, Table, Train
+from experiments.options import Bench, Caption, Estimators, Evaluate, Plot, Prepare, Run, Study, Table, Train
 from experiments.summaries import bounds, summary
+
+if TYPE_CHECKING:
+    from experiments.experiment import Experiment
 
 NEEDS = {
     "caption_seed": "captions_per_image",
@@ -101,22 +105,14 @@ def caption(command: Caption) -> None:
 
 def run(command: Run) -> None:
     from experiments import runner
-    from experiments.experiment import catalogue, load
+    from experiments.experiment import EXPERIMENTS, catalogue
 
     if command.experiment == "list":
-        print(catalogue())
+        print(catalogue(EXPERIMENTS))
         return
-    _at_least(1, seeds=command.seeds, workers=command.workers)
-    settings = {}
-    for one in command.set:
-        name, equals, value = one.partition("=")
-        if not equals:
-            raise ValueError(f"--set {one!r} is no setting: write it as train.epochs=3")
-        settings[name] = value
-        check_field(name)  # before any data are made
-    if command.tiny and command.data is not None:
-        raise ValueError("--data has no effect with --tiny, which is of the built-in world: leave one of them out")
-    experiment = load(command.experiment, command.data, command.tiny)
+    _at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
+    settings = _settings(command)
+    experiment = _experiment(command)
     if command.only:
         experiment = experiment.only(command.only.split(","))
     experiment = experiment.with_settings(settings)
@@ -126,6 +122,67 @@ def run(command: Run) -> None:
     runner.run(runs, experiment.name, command.out, command.storage, command.workers)
     for file in runner.present(experiment, command.out):
         print(file)
+
+
+def _experiment(command: Run) -> Experiment:
+    """The experiment that is named, or that confirms a study."""
+    from experiments.confirm import confirmation
+    from experiments.experiment import load
+    from experiments.storages import address
+    from experiments.study import load_study
+
+    if (command.experiment is None) == (command.from_study is None):
+        raise ValueError("name an experiment, or a study with --from-study: `attend run list` shows the experiments")
+    if command.experiment is not None:
+        if command.best != Run.best:
+            raise ValueError("--best has no effect without --from-study: leave it out, or name a study")
+        return load(command.experiment, command.data, command.tiny)
+    study = load_study(command.from_study, command.data, command.tiny)
+    url = address(command.storage, command.out)
+    return confirmation(study, {kind: study.queue(url, kind) for kind in study.kinds}, command.best, command.out)
+
+
+def study(command: Study) -> None:
+    from experiments import trials
+    from experiments.experiment import catalogue
+    from experiments.show import show
+    from experiments.storages import address
+    from experiments.study import STUDIES
+
+    if command.study == "list":
+        print(catalogue(STUDIES))
+        return
+    _at_least(1, trials=command.trials, workers=command.workers, heartbeat=command.heartbeat)
+    if command.show and command.requeue:
+        raise ValueError("--show and --requeue are two things to do: leave one of them out")
+    changes = {name: getattr(command, name) for name in ("trials", "sampler", "pruner")}
+    changes = {name: value for name, value in changes.items() if value is not None} | {"settings": _settings(command)}
+    told = trials.Told(command.study, command.data, command.tiny, tuple(changes.items()))
+    kinds = told.study.only(command.only.split(",") if command.only else told.study.kinds).kinds
+    url = address(command.storage, command.out)
+    if command.requeue:
+        print(f"{told.study.name}: {trials.requeue(told, kinds, command.out, url)} trials put back")
+        return
+    if command.show:
+        queues = {kind: told.study.queue(url, kind) for kind in kinds}
+    else:
+        queues = trials.search(told, kinds, command.out, url, command.workers, command.heartbeat)
+    for file in show(told.study, queues, command.out):
+        print(file)
+
+
+def _settings(command: Run | Study) -> dict[str, str]:
+    """What --set says."""
+    settings = {}
+    for one in command.set:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise ValueError(f"--set {one!r} is no setting: write it as train.epochs=3")
+        settings[name] = value
+        check_field(name)  # before any data are made
+    if command.tiny and command.data is not None:
+        raise ValueError("--data has no effect with --tiny, which is of the built-in world: leave one of them out")
+    return settings
 
 
 def bench(command: Bench) -> None:
@@ -197,6 +254,7 @@ VERBS: dict[str, tuple[type, Callable]] = {
     "evaluate": (Evaluate, evaluate),
     "caption": (Caption, caption),
     "run": (Run, run),
+    "study": (Study, study),
     "estimators": (Estimators, estimators),
     "bench": (Bench, bench),
     "table": (Table, table),

@@ -22,7 +22,8 @@ from tests import halves
 from tests.test_cli import SMALL
 
 FEW, MANY = 3, 50
-VARYING = {"commit", "dirty", "time", "seconds", "wait_seconds", "step_seconds", "tokens_per_second", "started"}
+VARYING = {"commit", "dirty", "time", "seconds", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
+VARYING.add("started")
 PREPARE = [
     "prepare",
     "data/captions",

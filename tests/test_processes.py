@@ -36,7 +36,7 @@ from experiments.verbs import VERBS
 from tests import bed, halves
 from tests.several import no_java
 
-TIMES = {"time", "wait_seconds", "step_seconds", "tokens_per_second"}
+TIMES = {"time", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
 SHAPE = (7, 5, 5)
 """Images of the splits: in minibatches of three, two processes have two and one, and in the last, one has none."""
 SMALLER = {  # where the grid, two by two, has too many paths, or too few locations

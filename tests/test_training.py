@@ -37,7 +37,7 @@ def no_java(monkeypatch):
     monkeypatch.setattr("attend.metrics.captions.find_java", missing)
 
 
-TIMES = {"time", "wait_seconds", "step_seconds", "tokens_per_second"}
+TIMES = {"time", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
 
 
 @pytest.fixture(scope="module")

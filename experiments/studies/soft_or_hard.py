@@ -1,0 +1,54 @@
+"""Soft or hard attention, each with the settings that suit it best: how far apart are they after equal tuning?
+
+    attend study soft_or_hard                   on the built-in world, 20 trials of each
+    attend study soft_or_hard --data DIR        on photographs, DIR as for flickr8k
+    attend run --from-study soft_or_hard --best 1 --seeds 5
+
+Source: Xu et al. (2015) compare the two by one setting of each.
+
+Not measured yet: 40 trials, each as long as a run of the quickstart, five of which take 7 to 8 minutes on two cores;
+not measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from optuna.trial import BaseTrial
+
+from attend.config import Config
+from attend.settings import replace
+from experiments.ablations.base import learners, painted_or_prepared
+from experiments.study import Study
+
+
+def study(data: Path | None, tiny: bool) -> Study:
+    """What both kinds have is sought for both, and what only one has for it alone."""
+    base = learners(data, tiny)
+
+    def space(trial: BaseTrial, kind: str) -> Config:
+        settings = {
+            "attention.width": trial.suggest_categorical("width", [64, 128, 256]),
+            "decoder.dropout": trial.suggest_float("dropout", 0.1, 0.6),
+            "train.learning_rate": trial.suggest_float("learning_rate", 5e-4, 1e-2, log=True),
+        }
+        if kind == "soft":
+            settings["objective.doubly_stochastic"] = trial.suggest_float("doubly_stochastic", 1e-3, 1.0, log=True)
+        else:
+            baselines = ["average", "average-per-word", "soft", "self-critical"]
+            settings |= {
+                "estimator.baseline": trial.suggest_categorical("baseline", baselines),
+                "estimator.scale": trial.suggest_float("scale", 0.03, 1.0, log=True),
+                "estimator.semi": trial.suggest_float("semi", 0.0, 0.5),
+                "estimator.entropy": trial.suggest_float("entropy", 1e-4, 1e-1, log=True),
+            }
+        return replace(base[kind], settings)
+
+    return Study(
+        name="soft_or_hard-tiny" if tiny else "soft_or_hard",
+        kinds=("soft", "hard"),
+        space=space,
+        trials=2 if tiny else 20,
+        prepare=partial(painted_or_prepared, data, tiny),
+    )

@@ -1,0 +1,125 @@
+"""Run a study: trials of each kind of attention from its queue, each an ordinary run folder, judged on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import Trial
+
+from analysis.records import read_run
+from attend.config import Config
+from attend.data.prepared import Prepared
+from attend.metrics.java import meteor_kept
+from attend.runs import held, write_json
+from attend.settings import from_dict
+from experiments.queue import Queue
+from experiments.runner import patiently, perform
+from experiments.sources import store_features
+from experiments.study import OBJECTIVES, Study, load_study, spent
+
+
+@dataclass(frozen=True)
+class Told:
+    """A study as the command line names it, which every worker loads for itself."""
+
+    name: str
+    data: Path | None
+    tiny: bool
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def __reduce__(self) -> tuple:
+        return Told, (self.name, self.data, self.tiny, self.changes)  # a study's functions may be of a file
+
+    @cached_property
+    def study(self) -> Study:
+        return replace(load_study(self.name, self.data, self.tiny), **dict(self.changes))
+
+
+def search(told: Told, kinds: Sequence[str], out: Path, url: str, workers: int | None, beat: int) -> dict[str, Queue]:
+    """Do all trials of these kinds that are not done, and return their queues. What failed is said at the end."""
+    study = told.study
+    queues = {kind: study.queue(url, kind, beat=beat) for kind in kinds}
+    if study.prepare:
+        study.prepare()
+    for kind, queue in queues.items():
+        first = from_dict(study.described(kind)["first"])
+        store_features(Prepared(first.data), first.encoder)  # once, before the workers ask for them
+        queue.fill(map(str, range(study.trials)))
+    for wait in (False, True):  # who has nothing more to do for one kind goes on with the next
+        for kind, queue in queues.items():
+            names = [str(number) for number in range(study.trials)]
+            try:
+                perform(queue, partial(_do, told, kind, out), names, workers, f"{study.name}-{kind}", wait=wait)
+            finally:
+                note(study, kind, queue, out)
+    failed = [
+        f"{study.run_folder(out, kind, name)}: {job.error}"
+        for kind, queue in queues.items()
+        for name, job in queue.jobs().items()
+        if job.state == "failed"
+    ]
+    if failed:
+        raise ValueError(f"{len(failed)} of {study.trials * len(queues)} trials failed: {'; '.join(failed)}")
+    return queues
+
+
+def requeue(told: Told, kinds: Sequence[str], out: Path, url: str) -> int:
+    """Put back the trials under way in whose run folder nobody works; returns how many. For storages without
+    heartbeats, where nobody else finds out."""
+    count = 0
+    for kind in kinds:
+        queue = told.study.queue(url, kind)
+        for name, job in queue.jobs().items():
+            if job.state == "running" and not held(told.study.run_folder(out, kind, name)):
+                queue.release(job.trial)
+                count += 1
+    return count
+
+
+def note(study: Study, kind: str, queue: Queue, out: Path) -> None:
+    """Beside the trials, how many there were: every table of them says so."""
+    about = {"study": study.name, "kind": kind, "trials": spent(queue.jobs()), "sampler": study.sampler}
+    write_json(study.folder(out, kind) / "study.json", about)
+
+
+def _do(told: Told, kind: str, out: Path, trial: Trial) -> list[float]:
+    """Train the run of a trial, and judge it by its scores on validation images."""
+    study = told.study
+    config = study.config(trial, kind)
+    folder = study.run_folder(out, kind, trial.user_attrs["job"])
+    trial.set_user_attr("folder", str(folder))
+    scores = patiently(partial(_train, study, config, folder, trial))
+    return [OBJECTIVES[name].read(scores) for name in study.objectives]
+
+
+@meteor_kept()
+def _train(study: Study, config: Config, folder: Path, trial: Trial) -> dict[str, Any]:
+    from attend.training import train
+
+    return train(config, folder, split="val", after_epoch=partial(judge, study, folder, trial))
+
+
+def judge(study: Study, folder: Path, trial: Trial) -> None:
+    """Report what metrics.jsonl says of the epochs, and prune the trial where it is hopeless."""
+    epochs = [one for one in read_run(folder).metrics if one.get("split") == "val"]
+    known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+    (first, *others) = study.objectives
+    if not others:
+        for one in epochs:
+            if first in one and int(one["epoch"]) not in known:
+                trial.report(one[first], int(one["epoch"]))
+    lately = [one["collapsed"] for one in epochs[-study.collapse :]] if study.collapse else []
+    if len(lately) == study.collapse and study.collapse and all(lately):
+        _prune(trial, f"attention had collapsed for {study.collapse} epochs")
+    if not others and trial.should_prune():
+        _prune(trial, f"its {first} was behind that of others after epoch {int(epochs[-1]['epoch'])}")
+
+
+def _prune(trial: Trial, why: str) -> None:
+    trial.set_user_attr("pruned", why)
+    raise optuna.TrialPruned(why)
