@@ -11,10 +11,11 @@ import torch
 
 from attend.attention import select as selections
 from attend.captioner import Noise
+from attend.config import Estimator
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
-from attend.estimators.distinct import first_ratio, second_ratio
-from attend.estimators.paths import Charges
+from attend.estimators.distinct import first_share, second_share, sum_and_sample, unordered_set
+from attend.estimators.paths import Charges, Paths
 from attend.glimpses import Tree, check_fits, every_path, taken
 from attend.objective import negative_log_likelihood, objective
 from tests import bed
@@ -224,7 +225,7 @@ def by_probability(paths, found):
 def others_alone(paths, found):
     """A baseline that leaves out the path itself, as if it were drawn from what is left."""
     p = paths.log_prob.exp().transpose(-1, -2)
-    ratio = second_ratio(p) * (1 - torch.eye(p.shape[-1]))
+    ratio = second_share(p.log()) / p * (1 - torch.eye(p.shape[-1]))
     level = (p[..., None, :] * ratio * paths.cost.transpose(-1, -2)[..., None, :]).sum(-1) / (1 - p)
     return Charges(found.share, found.share * (paths.cost - level.transpose(-1, -2)))
 
@@ -262,19 +263,44 @@ def test_the_ratios_of_a_set_are_those_of_its_ordered_draws():
 
     given = torch.tensor([p[i] for i in members], dtype=torch.float64)
     first = [probability(less(members, k), less(p, k)) / probability(members, p) for k in members]
-    assert first_ratio(given).tolist() == pytest.approx(first)
-    assert float((given * first_ratio(given)).sum()) == pytest.approx(1)
-    for row, k in zip(second_ratio(given).tolist(), members, strict=True):
+    share = first_share(given.log())
+    assert (share / given).tolist() == pytest.approx(first)
+    assert float(share.sum()) == pytest.approx(1)
+    for row, k in zip((second_share(given.log()) / given).tolist(), members, strict=True):
         whole = probability(less(members, k), less(p, k))
         truth = [1.0 if j == k else probability(less(members, k, j), less(p, k, j)) / whole for j in members]
         assert row == pytest.approx(truth)
 
 
-def test_ratios_stay_finite_where_the_set_holds_all_the_mass():
-    for p in ([0.5, 0.5], [1.0, 1e-38], [1.0, 1e-290, 1e-290], [1.0, *[1e-290] * 7]):
-        given = torch.tensor(p, dtype=torch.float64)
-        assert torch.isfinite(second_ratio(given)).all()
-        assert float((given * first_ratio(given)).sum()) == pytest.approx(1)
+@pytest.mark.parametrize("p", [[0.5, 0.5], [1.0, 1e-38], [1.0, 1e-290, 1e-290], [1.0, *[1e-290] * 7]])
+def test_shares_stay_finite_where_the_set_holds_all_the_mass(p):
+    log_p = torch.tensor(p, dtype=torch.float64).log()
+    assert torch.isfinite(second_share(log_p)).all()
+    assert float(first_share(log_p).sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("log_p", [-200.0, -2000.0])
+@pytest.mark.parametrize("members", [2, 5, 8])
+def test_shares_of_paths_as_long_as_a_caption(log_p, members):
+    """Equally likely paths whose probability is too small for a number: each stands for one in K."""
+    given = torch.full((members,), log_p, dtype=torch.float64)
+    assert first_share(given).tolist() == pytest.approx([1 / members] * members)
+    others = second_share(given).masked_fill(torch.eye(members, dtype=torch.bool), 1 / (members - 1))
+    assert others.flatten().tolist() == pytest.approx([1 / (members - 1)] * members**2)  # and p_k of k itself, nothing
+
+
+@pytest.mark.parametrize("function", [sum_and_sample, unordered_set])
+def test_charges_are_finite_for_paths_as_long_as_a_caption(function):
+    """In fp32, where 28 words at 49 places are below its smallest number."""
+    costs = torch.tensor([[2.0], [3.0], [4.0]]).repeat(1, 40) / 40
+    paths = Paths(
+        costs=costs, log_probs=torch.full((3, 40), -5.0), real=torch.ones(3, 40, dtype=torch.bool),
+        sampled=torch.ones(3, 40, dtype=torch.bool),
+    )  # fmt: skip
+    charges = function(paths, Estimator(), MovingAverage())
+    assert torch.isfinite(charges.charge).all() and float(charges.share.sum()) == pytest.approx(1)
+    first = float(charges.charge[0, 0])
+    assert first == pytest.approx(0 if function is sum_and_sample else (2.0 - 3.5) / 3)
 
 
 # The paths
