@@ -21,10 +21,6 @@ from tests import bed
 WORDS = torch.tensor([[[4, 5, 2]]])
 
 
-def summed_cost(trace):
-    return negative_log_likelihood(trace).sum()
-
-
 @pytest.fixture(scope="module")
 def model():
     return bed.captioner(bed.settings(attention={"select": "sample"}))
@@ -32,7 +28,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def truth(model):
-    return bed.gradient(model, bed.bound(model, bed.features(), WORDS, summed_cost))
+    return bed.gradient(model, bed.bound(model, bed.features(), WORDS))
 
 
 def variant(score):
@@ -86,7 +82,7 @@ def test_wrong_signals_are_caught(model, truth, wrong):
 
 def test_own_step_cost_is_exact_for_one_word(model):
     words = torch.tensor([[[4]]])
-    truth = bed.gradient(model, bed.bound(model, bed.features(), words, summed_cost))
+    truth = bed.gradient(model, bed.bound(model, bed.features(), words))
     ours = bed.expectation(model, bed.features(), words, variant(own_step))
     assert bed.distance(ours, truth) < 1e-10
 
@@ -117,7 +113,7 @@ def test_a_detached_state_is_caught(model, truth):
 def test_a_baseline_updated_before_its_use_is_caught(model, rows):
     """For B samples in a minibatch it scales the score part by 1 - (1 - decay)/B: 0.9 for one, 0.95 for two."""
     a, words, lengths = bed.features().expand(rows, -1, -1), WORDS[..., :2], torch.tensor([[2]] * rows)
-    truth = bed.gradient(model, bed.bound(model, bed.features(), words, summed_cost))
+    truth = bed.gradient(model, bed.bound(model, bed.features(), words))
     costs_only, leaky = 0.0, 0.0
     for combination in itertools.product(list(bed.paths(2)), repeat=rows):
         trace = model(a, words.expand(rows, -1, -1), lengths, path=torch.cat(combination))
@@ -179,7 +175,7 @@ def test_semi_sampling_is_half_bound_and_half_soft(model, truth):
     assert (trace.glimpses == -1).all() and not trace.log_probs.any()
     baseline = MovingAverage(value=1.0)
     heads = bed.gradient(model, objective(trace, settings, baseline, words=1).total)
-    soft = bed.gradient(model, summed_cost(model(a, WORDS, lengths, select="expected")))
+    soft = bed.gradient(model, bed.summed(model(a, WORDS, lengths, select="expected")))
     assert bed.distance(heads, soft) < 1e-12
     assert baseline.value == 1.0
     estimate = lambda trace: objective(trace, settings, MovingAverage(value=1.0), words=1).total  # noqa: E731

@@ -21,20 +21,7 @@ from tests import bed
 WORDS = torch.tensor([[[5, 2]]])
 LENGTHS = torch.tensor([[2]])
 TWO, THREE = bed.features(locations=2), bed.features()
-FEEDS = ("glimpse", "expected")
 ALPHA = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-
-
-def settings(feed: str = "glimpse", **estimator):
-    return bed.settings(attention={"select": "sample", "feed": feed}, estimator={"entropy": 0.0} | estimator)
-
-
-def summed(trace):
-    return negative_log_likelihood(trace).sum()
-
-
-def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 # The relaxed selections
@@ -44,7 +31,7 @@ def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_the_largest_of_a_relaxed_glimpse_has_the_frequencies_of_alpha(temperature):
     draws = 40_000
     chosen = selections.relaxed(
-        torch.eye(3).double()[None], ALPHA.expand(1, draws, 3), uniform(1, draws, 3), temperature
+        torch.eye(3).double()[None], ALPHA.expand(1, draws, 3), bed.uniform(1, draws, 3), temperature
     )
     frequency = torch.bincount(chosen.glimpse.flatten(), minlength=3) / draws
     assert ((frequency - ALPHA).abs() < 4 * (ALPHA * (1 - ALPHA) / draws).sqrt()).all()
@@ -57,8 +44,8 @@ def test_the_largest_of_a_relaxed_glimpse_has_the_frequencies_of_alpha(temperatu
 @pytest.mark.parametrize("name", ["straight-through", "gumbel-straight-through"])
 def test_forward_is_exactly_the_glimpse(name):
     a = bed.features(2)
-    weights = torch.softmax(uniform(2, 5, 3), -1)
-    noise = uniform(2, 5, seed=1) if name == "straight-through" else uniform(2, 5, 3, seed=1)
+    weights = torch.softmax(bed.uniform(2, 5, 3), -1)
+    noise = bed.uniform(2, 5, seed=1) if name == "straight-through" else bed.uniform(2, 5, 3, seed=1)
     chosen = selections.RELAXATIONS[name](a, weights, noise)
     assert torch.equal(chosen.context, a[torch.arange(2)[:, None], chosen.glimpse])
     assert len(set(chosen.glimpse.flatten().tolist())) == 3
@@ -87,7 +74,7 @@ def test_the_gumbel_forms_are_biased_even_there(name):
     logits = ALPHA.log().requires_grad_()
     weights = torch.softmax(logits, -1).expand(1, draws, 3)
     costs = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-    z = selections.RELAXATIONS[name](torch.eye(3).double()[None], weights, uniform(1, draws, 3)).context
+    z = selections.RELAXATIONS[name](torch.eye(3).double()[None], weights, bed.uniform(1, draws, 3)).context
     found = torch.autograd.grad((z * costs).sum() / draws, logits, retain_graph=True)[0]
     truth = torch.autograd.grad((torch.softmax(logits, -1) * costs).sum(), logits)[0]
     assert (found - truth).norm() / truth.norm() > 0.1
@@ -101,16 +88,16 @@ def quadrature(points: int = 4001) -> torch.Tensor:
     return torch.stack([torch.exp(-torch.exp(-logistic)), half], -1)
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@bed.either_feed
 def test_the_bias_of_the_gumbel_softmax_falls_with_the_temperature(feed):
     """Two locations and one word: the noise is one logistic variable, so the mean is an integral."""
     words, lengths, noises = torch.tensor([[[5]]]), torch.tensor([[1]]), quadrature()
     copies = len(noises)
-    truth_model = bed.captioner(settings(feed))
-    truth = bed.gradient(truth_model, bed.bound(truth_model, TWO, words, summed))
+    truth_model = bed.captioner(bed.hard(feed))
+    truth = bed.gradient(truth_model, bed.bound(truth_model, TWO, words))
     biases = []
     for temperature in (4.0, 1.0, 0.25):
-        rule = settings(feed, name="gumbel-softmax", relaxation=temperature)
+        rule = bed.hard(feed, name="gumbel-softmax", relaxation=temperature)
         model = bed.captioner(rule)
         noise = Noise(
             glimpse=torch.zeros(1, copies, 1), soft=torch.zeros(1, copies, dtype=torch.bool),
@@ -128,19 +115,19 @@ def test_the_variance_of_the_gumbel_softmax_grows_as_the_temperature_falls():
     for temperature in (4.0, 1.0, 0.25):
         logits = ALPHA.log().expand(1, draws, 3).clone().requires_grad_()
         z = selections.relaxed(
-            torch.eye(3).double()[None], torch.softmax(logits, -1), uniform(1, draws, 3), temperature
+            torch.eye(3).double()[None], torch.softmax(logits, -1), bed.uniform(1, draws, 3), temperature
         )
         slope = torch.autograd.grad(PLAIN(z.context).sum(), logits)[0]
         variances.append(float(slope[0].var(0).sum()))
     assert variances == sorted(variances)
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@bed.either_feed
 def test_straight_through_is_biased_on_the_captioner(feed):
     """All its noise is the path, so its mean is enumerated: not the gradient of the bound, and it says so."""
-    rule = settings(feed, name="straight-through")
+    rule = bed.hard(feed, name="straight-through")
     model = bed.captioner(rule)
-    truth = bed.gradient(model, bed.bound(model, TWO, WORDS, summed))
+    truth = bed.gradient(model, bed.bound(model, TWO, WORDS))
     total = 0.0
     for path in bed.paths(2, 2):
         alphas = model(TWO, WORDS, LENGTHS, path=path)
@@ -160,7 +147,7 @@ def test_straight_through_is_biased_on_the_captioner(feed):
 
 @pytest.mark.parametrize("glimpse", [0, 1, 2])
 def test_the_conditional_relaxation_always_reproduces_its_glimpse(glimpse):
-    noise = torch.cat([uniform(1000, 3), torch.zeros(1, 3), torch.ones(1, 3) - 1e-9])
+    noise = torch.cat([bed.uniform(1000, 3), torch.zeros(1, 3), torch.ones(1, 3) - 1e-9])
     z = conditional(ALPHA.log().expand(len(noise), 3), torch.full((len(noise),), glimpse), noise)
     assert torch.isfinite(z).all() and (z.argmax(-1) == glimpse).all()
 
@@ -168,8 +155,8 @@ def test_the_conditional_relaxation_always_reproduces_its_glimpse(glimpse):
 def test_the_conditional_relaxation_has_the_distribution_of_the_free_one():
     """Mixed over s ~ alpha it is log alpha + gumbel: first two moments, by draws."""
     draws = 100_000
-    s = selections.draw(ALPHA.expand(draws, 3), uniform(draws))
-    z = conditional(ALPHA.log().expand(draws, 3), s, uniform(draws, 3, seed=1))
+    s = selections.draw(ALPHA.expand(draws, 3), bed.uniform(draws))
+    z = conditional(ALPHA.log().expand(draws, 3), s, bed.uniform(draws, 3, seed=1))
     mean, variance = ALPHA.log() + 0.5772156649, math.pi**2 / 6
     assert ((z.mean(0) - mean).abs() < 4 * math.sqrt(variance / draws)).all()
     assert ((z.var(0) - variance).abs() < 0.06).all()
@@ -198,26 +185,26 @@ def z_of(found: torch.Tensor) -> float:
 @pytest.mark.parametrize("eta", [0.0, 1.0, 0.5])
 @pytest.mark.parametrize("learned", [None, lambda relaxed: (relaxed**3).sum(-1) * 2.0])
 def test_rebar_and_relax_have_no_bias_whatever_the_control_variate(eta, learned):
-    s = selections.draw(ALPHA.expand(DRAWS, 3), uniform(DRAWS))
+    s = selections.draw(ALPHA.expand(DRAWS, 3), bed.uniform(DRAWS))
     learned = learned and (lambda relaxed: (relaxed**3).sum(-1) * 2.0 * torch.ones((), requires_grad=True))
-    found = estimate(ALPHA.log(), COSTS, DRAWS, uniform(DRAWS, 3, seed=1), s, PLAIN, learned, eta)
+    found = estimate(ALPHA.log(), COSTS, DRAWS, bed.uniform(DRAWS, 3, seed=1), s, PLAIN, learned, eta)
     assert z_of(found.detach()) < 4
 
 
 def test_without_a_control_variate_it_is_reinforce():
-    s = selections.draw(ALPHA.expand(100, 3), uniform(100))
-    found = estimate(ALPHA.log(), COSTS, 100, uniform(100, 3, seed=1), s, PLAIN, eta=0.0)
+    s = selections.draw(ALPHA.expand(100, 3), bed.uniform(100))
+    found = estimate(ALPHA.log(), COSTS, 100, bed.uniform(100, 3, seed=1), s, PLAIN, eta=0.0)
     onehot = torch.nn.functional.one_hot(s, 3) - ALPHA
     assert torch.allclose(found, COSTS[s][:, None] * onehot)
 
 
 def test_a_good_control_variate_lowers_the_variance():
     """It takes over what all glimpses cost alike."""
-    s = selections.draw(ALPHA.expand(DRAWS, 3), uniform(DRAWS))
+    s = selections.draw(ALPHA.expand(DRAWS, 3), bed.uniform(DRAWS))
     costs = COSTS + 3
     affine = lambda relaxed: (relaxed * costs).sum(-1)  # noqa: E731
     variance = [
-        float(estimate(ALPHA.log(), costs, DRAWS, uniform(DRAWS, 3, seed=1), s, affine, eta=eta).var(0).sum())
+        float(estimate(ALPHA.log(), costs, DRAWS, bed.uniform(DRAWS, 3, seed=1), s, affine, eta=eta).var(0).sum())
         for eta in (0.0, 1.0)
     ]
     assert variance[1] < 0.2 * variance[0]
@@ -241,14 +228,14 @@ def planted(kind: str):
 @pytest.mark.parametrize("kind", ["z~ = z", "z~ detached", "another glimpse"])
 def test_planted_bugs_are_rejected_by_the_same_test(monkeypatch, kind):
     monkeypatch.setattr(control, "conditional", planted(kind))
-    s = selections.draw(ALPHA.expand(DRAWS, 3), uniform(DRAWS))
-    noise = uniform(DRAWS, 3, seed=1)
+    s = selections.draw(ALPHA.expand(DRAWS, 3), bed.uniform(DRAWS))
+    noise = bed.uniform(DRAWS, 3, seed=1)
     assert z_of(estimate(ALPHA.log(), COSTS, DRAWS, noise, s, PLAIN)) > 8
 
 
 def test_what_the_control_variate_learns_from_is_the_variance():
     """Its loss is the mean square of the estimate, and its gradient that of a finite difference in eta."""
-    s, noise = selections.draw(ALPHA.expand(500, 3), uniform(500)), uniform(500, 3, seed=1)
+    s, noise = selections.draw(ALPHA.expand(500, 3), bed.uniform(500)), bed.uniform(500, 3, seed=1)
 
     def loss(eta):
         return estimate(ALPHA.log(), COSTS, 500, noise, s, PLAIN, eta=eta).square().sum()
@@ -260,15 +247,15 @@ def test_what_the_control_variate_learns_from_is_the_variance():
     assert float(slope) == pytest.approx(float(loss(1.001) - loss(0.999)) / 0.002, rel=1e-5)
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@bed.either_feed
 @pytest.mark.parametrize("name", ["rebar", "relax"])
 def test_rebar_and_relax_are_the_gradient_of_the_bound_of_the_captioner(feed, name):
     """Every path weighed by its probability, and the noise of z and z~ by draws: a z-test for every parameter's
     projection on its true gradient, and exactly REINFORCE where eta is 0."""
     copies = 400
-    rule = settings(feed, name=name, relaxation=0.5, baseline="none")
+    rule = bed.hard(feed, name=name, relaxation=0.5, baseline="none")
     model, helpers = bed.captioner(rule), bed.helpers(rule)
-    truth = bed.gradient(model, bed.bound(model, TWO, WORDS, summed))
+    truth = bed.gradient(model, bed.bound(model, TWO, WORDS))
     if name == "relax":
         torch.nn.init.normal_(helpers.control.network["out"].weight)
     many = WORDS.expand(1, copies, -1), LENGTHS.expand(1, copies)
@@ -277,7 +264,7 @@ def test_rebar_and_relax_are_the_gradient_of_the_bound_of_the_captioner(feed, na
         torch.nn.init.constant_(helpers.control.eta, eta)
         total = 0.0
         for number, path in enumerate(bed.paths(2, 2)):
-            places = uniform(1, copies, 2, 2, seed=100 * seed + number)
+            places = bed.uniform(1, copies, 2, 2, seed=100 * seed + number)
             given = Noise(
                 glimpse=torch.zeros(1, copies, 2), soft=torch.zeros(1, copies, dtype=torch.bool), places=places
             )
@@ -300,11 +287,11 @@ def test_rebar_and_relax_are_the_gradient_of_the_bound_of_the_captioner(feed, na
         assert abs(float(mean_) - size) < 4.5 * float(deviation) + 1e-12, part
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@bed.either_feed
 def test_helpers_leave_the_model_alone(feed):
     """What they learn from has no gradient in the model's parameters."""
     for estimator in ({"baseline": "learned"}, {"name": "rebar"}, {"name": "relax"}):
-        rule = settings(feed, semi=0.0, **estimator)
+        rule = bed.hard(feed, semi=0.0, **estimator)
         model, helpers = bed.captioner(rule), bed.helpers(rule)
         words, lengths = bed.captions([[[4, 5, 2], [5, 2]], [[6, 4, 2], [2]]])
         noise = Noise.draw(rule, tuple(words.shape), 0, 0, 3)
@@ -316,7 +303,7 @@ def test_helpers_leave_the_model_alone(feed):
         assert any(g is not None and g.any() for g in given)
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@bed.either_feed
 @pytest.mark.parametrize(
     "cell", [{}, {"cell": "gru-residual", "gate": "none", "readout": "linear"}, {"gate": "vector"}]
 )
