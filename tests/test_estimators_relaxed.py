@@ -81,30 +81,84 @@ def quadrature(points: int = 4001) -> torch.Tensor:
     """Pairs of uniform numbers whose gumbels differ by a logistic variable on a fine grid of its quantiles, (P, 2)."""
     u = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     logistic = torch.log(u) - torch.log1p(-u)
-    half = torch.full_like(u, math.exp(-1.0))  # its gumbel is 0
-    return torch.stack([torch.exp(-torch.exp(-logistic)), half], -1)
+    gumbels = torch.stack([logistic, -logistic], -1).clamp(min=0)  # one is 0: none so low that its number is 0
+    return torch.exp(-torch.exp(-gumbels))
+
+
+ONE, LENGTH = torch.tensor([[[5]]]), torch.tensor([[1]])
+"""One word; with two locations its noise is one logistic variable, so that a mean is an integral."""
+
+
+def integrated(name: str, feed: str, temperature: float):
+    """The model, and the gradient of the loss as it is trained, its mean over all noise."""
+    rule, noises = bed.hard(feed, name=name, relaxation=temperature), quadrature()
+    model, copies = bed.captioner(rule), len(noises)
+    noise = Noise(
+        glimpse=torch.zeros(1, copies, 1), soft=torch.zeros(1, copies, dtype=torch.bool), places=noises[None, :, None]
+    )
+    trace = taken(model, TWO, ONE.expand(1, copies, 1), LENGTH.expand(1, copies), noise=noise)
+    return model, bed.gradient(model, objective(trace, rule, MovingAverage()).total)
+
+
+def biases(name: str, feed: str, temperatures: tuple[float, ...]) -> list[float]:
+    found = []
+    for temperature in temperatures:
+        model, gradient = integrated(name, feed, temperature)
+        found.append(bed.distance(gradient, bed.gradient(model, bed.bound(model, TWO, ONE)), "attention"))
+    return found
 
 
 @bed.either_feed
 def test_the_bias_of_the_gumbel_softmax_falls_with_the_temperature(feed):
-    """Two locations and one word: the noise is one logistic variable, so the mean is an integral."""
-    words, lengths, noises = torch.tensor([[[5]]]), torch.tensor([[1]]), quadrature()
-    copies = len(noises)
-    truth_model = bed.captioner(bed.hard(feed))
-    truth = bed.gradient(truth_model, bed.bound(truth_model, TWO, words))
-    biases = []
-    for temperature in (4.0, 1.0, 0.25):
-        rule = bed.hard(feed, name="gumbel-softmax", relaxation=temperature)
-        model = bed.captioner(rule)
-        noise = Noise(
-            glimpse=torch.zeros(1, copies, 1), soft=torch.zeros(1, copies, dtype=torch.bool),
-            places=noises[None, :, None],
-        )  # fmt: skip
-        trace = taken(model, TWO, words.expand(1, copies, 1), lengths.expand(1, copies), noise=noise)
-        loss = objective(trace, rule, MovingAverage()).total
-        found = bed.gradient(model, loss)
-        biases.append(bed.distance(found, truth, "attention"))
-    assert biases == sorted(biases, reverse=True) and biases[0] > 0.05 and biases[-1] < 0.2 * biases[0]
+    off = biases("gumbel-softmax", feed, (4.0, 1.0, 0.25))
+    assert off == sorted(off, reverse=True) and off[0] > 0.05 and off[-1] < 0.2 * off[0]
+
+
+@bed.either_feed
+def test_the_bias_of_the_gumbel_straight_through_stays_at_every_temperature(feed):
+    """It tends to the cost's slopes at both glimpses, half of each, where the bound has the difference."""
+    assert min(biases("gumbel-straight-through", feed, (4.0, 1.0, 0.25, 0.05))) > 0.1
+
+
+@bed.either_feed
+@pytest.mark.parametrize("temperature", [4.0, 1.0, 0.25, 0.05])
+def test_the_gumbel_straight_through_by_hand(feed, temperature):
+    """Of each noise: the cost's slope at the glimpse it picks, times r (1 - r) / tau_g of the relaxation it would be.
+
+    r = sigmoid((lambda - x) / tau_g) for the log-odds lambda of the second location and a logistic x, so that the
+    second is picked where x < lambda.
+    """
+    model, found = integrated("gumbel-straight-through", feed, temperature)
+    traces = [model(TWO, ONE, LENGTH, path=path) for path in bed.paths(1, 2)]
+    odds = traces[0].weights[0, 0, 0].log().diff().squeeze()
+    share, through = [0.0, 0.0], [0.0, 0.0]
+    points = 4001
+    for u in ((i + 0.5) / points for i in range(points)):
+        x = math.log(u / (1 - u))
+        r, s = 1 / (1 + math.exp((x - float(odds.detach())) / temperature)), int(x < float(odds.detach()))
+        share[s] += 1 / points
+        through[s] += r * (1 - r) / temperature / points
+    assert share == pytest.approx(traces[0].weights.flatten().tolist(), abs=1 / points)
+    if temperature == 0.05:
+        assert through == pytest.approx([share[0] * share[1] / 2] * 2, rel=0.05)
+    total = sum(weight * bed.summed(trace) for weight, trace in zip(share, traces, strict=True))
+    total = total + sum(through[s] * slope(model, s) for s in range(2)) * odds
+    by_hand = bed.gradient(model, total)
+    for name in by_hand:
+        assert torch.allclose(found[name], by_hand[name], rtol=1e-9, atol=1e-11), name
+
+
+def slope(model, s: int) -> float:
+    """d l / d z along a_1 - a_0 at z = a_s, of the first word."""
+    memory, at = model.attention.memory(TWO), []
+
+    def look(features, weights):
+        at.append((features[:, s, None].detach().requires_grad_(), (features[:, 1] - features[:, 0]).detach()))
+        return selections.Selection(at[0][0], torch.zeros(1, 1, dtype=torch.long), weights[..., 0].log())
+
+    _, glance = model.step(memory, model.decoder.start(memory, 1), torch.ones(1, 1, dtype=torch.long), look)
+    (along,) = torch.autograd.grad(-glance.log_probs[0, 0, ONE.item()], at[0][0])
+    return float((along * at[0][1]).sum())
 
 
 def test_the_variance_of_the_gumbel_softmax_grows_as_the_temperature_falls():
