@@ -16,22 +16,27 @@ from analysis.records import Record
 
 DASH = "–"
 COLLAPSED = "†"
+LARGEST_POWER = 700.0
+"""e to more is no number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A score: its heading, where scores.json holds it (part, name), and how it is printed."""
+    """A score: its heading, where scores.json holds it (part, name), and how it is printed: with ``power`` as e^it."""
 
     title: str
     part: str
     name: str
     scale: float = 100.0
     decimals: int = 1
+    power: bool = False
 
     def read(self, scores: dict) -> float | None:
         """The score as printed, or None where it is missing or no finite number."""
         value = (scores.get(self.part) or {}).get(self.name)
-        return value * self.scale if value is not None and math.isfinite(value) else None
+        if value is None or not math.isfinite(value) or (self.power and value > LARGEST_POWER):
+            return None
+        return math.exp(value) if self.power else value * self.scale
 
 
 COLUMNS = {
@@ -47,6 +52,7 @@ COLUMNS = {
     "mass": Column(title="Grounding mass", part="grounding", name="mass"),
     "pointing": Column(title="Grounding pointing", part="grounding", name="pointing"),
     "nll": Column(title="NLL (nats per token)", part="given", name="nll", scale=1, decimals=3),
+    "perplexity": Column(title="Perplexity", part="given", name="nll", scale=1, decimals=3, power=True),
     "top1": Column(title="Top-1", part="given", name="top1"),
     "top5": Column(title="Top-5", part="given", name="top5"),
     "content_top1": Column(title="Top-1 of content words", part="given", name="content_top1"),

@@ -80,7 +80,7 @@ def caption_bounds(
     """
     settings, given = captioner.settings, (features, batch.words, batch.lengths)
     if not settings.attention.hard:
-        exact = _costs(captioner(*given)).sum((2, 3))
+        exact = _costs(captioner(*given, select=settings.attention.select)).sum((2, 3))
         return exact, exact, exact[..., None].expand(-1, -1, draws)
     drawn = (chance(batch, settings, some).to(features.device) for some in _some(captioner, batch, draws))
     if settings.attention.feed == "glimpse":

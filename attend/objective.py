@@ -47,28 +47,20 @@ def objective(
     """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
 
     A trace of K samples has the K rows of a caption side by side, and the loss is the mean over them, or as the
-    estimator weighs them. ``words`` and ``captions``, each counted once, are those of the whole minibatch where the
-    trace is a part of it: the losses of the parts then add up to that of the whole. ``rollout`` are costs of passes
-    without samples (``glimpses.rollout_costs``), for the baselines that want them; ``helpers`` are what the estimator
-    learns beside the model, from terms of their own; ``shares`` (N, C, T, L) of the cells in the boxes of the words are
-    for supervised attention.
+    estimator weighs them; so are penalty, entropy and supervision where its paths are not drawn from alpha but are
+    different ones, by how likely each is. ``words`` and ``captions``, each counted once, are those of the whole
+    minibatch where the trace is a part of it: the losses of the parts then add up to that of the whole. ``rollout`` are
+    costs of passes without samples (``glimpses.rollout_costs``), for the baselines that want them; ``helpers`` are what
+    the estimator learns beside the model, from terms of their own; ``shares`` (N, C, T, L) of the cells in the boxes of
+    the words are for supervised attention.
     """
     words = words or int(trace.captions.sum())
     costs = by_path(trace, trace.spread(negative_log_likelihood(trace)))
     terms = {"nll": costs.mean(2).sum() / words}
     learns_hard = settings.attention.hard and baseline is not None
     entry = ESTIMATORS[settings.estimator.name]
-    if settings.objective.doubly_stochastic:
-        penalty = doubly_stochastic(trace, settings.objective, words / captions if captions else None)
-        if learns_hard and not entry.penalised:
-            penalty = penalty.detach()
-        terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
-    if settings.objective.supervised:
-        told = shares.repeat_interleave(trace.looks, 1)
-        cost = supervised(trace.weights, told, settings.attention.sparse) / trace.looks
-        terms["supervised"] = settings.objective.supervised * cost / words
+    rows: Tensor | float = 1 / trace.looks
     if learns_hard:
-        weight = 1 if entry.divided else captions or int(trace.captions.any(-1).sum())
         log_probs, real = by_path(trace, trace.log_probs), by_path(trace, trace.real)
         level, kl = judged(trace, helpers), divergence(trace)
         paths = Paths(
@@ -80,6 +72,19 @@ def objective(
             kl=None if kl is None else kl.detach(),
         )  # fmt: skip
         charges = entry.function(paths, settings.estimator, baseline)
+        if charges.weight is not None and not paths.apart:
+            rows = charges.weight.flatten(1, 2)  # (N, R, 1)
+    if settings.objective.doubly_stochastic:
+        penalty = doubly_stochastic(trace, settings.objective, words / captions if captions else None, rows)
+        if learns_hard and not entry.penalised:
+            penalty = penalty.detach()
+        terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
+    if settings.objective.supervised:
+        told = shares.repeat_interleave(trace.looks, 1)
+        cost = supervised(trace.weights, told, settings.attention.sparse, rows)
+        terms["supervised"] = settings.objective.supervised * cost / words
+    if learns_hard:
+        weight = 1 if entry.divided else captions or int(trace.captions.any(-1).sum())
         nll, score = (charges.share * costs).sum(), (charges.charge * log_probs).sum()
         if charges.value is not None:
             nll = nll - nll.detach() + charges.value.sum()
@@ -97,7 +102,7 @@ def objective(
             terms["control"] = found.square().sum() / trace.samples / words
         scale = 1.0 if entry.facts.select == "all" else settings.estimator.scale  # without chance nothing is to damp
         terms["surrogate"] = scale * weight * score / words
-        bonus = entropy(trace.weights).sum() / trace.looks
+        bonus = (rows * entropy(trace.weights)).sum()
         terms["entropy_bonus"] = -settings.estimator.entropy * weight * bonus / words
     return Loss(sum(terms.values()), terms)
 
@@ -161,18 +166,21 @@ def entropy(weights: Tensor) -> Tensor:
     return -(weights * weights.clamp(min=1e-12).log()).sum(-1)
 
 
-def doubly_stochastic(trace: Trace, settings: config.Objective, each: float | None = None) -> Tensor:
+def doubly_stochastic(
+    trace: Trace, settings: config.Objective, each: float | None = None, rows: Tensor | float | None = None
+) -> Tensor:
     """sum_i (target - sum_t alpha_ti)^2, summed over captions; ``mean`` divides so that it is a mean after all.
 
-    Of a caption's samples that look for themselves, it is their mean. For the other mean, ``each`` is how many words
-    a caption has on average, where the trace is a part of a minibatch.
+    Of a caption's samples that look for themselves, it is their mean, or what ``rows`` (N, R, 1) make of them. For the
+    other mean, ``each`` is how many words a caption has on average, where the trace is a part of a minibatch.
 
     Source: Xu et al. (2015), equation 14 (sum, target 1).
     """
     mass = trace.weights.sum(2)  # (N, C, L)
     lengths = trace.looked.sum(-1, keepdim=True)  # (N, C, 1)
     target = lengths / mass.shape[-1] if settings.target == "length" else 1.0
-    penalty = ((target - mass) ** 2 * (lengths > 0)).sum() / trace.looks
+    rows = 1 / trace.looks if rows is None else rows
+    penalty = (rows * (target - mass) ** 2 * (lengths > 0)).sum()
     if settings.reduce == "sum":
         return penalty
     return penalty / mass.shape[-1] * (each or lengths.sum() / (lengths > 0).sum())

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from attend.attention.controls import numbers
 from attend.config import Config
-from attend.data.batches import Batch, Batches, epoch_rows
+from attend.data.batches import Batch, Batches, epoch_rows, longest
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
@@ -81,17 +81,17 @@ class Trainer:
             keep_vocabulary(run, dataset.vocabulary)
         with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
             self.model = Model.build(config, dataset.vocabulary)
+            check_fits(config, math.prod(self.model.encoder.grid), longest(dataset, "train"))  # before long work
             store = ensure_store(dataset, self.model.encoder, accelerator.device)
         self.batches = Batches(dataset, store, boxes=boxes)
-        check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
         self.part = share(accelerator)
         self.model.to(accelerator.device)
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.helpers = Helpers(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
-        helping = list(self.helpers.parameters())
-        groups = [{"params": self.parameters + helping, "lr": config.train.learning_rate}]
+        self.helping = list(self.helpers.parameters())
+        groups = [{"params": self.parameters + self.helping, "lr": config.train.learning_rate}]
         if self.model.tuned:
             tuned = self.model.encoder.tuned()
             groups.append({"params": tuned, "lr": config.train.encoder_learning_rate})
@@ -201,11 +201,12 @@ class Trainer:
                 "precision fp32"
             )
         loss.total.backward()
-        sum_gradients([*self.parameters, *self.helpers.parameters()], self.accelerator)
+        sum_gradients([*self.parameters, *self.helping], self.accelerator)
         attention = norm(self.model.captioner.attention.parameters())
         if config.train.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
-            torch.nn.utils.clip_grad_norm_(self.helpers.parameters(), config.train.clip)
+            if self.helping:
+                torch.nn.utils.clip_grad_norm_(self.helping, config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
         self.last_trace = trace

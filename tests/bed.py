@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 
+import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attend import config
 from attend.captioner import Captioner, Trace
@@ -17,6 +18,8 @@ from attend.search import Found
 from attend.settings import from_dict
 
 LOCATIONS, FEATURES, WORDS = 3, 4, 7
+FEEDS = ("glimpse", "expected")
+either_feed = pytest.mark.parametrize("feed", FEEDS)
 
 
 def settings(**sections: dict) -> config.Config:
@@ -28,6 +31,11 @@ def settings(**sections: dict) -> config.Config:
     }
     merged = {name: small.get(name, {}) | sections.get(name, {}) for name in {*small, *sections}}
     return from_dict(merged)
+
+
+def hard(feed: str = "glimpse", **estimator: object) -> config.Config:
+    """Sampled attention, the state fed one or the other; ``estimator`` overrides its section."""
+    return settings(attention={"select": "sample", "feed": feed}, estimator=estimator)
 
 
 def captioner(settings: config.Config, seed: int = 0) -> Captioner:
@@ -57,7 +65,22 @@ def paths(length: int, locations: int = LOCATIONS) -> Iterator[Tensor]:
         yield torch.tensor(path).view(1, 1, -1)
 
 
-def gradient(model: Captioner, loss: Tensor) -> dict[str, Tensor]:
+def uniform(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers in [0, 1) of a fixed seed."""
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def costs_of(trace: Trace) -> Tensor:
+    """l_t at their places, (N, R, T)."""
+    return trace.spread(negative_log_likelihood(trace))
+
+
+def summed(trace: Trace) -> Tensor:
+    """sum_t l_t of all rows."""
+    return negative_log_likelihood(trace).sum()
+
+
+def gradient(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     """The gradient of every parameter; 0 where the loss does not depend on it."""
     named = dict(model.named_parameters())
     found = torch.autograd.grad(loss, list(named.values()), allow_unused=True, retain_graph=True)
@@ -99,7 +122,7 @@ def over_tuples(
     return total
 
 
-def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Trace], Tensor]) -> Tensor:
+def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Trace], Tensor] = summed) -> Tensor:
     """J = sum over paths of p(path) cost(path), both with their gradients: differentiated, it is G_J exactly."""
     lengths = torch.tensor([[words.shape[-1]]])
     total = 0.0
@@ -107,6 +130,13 @@ def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Trace], Te
         trace = model(a, words, lengths, path=path)
         total = total + trace.log_probs.sum().exp() * cost(trace)
     return total
+
+
+def marginal(model: Captioner, a: Tensor, words: Tensor) -> Tensor:
+    """-log p(words) = -log sum over paths of p(path) p(words | path), by its definition; its gradient is G_M."""
+    lengths = torch.tensor([[words.shape[-1]]])
+    traces = [model(a, words, lengths, path=path) for path in paths(words.shape[-1], a.shape[1])]
+    return -torch.logsumexp(torch.stack([trace.log_probs.sum() - summed(trace) for trace in traces]), 0)
 
 
 def distance(ours: dict[str, Tensor], truth: dict[str, Tensor], part: str = "") -> float:

@@ -1,5 +1,6 @@
 import csv
 import io
+import math
 import subprocess
 import sys
 
@@ -31,6 +32,16 @@ def test_mean_and_range_over_seeds(tmp_path):
     assert "In percent, CIDEr aside" in table.caption
     assert "CIDEr is CIDEr-D with the document frequencies of the references it is scored on" in table.caption
     assert table.notes == ()
+
+
+def test_perplexity_is_e_to_the_nats_of_each_run(tmp_path):
+    for seed, nll in enumerate((math.log(2), math.log(4), 1e5), 1):  # e^100000 is no number
+        headline = scores()
+        headline["given"]["nll"] = nll
+        make_run(tmp_path, f"made/soft/seed{seed}", headline=headline)
+    assert lines(comparison(read_runs([tmp_path]), columns=("perplexity",))) == {
+        ("soft", "expected, beam 3"): ["3", "3.000 [2.000, 4.000] (n = 2)"]
+    }
 
 
 def test_a_single_run_is_a_bare_value(tmp_path):

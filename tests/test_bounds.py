@@ -225,9 +225,10 @@ def test_where_alpha_is_one_hot_there_is_one_path_and_all_are_one(feed):
         assert torch.allclose(other, bound, atol=1e-9)
 
 
-def test_soft_attention_has_one_path():
-    model, a, given = captioner(select="expected"), bed.features(2), batch()
-    trace = model(a, given.words, given.lengths)
+@pytest.mark.parametrize("select", ["expected", "top-k"])
+def test_soft_attention_has_one_path(select):
+    model, a, given = captioner(select=select, **({"top": 2} if select == "top-k" else {})), bed.features(2), batch()
+    trace = model(a, given.words, given.lengths, select=select)
     bound, marginal, costs = caption_bounds(model, a, given, 4)
     assert torch.equal(bound, trace.spread(negative_log_likelihood(trace)).sum(-1))
     assert torch.equal(bound, marginal) and torch.equal(costs, bound[..., None].expand(-1, -1, 4))
@@ -256,6 +257,7 @@ KINDS = {
     "glimpse": ["hard"],
     "expected": ["hard", "--attention.feed", "expected"],
     "soft": ["soft"],
+    "top-k": ["soft", "--attention.select", "top-k", "--attention.top", "2"],
     "uniform": ["uniform"],
 }
 

@@ -162,6 +162,12 @@ def test_a_section_that_is_no_object_is_refused(values):
         ({"attention": {"simplex": "sparsemax", "power": 1.2}}, "attention.power is 1.2, .*'entmax'"),
         ({"estimator": {"name": "vimco"}}, "estimator.name 'vimco' with 5 samples .* attention.select 'expected'"),
         ({"estimator": {"samples": 2}}, "attention.select 'expected' samples none"),
+        ({"estimator": {"baseline": "learned"}}, "estimator.baseline is 'learned', .* samples no glimpses"),
+        ({"estimator": {"baseline": "soft", "rollout": "prefix"}}, "estimator.baseline is 'soft', .* no glimpses"),
+        (
+            {"attention": {"select": "top-k"}, "estimator": {"cost": "own"}},
+            "estimator.cost is 'own', but attention.select 'top-k' samples no glimpses",
+        ),
         (hard(baseline="leave-one-out", samples=1), "estimator.samples is 1, .*'leave-one-out'"),
         (hard(name="vimco", baseline="average"), "estimator.baseline is 'average', but estimator.name 'vimco'"),
         (hard(name="wake-sleep", cost="own"), "estimator.cost is 'own', but estimator.name 'wake-sleep'"),

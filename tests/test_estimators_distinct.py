@@ -11,48 +11,33 @@ import torch
 
 from attend.attention import select as selections
 from attend.captioner import Noise
+from attend.config import Estimator
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
-from attend.estimators.distinct import first_ratio, second_ratio
-from attend.estimators.paths import Charges
+from attend.estimators.distinct import first_share, second_share, sum_and_sample, unordered_set
+from attend.estimators.paths import Charges, Paths
 from attend.glimpses import Tree, check_fits, every_path, taken
-from attend.objective import negative_log_likelihood, objective
+from attend.objective import objective
 from tests import bed
 
 WORDS = torch.tensor([[[5, 2]]])
 LENGTHS = torch.tensor([[2]])
 TWO, THREE = bed.features(locations=2), bed.features()
-FEEDS = ("glimpse", "expected")
 
 
-def settings(feed: str = "glimpse", **estimator):
-    return bed.settings(attention={"select": "sample", "feed": feed}, estimator={"entropy": 0.0} | estimator)
-
-
-@pytest.fixture(scope="module", params=FEEDS)
-def feed(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture()
 def model(feed):
-    return bed.captioner(settings(feed))
-
-
-def summed(trace):
-    return negative_log_likelihood(trace).sum()
+    return bed.captioner(bed.hard(feed))
 
 
 def of_bound(model, a, words=WORDS):
     """G_J."""
-    return bed.gradient(model, bed.bound(model, a, words, summed))
+    return bed.gradient(model, bed.bound(model, a, words))
 
 
 def of_marginal(model, a, words=WORDS):
-    """-log sum over paths of p(path) p(words | path), by its definition: value and gradient."""
-    lengths = torch.tensor([[words.shape[-1]]])
-    traces = [model(a, words, lengths, path=path) for path in bed.paths(words.shape[-1], a.shape[1])]
-    value = -torch.logsumexp(torch.stack([t.log_probs.sum() - summed(t) for t in traces]), 0)
+    """-log p(words) and G_M."""
+    value = bed.marginal(model, a, words)
     return value, bed.gradient(model, value)
 
 
@@ -126,17 +111,19 @@ def with_rest(model, feed, a, several):
     return found
 
 
+@bed.either_feed
 def test_enumeration_is_the_gradient_of_the_bound(model, feed):
-    rule = settings(feed, name="enumeration")
+    rule = bed.hard(feed, name="enumeration")
     captioner = replaced(model, rule)
     loss = objective(taken(captioner, THREE, WORDS, LENGTHS, noise=NONE), rule, MovingAverage(), words=1)
     same(bed.gradient(model, loss.total), of_bound(model, THREE))
-    value = bed.bound(model, THREE, WORDS, summed)
+    value = bed.bound(model, THREE, WORDS)
     assert torch.isclose(loss.terms["nll"], value)
 
 
+@bed.either_feed
 def test_marginal_is_the_gradient_of_the_marginal(model, feed):
-    rule = settings(feed, name="marginal")
+    rule = bed.hard(feed, name="marginal")
     captioner = replaced(model, rule)
     loss = objective(taken(captioner, THREE, WORDS, LENGTHS, noise=NONE), rule, MovingAverage(), words=1)
     value, truth = of_marginal(model, THREE)
@@ -153,10 +140,11 @@ def replaced(model, rule):
     return model
 
 
+@bed.either_feed
 @pytest.mark.parametrize("name", ["enumeration", "marginal"])
 def test_captions_of_other_lengths_are_enumerated_as_if_alone(model, feed, name):
     """Paths that differ only in padding are one path."""
-    rule = settings(feed, name=name)
+    rule = bed.hard(feed, name=name)
     captioner, a = replaced(model, rule), bed.features(2, locations=2)
     rows = [[[4, 5, 2], [5, 2]], [[6, 4, 2], [2]]]
     words, lengths = bed.captions(rows)
@@ -171,34 +159,38 @@ def test_captions_of_other_lengths_are_enumerated_as_if_alone(model, feed, name)
     assert bed.distance(bed.gradient(model, together.total), bed.gradient(model, truth)) < 1e-10
 
 
+@bed.either_feed
 @pytest.mark.parametrize("several", [2, 3])
 def test_sum_and_sample_is_the_gradient_of_the_bound(model, feed, several):
-    rule = settings(feed, name="sum-and-sample", samples=several)
+    rule = bed.hard(feed, name="sum-and-sample", samples=several)
     same(mean_of(model, with_rest(model, feed, THREE, several), rule), of_bound(model, THREE))
 
 
+@bed.either_feed
 def test_sum_and_sample_of_all_there_are_has_no_variance(model, feed):
     """The one that is sampled besides counts for nothing."""
     several = 1 + (3**2 if feed == "glimpse" else 3)
-    rule = settings(feed, name="sum-and-sample", samples=several)
+    rule = bed.hard(feed, name="sum-and-sample", samples=several)
     ((_, path),) = with_rest(model, feed, THREE, several)
     for last in range(3):
         path[:, -1] = last
         same(mean_of(model, [(1.0, path)], rule), of_bound(model, THREE))
 
 
+@bed.either_feed
 @pytest.mark.parametrize("several", [1, 2, 3])
 def test_unordered_set_is_the_gradient_of_the_bound(model, feed, several):
-    rule = settings(feed, name="unordered-set", samples=several)
+    rule = bed.hard(feed, name="unordered-set", samples=several)
     a = TWO if several == 2 and feed == "expected" else THREE
     if feed == "glimpse" and several == 3:
         a = TWO
     same(mean_of(model, draws(model, feed, a, several), rule, a), of_bound(model, a))
 
 
+@bed.either_feed
 def test_the_unordered_set_of_all_there_are_is_enumeration(model, feed):
     several = 2**2 if feed == "glimpse" else 2
-    rule = settings(feed, name="unordered-set", samples=several)
+    rule = bed.hard(feed, name="unordered-set", samples=several)
     _, path = next(iter(draws(model, feed, TWO, several)))
     same(mean_of(model, [(1.0, path)], rule, TWO), of_bound(model, TWO))
 
@@ -224,17 +216,18 @@ def by_probability(paths, found):
 def others_alone(paths, found):
     """A baseline that leaves out the path itself, as if it were drawn from what is left."""
     p = paths.log_prob.exp().transpose(-1, -2)
-    ratio = second_ratio(p) * (1 - torch.eye(p.shape[-1]))
+    ratio = second_share(p.log()) / p * (1 - torch.eye(p.shape[-1]))
     level = (p[..., None, :] * ratio * paths.cost.transpose(-1, -2)[..., None, :]).sum(-1) / (1 - p)
     return Charges(found.share, found.share * (paths.cost - level.transpose(-1, -2)))
 
 
+@bed.either_feed
 @pytest.mark.parametrize(
     ("estimator", "change"),
     [("sum-and-sample", forgotten_mass), ("unordered-set", by_probability), ("unordered-set", others_alone)],
 )
 def test_wrong_kinds_are_caught(model, feed, estimator, change, monkeypatch):
-    rule, truth = settings(feed, name=estimator, samples=2), of_bound(model, THREE)
+    rule, truth = bed.hard(feed, name=estimator, samples=2), of_bound(model, THREE)
     ways = list((draws if estimator == "unordered-set" else with_rest)(model, feed, THREE, 2))
     assert bed.distance(mean_of(model, ways, rule), truth) < 1e-10
     monkeypatch.setitem(ESTIMATORS, estimator, wrong(estimator, change))
@@ -262,19 +255,44 @@ def test_the_ratios_of_a_set_are_those_of_its_ordered_draws():
 
     given = torch.tensor([p[i] for i in members], dtype=torch.float64)
     first = [probability(less(members, k), less(p, k)) / probability(members, p) for k in members]
-    assert first_ratio(given).tolist() == pytest.approx(first)
-    assert float((given * first_ratio(given)).sum()) == pytest.approx(1)
-    for row, k in zip(second_ratio(given).tolist(), members, strict=True):
+    share = first_share(given.log())
+    assert (share / given).tolist() == pytest.approx(first)
+    assert float(share.sum()) == pytest.approx(1)
+    for row, k in zip((second_share(given.log()) / given).tolist(), members, strict=True):
         whole = probability(less(members, k), less(p, k))
         truth = [1.0 if j == k else probability(less(members, k, j), less(p, k, j)) / whole for j in members]
         assert row == pytest.approx(truth)
 
 
-def test_ratios_stay_finite_where_the_set_holds_all_the_mass():
-    for p in ([0.5, 0.5], [1.0, 1e-38], [1.0, 1e-290, 1e-290], [1.0, *[1e-290] * 7]):
-        given = torch.tensor(p, dtype=torch.float64)
-        assert torch.isfinite(second_ratio(given)).all()
-        assert float((given * first_ratio(given)).sum()) == pytest.approx(1)
+@pytest.mark.parametrize("p", [[0.5, 0.5], [1.0, 1e-38], [1.0, 1e-290, 1e-290], [1.0, *[1e-290] * 7]])
+def test_shares_stay_finite_where_the_set_holds_all_the_mass(p):
+    log_p = torch.tensor(p, dtype=torch.float64).log()
+    assert torch.isfinite(second_share(log_p)).all()
+    assert float(first_share(log_p).sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("log_p", [-200.0, -2000.0])
+@pytest.mark.parametrize("members", [2, 5, 8])
+def test_shares_of_paths_as_long_as_a_caption(log_p, members):
+    """Equally likely paths whose probability is too small for a number: each stands for one in K."""
+    given = torch.full((members,), log_p, dtype=torch.float64)
+    assert first_share(given).tolist() == pytest.approx([1 / members] * members)
+    others = second_share(given).masked_fill(torch.eye(members, dtype=torch.bool), 1 / (members - 1))
+    assert others.flatten().tolist() == pytest.approx([1 / (members - 1)] * members**2)  # and p_k of k itself, nothing
+
+
+@pytest.mark.parametrize("function", [sum_and_sample, unordered_set])
+def test_charges_are_finite_for_paths_as_long_as_a_caption(function):
+    """In fp32, where 28 words at 49 places are below its smallest number."""
+    costs = torch.tensor([[2.0], [3.0], [4.0]]).repeat(1, 40) / 40
+    paths = Paths(
+        costs=costs, log_probs=torch.full((3, 40), -5.0), real=torch.ones(3, 40, dtype=torch.bool),
+        sampled=torch.ones(3, 40, dtype=torch.bool),
+    )  # fmt: skip
+    charges = function(paths, Estimator(), MovingAverage())
+    assert torch.isfinite(charges.charge).all() and float(charges.share.sum()) == pytest.approx(1)
+    first = float(charges.charge[0, 0])
+    assert first == pytest.approx(0 if function is sum_and_sample else (2.0 - 3.5) / 3)
 
 
 # The paths
@@ -282,7 +300,7 @@ def test_ratios_stay_finite_where_the_set_holds_all_the_mass():
 
 def batched(copies: int, seed: int = 0, words=WORDS):
     """A model that is fed glimpses, as many copies of one caption, and noise of their own."""
-    model = bed.captioner(settings())
+    model = bed.captioner(bed.hard())
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(1, copies, words.shape[-1], generator=generator, dtype=torch.float64)
     given = Noise(glimpse=noise, soft=torch.zeros(1, copies, dtype=torch.bool))
@@ -358,7 +376,7 @@ def test_glimpses_of_a_word_are_drawn_without_replacement_and_the_rest_from_the_
 
 
 def test_a_caption_that_has_ended_goes_on_in_one_way():
-    model = bed.captioner(settings())
+    model = bed.captioner(bed.hard())
     words, lengths = bed.captions([[[4, 5, 2], [5, 2], [2]]])
     noise = Noise(glimpse=torch.rand(1, 3, 3), soft=torch.zeros(1, 3, dtype=torch.bool))
     tree = Tree(model, TWO, words, lengths, noise)
@@ -369,6 +387,7 @@ def test_a_caption_that_has_ended_goes_on_in_one_way():
             assert not paths[0, c, :, length:].any()
 
 
+@bed.either_feed
 @pytest.mark.parametrize("name", ["sum-and-sample", "unordered-set"])
 def test_a_training_step_takes_different_glimpses(model, feed, name):
     """End to end, with dropped words, from the noise of a step: K rows a caption, no path twice."""
@@ -402,9 +421,9 @@ def test_paths_of_a_real_size_are_refused():
         ("marginal", "glimpse", None, "no more than 4096 are enumerated"),
     ]:
         with pytest.raises(ValueError, match=words):
-            check_fits(settings(feed, name=name, samples=samples), 49, 12)
-    check_fits(settings("expected", name="marginal"), 49, 12)
-    check_fits(settings("glimpse", name="unordered-set"), 49, 12)
+            check_fits(bed.hard(feed, name=name, samples=samples), 49, 12)
+    check_fits(bed.hard("expected", name="marginal"), 49, 12)
+    check_fits(bed.hard("glimpse", name="unordered-set"), 49, 12)
     with pytest.raises(ValueError, match=r"estimator.samples is 5, .* has 4, the locations of the encoder's grid"):
-        check_fits(settings("expected", name="unordered-set"), 4, 12)
-    check_fits(settings("expected", name="sum-and-sample"), 4, 12)
+        check_fits(bed.hard("expected", name="unordered-set"), 4, 12)
+    check_fits(bed.hard("expected", name="sum-and-sample"), 4, 12)

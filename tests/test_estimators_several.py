@@ -13,7 +13,7 @@ from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.paths import Charges, Paths
 from attend.estimators.signals import reward_to_go
 from attend.glimpses import prefix_costs
-from attend.objective import judged, negative_log_likelihood, objective
+from attend.objective import judged, objective
 from tests import bed
 
 WORDS = torch.tensor([[[5, 2]]])
@@ -22,43 +22,29 @@ THREE, TWO = bed.features(), bed.features(locations=2)
 """Locations: two, where paths are taken three at a time."""
 
 
-def settings(**estimator):
-    return bed.settings(attention={"select": "sample"}, estimator={"semi": 0.0, "entropy": 0.0} | estimator)
-
-
-def costs_of(trace):
-    return trace.spread(negative_log_likelihood(trace))
-
-
 @pytest.fixture(scope="module")
 def model():
-    return bed.captioner(settings())
+    return bed.captioner(bed.hard())
 
 
 @pytest.fixture(scope="module")
 def of_bound(model):
     """G_J."""
-    return bed.gradient(model, bed.bound(model, bed.features(), WORDS, lambda trace: costs_of(trace).sum()))
-
-
-def marginal(model) -> torch.Tensor:
-    """-log sum over paths of p(path) p(words | path), by its definition."""
-    traces = [model(TWO, WORDS, LENGTHS, path=path) for path in bed.paths(2, 2)]
-    return -torch.logsumexp(torch.stack([t.log_probs.sum() - costs_of(t).sum() for t in traces]), 0)
+    return bed.gradient(model, bed.bound(model, bed.features(), WORDS))
 
 
 def sampled_bound(model, several: int) -> torch.Tensor:
     """-E log (1/K) sum_k p(words | path k) over all K-tuples, p(paths) with its gradient."""
 
     def value(trace):
-        return math.log(several) - torch.logsumexp(-costs_of(trace).sum(-1).flatten(), 0)
+        return math.log(several) - torch.logsumexp(-bed.costs_of(trace).sum(-1).flatten(), 0)
 
     return bed.over_tuples(model, TWO, WORDS, several, value, constant=False)
 
 
 def ours(model, several: int, a: torch.Tensor = THREE, rollout=None, **estimator):
     """The mean gradient of the loss as it is trained, over all K-tuples."""
-    rule = settings(samples=several, **estimator)
+    rule = bed.hard(samples=several, **estimator)
 
     def estimate(trace):
         average = MovingAverage(value=1.3, places=[2.0])
@@ -70,7 +56,7 @@ def ours(model, several: int, a: torch.Tensor = THREE, rollout=None, **estimator
 
 def rolled(model, select: str) -> torch.Tensor:
     """Costs of a pass without samples, (1, 1, T)."""
-    return costs_of(model(bed.features(), WORDS, LENGTHS, select=select)).detach()[:, :, None]
+    return bed.costs_of(model(bed.features(), WORDS, LENGTHS, select=select)).detach()[:, :, None]
 
 
 def rollout_for(model, baseline: str):
@@ -93,7 +79,7 @@ def test_every_baseline_leaves_the_gradient_of_the_bound(model, of_bound, baseli
 def test_a_rollout_from_the_prefix_leaves_it_too(model, of_bound, baseline, cost):
     """From h_{t-1}, which has read s_<t: another pass for each word, of every sample."""
     select, several = BASELINES[baseline].rollout, 2
-    rule = settings(samples=several, baseline=baseline, rollout="prefix", cost=cost)
+    rule = bed.hard(samples=several, baseline=baseline, rollout="prefix", cost=cost)
 
     def estimate(trace):
         passes = prefix_costs(model, bed.features(), WORDS, LENGTHS, select, trace, None)
@@ -114,7 +100,7 @@ def test_the_passes_from_the_prefix_are_those_of_paths_left_there(model, select)
 
 
 def test_three_paths_leave_it_too(model):
-    truth = bed.gradient(model, bed.bound(model, TWO, WORDS, lambda trace: costs_of(trace).sum()))
+    truth = bed.gradient(model, bed.bound(model, TWO, WORDS))
     assert bed.distance(ours(model, 3, TWO, baseline="leave-one-out"), truth) < 1e-10
 
 
@@ -123,9 +109,7 @@ def test_the_own_path_in_the_mean_is_caught(model, of_bound, monkeypatch):
     included = lambda signal, *_: signal.mean(-2, keepdim=True)  # noqa: E731
     monkeypatch.setitem(BASELINES, "leave-one-out", BASELINES["leave-one-out"].__class__(function=included, paths=2))
     found = ours(model, 2, baseline="leave-one-out")
-    pathwise = bed.gradient(
-        model, bed.over_tuples(model, bed.features(), WORDS, 1, lambda trace: costs_of(trace).sum())
-    )
+    pathwise = bed.gradient(model, bed.over_tuples(model, bed.features(), WORDS, 1, bed.summed))
     half = {name: pathwise[name] + (of_bound[name] - pathwise[name]) / 2 for name in of_bound}
     assert bed.distance(found, half) < 1e-10 < 0.01 < bed.distance(found, of_bound, "attention")
 
@@ -139,7 +123,7 @@ def continued(model, select: str, path, after: int = 1) -> torch.Tensor:
     found = []
     for t in range(2):
         trace = model(bed.features(), WORDS, LENGTHS, path=path, select=select, until=t + after)
-        found.append(reward_to_go(costs_of(trace))[..., t])
+        found.append(reward_to_go(bed.costs_of(trace))[..., t])
     return torch.stack(found, -1).detach()
 
 
@@ -149,7 +133,7 @@ def test_a_rollout_from_the_state_after_the_glimpse_is_caught(model, of_bound, s
     total = 0.0
     for path in bed.paths(2):
         trace = model(bed.features(), WORDS, LENGTHS, path=path)
-        costs = costs_of(trace)
+        costs = bed.costs_of(trace)
         charge = (reward_to_go(costs) - continued(model, select, path)).detach()
         total = total + trace.log_probs.sum().exp().detach() * (costs.sum() + (charge * trace.log_probs).sum())
     assert bed.distance(bed.gradient(model, total), of_bound, "attention") > 0.01
@@ -160,7 +144,7 @@ def test_an_own_step_difference_to_the_likeliest_glimpse_is_caught(model, of_bou
     greedy, total = rolled(model, "argmax"), 0.0
     for path in bed.paths(2):
         trace = model(bed.features(), WORDS, LENGTHS, path=path)
-        costs = costs_of(trace)
+        costs = bed.costs_of(trace)
         score = ((costs - greedy[:, :, 0]).detach() * trace.log_probs).sum()
         total = total + trace.log_probs.sum().exp().detach() * (costs.sum() + score)
     assert bed.distance(bed.gradient(model, total), of_bound, "attention") > 0.01
@@ -170,12 +154,12 @@ def test_self_critical_charges_nothing_on_the_greedy_path_alone(model):
     greedy = model(bed.features(), WORDS, LENGTHS, select="argmax")
     for path in bed.paths(2):
         trace = model(bed.features(), WORDS, LENGTHS, path=path)
-        charges = charged(trace, 1, settings(baseline="self-critical"), costs_of(greedy).detach()[:, :, None])
+        charges = charged(trace, 1, bed.hard(baseline="self-critical"), bed.costs_of(greedy).detach()[:, :, None])
         assert bool((charges.charge == 0).all()) == torch.equal(path, greedy.glimpses)
 
 
 def charged(trace, several: int, rule, rollout=None, average: MovingAverage | None = None) -> Charges:
-    parts = (costs_of(trace).detach(), trace.log_probs.detach(), trace.real, trace.glimpses >= 0)
+    parts = (bed.costs_of(trace).detach(), trace.log_probs.detach(), trace.real, trace.glimpses >= 0)
     costs, log_probs, real, sampled = (part.unflatten(1, (-1, several)) for part in parts)
     level = judged(trace, bed.helpers(rule))
     paths = Paths(
@@ -190,12 +174,12 @@ def charged(trace, several: int, rule, rollout=None, average: MovingAverage | No
 def test_no_baseline_moves_with_the_glimpse_it_is_subtracted_for(model, baseline):
     """Perturb s_1 with s_0 fixed: what is subtracted at word 1 stays (other paths unchanged)."""
     several, levels = 2, []
-    rule = settings(baseline=baseline, samples=2)
+    rule = bed.hard(baseline=baseline, samples=2)
     for last in range(bed.LOCATIONS):
         path = torch.tensor([[[1, last], [2, 0]]])
         trace = model(bed.features(), WORDS, LENGTHS, path=path, samples=several, replay=True)
         charge = several * charged(trace, several, rule, rollout_for(model, baseline)).charge[0, 0, 0, 1]
-        levels.append(float(reward_to_go(costs_of(trace).detach())[0, 0, 1] - charge))
+        levels.append(float(reward_to_go(bed.costs_of(trace).detach())[0, 0, 1] - charge))
     assert levels == pytest.approx([levels[0]] * 3, abs=1e-12)
 
 
@@ -204,11 +188,11 @@ def test_the_average_of_each_place_by_hand():
     real = torch.tensor([[[True] * 3], [[True, False, False]]])
     paths = Paths(costs=costs, log_probs=torch.zeros_like(costs), real=real, sampled=real)
     average = MovingAverage(decay=0.5, places=[1.0, 2.0])
-    charges = ESTIMATORS["reinforce"].function(paths, settings(baseline="average-per-place").estimator, average)
+    charges = ESTIMATORS["reinforce"].function(paths, bed.hard(baseline="average-per-place").estimator, average)
     assert charges.charge.tolist() == [[[6 - 1, 5 - 2, 3 - 0]], [[4 - 1, 0, 0]]]
     assert average.places == [0.5 * 1 + 0.5 * 5, 0.5 * 2 + 0.5 * 5, 3.0]
     short = Paths(costs=costs[1:, :, :1], log_probs=costs[1:, :, :1], real=real[1:, :, :1], sampled=real[1:, :, :1])
-    ESTIMATORS["reinforce"].function(short, settings(baseline="average-per-place").estimator, average)
+    ESTIMATORS["reinforce"].function(short, bed.hard(baseline="average-per-place").estimator, average)
     assert average.places == [0.5 * 3 + 0.5 * 4, 3.5, 3.0], "a place that no caption reached stays"
 
 
@@ -226,9 +210,10 @@ def test_vimco_with_one_sample_is_reinforce(model, of_bound):
 
 def test_the_bounds_come_down_to_the_marginal(model):
     """J >= two samples >= three samples >= -log p, in value, and VIMCO's gradient tends to the marginal's."""
-    values = [float(sampled_bound(model, k).detach()) for k in (1, 2, 3)] + [float(marginal(model).detach())]
+    bounds = [*(sampled_bound(model, k) for k in (1, 2, 3)), bed.marginal(model, TWO, WORDS)]
+    values = [float(one.detach()) for one in bounds]
     assert values == sorted(values, reverse=True) and values[0] > values[-1] + 0.01
-    truth = bed.gradient(model, marginal(model))
+    truth = bed.gradient(model, bed.marginal(model, TWO, WORDS))
     off = [bed.distance(ours(model, k, TWO, name="vimco"), truth) for k in (1, 2, 3)]
     assert off == sorted(off, reverse=True) and off[-1] > 0.001
 
@@ -238,7 +223,7 @@ def test_vimco_by_hand():
     cost = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
     real = torch.ones(3, 1, dtype=torch.bool)
     paths = Paths(costs=cost[:, None], log_probs=torch.zeros(3, 1), real=real, sampled=real)
-    found = ESTIMATORS["vimco"].function(paths, settings(name="vimco").estimator, MovingAverage())
+    found = ESTIMATORS["vimco"].function(paths, bed.hard(name="vimco").estimator, MovingAverage())
     w = [math.exp(-c) for c in (1, 2, 4)]
     total = sum(w)
     by_hand = []
@@ -284,7 +269,7 @@ def test_wake_sleep_is_the_gradient_with_the_proposal_held_fixed(model, several)
     """-log (1/K) sum_k alpha(s^k) p(words | s^k) / q(s^k), where q is alpha without its gradient."""
 
     def value(trace):
-        log_w = trace.log_probs - trace.log_probs.detach() - costs_of(trace)
+        log_w = trace.log_probs - trace.log_probs.detach() - bed.costs_of(trace)
         return math.log(several) - torch.logsumexp(log_w.sum(-1).flatten(), 0)
 
     truth = bed.gradient(model, bed.over_tuples(model, TWO, WORDS, several, value))
@@ -294,7 +279,7 @@ def test_wake_sleep_is_the_gradient_with_the_proposal_held_fixed(model, several)
 
 
 def test_wake_sleep_tends_to_the_marginal_and_is_not_vimco(model):
-    truth = bed.gradient(model, marginal(model))
+    truth = bed.gradient(model, bed.marginal(model, TWO, WORDS))
     found = [ours(model, k, TWO, name="wake-sleep") for k in (1, 2, 3)]
     off = [bed.distance(one, truth) for one in found]
     assert off == sorted(off, reverse=True)
@@ -332,12 +317,12 @@ def test_samples_of_a_batch_are_passes_of_their_own():
         )  # fmt: skip
         for name in ("weights", "glimpses", "log_probs", "gates", "real"):
             assert torch.allclose(getattr(together, name)[:, k::3], getattr(alone, name)), name
-        assert torch.allclose(costs_of(together)[:, k::3], costs_of(alone))
+        assert torch.allclose(bed.costs_of(together)[:, k::3], bed.costs_of(alone))
     assert len({tuple(together.glimpses[n, k].tolist()) for n in range(2) for k in range(3)}) > 2
 
 
 def test_equal_samples_cost_what_one_costs():
-    rule, one = settings(samples=3, baseline="average"), settings(baseline="average")
+    rule, one = bed.hard(samples=3, baseline="average"), bed.hard(baseline="average")
     model, a = bed.captioner(rule), bed.features(2)
     words, lengths = bed.captions([[[4, 5, 2], [6, 2]], [[5, 4, 2], [2]]])
     path = torch.randint(bed.LOCATIONS, (2, 2, 3), generator=torch.Generator().manual_seed(0))
@@ -362,7 +347,7 @@ def test_two_captions_of_one_batch_are_two_runs_for_every_rule(rule):
     But for the released code's, which averages over the padded length (test_released); those that do not draw their
     paths one by one have it in the tests of what they take.
     """
-    rule = settings(**rule, samples=2)
+    rule = bed.hard(**rule, samples=2)
     model, a, k = bed.captioner(rule), bed.features(), rule.samples
     rows = [[4, 5, 6, 2], [5, 2]]
     path = torch.randint(bed.LOCATIONS, (1, 2 * k, 4), generator=torch.Generator().manual_seed(1))
@@ -371,7 +356,7 @@ def test_two_captions_of_one_batch_are_two_runs_for_every_rule(rule):
         words, lengths = bed.captions([rows])
         trace = model(a, words, lengths, path=path[..., : words.shape[-1]], samples=k, replay=True)
         select = BASELINES[rule.estimator.baseline].rollout
-        passed = None if select is None else costs_of(model(a, words, lengths, select=select)).detach()[:, :, None]
+        passed = None if select is None else bed.costs_of(model(a, words, lengths, select=select)).detach()[:, :, None]
         average = MovingAverage(value=2.0, places=[3.0, 2.0])
         loss = objective(trace, rule, average, words=1, rollout=passed, helpers=bed.helpers(rule))
         return loss.total

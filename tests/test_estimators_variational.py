@@ -17,25 +17,12 @@ from tests import bed
 WORDS = torch.tensor([[[5, 2]]])
 LENGTHS = torch.tensor([[2]])
 TWO = bed.features(locations=2)
-FEEDS = ("glimpse", "expected")
-
-
-def settings(feed: str = "glimpse", **estimator):
-    return bed.settings(attention={"select": "sample", "feed": feed}, estimator={"entropy": 0.0} | estimator)
-
-
-def summed(trace):
-    return negative_log_likelihood(trace).sum()
-
-
-def uniform(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def variational(feed, model, weights_of, a=TWO):
     """sum over paths of q(path) x the loss as it is trained, differentiated, and its value, for q given by
     ``weights_of``."""
-    rule = settings(feed, name="variational", baseline="none")
+    rule = bed.hard(feed, name="variational", baseline="none")
     total, value, whole = 0.0, 0.0, 0.0
     for path in bed.paths(2, a.shape[1]):
         trace = model(a, WORDS, LENGTHS, path=path, proposal=weights_of(path))
@@ -47,14 +34,9 @@ def variational(feed, model, weights_of, a=TWO):
     return bed.gradient(model, total), value
 
 
-@pytest.fixture(scope="module", params=FEEDS)
-def feed(request):
-    return request.param
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture()
 def model(feed):
-    return bed.captioner(settings(feed))
+    return bed.captioner(bed.hard(feed))
 
 
 def joint(model) -> dict[tuple[int, ...], float]:
@@ -62,10 +44,11 @@ def joint(model) -> dict[tuple[int, ...], float]:
     found = {}
     for path in bed.paths(2, 2):
         trace = model(TWO, WORDS, LENGTHS, path=path)
-        found[tuple(path.flatten().tolist())] = float((trace.log_probs.sum() - summed(trace)).exp())
+        found[tuple(path.flatten().tolist())] = float((trace.log_probs.sum() - bed.summed(trace)).exp().detach())
     return found
 
 
+@bed.either_feed
 def test_q_tied_to_alpha_is_the_bound_and_its_gradient(model, feed):
     memory = model.attention.memory(TWO)
 
@@ -77,13 +60,14 @@ def test_q_tied_to_alpha_is_the_bound_and_its_gradient(model, feed):
         return proposal
 
     found, value = variational(feed, model, tied)
-    bound = bed.bound(model, TWO, WORDS, summed)
+    bound = bed.bound(model, TWO, WORDS)
     truth = bed.gradient(model, bound)
     assert torch.isclose(value, bound.detach())
     for name in truth:
         assert bed.distance(found, truth, name) < 1e-10, name
 
 
+@bed.either_feed
 def test_q_equal_but_apart_has_the_value_and_no_score_part(model, feed):
     """Then attention learns from the KL alone, whose gradient is zero at its minimum."""
 
@@ -97,7 +81,7 @@ def test_q_equal_but_apart_has_the_value_and_no_score_part(model, feed):
         return proposal
 
     found, value = variational(feed, model, apart)
-    assert torch.isclose(value, bed.bound(model, TWO, WORDS, summed).detach())
+    assert torch.isclose(value, bed.bound(model, TWO, WORDS).detach())
     pathwise = bed.gradient(
         model, bed.over_tuples(model, TWO, WORDS, 1, lambda trace: negative_log_likelihood(trace).sum())
     )
@@ -106,6 +90,7 @@ def test_q_equal_but_apart_has_the_value_and_no_score_part(model, feed):
         assert all(not g.abs().max() > 1e-12 for name, g in found.items() if name.startswith("attention"))
 
 
+@bed.either_feed
 def test_the_posterior_gives_the_marginal_and_its_gradient(model, feed):
     p = joint(model)
 
@@ -128,19 +113,19 @@ def test_the_posterior_gives_the_marginal_and_its_gradient(model, feed):
         return proposal
 
     found, value = variational(feed, model, posterior)
-    traces = [model(TWO, WORDS, LENGTHS, path=path) for path in bed.paths(2, 2)]
-    marginal = -torch.logsumexp(torch.stack([t.log_probs.sum() - summed(t) for t in traces]), 0)
+    marginal = bed.marginal(model, TWO, WORDS)
     assert torch.isclose(value, marginal.detach())
     truth = bed.gradient(model, marginal)
     for name in truth:
         assert bed.distance(found, truth, name) < 1e-10, name
 
 
+@bed.either_feed
 @pytest.mark.parametrize("baseline", ["none", "average", "average-per-place"])
 @pytest.mark.parametrize("several", [1, 2])
 def test_the_inference_network_gets_the_gradient_of_its_bound(feed, baseline, several):
     """Of E_q cost + KL(q || alpha) by enumeration, with q's probabilities differentiated: model and network."""
-    rule = settings(feed, name="variational", baseline=baseline, samples=several)
+    rule = bed.hard(feed, name="variational", baseline=baseline, samples=several)
     model, helpers = bed.captioner(rule), bed.helpers(rule)
     every = dict(model.named_parameters()) | dict(helpers.named_parameters())
     rows = 1 if feed == "expected" else several
@@ -152,7 +137,7 @@ def test_the_inference_network_gets_the_gradient_of_its_bound(feed, baseline, se
         average = MovingAverage(value=1.3, places=[2.0])
         mean = mean + q.detach() * objective(trace, rule, average, words=1, helpers=helpers).total
         log_q, log_p = (selections.log(one) for one in (trace.proposal, trace.weights))
-        elbo = (summed(trace) / several) + kl_divergence(trace.proposal, log_q, log_p).sum() / rows
+        elbo = (bed.summed(trace) / several) + kl_divergence(trace.proposal, log_q, log_p).sum() / rows
         whole = whole + q * elbo
     for name, parameter in every.items():
         ours, truth = (
@@ -164,7 +149,7 @@ def test_the_inference_network_gets_the_gradient_of_its_bound(feed, baseline, se
 
 
 def test_a_signal_without_the_future_kl_is_caught(monkeypatch):
-    rule = settings(name="variational", baseline="none")
+    rule = bed.hard(name="variational", baseline="none")
     model, helpers = bed.captioner(rule), bed.helpers(rule)
     module = sys.modules["attend.estimators.reinforce"]
     monkeypatch.setattr(module, "signal_with_kl", lambda paths, settings: reward_to_go(paths.costs))
@@ -174,17 +159,17 @@ def test_a_signal_without_the_future_kl_is_caught(monkeypatch):
         q = trace.log_probs.sum().exp()
         mean = mean + q.detach() * objective(trace, rule, MovingAverage(), words=1, helpers=helpers).total
         kl = kl_divergence(trace.proposal, selections.log(trace.proposal), selections.log(trace.weights)).sum()
-        whole = whole + q * (summed(trace) + kl)
+        whole = whole + q * (bed.summed(trace) + kl)
     key = helpers.inference.key.weight
     ours, truth = (torch.autograd.grad(one, key, retain_graph=True)[0] for one in (mean, whole))
     assert (ours - truth).norm() / truth.norm() > 0.01
 
 
 def test_the_inference_network_reads_the_whole_caption_and_no_padding():
-    rule = settings(name="variational")
+    rule = bed.hard(name="variational")
     helpers = bed.helpers(rule)
     words, lengths = bed.captions([[[4, 5, 2], [5, 2]]])
-    hidden = uniform(1, 2, 3, 5)
+    hidden = bed.uniform(1, 2, 3, 5)
     whole = helpers.inference(TWO, words, lengths, 1)(hidden)
     other = words.clone()
     other[0, 0, 2] = 6  # a later word moves the first weights

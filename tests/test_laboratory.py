@@ -354,11 +354,11 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-def copy_of(run: Path, to: Path, **attention) -> Path:
-    """The run with other settings of attention in its configuration."""
+def copy_of(run: Path, to: Path, section: str = "attention", **settings) -> Path:
+    """The run with other settings in its configuration."""
     shutil.copytree(run, to)
     values = json.loads((to / "config.json").read_text())
-    values["attention"] |= attention
+    values[section] |= settings
     (to / "config.json").write_text(json.dumps(values))
     return to
 
@@ -378,6 +378,14 @@ def test_a_run_is_measured_at_all_its_checkpoints(run, tmp_path):
         assert float(at[name, "enumeration", "all"]["bias"]) < 1e-5
     assert at["epoch2", "straight-through", "all"]["variance"] == at["last", "straight-through", "all"]["variance"]
     assert len({at[name, "straight-through", "all"]["variance"] for name in there[:3]}) == 3
+
+
+def test_what_is_added_to_the_likelihood_is_no_part_of_its_gradient(run, tmp_path):
+    more = copy_of(run, tmp_path / "more", "objective", supervised=1.0, doubly_stochastic=1.0)
+    plain, other = (
+        estimates(one, tmp_path / one.name / "out", "--only", "enumeration,straight-through") for one in (run, more)
+    )
+    assert plain == other and len(plain) == 6
 
 
 def test_where_there_are_too_many_paths_the_bias_is_empty_with_a_reason(run, tmp_path, capsys):

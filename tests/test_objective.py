@@ -9,6 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from attend.captioner import Trace
+from attend.estimators.baselines import MovingAverage
+from attend.glimpses import taken
+from attend.noise import Noise
 from attend.objective import entropy, health, health_sums, negative_log_likelihood, objective
 from tests import bed
 
@@ -127,3 +130,34 @@ def test_terms_add_up_to_the_total():
     loss = objective(bed.captioner(settings)(bed.features(), words, lengths), settings)
     assert set(loss.terms) == {"nll", "doubly_stochastic"}
     assert torch.isclose(loss.total, sum(loss.terms.values()))
+
+
+@pytest.mark.parametrize("name", ["enumeration", "marginal", "sum-and-sample", "unordered-set"])
+@pytest.mark.parametrize("added", ["entropy", "doubly_stochastic", "supervised"])
+def test_what_is_added_is_averaged_by_how_likely_each_path_is(name, added):
+    """Different paths are not drawn from alpha, so their plain mean would be of another distribution.
+
+    All paths are taken, so all four must have the sum over paths of p(path) times what a path alone adds.
+    """
+    words, lengths, a = torch.tensor([[[5, 2]]]), torch.tensor([[2]]), bed.features(locations=2)
+    rule = {"name": name, "entropy": 0.0} | ({} if name in ("enumeration", "marginal") else {"samples": 4})
+    more = {"estimator": rule | {"entropy": 0.3}} if added == "entropy" else {"objective": {added: 0.3}}
+    settings = bed.settings(attention={"select": "sample"}, **({"estimator": rule} | more))
+    model, shares = bed.captioner(settings), torch.tensor([[[[1.0, 0.0], [0.3, 0.7]]]], dtype=torch.float64)
+    noise = Noise.draw(settings, (1, 1, 2), 0, 0, 2)
+    trace = taken(model, a, words, lengths, noise=noise)
+    assert trace.samples == 4
+    term = "entropy_bonus" if added == "entropy" else added
+    ours = objective(trace, settings, MovingAverage(), shares=shares).terms[term]
+    truth = torch.zeros(())
+    for path in bed.paths(2, 2):
+        alone = model(a, words, lengths, path=path)
+        value = {
+            "entropy": lambda alone: -entropy(alone.weights).sum(),
+            "doubly_stochastic": lambda alone: ((1 - alone.weights.sum(2)) ** 2).sum(),
+            "supervised": lambda alone: -(shares * alone.weights.log()).sum(),
+        }[added](alone)
+        truth = truth + 0.3 * alone.log_probs.sum().exp() * value / 2
+    assert float(ours) == pytest.approx(float(truth), rel=1e-10)
+    rows = trace.weights.unflatten(1, (-1, 4))
+    assert rows.flatten(3)[0, 0].unique(dim=0).shape[0] > 1  # where paths look alike, any mean will do

@@ -2,7 +2,9 @@
 
 All maps are softmax's relatives: alpha = argmax_p p . e + H(p) for a family of entropies H. They take scores (..., L),
 the temperature that divides them and the locations that exist, and compute in fp32 or better. A sparse map gives exact
-zeros: such a location is never sampled, 0 log 0 is 0 in the entropy, and log alpha of a path that looks there is -inf.
+zeros: such a location is never sampled, and 0 log 0 is 0 in the entropy. The logarithm of an exact zero, which a path
+that is forced or a q that is not alpha may ask for, is that of the smallest normal number (``select.log``): -87 nats in
+fp32 instead of -inf, without a gradient.
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ FLOOR = 1e-30
 """The least weight in the logarithm: softmax is below it where a score is 69 under the largest, and fp32 soon ends."""
 
 
-def supervised(weights: Tensor, shares: Tensor, sparse: bool = False) -> Tensor:
+def supervised(weights: Tensor, shares: Tensor, sparse: bool = False, rows: Tensor | float = 1.0) -> Tensor:
     """- sum over words with boxes of sum_i g_i log alpha_i, in nats: the cross-entropy of alpha to the boxes.
 
     ``weights`` alpha (..., L); ``shares`` (..., L) of each cell's area inside the word's boxes, and g is these made to
-    sum to one. Words without boxes, and padding, add nothing.
+    sum to one. Words without boxes, and padding, add nothing. Each word counts by ``rows``, which may be (...).
 
     A ``sparse`` map gives exact zeros, and slopes without bound beside them: there the logarithm is that of
     0.99 alpha_i + 0.01/L, so a cell that is missed costs log 100 L (8.5 nats for 49) and slopes stay finite. A cell
@@ -30,4 +30,4 @@ def supervised(weights: Tensor, shares: Tensor, sparse: bool = False) -> Tensor:
     target = torch.where(total > 0, shares / total.clamp(min=1e-12), 0.0)
     if sparse:
         weights = (1 - MIXED) * weights + MIXED / weights.shape[-1]
-    return -(target * weights.clamp(min=FLOOR).log()).sum()
+    return -(rows * (target * weights.clamp(min=FLOOR).log()).sum(-1)).sum()

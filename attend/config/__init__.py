@@ -50,6 +50,13 @@ class Config:
                 f"estimator.name {self.estimator.name!r} with {self.estimator.drawn} samples learns from glimpses, but "
                 f"attention.select {self.attention.select!r} samples none: set attention.select to 'sample'"
             )
+        for name in () if self.attention.hard else ("baseline", "cost", "rollout"):
+            if getattr(self.estimator, name) != getattr(Estimator, name):
+                raise ValueError(
+                    f"estimator.{name} is {getattr(self.estimator, name)!r}, but attention.select "
+                    f"{self.attention.select!r} samples no glimpses to be charged: leave it out, or set "
+                    "attention.select to 'sample'"
+                )
         if self.estimator.name == "xu2015-code" and self.attention.temperature != 1:
             raise ValueError(
                 f"attention.temperature is {self.attention.temperature}, but estimator.name 'xu2015-code' is the rule "

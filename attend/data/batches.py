@@ -49,6 +49,12 @@ class Batch:
 ALL = slice(None)
 
 
+def longest(dataset: Prepared, split: str) -> int:
+    """Words of the longest caption of a split as it is read, the end mark counted."""
+    examples = (dataset.examples[row] for row in dataset.rows(split))
+    return 1 + max(min(len(c.tokens), MAXIMUM_LENGTH) for e in examples for c in e.captions)
+
+
 class Batches(Dataset):
     """Maps a list of rows to their Batch, or to ``part`` of it: the inputs of other images are not read."""
 
@@ -84,11 +90,6 @@ class Batches(Dataset):
                 raise
             last = str(error).strip().splitlines()[-1]  # what a worker raises comes with its traceback
             raise ValueError(re.sub(r"^\w+: ", "", last)) from None
-
-    def longest(self, split: str) -> int:
-        """Words of the longest caption of a split as it is read, the end mark counted."""
-        examples = (self.dataset.examples[row] for row in self.dataset.rows(split))
-        return 1 + max(min(len(c.tokens), MAXIMUM_LENGTH) for e in examples for c in e.captions)
 
     def geometry(self, row: int) -> Geometry:
         """The map from the pixels of an image to its grid."""

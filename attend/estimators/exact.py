@@ -23,7 +23,7 @@ def enumeration(paths: Paths, settings: config.Estimator, average: MovingAverage
     """
     share = torch.softmax(paths.log_prob, -2)
     bound = (share * paths.cost).sum(-2, keepdim=True)
-    return Charges(share, share * (paths.cost - bound) * paths.sampled)
+    return Charges(share, share * (paths.cost - bound) * paths.sampled, weight=share)
 
 
 def marginal(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
@@ -36,4 +36,4 @@ def marginal(paths: Paths, settings: config.Estimator, average: MovingAverage) -
     joint = paths.log_prob - paths.cost
     share = torch.softmax(joint, -2)
     value = torch.logsumexp(paths.log_prob, -2) - torch.logsumexp(joint, -2)
-    return Charges(share, -share * paths.sampled, value)
+    return Charges(share, -share * paths.sampled, value, weight=torch.softmax(paths.log_prob, -2))

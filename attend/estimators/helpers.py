@@ -131,7 +131,11 @@ class Helpers(nn.Module):
 
 
 def kl_divergence(q: Tensor, log_q: Tensor, log_p: Tensor) -> Tensor:
-    """sum_i q_i (log q_i - log p_i) in nats, (..., L) -> (...)."""
+    """sum_i q_i (log q_i - log p_i) in nats, (..., L) -> (...).
+
+    Of log-probabilities as ``select.log`` has them: where p is exactly 0 (a sparse map) and q is not, log p is -87 in
+    fp32 and not -inf, a cost that drives q, and not p, back to where p has mass.
+    """
     return (q * (log_q - log_p)).sum(-1)
 
 

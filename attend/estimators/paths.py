@@ -50,10 +50,12 @@ class Charges:
         sum_t share_t^k grad l_t^k + sum_t charge_t^k grad log alpha_t(s_t^k)
 
     share (..., K, 1), or (..., K, T) where words are apart, sums to one over the paths; charge (..., K, T) in nats.
-    value (..., 1 or T), in nats, is what is estimated, where it is not the sum of shares times costs. All are
-    constants.
+    value (..., 1 or T), in nats, is what is estimated, where it is not the sum of shares times costs. weight, of the
+    shape of share, is how likely each path is, where they were not drawn from alpha: what is added to the likelihood is
+    averaged by it. All are constants.
     """
 
     share: Tensor
     charge: Tensor
     value: Tensor | None = None
+    weight: Tensor | None = None

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from attend.captioner import Captioner
-from attend.config import Config, Estimator
+from attend.config import Config, Estimator, Objective
 from attend.glimpses import check_fits, taken
 from attend.noise import Noise
 from attend.objective import by_path, negative_log_likelihood
@@ -97,11 +97,9 @@ class Exact:
 
 
 def ruled(settings: Config, rule: Estimator) -> Config:
-    """The settings with another estimator, without dropout and without penalty."""
+    """The settings with another estimator, without dropout and without anything added to the likelihood."""
     decoder = replace(settings.decoder, dropout=0.0, dropout_words=0.0)
-    return replace(
-        settings, estimator=rule, decoder=decoder, objective=replace(settings.objective, doubly_stochastic=0.0)
-    )
+    return replace(settings, estimator=rule, decoder=decoder, objective=Objective())
 
 
 def noise_of(subject: Subject, settings: Config, draw: int) -> Noise:

@@ -8,14 +8,27 @@ from __future__ import annotations
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES
 
+TAKES = {
+    "sample": "draws",
+    "all": "all",
+    "best-and-rest": "the likeliest and a draw of the rest",
+    "distinct": "draws without replacement",
+    "relaxed": "a mixture",
+    "straight-through": "draws",
+    "gumbel-straight-through": "draws",
+}
+"""What is taken of alpha at each selection."""
+
 
 def estimators() -> str:
     """Of every estimator, in Markdown."""
-    rows = [("estimator.name", "estimates the gradient of", "without bias", "samples", "passes", "source")]
+    rows = [("estimator.name", "estimates the gradient of", "without bias", "takes", "samples", "passes", "source")]
     for name, entry in ESTIMATORS.items():
         exact, facts = entry.facts.select == "all", entry.facts
         samples = "all paths" if exact else str(facts.samples)
-        rows.append((name, entry.target, "yes" if entry.unbiased else "no", samples, str(entry.passes), entry.source))
+        bias = "yes" if entry.unbiased else "no"
+        taken = TAKES[facts.select] + (" of q" if facts.proposal else "")
+        rows.append((name, entry.target, bias, taken, samples, str(entry.passes), entry.source))
     return _table(rows)
 
 
