@@ -6,6 +6,7 @@ as it was; one that failed stays failed until the command is given again.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import socket
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from attend.runs import LeaseLost, running
 from experiments.errors import EXPECTED, sentence
-from experiments.storages import BEAT, open_storage, reached
+from experiments.storages import BEAT, open_storage, reached, turn
 
 DEATHS = 10
 """Workers that may die over one job: it may be the job that kills them."""
@@ -63,7 +64,7 @@ class Queue:
     @cached_property
     def study(self) -> optuna.Study:
         with reached(self.url):
-            storage = open_storage(self.url, put_back, self.beat)
+            storage = open_storage(self.url, self.beat)
             return optuna.create_study(storage=storage, study_name=self.name, load_if_exists=True, **self.made)
 
     def attribute(self, name: str, value: Any) -> Any:
@@ -106,17 +107,14 @@ class Queue:
         for job in self.jobs().values():
             if job.state == "running" and _dead(job.trial):
                 self.release(job.trial)
-            elif job.state == "lost":
+        for job in self.jobs().values():
+            if job.state == "lost":
                 put_back(self.study, job.trial)
 
     def release(self, trial: FrozenTrial) -> None:
         """Take a trial from a worker that died."""
-        with reached(self.url):
-            try:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-            except (ValueError, UpdateFinishedTrialError):  # somebody else was faster
-                return
-            put_back(self.study, trial)
+        with reached(self.url), contextlib.suppress(ValueError, UpdateFinishedTrialError):  # somebody was faster
+            self.study.tell(trial.number, state=TrialState.FAIL)
 
     def work(self, do: Callable[[Trial], Any], *, wait: bool = True, after: Callable[[], Any] = lambda: None) -> None:
         """Do jobs until none is left, and ``wait`` for those of other workers, which come back if these die.
@@ -140,8 +138,11 @@ class Queue:
         """Take one job and do it."""
         lost: list[BaseException] = []
 
+        taking = contextlib.ExitStack()
+
         def objective(trial: Trial) -> Any:
             self._claim(trial)
+            taking.close()
             try:
                 return do(trial)
             except (LeaseLost, UpdateFinishedTrialError) as error:
@@ -156,7 +157,8 @@ class Queue:
                 trial.set_user_attr("error", sentence(error))
                 raise
 
-        with reached(self.url):
+        with reached(self.url), taking:
+            taking.enter_context(turn(self.url))
             try:
                 self.study.optimize(objective, n_trials=1, catch=EXPECTED)
             except (ValueError, AssertionError) as error:  # so it ends where another has ended the trial meanwhile

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import psutil
 import sqlalchemy
+from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
 
 from attend.runs import LEASE_SECONDS
 
@@ -47,20 +47,19 @@ def address(text: str | None, out: Path) -> str:
     return text
 
 
-def open_storage(url: str, stale: Callable[[optuna.Study, FrozenTrial], None], beat: int = BEAT) -> BaseStorage:
+def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
     """The storage at a URL, made if it is not there. ValueError or OSError says what is wrong with it.
 
-    Workers of a database give a sign of life every ``beat`` seconds, and ``stale`` is told of the trials of those that
-    have given none.
+    Workers of a database give a sign of life every ``beat`` seconds.
     """
     kind, _, rest = url.partition("://")
     if kind == "journal":
-        path = Path(rest.removeprefix("/"))
+        path = _file(url)
         path.parent.mkdir(parents=True, exist_ok=True)
         with reached(url):
             return JournalStorage(JournalFileBackend(str(path)))
     if kind == "sqlite":
-        path = Path(rest.removeprefix("/"))
+        path = _file(url)
         if system := network(path):
             raise ValueError(
                 f"{path} lies on a disk of the network ({system}), where SQLite loses what several machines write: "
@@ -76,13 +75,20 @@ def open_storage(url: str, stale: Callable[[optuna.Study, FrozenTrial], None], b
     with reached(url):
         for last in (False, True):
             try:
-                return RDBStorage(
-                    url, heartbeat_interval=beat, grace_period=grace, heartbeat_stale_trial_callback=stale, **more
-                )
+                return RDBStorage(url, heartbeat_interval=beat, grace_period=grace, **more)
             except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # another makes the same tables
                 if last:
                     raise
     raise AssertionError("not reached")
+
+
+def turn(url: str) -> contextlib.AbstractContextManager:
+    """Held while a job is taken: SQLite lets two processes take the same one, the other storages do not."""
+    return FileLock(f"{_file(url)}.lock") if url.startswith("sqlite") else contextlib.nullcontext()
+
+
+def _file(url: str) -> Path:
+    return Path(url.partition("://")[2].removeprefix("/"))
 
 
 def network(path: Path) -> str | None:

@@ -78,6 +78,7 @@ def requeue(told: Told, kinds: Sequence[str], out: Path, url: str) -> int:
             if job.state == "running" and not held(told.study.run_folder(out, kind, name)):
                 queue.release(job.trial)
                 count += 1
+        queue.heal()
     return count
 
 
