@@ -5,7 +5,7 @@
 
 Source: tanh in the released code of Xu et al. (2015), ReLU in popular tutorials.
 
-Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

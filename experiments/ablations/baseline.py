@@ -10,7 +10,7 @@ equal work.
 Source: Xu et al. (2015), section 4.1 (moving average); Mnih and Gregor (2014, learned); Deng et al. (2018, soft);
 Rennie et al. (2017, self-critical); Kool et al. (2019, leave-one-out).
 
-Not measured yet: 24 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 24 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

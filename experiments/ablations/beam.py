@@ -8,7 +8,7 @@ One training a model, searched with widths 1 to 10.
 Source: none; captions are usually searched with a beam, and its width is often left out.
 
 Not measured yet: 6 runs with ten evaluations each; the quickstart's five runs with one each take 7 to 8 minutes on two
-cores; not measured on a GPU.
+cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

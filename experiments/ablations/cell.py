@@ -8,7 +8,7 @@ gate nor deep output, so the LSTM stands here with and without them.
 
 Source: Xu et al. (2015) for the LSTM, the preset `gru-residual` for the other, whose scores are additive here.
 
-Not measured yet: 18 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 18 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ state reads the expected context (hard-expected) also marginal, the sum over gli
 Source: Xu et al. (2015), who write hard attention's captions with one glimpse where their released code takes the
 expected context; Deng et al. (2018) for the marginal.
 
-Not measured yet: 9 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU. On
+Not measured yet: 9 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU. On
 photographs the expected context suited hard attention better than its glimpse: CIDEr 0.483 against 0.451 by argmax and
 0.467 by samples (experiments/results/flickr8k.md).
 """

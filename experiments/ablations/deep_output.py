@@ -7,7 +7,7 @@ Deep output with all three terms, with one of them left out, and a linear readou
 
 Source: Xu et al. (2015), equation 7; the linear readout is that of popular tutorials.
 
-Not measured yet: 30 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 30 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ place can have 1 only where there are as many words as places; words / places ca
 
 Source: Xu et al. (2015), section 4.2.1.
 
-Not measured yet: 15 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 15 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Training goes on until the score has not risen for four epochs, 30 at most; the 
 Source: Xu et al. (2015), section 4.3, who stop on BLEU, since late in training likelihood no longer tells it; their
 released code stops on NLL.
 
-Not measured yet: 18 runs of up to 30 epochs; the quickstart's five of 7 epochs take 7 to 8 minutes on two cores; not
-measured on a GPU.
+Not measured yet: 18 runs of up to 30 epochs; the quickstart's five of 7 epochs take 7 to 8 minutes on two cores; none
+was timed on a GPU.
 """
 
 from __future__ import annotations

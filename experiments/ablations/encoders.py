@@ -10,7 +10,7 @@ Source: Xu et al. (2015), VGG-19 at 14 x 14. Published on Flickr8k, one run each
 15.5 with VGG-16.
 
 Not measured yet: 27 runs; the quickstart's five take 7 to 8 minutes on two cores, and features of larger networks come
-on top; not measured on a GPU.
+on top; none was timed on a GPU.
 """
 
 from __future__ import annotations

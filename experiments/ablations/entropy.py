@@ -6,7 +6,7 @@
 Source: Xu et al. (2015), section 4.1, where its weight is a hyperparameter without a value; 0.002 in their released
 code, where it is not divided by the size of the minibatch.
 
-Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 
 Source: Xu et al. (2015), section 4.2.1, whose gate is a scalar; popular tutorials have a number for each feature.
 
-Not measured yet: 18 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 18 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

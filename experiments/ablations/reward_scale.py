@@ -7,7 +7,7 @@ At 1 it is the gradient of the bound; at 0 nothing but the coin of semi-sampling
 
 Source: Xu et al. (2015), section 4.1, where it is a hyperparameter without a value; 1/10 in their released code.
 
-Not measured yet: 15 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 15 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Both coins have the same mean; one thrown for a whole minibatch makes the steps 
 
 Source: Xu et al. (2015), section 4.1: half of the time, by image. Their released code throws one coin a minibatch.
 
-Not measured yet: 15 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 15 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from analysis.published import PUBLISHED
-from attend.config import Attention
 from attend.data.prepared import Prepared
-from experiments.ablations.base import painted_or_prepared
+from attend.settings import replace as with_fields
+from experiments.ablations.base import TINY, painted_or_prepared
 from experiments.experiment import Experiment, Setting
 from experiments.flickr8k import photographs
 from experiments.presets import CODE_HARD, CODE_SOFT, PAPER_HARD, PAPER_SOFT
@@ -64,12 +64,7 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         world = scenes(None, tiny)
         sizes = {"data": world.data, "encoder": world.encoder, "decoder": world.decoder}
         variants = {
-            name: replace(
-                one,
-                **sizes,
-                attention=Attention(width=16, select=one.attention.select),
-                train=replace(one.train, epochs=1, log_every=1),
-            )
+            name: with_fields(replace(one, **sizes, attention=replace(one.attention, width=16)), TINY)
             for name, one in MODELS.items()
         }
     else:

@@ -5,7 +5,7 @@
 
 Source: the released code of Xu et al. (2015), which multiplies by its temperature where ours divides.
 
-Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; not measured on a GPU.
+Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from __future__ import annotations

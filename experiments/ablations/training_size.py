@@ -9,7 +9,7 @@ so that all take as many steps; the vocabulary is that of all images.
 Source: none.
 
 Not measured yet: 24 runs; the quickstart's five take 7 to 8 minutes on two cores, and validation after each of the
-shorter epochs comes on top; not measured on a GPU.
+shorter epochs comes on top; none was timed on a GPU.
 """
 
 from __future__ import annotations

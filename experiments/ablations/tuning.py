@@ -10,7 +10,7 @@ fit random weights.
 Source: Xu et al. (2015), whose VGG network is not tuned.
 
 Not measured yet: 12 runs, nine of them far longer than those of the quickstart, whose five take 7 to 8 minutes on two
-cores; not measured on a GPU.
+cores; none was timed on a GPU.
 """
 
 from __future__ import annotations
