@@ -63,8 +63,9 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
     if tiny:
         world = scenes(None, tiny)
         sizes = {"data": world.data, "encoder": world.encoder, "decoder": world.decoder}
+        small = TINY | {"train.log_every": 1}
         variants = {
-            name: with_fields(replace(one, **sizes, attention=replace(one.attention, width=16)), TINY)
+            name: with_fields(replace(one, **sizes, attention=replace(one.attention, width=16)), small)
             for name, one in MODELS.items()
         }
     else:
