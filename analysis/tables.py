@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from analysis.published import PUBLISHED, Published
 from analysis.records import Record
 
 DASH = "–"
@@ -86,8 +87,8 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for a control that was not
-    trained."""
+    """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for what was not trained
+    here: a control, or a ``published`` model."""
 
     name: str
     decode: str = ""
@@ -95,6 +96,7 @@ class Row:
     look: str = ""
     runs: int = 0
     collapsed: int = 0
+    published: bool = False
     cells: tuple[Cell | None, ...]
 
 
@@ -109,12 +111,22 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def comparison(records: Iterable[Record], *, columns: Sequence[str] = DEFAULT, split: str | None = None) -> Table:
+def comparison(
+    records: Iterable[Record],
+    *,
+    columns: Sequence[str] = DEFAULT,
+    split: str | None = None,
+    published: str | None = None,
+) -> Table:
     """Compare finished runs on one split, by default the one their headline evaluations were made on.
 
+    ``published`` names a dataset whose published scores stand below, where they have any of the columns.
+
     Raises:
-        ValueError: unknown columns, nothing finished, headlines of several splits, or none on this one.
+        ValueError: unknown columns or dataset, nothing finished, headlines of several splits, or none on this one.
     """
+    if published is not None and published not in PUBLISHED:
+        raise ValueError(f"no published scores of {published!r}; known are those of {', '.join(PUBLISHED)}")
     unknown = [name for name in columns if name not in COLUMNS]
     if unknown:
         raise ValueError(f"unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
@@ -135,12 +147,16 @@ def comparison(records: Iterable[Record], *, columns: Sequence[str] = DEFAULT, s
 
     rows = [_row(*way, group, chosen) for way, group in _together(groups)]
     everything = [scores for group in groups.values() for _, scores in group]
+    theirs = [model for model in PUBLISHED.get(published, ()) if not model.scores.keys().isdisjoint(columns)]
     return Table(
         split=split,
         columns=chosen,
-        rows=(*rows, *_controls(everything, chosen)),
+        rows=(*rows, *_controls(everything, chosen), *_published(theirs, chosen)),
         caption=_caption(rows, split, chosen),
-        notes=tuple(_notes(rows, everything, chosen, unfinished=len(records) - len(finished))),
+        notes=(
+            *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
+            *_sources(theirs, chosen),
+        ),
     )
 
 
@@ -203,6 +219,13 @@ def _controls(scores: Sequence[dict], columns: Sequence[Column]) -> Iterable[Row
             yield Row(name=name, cells=tuple(cells))
 
 
+def _published(models: Sequence[Published], columns: Sequence[Column]) -> Iterable[Row]:
+    """What others report: rows for the columns they have."""
+    for model in models:
+        cells = tuple(_cell(column, [{column.part: model.scores}]) for column in columns)
+        yield Row(name=model.name, published=True, cells=cells)
+
+
 def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column]) -> str:
     counts = [row.runs for row in rows]
     said = [f"Scores on {split}."]
@@ -239,6 +262,21 @@ def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column
         yield f"Left out because unfinished: {unfinished} {'run' if unfinished == 1 else 'runs'}."
 
 
+def _sources(models: Sequence[Published], columns: Sequence[Column]) -> Iterable[str]:
+    """How the published rows compare with ours, and where they are from."""
+    if not models:
+        return
+    sources = "; ".join(dict.fromkeys(model.source for model in models))
+    yield (
+        "Published rows are single runs of their source, with its own encoder, words and METEOR, and say nothing of "
+        f"the spread between seeds: {sources}."
+    )
+    if any(model.penalty_free for model in models):
+        shown = any(column.name.endswith("_free") for column in columns)
+        where = "it stands under 'no penalty', beside ours" if shown else "the columns bleu1_free to bleu4_free show it"
+        yield f"Published BLEU has no brevity penalty: {where}, and does not compare with BLEU that has one."
+
+
 def _reason(column: Column, scores: dict) -> str:
     missing = scores.get("missing", {})
     return str(missing.get(column.name, missing.get(column.part, "no reason recorded"))).rstrip(".")
@@ -260,13 +298,18 @@ def _markdown(table: Table) -> str:
     lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
     for row in table.rows:
         name = f"{row.name} {COLLAPSED}" if row.collapsed else row.name
-        search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
-        look = f", looks {row.look}" if row.look else ""
-        decoding = f"{row.decode}, {search}{look}" if row.runs else ""
         cells = [_text(cell, column, row.runs) for cell, column in zip(row.cells, table.columns, strict=True)]
-        lines.append([name, decoding, str(row.runs or ""), *cells])
+        lines.append([name, _decoding(row), str(row.runs or ""), *cells])
     text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
     return "\n".join([*text, "", table.caption, *("\n" + note for note in table.notes)]) + "\n"
+
+
+def _decoding(row: Row) -> str:
+    if row.published:
+        return "published, one run"
+    search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
+    look = f", looks {row.look}" if row.look else ""
+    return f"{row.decode}, {search}{look}" if row.runs else ""
 
 
 def _text(cell: Cell | None, column: Column, runs: int) -> str:
@@ -294,7 +337,8 @@ def _csv(table: Table) -> str:
         ]
         flat = [value for cell in cells for value in cell]
         look = [row.look] * len(looks)
-        lines.writerow([row.name, table.split, row.decode, beam, *look, row.runs, row.collapsed, *flat])
+        scored = ("", "published") if row.published else (table.split, row.decode)
+        lines.writerow([row.name, *scored, beam, *look, row.runs, row.collapsed, *flat])
     return text.getvalue()
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from attend.attention.controls import numbers
 from attend.config import Config
-from attend.data.batches import Batch, Batches, epoch_rows, longest
+from attend.data.batches import Batch, Batches, drawn_rows, epoch_rows, longest
 from attend.data.prepared import Prepared
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
@@ -69,7 +69,8 @@ class Trainer:
     def __init__(self, config: Config, run: RunFolder, lease: Lease | None, accelerator: Accelerator) -> None:
         self.config, self.run, self.lease, self.accelerator = config, run, lease, accelerator
         dataset = Prepared(config.data)
-        dataset.rows("train"), dataset.rows("val")  # an empty split is said now, not after an epoch
+        self.rows = drawn_rows(dataset.rows("train"), config.train.training_images, config.seed)
+        dataset.rows("val")  # an empty split is said now, not after an epoch
         boxes = config.attention.weights == "oracle" or config.objective.supervised > 0
         if boxes and not dataset.boxes:
             what = "objective.supervised" if config.objective.supervised else "attention.weights 'oracle'"
@@ -145,7 +146,7 @@ class Trainer:
     def epoch(self) -> None:
         """One pass over the training images, from where the last checkpoint left it."""
         settings, progress = self.config.train, self.progress
-        batches = epoch_rows(self.batches.dataset.rows("train"), settings.images, self.config.seed, progress.epoch)
+        batches = epoch_rows(self.rows, settings.images, self.config.seed, progress.epoch)
         saved = time.monotonic()
         bar = tqdm(
             total=len(batches), initial=progress.position, unit="step", disable=None, leave=False,

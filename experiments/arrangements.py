@@ -1,4 +1,4 @@
-"""Two well-known arrangements beside each other, soft and hard, on one encoder.
+"""How do two well-known arrangements do beside each other, soft and hard, on one encoder?
 
     attend run arrangements --data DIR       DIR as for flickr8k
 
@@ -6,8 +6,8 @@ Source: the presets `tutorial` and `gru-residual`, with a frozen EfficientNet-Li
 in place of their networks and of the tutorial's 14 x 14, and three epochs without early stopping; hard learns by
 quickstart's settings.
 
-Measured, 28 minutes a model for tutorial and 15 for gru-residual on one core (experiments/results/arrangements.md):
-CIDEr 0.402 soft and 0.359 hard for tutorial, 0.373 and 0.291 for gru-residual.
+Measured, 28 minutes a model for tutorial and 15 for gru-residual on one of two cores and not on a GPU
+(experiments/results/arrangements.md): CIDEr 0.402 soft and 0.359 hard for tutorial, 0.373 and 0.291 for gru-residual.
 """
 
 from __future__ import annotations

@@ -64,9 +64,14 @@ class Experiment:
         return replace(self, variants={name: self.variants[name] for name in names})
 
 
+ABLATIONS = (
+    "table1", "doubly_stochastic", "gate", "deep_output", "baseline", "reward_scale", "entropy", "semi_sampling",
+    "temperature", "decoding", "grid", "encoders", "tuning", "activation", "cell", "beam", "early_stopping",
+    "training_size",
+)  # fmt: skip
 EXPERIMENTS = {
     name: f"experiments.{name}" for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance")
-}
+} | {name: f"experiments.ablations.{name}" for name in ABLATIONS}
 """By name, the module whose ``experiment(data, tiny)`` declares it."""
 
 

@@ -1,4 +1,4 @@
-"""Soft, hard and uniform attention on real photographs.
+"""Do soft and hard attention help on real photographs?
 
     attend run flickr8k --data DIR       DIR holds Images/ and the captions, as the dataset is distributed
 
@@ -6,8 +6,9 @@ Source: Xu et al. (2015), table 1, with a frozen EfficientNet-Lite0 for their VG
 
 Hard has more epochs and a more patient schedule, since it learns from samples and its validation score is noisier.
 
-Measured, 129 minutes for soft on one core (experiments/results/flickr8k.md): BLEU-4 20.4 and CIDEr 0.528 on test, hard
-17.9 and 0.451 by argmax, uniform 20.5 and 0.516; soft 20.8 and 0.516 on validation, uniform 19.8 and 0.489.
+Measured, 129 minutes for soft on one of two cores and not on a GPU (experiments/results/flickr8k.md): BLEU-4 20.4 and
+CIDEr 0.528 on test, hard 17.9 and 0.451 by argmax, uniform 20.5 and 0.516; soft 20.8 and 0.516 on validation, uniform
+19.8 and 0.489.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Do soft and hard attention look where the words point, and does it help? The main job, on built-in data.
 
-    make quickstart        (attend run quickstart)
+    attend run quickstart        (as `make quickstart` does)
 
 Source: Xu et al. (2015), on the generated world `scenes` with a frozen EfficientNet-Lite0.
 
-Measured, 7 to 8 minutes on two cores (experiments/results/quickstart.csv): BLEU-4 66.0 soft, 65.6 hard, 56.1 uniform.
+Measured, 7 to 8 minutes on two cores and not on a GPU (experiments/results/quickstart.csv): BLEU-4 66.0 soft, 65.6
+hard, 56.1 uniform.
 """
 
 from __future__ import annotations

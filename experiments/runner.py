@@ -202,7 +202,7 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
 
     folder = out / experiment.name
     records = [record for record in read_runs([folder]) if record.variant in experiment.variants]
-    table = comparison(records, columns=experiment.columns or DEFAULT)
+    table = comparison(records, columns=experiment.columns or DEFAULT, published=experiment.published)
     files = []
     for format, suffix in (("markdown", "md"), ("csv", "csv")):
         files.append(folder / f"table.{suffix}")

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from analysis.published import PUBLISHED
 from analysis.records import read_runs
 from analysis.tables import COLUMNS, FORMATS, comparison, render
 from tests.made_runs import CONTROLS, GROUNDING, make_run, scores
@@ -157,6 +158,52 @@ def test_csv_holds_the_numbers_apart(tmp_path):
     assert uniform["BLEU-4"] == "" and uniform["Grounding mass"] == "25"
 
 
+def test_published_scores_stand_below_under_the_columns_they_have(tmp_path):
+    make_run(tmp_path, headline=scores(bleu4_free=0.21))
+    columns = ("bleu4", "bleu4_free", "meteor", "cider")
+    table = comparison(read_runs([tmp_path]), columns=columns, published="flickr8k")
+    rows = lines(table)
+    assert rows["soft", "expected, beam 3"] == ["1", "20.0", "21.0", "19.0", "0.500"]
+    assert rows["Xu et al., soft", "published, one run"] == ["", "", "19.5", "18.9", ""]
+    assert rows["Xu et al., hard", "published, one run"] == ["", "", "21.3", "20.3", ""]
+    assert rows["soft, frozen ResNet-50", "published, one run"] == ["", "", "16.5", "17.9", ""]
+    runs, bleu = table.notes[-2:]
+    assert "single runs of their source" in runs and "Xu et al. (2015), table 1; a reimplementation" in runs
+    assert "has no brevity penalty: it stands under 'no penalty', beside ours" in bleu
+    ours, theirs, *_ = csv.DictReader(io.StringIO(render(table, "csv")))
+    assert (ours["Split"], ours["Decode"], ours["n"]) == ("test", "expected", "1")
+    assert (theirs["Split"], theirs["Decode"], theirs["n"], theirs["BLEU-4, no penalty"]) == (
+        "",
+        "published",
+        "0",
+        "19.5",
+    )
+    assert theirs["BLEU-4"] == ""
+
+
+def test_published_scores_without_any_of_the_columns_are_left_out(tmp_path):
+    make_run(tmp_path, headline=scores())
+    records = read_runs([tmp_path])
+    rows = lines(comparison(records, columns=("mass",), published="flickr30k"))
+    assert rows["Liu et al., supervised", "published, one run"] == ["", "43.0"]
+    assert not any(name.startswith("Xu") for name, _ in rows)
+    plain = comparison(records, columns=("bleu4", "meteor"), published="coco")
+    assert lines(plain)["Xu et al., hard", "published, one run"] == ["", "", "23.0"]
+    assert "the columns bleu1_free to bleu4_free show it" in plain.notes[-1]
+    assert comparison(records, columns=("cider",), published="coco") == comparison(records, columns=("cider",))
+
+
+@pytest.mark.parametrize("dataset", PUBLISHED)
+def test_published_scores_are_fractions_of_known_columns_with_a_source(dataset):
+    models = PUBLISHED[dataset]
+    assert len({model.name for model in models}) == len(models)
+    for model in models:
+        assert model.scores.keys() <= COLUMNS.keys() and model.source
+        assert all(0 < value < 1 for value in model.scores.values())
+        bleu = [model.scores[f"bleu{n}_free"] for n in (1, 2, 3, 4)] if model.penalty_free else []
+        assert bleu == sorted(bleu, reverse=True)  # longer ones are met less often
+
+
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("column", COLUMNS)
 def test_every_column_in_every_format(tmp_path, column, format):
@@ -176,6 +223,8 @@ def test_wrong_choices(tmp_path):
         comparison(records, split="train")
     with pytest.raises(ValueError, match="no run is finished"):
         comparison([])
+    with pytest.raises(ValueError, match="no published scores of 'scenes'; known are those of flickr8k"):
+        comparison(records[:1], published="scenes")
     with pytest.raises(ValueError, match="format is 'word'; known are markdown"):
         render(comparison(records[:1]), "word")
 

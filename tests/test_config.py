@@ -48,9 +48,9 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     "search": {"beam": 5, "max_length": 9, "length_power": 0.5, "decode": "sample"},
     "train": {
         "epochs": 2, "images": 3, "optimiser": "sgd", "learning_rate": 0.5, "encoder_learning_rate": 0.25, "clip": 1.0,
-        "monitor": "bleu4", "patience": 1, "lower_after": 1, "lower_by": 0.25, "validation_images": 4,
-        "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5, "keep_every": 3,
-        "checkpoint_minutes": 1.5,
+        "monitor": "bleu4", "patience": 1, "lower_after": 1, "lower_by": 0.25, "training_images": 9,
+        "validation_images": 4, "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5,
+        "keep_every": 3, "checkpoint_minutes": 1.5,
     },
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
@@ -114,7 +114,7 @@ def test_no_number_is_infinite_or_absurd_however_it_is_given(name, value):
         ("train.learning_rate", float("nan")), ("train.learning_rate", 0), ("train.clip", float("inf")),
         ("train.clip", 10**400), ("train.clip", True), ("train.lower_by", 1), ("train.workers", -1),
         ("train.optimiser", "Adam"), ("train.optimiser", ["adam"]), ("train.checkpoint_minutes", -1),
-        ("train.keep_every", -1),
+        ("train.keep_every", -1), ("train.training_images", -1),
         ("encoder.grid", [2]), ("encoder.grid", "2 x"), ("encoder.grid", [0, 2]), ("encoder.grid", 4),
         ("encoder.size", 7), ("encoder.stride", 0), ("encoder.tune_blocks", -1), ("attention.temperature", 0),
         ("attention.width", 0), ("attention.select", "argmax"), ("estimator.decay", 1), ("estimator.semi", 1),

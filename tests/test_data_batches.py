@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attend.data.batches import MAXIMUM_LENGTH, Batches, epoch_rows, in_order, pad_captions
+from attend.data.batches import MAXIMUM_LENGTH, Batches, drawn_rows, epoch_rows, in_order, pad_captions
 from attend.data.examples import Caption, Example, Examples, Source, write_examples
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.stores import Store, fill_store
@@ -173,6 +173,21 @@ def test_an_epoch_is_a_permutation_keyed_by_seed_and_epoch():
         assert [len(piece) for piece in plan] == [8] * 6 + [2]
         assert sorted(row for piece in plan for row in piece) == rows
         assert plan == epoch_rows(rows, 8, seed, epoch)
+
+
+def test_a_part_of_the_rows_is_drawn_by_the_seed_in_order_and_is_part_of_a_larger_one():
+    rows = list(range(100, 150))
+    parts = {seed: {count: drawn_rows(rows, count, seed) for count in (1, 20, 49)} for seed in range(3)}
+    for seed, part in parts.items():
+        assert [len(one) for one in part.values()] == [1, 20, 49]
+        assert all(one == sorted(set(one)) and set(one) <= set(rows) for one in part.values())
+        assert set(part[1]) < set(part[20]) < set(part[49])
+        assert part[20] == drawn_rows(rows, 20, seed)
+    assert len({str(part[20]) for part in parts.values()}) == 3
+    assert drawn_rows(rows, 0, 0) == drawn_rows(rows, 50, 1) == rows
+    assert set(parts[0][20]) != set(epoch_rows(rows, 20, 0, 0)[0])  # not just the images an epoch begins with
+    with pytest.raises(ValueError, match=r"training_images is 51, but the training split has 50: 0 takes all"):
+        drawn_rows(rows, 51, 0)
 
 
 def test_pieces_in_order():

@@ -57,6 +57,7 @@ CHANGED = [
     {"encoder.tune_blocks": 1, "train.encoder_learning_rate": 0.01},
     {"attention.score": "dot", "attention.heads": 2, "attention.simplex": "sparsemax", "train.clip": 0.0},
     {"decoder.cell": "gru-residual", "decoder.gate": "none", "decoder.readout": "linear", "train.workers": 1},
+    {"attention.select": "expected", "train.training_images": 4},
 ]
 
 

@@ -157,6 +157,7 @@ CHANGED = [
     {"attention.weights": "first"},
     {"attention.select": "top-k", "attention.top": 2},
     {"estimator.name": "vimco", "objective.supervised": 0.5},
+    {"train.training_images": 22},
 ]
 
 
@@ -217,6 +218,26 @@ def test_kept_weights_are_those_of_a_run_that_ended_there(dataset, tmp_path, mon
         for name in ("whole/checkpoint/epoch2.safetensors", "short/checkpoint/last.safetensors")
     )
     assert ours and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_every_epoch_learns_from_the_same_part_of_the_training_images(dataset, tmp_path, monkeypatch):
+    from attend.training import Trainer, train
+
+    monkeypatch.setattr("attend.training.evaluate", lambda *_, **__: {})
+    seen, step = [], Trainer.step
+    monkeypatch.setattr(
+        Trainer, "step", lambda trainer, batch: seen.extend(batch.rows.tolist()) or step(trainer, batch)
+    )
+    epochs = []
+    for seed in (0, 1):
+        wanted = settings(dataset, "expected", epochs=2, monitor="nll", training_images=5)
+        train(replace(wanted, {"seed": seed}), tmp_path / str(seed))
+        epochs += [set(seen[:5]), set(seen[5:])]
+        seen.clear()
+    first, again, other, _ = epochs
+    assert len(first) == 5 and first == again != other and first | other <= set(Prepared(dataset).rows("train"))
+    with pytest.raises(ValueError, match=r"training_images is 29, but the training split has 28"):
+        train(settings(dataset, "expected", training_images=29), tmp_path / "more")
 
 
 def test_soft_learns_what_two_halves_hold(dataset, tmp_path):

@@ -169,6 +169,9 @@ class Train(Section):
     """epochs without a better score before the learning rate is lowered; 0 never lowers it"""
     lower_by: float = 0.5
     """the factor"""
+    training_images: int = 0
+    """how many images of the training split to learn from, drawn by the seed; 0 is all. The vocabulary stays that of
+    all"""
     validation_images: int = 0
     """how many images of the validation split to score after an epoch; 0 is all"""
     validation_beam: int = 1
@@ -190,7 +193,7 @@ class Train(Section):
         for name in ("learning_rate", "encoder_learning_rate"):
             require(0 < getattr(self, name) < 10, f"train.{name}", getattr(self, name), "above 0 and below 10")
         require(self.clip >= 0, "train.clip", self.clip, "0 or more")
-        for name in ("patience", "lower_after", "validation_images", "workers", "keep_every"):
+        for name in ("patience", "lower_after", "training_images", "validation_images", "workers", "keep_every"):
             require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
         require(0 < self.lower_by < 1, "train.lower_by", self.lower_by, "between 0 and 1")
         require(1 <= self.validation_beam <= 1000, "train.validation_beam", self.validation_beam, "1 to 1000")

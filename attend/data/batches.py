@@ -140,6 +140,17 @@ def epoch_rows(rows: Sequence[int], images: int, seed: int, epoch: int) -> list[
     return in_order(shuffled, images)
 
 
+def drawn_rows(rows: Sequence[int], images: int, seed: int) -> list[int]:
+    """So many of the rows, drawn by the seed, in their order; 0 takes all. Fewer are a part of more.
+
+    Raises ValueError where there are not so many.
+    """
+    if images > len(rows):
+        raise ValueError(f"train.training_images is {images}, but the training split has {len(rows)}: 0 takes all")
+    drawn = np.random.default_rng([seed, 0, 1]).permutation(rows)  # an epoch's order has a key of two numbers
+    return sorted(drawn[: images or len(rows)].tolist())
+
+
 def in_order(rows: Sequence[int], images: int) -> list[list[int]]:
     """Pieces of ``images`` rows."""
     return [list(rows[start : start + images]) for start in range(0, len(rows), images)]

@@ -1,0 +1,73 @@
+"""What the ablations share: each is a table of settings, applied to soft and to hard attention.
+
+Their settings are those of the quickstart on the built-in world and those of flickr8k on photographs; everything that
+a table does not name stays as it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from analysis.tables import DEFAULT
+from attend.config import Config
+from attend.settings import replace
+from experiments import flickr8k, quickstart
+from experiments.experiment import Experiment, Setting
+
+Settings = dict[str, str | int | float | bool | None]
+"""Values by dotted names, as of --set."""
+TINY: Settings = {"train.epochs": 1, "search.max_length": 6}
+"""What the tiny twins set besides: a model that has learned nothing says as much in few words."""
+SEEDS = 3
+"""Of each variant on the built-in world; photographs, where a model takes an hour or two on a core, have one."""
+
+
+def learners(data: Path | None, tiny: bool) -> dict[str, Config]:
+    """Soft and hard attention before an ablation changes anything."""
+    if tiny or data is None:
+        variants = quickstart.experiment(None, tiny).variants
+    else:
+        variants = flickr8k.experiment(data, tiny).variants
+    return {kind: variants[kind] for kind in ("soft", "hard")}
+
+
+def painted_or_prepared(data: Path | None, tiny: bool) -> None:
+    """The data of ``learners``, made where they are not there."""
+    if tiny or data is None:
+        quickstart.paint(None, tiny)
+    else:
+        flickr8k.prepare(data, tiny)
+
+
+def ablation(
+    name: str,
+    data: Path | None,
+    tiny: bool,
+    *,
+    soft: Mapping[str, Settings] | None = None,
+    hard: Mapping[str, Settings] | None = None,
+    small: Settings | None = None,
+    also: Sequence[Setting] = (),
+    columns: Sequence[str] = (*DEFAULT, "nll", "entropy", "maximum"),
+) -> Experiment:
+    """A variant for each row of settings: soft-<row> and hard-<row>, evaluated ``also`` in these ways.
+
+    The tiny twin has the first and the last row of each, one seed and one epoch, and is made ``small``.
+    """
+    variants = {}
+    for kind, config in learners(data, tiny).items():
+        rows = {"soft": soft, "hard": hard}[kind] or {}
+        if tiny:
+            names = [*rows]
+            rows = {name: rows[name] | TINY | (small or {}) for name in names[:1] + names[-1:]}
+        variants |= {f"{kind}-{row}": replace(config, settings) for row, settings in rows.items()}
+    return Experiment(
+        name=f"{name}-tiny" if tiny else name,
+        variants=variants,
+        seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
+        also=dict.fromkeys(variants, also),
+        columns=columns,
+        prepare=partial(painted_or_prepared, data, tiny),
+    )

@@ -1,0 +1,35 @@
+"""Does it help to ask that every place is looked at, and in which form?
+
+    attend run doubly_stochastic                 on the built-in world
+    attend run doubly_stochastic --data DIR      DIR as for flickr8k
+
+The penalty is lambda sum_i (target - sum_t alpha_ti)^2 with lambda 1. Its mean over places and words is that of popular
+tutorials, and at the same lambda far weaker than the paper's sum. Weights sum to the number of words, so that every
+place can have 1 only where there are as many words as places; words / places can always be met.
+
+Source: Xu et al. (2015), section 4.2.1.
+
+Not measured yet: 15 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.ablations.base import ablation
+from experiments.experiment import Experiment
+
+ROWS = {"off": {"objective.doubly_stochastic": 0.0, "objective.reduce": "sum", "objective.target": "one"}} | {
+    f"{reduce}-{target}": {
+        "objective.doubly_stochastic": 1.0,
+        "objective.reduce": reduce,
+        "objective.target": target,
+    }
+    for reduce in ("sum", "mean")
+    for target in ("one", "length")
+}
+
+
+def experiment(data: Path | None, tiny: bool) -> Experiment:
+    """Soft attention: the paper's hard attention has no such penalty."""
+    return ablation("doubly_stochastic", data, tiny, soft=ROWS)

@@ -1,0 +1,32 @@
+"""Does a finer grid help, and where should it come from?
+
+    attend run grid                 on the built-in world
+    attend run grid --data DIR      DIR as for flickr8k
+
+7 x 7 cells of EfficientNet-Lite0's last block; 14 x 14 of the same pooled up, which adds places and no information; of
+an image twice as large; and of an earlier block, with 112 features where the last has 320.
+
+Source: Xu et al. (2015) look at 14 x 14 places of VGG; popular tutorials pool theirs to 14 x 14.
+
+Not measured yet: 24 runs, most with four times as many places as those of the quickstart, whose five take 7 to 8
+minutes on two cores; none was timed on a GPU.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.ablations.base import ablation
+from experiments.experiment import Experiment
+
+ROWS = {
+    "7x7": {"encoder.stride": 32},
+    "14x14-pooled": {"encoder.stride": 32, "encoder.grid": "14 14"},
+    "14x14-large": {"encoder.stride": 32, "encoder.size": 448},
+    "14x14-early": {"encoder.stride": 16},
+}
+
+
+def experiment(data: Path | None, tiny: bool) -> Experiment:
+    """Soft and hard attention. The tiny twin has small images."""
+    return ablation("grid", data, tiny, soft=ROWS, hard=ROWS, small={"encoder.size": 96})
