@@ -265,11 +265,11 @@ def test_settings_of_an_experiment_add_up(monkeypatch, tmp_path):
     planned = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("experiments.quickstart.prepare_scenes", lambda *_, **__: None)
-    monkeypatch.setattr("experiments.runner.run", lambda experiment, *_: planned.append(experiment))
+    monkeypatch.setattr("experiments.runner.run", lambda runs, *_: planned.extend(runs))
     monkeypatch.setattr("experiments.runner.present", lambda *_: [])
     main(["run", "quickstart", "--only", "soft", "--set", "attention.score=dot", "--set", "attention.heads=2"])
-    assert {name: one.attention.heads for name, one in planned[0].variants.items()} == {"soft": 2}
-    assert planned[0].variants["soft"].attention.score == "dot"
+    assert {one.variant: one.config.attention.heads for one in planned} == {"soft": 2}
+    assert {one.config.attention.score for one in planned} == {"dot"}
 
 
 def test_a_checkpoint_that_is_none_or_does_not_fit(fails, trained, data, tmp_path):

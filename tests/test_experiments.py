@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from attend.metrics import java
-from experiments import quickstart, runner, world
+from experiments import quickstart, runner, workers, world
 from experiments.cli import main
 
 
@@ -68,9 +68,9 @@ def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monk
 
 def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path):
     planned = runner.plan(quickstart.experiment(tmp_path, tiny=False), Path("runs"), None)
-    assert [(variant, one.seed) for _, variant, one in planned] == [
+    assert [(one.variant, one.config.seed) for one in planned] == [
         ("soft", 0), ("hard", 0), ("soft", 1), ("hard", 1), ("uniform", 0)]  # fmt: skip
-    assert str(planned[0][0]) == "runs/quickstart/soft/seed0"
+    assert str(planned[0].folder) == "runs/quickstart/soft/seed0"
 
 
 def test_variants_differ_in_attention_alone(tmp_path):
@@ -102,9 +102,35 @@ def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
     experiment = quickstart.experiment(None, tiny=True).only(["soft", "uniform"])
     (tmp_path / "quickstart-tiny/soft/seed0").mkdir(parents=True)
     (tmp_path / "quickstart-tiny/soft/seed0/config.json").write_text("{")
-    with pytest.raises(ValueError, match="1 of 2 runs failed"):
-        runner.run(experiment, tmp_path, seeds=1, workers=2)
+    runs = runner.plan(experiment, tmp_path, 1)
+    with pytest.raises(ValueError, match=r"1 of 2 runs failed: .*soft/seed0: .*config.json is not readable as JSON"):
+        runner.run(runs, experiment.name, tmp_path, workers=2)
     assert (tmp_path / "quickstart-tiny/uniform/seed0/scores.json").exists()
+
+
+def test_the_same_command_on_another_machine_joins_the_work(done, tmp_path):
+    """Two commands at once, with one storage and one folder of runs: every run is trained by one of them."""
+    command = [
+        sys.executable,
+        "-m",
+        "experiments",
+        "run",
+        "quickstart",
+        "--tiny",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    command += ["--storage", f"journal:///{tmp_path}/shared.journal"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen(command, cwd=done, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    tables = [process.communicate(timeout=500)[0].split("\n\n")[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0] and tables[0] == tables[1] and "| soft" in tables[0]
+    for folder in tmp_path.glob("quickstart-tiny/*/seed*"):
+        steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert steps == sorted(steps) and not (folder / "lease.json").exists()
+    assert len(list(tmp_path.glob("quickstart-tiny/*/seed*/scores.json"))) == 5
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
@@ -119,10 +145,10 @@ def test_workers_end_with_the_experiment(done, tmp_path, how):
     )  # fmt: skip
     runs = [tmp_path / f"quickstart-tiny/{variant}/seed0" for variant in ("soft", "uniform")]
     wait_for(lambda: all((run / "metrics.jsonl").exists() for run in runs))
-    workers = [json.loads((run / "lease.json").read_text())["pid"] for run in runs]
-    assert process.pid not in workers and all(map(running, workers))
+    pids = [json.loads((run / "lease.json").read_text())["pid"] for run in runs]
+    assert process.pid not in pids and all(map(running, pids))
     process.send_signal(how)
-    wait_for(lambda: not any(map(running, workers)))
+    wait_for(lambda: not any(map(running, pids)))
     _, said = process.communicate(timeout=30)
     if how is signal.SIGINT:
         assert process.returncode == 130 and "interrupted" in said
@@ -132,7 +158,7 @@ def test_workers_end_with_the_experiment(done, tmp_path, how):
 def test_where_the_system_does_not_say_which_cores_are_free_all_are(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
-    assert runner.default_workers() == 3
+    assert workers.cores() == 3
 
 
 def wait_for(holds) -> None:
