@@ -113,7 +113,7 @@ def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | 
     if not any(trial.spent for trial in trials):
         raise ValueError("no trial is done, so there is no history to draw")
     axes = axes or Figure(figsize=(5.4, 2.9), layout="constrained").add_subplot()
-    for kind, (look, dash) in _looks(trials).items():
+    for level, (kind, (look, dash)) in enumerate(_looks(trials).items()):
         own = [trial for trial in trials if trial.kind == kind]
         points = [(trial.number, trial.values[name]) for trial in complete(own)]
         label = f"{kind} (n = {len(points)})"
@@ -127,7 +127,8 @@ def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | 
         failed = [trial for trial in own if trial.state == "failed"]
         for mark, some in (("x", [trial for trial in pruned if not trial.reports]), ("+", failed)):
             numbers = [trial.number for trial in some]
-            axes.plot(numbers, [0.02] * len(some), marker=mark, transform=axes.get_xaxis_transform(), **cross)
+            height = 0.02 + 0.035 * level  # of the axes, so that no kind hides another's
+            axes.plot(numbers, [height] * len(some), marker=mark, transform=axes.get_xaxis_transform(), **cross)
     axes.margins(y=0.1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10]))
     axes.set_xlim(-0.7, max(trial.number for trial in trials) + 0.7)

@@ -46,7 +46,7 @@ def show(study: Study, queues: Mapping[str, Queue], out: Path) -> list[Path]:
         own = [trial for trial in trials if trial.kind == kind]
         text += _table(own, kind, directions)
         shares, said = _importances(some.values(), directions)
-        text.append(f"What mattered: {said}.\n")
+        text.append(f"What mattered{', ' if shares else ': '}{said}{':' if shares else '.'}\n")
         if shares:
             text.append(markdown([{"Parameter": _cell(name), "Share": f"{one:.2f}"} for name, one in shares.items()]))
             drawn = importances(shares, kind, said)
