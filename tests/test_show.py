@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
+from analysis.records import read_runs
+from analysis.tables import comparison
 from experiments.cli import main
-from experiments.confirm import ranked
+from experiments.confirm import confirmation, ranked
 from experiments.queue import Queue, put_back
 from experiments.study import Study, load_study
+from experiments.trials import note
+from tests.made_runs import make_run, scores
 
 STUDY = """
 from attend.config import Config
@@ -167,6 +171,22 @@ def test_one_objective_is_ranked_as_its_winners_are_chosen(make, capsys):
     assert {row[2] for row in best} == {"64"}
 
 
+def test_the_trials_spent_are_noted_for_every_table(make):
+    study, queues = make("cider")
+    do(study, queues["soft"], "soft", by_rate, pruned=(0,), failed=(1,))
+    do(study, queues["hard"], "hard", by_rate, grid=GRID[:3])
+    for kind, queue in queues.items():
+        note(study, kind, queue, OUT)
+    confirmation(study, queues, 1, OUT)
+    names = ("mine-soft/trial090", "mine-hard/trial090", "mine-confirmed/soft-best1/seed1000")
+    runs = [make_run(OUT, name, headline=scores()) for name in names]
+    assert comparison(read_runs(runs)).notes == (
+        "mine-soft: 11 trials were spent on the study mine.",
+        "mine-hard: 3 trials were spent on the study mine.",
+        "mine-confirmed: 14 trials were spent on the study mine (soft 11, hard 3).",
+    )
+
+
 def test_a_trial_counts_once_however_often_it_was_tried(make, capsys):
     study, queues = make("cider")
     do(study, queues["soft"], "soft", by_rate, grid=GRID[:3], failed=(1,))
@@ -216,7 +236,8 @@ def test_a_study_of_which_nothing_is_done(make, capsys):
     with pytest.raises(SystemExit):
         main(["study", "mine.py", "--show"])
     said = capsys.readouterr()
-    assert said.err == "attend: the study mine has no trial that is done: run `attend study` on it without --show\n"
+    last = said.err.splitlines()[-1]
+    assert last == "attend: the study mine has no trial that is done: run `attend study` on it without --show"
     assert not said.out and not Path("runs/mine").exists()
 
 
@@ -227,4 +248,5 @@ def test_a_study_that_is_under_way(make, capsys):
     queues["soft"].study.ask()
     said, _ = shown(capsys)
     assert "2 completed, 0 pruned; not counted: 1 running, 1 waiting." in said and "## hard: 0 trials spent" in said
+    assert "‡" not in said  # one that has not begun has no folder to lose
     assert [row["state"] for row in rows()] == ["complete", "complete", "running", "waiting"]
