@@ -124,7 +124,7 @@ def learning_curves(records: Sequence[Record], *, score: str = "bleu4") -> tuple
     left, right = figure.subplots(1, 2)
     curves(records, "nll", "train", axes=left)
     curves(records, score, "val", axes=right)
-    return tuple(_finish(figure, (left, right), records))
+    return tuple(finish(figure, (left, right), _lines(figure)))
 
 
 @styled
@@ -146,7 +146,7 @@ def health_curves(records: Sequence[Record], *, names: Sequence[str] = HEALTH) -
     panels = panels[: len(written)]
     for name, axes in zip(written, panels, strict=True):
         curves(records, name, "train", axes=axes)
-    return tuple(_finish(figure, panels, records))
+    return tuple(finish(figure, panels, _lines(figure)))
 
 
 @styled
@@ -193,7 +193,7 @@ def drawn(figure: Figure) -> list[tuple[str, str, float, float]]:
     ]
 
 
-def _finish(figure: Figure, panels: Sequence[Axes], records: Sequence[Record]) -> Sequence[Axes]:
+def finish(figure: Figure, panels: Sequence[Axes], said: str) -> Sequence[Axes]:
     """One legend for all panels on top, and below them what the lines are."""
     entries = {}
     for axes in panels:
@@ -201,10 +201,14 @@ def _finish(figure: Figure, panels: Sequence[Axes], records: Sequence[Record]) -
             entries.setdefault(label, handle)
     across = int(15 * figure.get_figwidth() / (8 + max(map(len, entries))))
     figure.legend(entries.values(), entries, loc="outside upper left", ncols=max(1, min(across, len(entries))))
-    several = any(gid.endswith("/mean") for _, gid, *_ in drawn(figure))
-    said = "thin: one seed; thick: their mean, as far as all of them ran" if several else "one run each (n = 1)"
     figure.supxlabel(said, fontsize=7.5, color="#555555", x=0.01, ha="left")
     return panels
+
+
+def _lines(figure: Figure) -> str:
+    """What the curves of runs are."""
+    several = any(gid.endswith("/mean") for _, gid, *_ in drawn(figure))
+    return "thin: one seed; thick: their mean, as far as all of them ran" if several else "one run each (n = 1)"
 
 
 def _binned(epochs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

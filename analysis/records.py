@@ -49,7 +49,10 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One run: who it is, its settings, its results as fractions. ``scores`` is None until it is finished."""
+    """One run: who it is, its settings, its results as fractions. ``scores`` is None until it is finished.
+
+    ``study`` is what the experiment's ``study.json`` says where a study made it: its name and the trials it took.
+    """
 
     folder: Path
     experiment: str
@@ -58,6 +61,7 @@ class Record:
     config: Config
     scores: dict | None
     evaluations: tuple[Evaluation, ...]
+    study: dict | None = None
 
     @property
     def finished(self) -> bool:
@@ -136,7 +140,7 @@ def read_run(folder: str | Path) -> Record:
     """The record of one run folder.
 
     Raises:
-        ValueError: the folder is no run, or a JSON file in it is broken or of another kind.
+        ValueError: the folder is no run, or a JSON file in it, or the study's above, is broken or of another kind.
     """
     folder = Path(folder).resolve()
     if not _is_run(folder):
@@ -152,7 +156,19 @@ def read_run(folder: str | Path) -> Record:
         config=config,
         scores=read_scores(scores) if scores.exists() else None,
         evaluations=tuple(_evaluations(folder)),
+        study=_study(variant.parent / "study.json"),
     )
+
+
+def _study(path: Path) -> dict | None:
+    if not path.exists():
+        return None
+    study = _object(path.read_bytes(), path)
+    of = study.get("of", {})
+    counted = isinstance(of, dict) and all(type(count) is int for count in (study.get("trials"), *of.values()))
+    if not counted or not isinstance(study.get("study"), str):
+        raise ValueError(f"{path} does not say how many trials of which study there were; restore it or run again")
+    return study
 
 
 def _evaluations(folder: Path) -> Iterable[Evaluation]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ class Cell:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for what was not trained
-    here: a control, or a ``published`` model."""
+    here: a control, or a ``published`` model; ``trials`` is what the study took that it comes from."""
 
     name: str
     decode: str = ""
@@ -97,6 +98,7 @@ class Row:
     runs: int = 0
     collapsed: int = 0
     published: bool = False
+    trials: int = 0
     cells: tuple[Cell | None, ...]
 
 
@@ -155,6 +157,7 @@ def comparison(
         caption=_caption(rows, split, chosen),
         notes=(
             *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
+            *_spent(finished),
             *_sources(theirs, chosen),
         ),
     )
@@ -198,6 +201,7 @@ def _row(
         look=look,
         runs=len(group),
         collapsed=sum(record.collapsed for record, _ in group),
+        trials=max((record.study or {}).get("trials", 0) for record, _ in group),
         cells=tuple(_cell(column, [scores for _, scores in group]) for column in columns),
     )
 
@@ -277,6 +281,15 @@ def _sources(models: Sequence[Published], columns: Sequence[Column]) -> Iterable
         yield f"Published BLEU has no brevity penalty: {where}, and does not compare with BLEU that has one."
 
 
+def _spent(records: Iterable[Record]) -> Iterable[str]:
+    """The best of many trials is too good on average, so how many there were belongs to every table of them."""
+    studies = {(record.experiment, json.dumps(record.study)): record.study for record in records if record.study}
+    for (experiment, _), study in studies.items():
+        trials = "1 trial was" if study["trials"] == 1 else f"{study['trials']} trials were"
+        of = ", ".join(f"{kind} {count}" for kind, count in study.get("of", {}).items())
+        yield f"{experiment}: {trials} spent on the study {study['study']}{f' ({of})' if of else ''}."
+
+
 def _reason(column: Column, scores: dict) -> str:
     missing = scores.get("missing", {})
     return str(missing.get(column.name, missing.get(column.part, "no reason recorded"))).rstrip(".")
@@ -329,16 +342,17 @@ def _csv(table: Table) -> str:
     lines = csv.writer(text, lineterminator="\n")
     scores = [f"{c.title}{part}" for c in table.columns for part in ("", " low", " high", " n")]
     looks = ["Look"] if any(row.look for row in table.rows) else []
-    lines.writerow(["Variant", "Split", "Decode", "Beam", *looks, "n", "Collapsed", *scores])
+    trials = ["Trials"] if any(row.trials for row in table.rows) else []
+    lines.writerow(["Variant", "Split", "Decode", "Beam", *looks, "n", "Collapsed", *trials, *scores])
     for row in table.rows:
         beam = "" if row.beam is None else row.beam
         cells = [
             (f"{c.mean:.6g}", f"{c.low:.6g}", f"{c.high:.6g}", len(c.values)) if c else [""] * 4 for c in row.cells
         ]
         flat = [value for cell in cells for value in cell]
-        look = [row.look] * len(looks)
+        look, spent = [row.look] * len(looks), [row.trials or ""] * len(trials)
         scored = ("", "published") if row.published else (table.split, row.decode)
-        lines.writerow([row.name, *scored, beam, *look, row.runs, row.collapsed, *flat])
+        lines.writerow([row.name, *scored, beam, *look, row.runs, row.collapsed, *spent, *flat])
     return text.getvalue()
 
 

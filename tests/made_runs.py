@@ -86,3 +86,11 @@ def make_attention(path: Path, words: list[str], *, grid=(7, 7), size=(64, 48), 
         if sampled:
             group.create_dataset("glimpse", data=cells)
     return path
+
+
+def make_study(root: Path, experiment: str, **about) -> Path:
+    """The ``study.json`` of an experiment whose runs a study made."""
+    path = root / experiment / "study.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(about))
+    return path

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.records import find_runs, read_run, read_runs
-from tests.made_runs import make_metrics, make_run, scores
+from tests.made_runs import make_metrics, make_run, make_study, scores
 
 
 def test_a_run_says_who_it_is_and_what_it_scored(tmp_path):
@@ -20,6 +20,31 @@ def test_a_run_says_who_it_is_and_what_it_scored(tmp_path):
     ]
     assert record.evaluations[1].scores["captions"]["bleu4"] == 0.1
     assert record.evaluations[0].attention == run / "evaluations/test-expected-beam3/attention.h5"
+
+
+def test_runs_know_the_study_that_they_are_of(tmp_path):
+    make_study(tmp_path, "found-soft", study="found", kind="soft", trials=20, sampler="tpe")
+    make_study(tmp_path, "found-confirmed", study="found", trials=40, of={"soft": 20, "hard": 20})
+    trial = read_run(make_run(tmp_path, "found-soft/trial003", headline=scores()))
+    assert (trial.experiment, trial.variant, trial.study["trials"]) == ("found-soft", "trial003", 20)
+    confirmed = read_run(make_run(tmp_path, "found-confirmed/soft-best1/seed1000", headline=scores()))
+    assert confirmed.study["study"] == "found" and confirmed.study["of"] == {"soft": 20, "hard": 20}
+    assert read_run(make_run(tmp_path, headline=scores())).study is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "{}", '{"study": "found"}', '{"study": 1, "trials": 2}', '{"study": "a", "trials": "2"}',
+     '{"study": "a", "trials": true}', '{"study": "a", "trials": 2, "of": [2]}',
+     '{"study": "a", "trials": 2, "of": {"soft": null}}'],
+)  # fmt: skip
+def test_a_broken_study_names_its_file(tmp_path, text):
+    path = make_study(tmp_path, "made")
+    run = make_run(tmp_path, headline=scores())
+    path.write_text(text)
+    with pytest.raises(ValueError, match=str(path)) as error:
+        read_run(run)
+    assert "\n" not in str(error.value)
 
 
 def test_runs_are_found_once_and_in_order(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from analysis.published import PUBLISHED
 from analysis.records import read_runs
 from analysis.tables import COLUMNS, FORMATS, comparison, render
-from tests.made_runs import CONTROLS, GROUNDING, make_run, scores
+from tests.made_runs import CONTROLS, GROUNDING, make_run, make_study, scores
 
 
 def lines(table):
@@ -143,6 +143,32 @@ def test_collapse_and_unfinished_runs_are_said(tmp_path):
     assert table.notes[1] == "Left out because unfinished: 1 run."
 
 
+def test_the_trials_that_a_study_took_are_said(tmp_path):
+    make_study(tmp_path, "found-soft", study="found", kind="soft", trials=20, sampler="tpe")
+    make_study(tmp_path, "found-hard", study="found", kind="hard", trials=1, sampler="tpe")
+    make_study(tmp_path, "found-confirmed", study="found", trials=21, of={"soft": 20, "hard": 1})
+    trials = ("found-soft/trial000", "found-soft/trial001", "found-hard/trial000")
+    for name in (*trials, "found-confirmed/soft-best1/seed1", "made/soft/seed1"):
+        make_run(tmp_path, name, headline=scores())
+    table = comparison(read_runs([tmp_path]), columns=("bleu4",))
+    assert table.notes == (
+        "found-confirmed: 21 trials were spent on the study found (soft 20, hard 1).",
+        "found-hard: 1 trial was spent on the study found.",
+        "found-soft: 20 trials were spent on the study found.",
+    )
+    assert "\nfound-soft: 20 trials were spent" in render(table)
+    rows = csv.DictReader(io.StringIO(render(table, "csv")))
+    assert {row["Variant"]: row["Trials"] for row in rows if row["n"] != "0"} == {
+        "found-confirmed/soft-best1": "21",
+        "found-hard/trial000": "1",
+        "found-soft/trial000": "20",
+        "found-soft/trial001": "20",
+        "made/soft": "",
+    }
+    alone = comparison(read_runs([tmp_path / "made"]), columns=("bleu4",))
+    assert alone.notes == () and "Trials" not in render(alone, "csv")
+
+
 def test_several_experiments_keep_their_variants_apart(tmp_path):
     for experiment in ("first", "second"):
         make_run(tmp_path, f"{experiment}/soft/seed1", headline=scores())
@@ -230,7 +256,7 @@ def test_wrong_choices(tmp_path):
 
 
 def test_the_analysis_needs_no_torch():
-    names = ("records", "tables", "figures", "saccades")
+    names = ("records", "tables", "figures", "saccades", "studies")
     modules = ", ".join(f"analysis.{name}" for name in names)
-    check = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
+    check = f"import sys, {modules}; sys.exit(bool({{'torch', 'optuna'}} & {{*sys.modules}}))"
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -201,7 +201,7 @@ def test_a_trial_that_is_behind_is_pruned_where_one_thing_is_sought(tmp_path):
 
 def test_objectives_read_scores_and_say_what_is_missing():
     scores = {
-        "captions": {"cider": 0.5}, "given": {"nll": 2.0}, "grounding": None, "parameters": 7,
+        "captions": {"cider_frozen": 0.5}, "given": {"nll": 2.0}, "grounding": None, "parameters": 7,
         "missing": {"meteor": "no Java"},
     }  # fmt: skip
     assert [OBJECTIVES[name].read(scores) for name in ("cider", "nll", "parameters")] == [0.5, 2.0, 7.0]
@@ -281,7 +281,7 @@ def test_a_trial_is_an_ordinary_run_judged_on_validation(studied):
     for number, job in jobs.items():
         run = RunFolder(studied / f"runs/mine-soft/trial{int(number):03}")
         scores = run.scores()
-        assert scores["split"] == "val" and scores["captions"]["cider"] == job.trial.value
+        assert scores["split"] == "val" and scores["captions"]["cider_frozen"] == job.trial.value
         assert run.config().train.learning_rate == job.trial.params["learning_rate"]
         assert job.trial.intermediate_values.keys() == {1} and scores["train_seconds"] > 0
     assert jobs["0"].trial.params != jobs["1"].trial.params
