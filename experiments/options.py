@@ -129,7 +129,7 @@ class Run:
     sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a shared disk); none is a file of
     SQLite's in --out"""
     only: str | None = None
-    """variants to run, separated by commas"""
+    """variants to run, separated by commas; of a study, kinds of attention"""
     set: UseAppendAction[tuple[str, ...]] = ()
     """a field of all variants, as train.epochs=3; may be given several times"""
     tiny: bool = False

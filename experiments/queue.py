@@ -61,6 +61,12 @@ class Queue:
     def __init__(self, url: str, name: str, *, beat: int = BEAT, **study: Any) -> None:
         self.url, self.name, self.beat, self.made = url, name, beat, study
 
+    @property
+    def there(self) -> bool:
+        """Whether the storage has it."""
+        with reached(self.url):
+            return self.name in optuna.get_all_study_names(open_storage(self.url, self.beat))
+
     @cached_property
     def study(self) -> optuna.Study:
         with reached(self.url):

@@ -21,6 +21,7 @@ from attend.settings import replace as with_fields
 from experiments.experiment import find
 from experiments.queue import Job, Queue
 from experiments.samplers import PRUNERS, SAMPLERS, Keyed
+from experiments.storages import shown
 
 LOOKS = 20
 """Random trials by which the space of a study is told from another."""
@@ -108,8 +109,9 @@ class Study:
     def run_folder(self, out: Path, kind: str, job: str) -> Path:
         return self.folder(out, kind) / f"trial{int(job):03}"
 
-    def queue(self, url: str, kind: str, **options: Any) -> Queue:
-        """The trials of one kind. ValueError where the storage has a study of this name with another space."""
+    def queue(self, url: str, kind: str, *, begun: bool = False, **options: Any) -> Queue:
+        """The trials of one kind; ValueError where the storage has a study of this name with another space, or none
+        and it should have been ``begun``."""
         queue = Queue(
             url,
             f"{self.name}-{kind}",
@@ -118,6 +120,8 @@ class Study:
             pruner=PRUNERS[self.pruner](),
             **options,
         )
+        if begun and not queue.there:
+            raise ValueError(f"the storage {shown(url)} has no study {queue.name}: run `attend study` on it first")
         self._agree(queue, kind)
         return queue
 

@@ -40,8 +40,10 @@ class Told:
         return replace(load_study(self.name, self.data, self.tiny), **dict(self.changes))
 
 
-def search(told: Told, kinds: Sequence[str], out: Path, url: str, workers: int | None, beat: int) -> dict[str, Queue]:
-    """Do all trials of these kinds that are not done, and return their queues. What failed is said at the end."""
+def search(
+    told: Told, kinds: Sequence[str], out: Path, url: str, workers: int | None, beat: int
+) -> tuple[dict[str, Queue], str]:
+    """Do all trials of these kinds that are not done; returns their queues, and which trials failed in a sentence."""
     study = told.study
     queues = {kind: study.queue(url, kind, beat=beat) for kind in kinds}
     if study.prepare:
@@ -63,17 +65,19 @@ def search(told: Told, kinds: Sequence[str], out: Path, url: str, workers: int |
         for name, job in queue.jobs().items()
         if job.state == "failed"
     ]
-    if failed:
-        raise ValueError(f"{len(failed)} of {study.trials * len(queues)} trials failed: {'; '.join(failed)}")
-    return queues
+    return queues, f"{len(failed)} trials failed: {'; '.join(failed)}" if failed else ""
+
+
+def queues_of(told: Told, kinds: Sequence[str], url: str) -> dict[str, Queue]:
+    """The queues of a study that was begun; ValueError where it was not."""
+    return {kind: told.study.queue(url, kind, begun=True) for kind in kinds}
 
 
 def requeue(told: Told, kinds: Sequence[str], out: Path, url: str) -> int:
     """Put back the trials under way in whose run folder nobody works; returns how many. For storages without
     heartbeats, where nobody else finds out."""
     count = 0
-    for kind in kinds:
-        queue = told.study.queue(url, kind)
+    for kind, queue in queues_of(told, kinds, url).items():
         for name, job in queue.jobs().items():
             if job.state == "running" and not held(told.study.run_folder(out, kind, name)):
                 queue.release(job.trial)

@@ -112,10 +112,7 @@ def run(command: Run) -> None:
         return
     _at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
     settings = _settings(command)
-    experiment = _experiment(command)
-    if command.only:
-        experiment = experiment.only(command.only.split(","))
-    experiment = experiment.with_settings(settings)
+    experiment = _experiment(command).with_settings(settings)
     runs = runner.plan(experiment, command.out, command.seeds)
     if experiment.prepare:
         experiment.prepare()
@@ -136,10 +133,13 @@ def _experiment(command: Run) -> Experiment:
     if command.experiment is not None:
         if command.best != Run.best:
             raise ValueError("--best has no effect without --from-study: leave it out, or name a study")
-        return load(command.experiment, command.data, command.tiny)
+        experiment = load(command.experiment, command.data, command.tiny)
+        return experiment.only(command.only.split(",")) if command.only else experiment
     study = load_study(command.from_study, command.data, command.tiny)
     url = address(command.storage, command.out)
-    return confirmation(study, {kind: study.queue(url, kind) for kind in study.kinds}, command.best, command.out)
+    kinds = study.only(command.only.split(",")).kinds if command.only else study.kinds
+    queues = {kind: study.queue(url, kind, begun=True) for kind in kinds}
+    return confirmation(study, queues, command.best, command.out)
 
 
 def study(command: Study) -> None:
@@ -147,7 +147,7 @@ def study(command: Study) -> None:
     from experiments.experiment import catalogue
     from experiments.show import show
     from experiments.storages import address
-    from experiments.study import STUDIES
+    from experiments.study import STUDIES, spent
 
     if command.study == "list":
         print(catalogue(STUDIES))
@@ -164,11 +164,14 @@ def study(command: Study) -> None:
         print(f"{told.study.name}: {trials.requeue(told, kinds, command.out, url)} trials put back")
         return
     if command.show:
-        queues = {kind: told.study.queue(url, kind) for kind in kinds}
+        queues, failed = trials.queues_of(told, kinds, url), ""
     else:
-        queues = trials.search(told, kinds, command.out, url, command.workers, command.heartbeat)
-    for file in show(told.study, queues, command.out):
-        print(file)
+        queues, failed = trials.search(told, kinds, command.out, url, command.workers, command.heartbeat)
+    if any(spent(queue.jobs()) for queue in queues.values()) or not failed:
+        for file in show(told.study, queues, command.out):
+            print(file)
+    if failed:
+        raise ValueError(failed)
 
 
 def _settings(command: Run | Study) -> dict[str, str]:

@@ -291,10 +291,11 @@ def test_a_trial_is_an_ordinary_run_judged_on_validation(studied):
 
 def test_its_winner_is_confirmed_by_the_program(studied, monkeypatch, capsys):
     monkeypatch.chdir(studied)
-    with pytest.raises(SystemExit):
-        main(["run", "--from-study", "mine.py", "--workers", "1"])
-    assert "mine-hard has 0 completed trials" in capsys.readouterr().err
-    main(["run", "--from-study", "mine.py", "--only", "soft-best1", "--seeds", "1", "--workers", "1"])
+    for command in (["run", "--from-study"], ["study", "--show"], ["study", "--requeue"]):
+        with pytest.raises(SystemExit):
+            main([*command, "mine.py"])
+        assert "has no study mine-hard: run `attend study` on it first" in capsys.readouterr().err
+    main(["run", "--from-study", "mine.py", "--only", "soft", "--seeds", "1", "--workers", "1"])
     said = capsys.readouterr().out
     assert "| soft-best1 (trial" in said and f"seed{FRESH}" in str(list((studied / "runs").rglob("config.json")))
     table = (studied / "runs/mine-confirmed/confirmed.md").read_text()
