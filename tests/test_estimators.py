@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -86,6 +87,36 @@ def test_own_step_cost_is_exact_for_one_word(model):
     truth = bed.gradient(model, bed.bound(model, bed.features(), words))
     ours = bed.expectation(model, bed.features(), words, variant(own_step))
     assert bed.distance(ours, truth) < 1e-10
+
+
+@bed.either_feed
+@pytest.mark.parametrize("t", range(3))
+def test_own_step_cost_is_exact_for_the_last_glimpse(monkeypatch, feed, t):
+    """One glimpse is charged, with l_t, and compared with its share of the score part: all later words depend on it
+    where the state reads it, and else none."""
+    entry = ESTIMATORS["reinforce"]
+
+    def charged(paths, *rest):
+        found = entry.function(paths, *rest)
+        return replace(found, charge=found.charge * (torch.arange(3) == t))
+
+    rule = bed.hard(feed, cost="own", baseline="none")
+    model = bed.captioner(rule)
+    truth = 0.0
+    for path in bed.paths(3):
+        trace = model(bed.features(), WORDS, torch.tensor([[3]]), path=path)
+        others = trace.log_probs.detach().sum() - trace.log_probs[..., t].detach().sum()
+        truth = truth + (others + trace.log_probs[..., t].sum()).exp() * bed.summed(trace).detach()
+    monkeypatch.setitem(ESTIMATORS, "reinforce", replace(entry, function=charged))
+    ours = bed.expectation(
+        model, bed.features(), WORDS,
+        lambda trace: objective(trace, rule, MovingAverage(), words=1).terms["surrogate"],
+    )  # fmt: skip
+    truth = bed.gradient(model, truth)
+    if t == 2 or feed == "expected":
+        assert bed.distance(ours, truth) < 1e-10
+    else:
+        assert bed.distance(ours, truth, "attention") > 0.005
 
 
 def test_without_a_gradient_through_the_samples_attention_learns_nothing(model):
@@ -194,27 +225,6 @@ def test_samples_follow_alpha():
     assert torch.allclose(drawn.log_prob.exp(), alpha[drawn.glimpse])
     edge = select.sample(torch.randn(1, 5, 2).double(), alpha.expand(1, 1, 5), torch.zeros(1, 1).double())
     assert edge.glimpse.item() == 1
-
-
-def test_two_captions_in_one_batch_are_two_runs():
-    """Score part, entropy bonus and penalty of a padded batch are the sums of those of the captions alone."""
-    settings = bed.settings(
-        attention={"select": "sample"},
-        estimator={"entropy": 0.3, "semi": 0.0},
-        objective={"doubly_stochastic": 0.7},
-    )
-    model, a = bed.captioner(settings), bed.features()
-    rows = [[4, 5, 6, 2], [5, 2]]
-    ways = [[0, 2, 1, 1], [2, 0, 0, 0]]
-    words, lengths = bed.captions([rows])
-    together = model(a, words, lengths, path=torch.tensor([ways]))
-    whole = bed.gradient(model, objective(together, settings, MovingAverage(value=2.0), words=1).total)
-    alone = 0.0
-    for row, way in zip(rows, ways, strict=True):
-        words, lengths = bed.captions([[row]])
-        trace = model(a, words, lengths, path=torch.tensor([[way[: len(row)]]]))
-        alone = alone + objective(trace, settings, MovingAverage(value=2.0), words=1).total
-    assert bed.distance(whole, bed.gradient(model, alone)) < 1e-12
 
 
 def test_the_table_of_estimators_is_what_the_configuration_offers():

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from attend.captioner import Noise
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.paths import Charges, Paths
@@ -284,82 +283,3 @@ def test_wake_sleep_tends_to_the_marginal_and_is_not_vimco(model):
     off = [bed.distance(one, truth) for one in found]
     assert off == sorted(off, reverse=True)
     assert bed.distance(found[1], bed.gradient(model, sampled_bound(model, 2)), "attention") > 0.01
-
-
-# The samples of a batch
-
-
-def noise_for(rule, seed: int = 0, shape=(2, 2, 3)) -> Noise:
-    drawn = Noise.draw(rule, shape, seed, 0)
-    return Noise(
-        **{n: v.double() if torch.is_floating_point(v) else v for n, v in vars(drawn).items() if v is not None}
-    )
-
-
-def test_samples_of_a_batch_are_passes_of_their_own():
-    """K rows a caption give what K passes give, one after another; dropout is shared, glimpses are not."""
-    rule = bed.settings(
-        attention={"select": "sample"},
-        estimator={"samples": 3, "semi": 0.4},
-        decoder={"dropout": 0.3, "dropout_words": 0.2},
-    )
-    model, a = bed.captioner(rule), bed.features(2)
-    words, lengths = bed.captions([[[4, 5, 2], [6, 2]], [[5, 4, 2], [2]]])
-    noise = noise_for(rule)
-    together = model(a, words, lengths, select="sample", noise=noise, samples=3)
-    for k in range(3):
-        alone = model(
-            a, words, lengths, select="sample",
-            noise=Noise(
-                glimpse=noise.glimpse[:, k::3], soft=noise.soft[:, k::3], drop_hidden=noise.drop_hidden,
-                drop_deep=noise.drop_deep, drop_words=noise.drop_words,
-            ),
-        )  # fmt: skip
-        for name in ("weights", "glimpses", "log_probs", "gates", "real"):
-            assert torch.allclose(getattr(together, name)[:, k::3], getattr(alone, name)), name
-        assert torch.allclose(bed.costs_of(together)[:, k::3], bed.costs_of(alone))
-    assert len({tuple(together.glimpses[n, k].tolist()) for n in range(2) for k in range(3)}) > 2
-
-
-def test_equal_samples_cost_what_one_costs():
-    rule, one = bed.hard(samples=3, baseline="average"), bed.hard(baseline="average")
-    model, a = bed.captioner(rule), bed.features(2)
-    words, lengths = bed.captions([[[4, 5, 2], [6, 2]], [[5, 4, 2], [2]]])
-    path = torch.randint(bed.LOCATIONS, (2, 2, 3), generator=torch.Generator().manual_seed(0))
-    once = objective(model(a, words, lengths, path=path), one, MovingAverage(value=1.0))
-    thrice = objective(
-        model(a, words, lengths, path=path.repeat_interleave(3, 1), samples=3), rule, MovingAverage(value=1.0)
-    )
-    assert once.terms.keys() == thrice.terms.keys()
-    for name, term in once.terms.items():
-        assert torch.isclose(term, thrice.terms[name]), name
-    assert bed.distance(bed.gradient(model, thrice.total), bed.gradient(model, once.total)) < 1e-12
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [{"name": name} for name, entry in ESTIMATORS.items() if entry.facts.mixed and name != "xu2015-code"]
-    + [{"baseline": name} for name in BASELINES],
-)
-def test_two_captions_of_one_batch_are_two_runs_for_every_rule(rule):
-    """Score part and likelihood of a padded batch are the sums of those of the captions alone.
-
-    But for the released code's, which averages over the padded length (test_released); those that do not draw their
-    paths one by one have it in the tests of what they take.
-    """
-    rule = bed.hard(**rule, samples=2)
-    model, a, k = bed.captioner(rule), bed.features(), rule.samples
-    rows = [[4, 5, 6, 2], [5, 2]]
-    path = torch.randint(bed.LOCATIONS, (1, 2 * k, 4), generator=torch.Generator().manual_seed(1))
-
-    def loss(rows, path):
-        words, lengths = bed.captions([rows])
-        trace = model(a, words, lengths, path=path[..., : words.shape[-1]], samples=k, replay=True)
-        select = BASELINES[rule.estimator.baseline].rollout
-        passed = None if select is None else bed.costs_of(model(a, words, lengths, select=select)).detach()[:, :, None]
-        average = MovingAverage(value=2.0, places=[3.0, 2.0])
-        loss = objective(trace, rule, average, words=1, rollout=passed, helpers=bed.helpers(rule))
-        return loss.total
-
-    alone = sum(loss([row], path[:, k * n : k * n + k]) for n, row in enumerate(rows))
-    assert bed.distance(bed.gradient(model, loss(rows, path)), bed.gradient(model, alone)) < 1e-12

@@ -98,27 +98,6 @@ def test_enumeration_and_marginal_are_exact(decoder, target):
     assert bed.distance(found, truth, "attention") < 1e-10
 
 
-def test_the_two_gradients_differ_and_meet_where_the_glimpse_says_little(model):
-    """|G_M - G_J| / |G_J| falls as the readout's dependence on the glimpse."""
-    off = []
-    for scale in (1.0, 0.1, 0.01):
-        smaller = bed.captioner(settings())
-        with torch.no_grad():
-            smaller.decoder.readout_context.weight.mul_(scale)
-        both = [bed.gradient(smaller, target(smaller, TWO, WORDS, LENGTHS)) for target in (marginal, bound)]
-        off.append(bed.distance(*both))
-    assert off[0] > 0.02
-    assert off[1] / off[2] == pytest.approx(10, rel=0.2)
-
-
-def test_one_hot_weights_make_them_one(model):
-    """At a low temperature alpha is one-hot: the values and the decoder's gradients are equal."""
-    cold = bed.captioner(replace(settings(), attention=replace(settings().attention, temperature=1e-3)))
-    ours, theirs = (target(cold, TWO, WORDS, LENGTHS) for target in (marginal, bound))
-    assert torch.isclose(ours, theirs, atol=1e-9)
-    assert bed.distance(*(bed.gradient(cold, one) for one in (ours, theirs)), "decoder.readout") < 1e-9
-
-
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("several", [1, 2])
 @pytest.mark.parametrize("cost", [None, "to-go"])
