@@ -19,6 +19,7 @@ from attend.attention.controls import numbers
 from attend.config import Config
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.data.prepared import Prepared
+from attend.data.stores import Store
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
@@ -78,7 +79,7 @@ class Trainer:
             keep_vocabulary(run, dataset.vocabulary)
         with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
             self.model = Model.build(config, dataset.vocabulary)
-            store = ensure_store(dataset, self.model.encoder, accelerator.device)
+            store = self.store(dataset)
         self.batches = Batches(dataset, store, boxes=boxes)
         check_fits(config, math.prod(self.model.encoder.grid), self.batches.longest("train"))
         self.part = share(accelerator)
@@ -107,6 +108,10 @@ class Trainer:
             self.resume()
         if lease is not None:
             run.cut_log(self.progress.logged)
+
+    def store(self, dataset: Prepared) -> Store:
+        """What the encoder makes of the images, or squares of them, computed where it is not there yet."""
+        return ensure_store(dataset, self.model.encoder, self.accelerator.device)
 
     def train(self) -> None:
         """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint."""
