@@ -196,9 +196,9 @@ class Trainer:
         loss.total.backward()
         sum_gradients([*self.parameters, *self.helpers.parameters()], self.accelerator)
         attention = norm(self.model.captioner.attention.parameters())
-        if config.train.clip:
-            torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
-            torch.nn.utils.clip_grad_norm_(self.helpers.parameters(), config.train.clip)
+        for some in (self.parameters, list(self.helpers.parameters())):
+            if config.train.clip and some:
+                torch.nn.utils.clip_grad_norm_(some, config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
         self.last_trace = trace
