@@ -100,12 +100,15 @@ def caption(command: Caption) -> None:
 
 
 def run(command: Run) -> None:
-    from experiments import runner
     from experiments.experiment import catalogue, load
 
     if command.experiment == "list":
         print(catalogue())
         return
+    from experiments import runner
+    from experiments.consent import agreed
+    from experiments.estimate import estimate
+
     _at_least(1, seeds=command.seeds, workers=command.workers)
     settings = {}
     for one in command.set:
@@ -120,6 +123,14 @@ def run(command: Run) -> None:
     if command.only:
         experiment = experiment.only(command.only.split(","))
     experiment = experiment.with_settings(settings)
+    if experiment.prepare:
+        experiment.prepare()
+    plan = estimate(experiment, runner.plan(experiment, command.out, command.seeds), command.workers)
+    if command.dry_run:
+        print(plan.text())
+        return
+    if not agreed(plan.text(), command.yes or plan.nothing):
+        return
     runner.run(experiment, command.out, command.seeds, command.workers)
     for file in runner.present(experiment, command.out):
         print(file)
