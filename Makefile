@@ -10,7 +10,7 @@ PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
 .PHONY: quickstart test test-slow lint
 
 quickstart: .venv/installed
-	$(BIN)/attend run quickstart
+	$(BIN)/attend run quickstart --yes
 
 test: .venv/installed-test
 	$(BIN)/$(PYTEST) -m "not slow"

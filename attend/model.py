@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,18 @@ def write_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, An
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state; ValueError where the file is missing or no checkpoint of ours."""
+    with _opened(path) as (file, state):
+        return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The state alone, without the tensors; ValueError as for both."""
+    with _opened(path) as (_, state):
+        return state
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[safe_open, dict[str, Any]]]:
     if not path.exists():
         raise ValueError(f"{path} does not exist: train the run first (`attend train`), or name another one")
     try:
@@ -148,10 +162,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             about = file.metadata() or {}
             if about.get("kind") != KIND:
                 raise ValueError(f"{path} is a safetensors file but no checkpoint of attend: name a run's own")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             state = json.loads(about.get("state", "null"))
+            if not isinstance(state, dict) or not state.keys() >= IDENTITY:
+                raise ValueError(f"{path} does not say what it was trained with: restore it or train again")
+            yield file, state
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no checkpoint ({error}): restore it or train again") from None
-    if not isinstance(state, dict) or not state.keys() >= IDENTITY:
-        raise ValueError(f"{path} does not say what it was trained with: restore it or train again")
-    return tensors, state

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,11 +32,9 @@ def ensure_store(
 
     Made on the first call, resumed if it was interrupted, and found again afterwards.
     """
-    kind = "images" if encoder.settings.tune_blocks else "features"
-    provenance = _provenance(dataset, encoder, kind)
-    identity = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:10]
+    folder, provenance = place(dataset, encoder)
+    kind = provenance["kind"]
     provenance["versions"] = {name: metadata.version(name) for name in ("torch", "timm", "pillow")}
-    folder = dataset.folder / f"{kind}-{encoder.settings.name}-{identity}"
     encoder.to(device)
 
     def produce(rows: range) -> dict[str, np.ndarray]:
@@ -57,6 +56,14 @@ def ensure_store(
     return Store(folder)
 
 
+def place(dataset: Prepared, encoder: Encoder) -> tuple[Path, dict[str, Any]]:
+    """The folder of the store of what this encoder reads, and everything that its rows depend on."""
+    kind = "images" if encoder.settings.tune_blocks else "features"
+    provenance = _provenance(dataset, encoder, kind)
+    identity = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:10]
+    return dataset.folder / f"{kind}-{encoder.settings.name}-{identity}", provenance
+
+
 def read_square(path: Path, encoder: Encoder) -> tuple[np.ndarray, tuple[int, int]]:
     """The square (3, S, S) that the encoder reads of an image file, and the image's own (width, height)."""
     image = open_image(path)
@@ -71,7 +78,7 @@ def compute_features(encoder: Encoder, images: np.ndarray, device: str | torch.d
         return to_half(encoder(torch.from_numpy(images).to(device)))
 
 
-def _provenance(dataset: Prepared, encoder: Encoder, kind: str) -> dict:
+def _provenance(dataset: Prepared, encoder: Encoder, kind: str) -> dict[str, Any]:
     """Everything that the rows of a store depend on."""
     settings = json.loads(json.dumps(asdict(encoder.settings)))  # as it is read back
     if kind == "images":

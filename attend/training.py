@@ -20,6 +20,7 @@ from attend.attention.controls import numbers
 from attend.config import Config
 from attend.data.batches import Batch, Batches, drawn_rows, epoch_rows, longest
 from attend.data.prepared import Prepared
+from attend.data.stores import Store
 from attend.data.text import Vocabulary
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import MovingAverage
@@ -83,7 +84,7 @@ class Trainer:
         with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
             self.model = Model.build(config, dataset.vocabulary)
             check_fits(config, math.prod(self.model.encoder.grid), longest(dataset, "train"))  # before long work
-            store = ensure_store(dataset, self.model.encoder, accelerator.device)
+            store = self.store(dataset)
         self.batches = Batches(dataset, store, boxes=boxes)
         self.part = share(accelerator)
         self.model.to(accelerator.device)
@@ -111,6 +112,10 @@ class Trainer:
             self.resume()
         if lease is not None:
             run.cut_log(self.progress.logged)
+
+    def store(self, dataset: Prepared) -> Store:
+        """What the encoder makes of the images, or squares of them, computed where it is not there yet."""
+        return ensure_store(dataset, self.model.encoder, self.accelerator.device)
 
     def train(self, after_epoch: Callable[[], object] | None = None) -> None:
         """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint.

@@ -132,6 +132,10 @@ class Run:
     """variants to run, separated by commas; of a study, kinds of attention"""
     set: UseAppendAction[tuple[str, ...]] = ()
     """a field of all variants, as train.epochs=3; may be given several times"""
+    yes: bool = False
+    """do not ask before starting; without a terminal nothing asks"""
+    dry_run: bool = False
+    """print the plan (runs, steps, time and disk) and stop; data that are not there are prepared first"""
     tiny: bool = False
     """a twin of some seconds that learns nothing, to see that everything works"""
 

@@ -110,12 +110,21 @@ def run(command: Run) -> None:
     if command.experiment == "list":
         print(catalogue(EXPERIMENTS))
         return
+    from experiments.consent import agreed
+    from experiments.estimate import estimate
+
     _at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
     settings = _settings(command)
     experiment = _experiment(command).with_settings(settings)
     runs = runner.plan(experiment, command.out, command.seeds)
     if experiment.prepare:
         experiment.prepare()
+    plan = estimate(runs, command.workers)
+    if command.dry_run:
+        print(plan.text())
+        return
+    if not agreed(plan.text(), command.yes or plan.nothing):
+        return
     runner.run(runs, experiment.name, command.out, command.storage, command.workers)
     for file in runner.present(experiment, command.out):
         print(file)

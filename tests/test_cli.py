@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -265,6 +266,7 @@ def test_settings_of_an_experiment_add_up(monkeypatch, tmp_path):
     planned = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("experiments.quickstart.prepare_scenes", lambda *_, **__: None)
+    monkeypatch.setattr("experiments.estimate.estimate", Mock())
     monkeypatch.setattr("experiments.runner.run", lambda runs, *_: planned.extend(runs))
     monkeypatch.setattr("experiments.runner.present", lambda *_: [])
     main(["run", "quickstart", "--only", "soft", "--set", "attention.score=dot", "--set", "attention.heads=2"])

@@ -34,6 +34,8 @@ def _open_shards() -> int:
 
 
 OPEN_SHARDS = _open_shards()
+SHARD = 256
+"""Rows of a shard."""
 
 
 def fill_store(
@@ -41,7 +43,7 @@ def fill_store(
     count: int,
     provenance: dict[str, Any],
     produce: Callable[[range], dict[str, np.ndarray]],
-    shard: int = 256,
+    shard: int = SHARD,
     compress: bool = False,
 ) -> Iterator[int]:
     """Write the shards that are missing, and yield the number of rows there are after each.
@@ -64,6 +66,12 @@ def fill_store(
         if not path.exists():
             _write_shard(path, produce(rows), plan["provenance"], compress)
         yield rows.stop
+
+
+def unwritten(folder: Path, count: int, shard: int = SHARD) -> int:
+    """How many rows of a store of so many are still to be written."""
+    starts = range(0, count, shard)
+    return sum(min(shard, count - start) for start in starts if not _shard(folder, start // shard).exists())
 
 
 def _read_plan(folder: Path) -> dict[str, Any]:
