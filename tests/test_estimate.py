@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -282,3 +283,18 @@ def test_with_nothing_left_nothing_is_asked(before_and_after, tmp_path, monkeypa
     monkeypatch.setattr("experiments.consent.agreed", lambda text, yes: asked.append((text, yes)))
     main(["run", str(mine(tmp_path, data)), "--out", str(out)])
     assert asked == [("2 runs: 2 finished", True)]
+
+
+def test_the_recipe_for_coco_is_computed():
+    """The columns of the table follow from those that were measured."""
+    table = [
+        [cell.strip() for cell in line.strip("|\n").split("|")]
+        for line in (ROOT / "docs/recipes.md").read_text().splitlines()
+        if re.match(r"\| \d+ x \d+ x \d+", line)
+    ]
+    assert len(table) == 4
+    for features, kib, disk, images, compute, words, epoch in table:
+        one = np.prod([int(number) for number in re.findall(r"\d+", features)[:3]]) * 2
+        assert (kib, disk) == (f"{one / 1024:.4g}", f"{123287 * one / 1e9:.1f}")
+        assert compute == (f"{123287 / int(images) / 3600:.1f}" if images else "")
+        assert epoch == (f"{113287 * 58.9 / int(words) / 3600:.1f}" if words else "")
