@@ -65,3 +65,27 @@ def test_just_the_biased_estimators_were_found_to_be(feed):
     entries = {name: ESTIMATORS[name] for name in measured if name in ESTIMATORS}
     biased = {name for name, one in entries.items() if not one.unbiased or one.target == "bound by q"}  # against J
     assert found == biased | ({"reinforce, soft, own cost"} if feed == "glimpse" else set()) and len(measured) > 15
+
+
+def likelihoods(name: str) -> dict[str, dict[str, float]]:
+    """Of each variant its exact NLL: of soft attention, and of hard the glimpses summed out."""
+    with open(RESULTS / name) as file:
+        rows = [row for row in csv.DictReader(file) if row["Decode"] in ("expected", "marginal")]
+    ends = ("", " low", " high")
+    return {row["Variant"]: {end: float(row[f"NLL (nats per token){end}"]) for end in ends} for row in rows}
+
+
+@pytest.mark.parametrize("baseline", ["none", "average", "average-per-place"])
+def test_on_the_built_in_world_variance_costs_what_a_baseline_does_not_take_away(baseline):
+    """Twenty times what the bound costs, and more than any seed of the better ones has."""
+    nats = likelihoods("bound_or_variance.csv")
+    bound = nats["enumerated"][""] - nats["marginal"][""]
+    for better in ("soft", "self-critical", "leave-one-out"):
+        assert nats[f"sampled-{better}"][" high"] < nats[f"sampled-{baseline}"][" low"]
+        assert abs(nats[f"sampled-{better}"][""] - nats["enumerated"][""]) < 0.02
+    assert nats[f"sampled-{baseline}"][""] - nats["enumerated"][""] > 20 * abs(bound)
+
+
+def test_on_the_built_in_world_the_bound_costs_less_than_seeds_differ():
+    nats = likelihoods("bound_or_variance.csv")
+    assert nats["marginal"][" low"] < nats["enumerated"][""] < nats["marginal"][" high"]
