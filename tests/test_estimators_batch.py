@@ -67,6 +67,7 @@ RULES = [
     *({"baseline": name} for name in BASELINES),
     *({"baseline": name, "rollout": "prefix"} for name, entry in BASELINES.items() if entry.rollout),
     *({"name": name, "baseline": "learned"} for name in ("rebar", "relax", "variational")),
+    *({"baseline": name, "cost": "sentence"} for name in ("average-per-word", "learned")),  # not 0 at padding
 ]
 """But for the released code's, which averages over the padded length (test_released)."""
 
