@@ -253,7 +253,7 @@ def test_a_study_file_with_an_error_gets_one_sentence_with_its_line(tmp_path, ca
     with pytest.raises(SystemExit):
         main(["study", str(tmp_path / "mine.py")])
     said = capsys.readouterr().err
-    assert "mine.py, line 13: TypeError" in said and "trails" in said and said.count("\n") == 1
+    assert "mine.py, line 14: TypeError" in said and "trails" in said and said.count("\n") == 1
     with pytest.raises(SystemExit):
         main(["study", "nothing"])
     assert "unknown study 'nothing': known are soft_or_hard" in capsys.readouterr().err
