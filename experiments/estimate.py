@@ -10,9 +10,10 @@ model that has learned nothing. A run takes
 and the runs are dealt out in their order to the workers, each to whichever is free first. What is not in it: early
 stopping, tables and pictures, and how much workers disturb each other.
 
-Held against one run of each, on two cores that other work was using too: the tiny quickstart, 29 s said and some 40
-taken; the quickstart with one seed of soft and hard, one at a time, 3.4 minutes said with 40 s of features in it, and
-5.1 taken, with steps that went from 0.11 s to 0.43 as the other work did; 18.1 MB said and 18.2 written.
+Held against runs on two cores: of the whole quickstart 6, 7 and 9 minutes were said in three dry runs beside little
+other work, and 7 min 41 s are what it takes (docs/performance.md). Beside much other work, which made steps of 0.11 s
+last up to 0.43: soft and hard with one seed, 3.4 minutes said and 5.1 taken, 18.1 MB said and 18.2 written; the tiny
+quickstart, 29 s said and some 40 taken.
 """
 
 from __future__ import annotations
