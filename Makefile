@@ -7,19 +7,23 @@ BIN := .venv/bin
 # The tests run on one thread each, a file on each core: what a file's tests share is made once.
 PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: quickstart test test-slow lint
+.PHONY: quickstart test test-slow test-services lint
 
 quickstart: .venv/installed
 	$(BIN)/attend run quickstart --yes
 
 test: .venv/installed-test
-	$(BIN)/$(PYTEST) -m "not slow"
+	$(BIN)/$(PYTEST) -m "not slow and not services"
 
 test-slow: .venv/installed-test .venv-oldest/installed
 	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
-	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST)
-	.venv-oldest/bin/$(PYTEST) -m "not slow"
+	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST) -m "not services"
+	.venv-oldest/bin/$(PYTEST) -m "not slow and not services"
 	.venv-oldest/bin/$(PYTEST) -m slow tests/test_kills.py
+
+# On a PostgreSQL server of its own, from Debian's package: apt-get install postgresql
+test-services: .venv/installed-test
+	$(BIN)/pytest -m services
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

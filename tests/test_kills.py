@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,21 @@ CLASSIC = ["prepare", "data/captions", "--out", "classic", "--classic", "halves"
 CLASSIC += ["--minimum-count", "1"]
 TRAIN = ["train", "hard", "--data", "data", "--out", "run", *SMALL, "--train.epochs", "2", "--train.monitor", "nll"]
 EVALUATE = ["evaluate", "run", "--split", "val", "--decode", "sample", "--draws", "2"]
+RUN = ["run", "mine.py", "--workers", "1"]
+MINE = """
+from dataclasses import replace
+from attend.settings import from_dict
+from experiments.experiment import Experiment, Setting
+
+
+def experiment(data, tiny):
+    soft = from_dict(SETTINGS)
+    hard = replace(soft, attention=replace(soft.attention, select="sample"))
+    also = {"hard": [Setting("expected")]}
+    return Experiment(name="mine", variants={"soft": soft, "hard": hard}, seeds={"soft": 1, "hard": 1}, also=also)
+"""
+QUEUE = {"queue.db", "queue.db.lock", "queue.id"}
+"""Files of the queue, which remembers every try; SQLite's own check says whether it is whole."""
 
 FORKS = """
 import functools, json, os, random, shutil, signal, sys, time, warnings
@@ -121,7 +137,11 @@ def stages(tmp_path_factory):
     shutil.copytree(made / "images", raw / "data/captions/images")
     (raw / "data/captions/dataset_halves.json").write_text(json.dumps({"dataset": "halves", "images": images}))
     prepared = undisturbed(folder, raw, PREPARE)
-    return {"prepare": raw, "classic": raw, "train": prepared, "evaluate": undisturbed(folder, prepared, TRAIN)}
+    experiment = Path(shutil.copytree(prepared, folder / "experiment"))
+    settings = halves.SMALL | {"data": "data", "train": halves.SMALL["train"] | {"epochs": 2, "monitor": "nll"}}
+    (experiment / "mine.py").write_text(MINE.replace("SETTINGS", repr(settings)))
+    trained = undisturbed(folder, prepared, TRAIN)
+    return {"prepare": raw, "classic": raw, "train": prepared, "evaluate": trained, "run": experiment}
 
 
 def undisturbed(folder: Path, start: Path, command: list[str]) -> Path:
@@ -147,13 +167,16 @@ def forks(folder: Path, start: Path, command: list[str], kills: int, seed: int =
     return whole, broken
 
 
-@pytest.mark.parametrize("verb", ["prepare", "classic", "train", "evaluate"])
+@pytest.mark.parametrize("verb", ["prepare", "classic", "train", "evaluate", "run"])
 @pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
 def test_killed_and_run_again_is_as_undisturbed(stages, tmp_path, verb, kills):
-    command = {"prepare": PREPARE, "classic": CLASSIC, "train": TRAIN, "evaluate": EVALUATE}[verb]
+    command = {"prepare": PREPARE, "classic": CLASSIC, "train": TRAIN, "evaluate": EVALUATE, "run": RUN}[verb]
     whole, broken = forks(tmp_path, stages[verb], command, kills)
     for one in broken:
         same(one, whole)
+        if verb == "run":
+            with sqlite3.connect(one / "runs/queue.db") as queue:
+                assert queue.execute("pragma integrity_check").fetchall() == [("ok",)]
 
 
 def test_the_comparison_sees_what_differs(stages, tmp_path):
@@ -183,7 +206,10 @@ def renamed(path: Path, group: str) -> None:
 
 def same(one: Path, two: Path) -> None:
     """Equal as the architecture says: bit for bit but for times, and HDF5 files by their arrays and attributes."""
-    files = [{path.relative_to(root) for path in root.rglob("*") if path.is_file()} for root in (one, two)]
+    files = [
+        {path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.name not in QUEUE}
+        for root in (one, two)
+    ]
     assert files[0] == files[1], files[0] ^ files[1]
     for name in files[0]:
         assert content(one / name) == content(two / name), name

@@ -49,9 +49,10 @@ class Bed:
         self.words = words.where(real, 0).to(device)
         self.features = torch.rand(size.images, size.locations, size.features, generator=generator).to(device)
         hard = kind == "hard"
+        rule = Estimator(entropy=0.0, baseline="none", semi=0.0, samples=samples) if hard else Estimator()
         self.settings = Config(
             attention=Attention(width=size.width, select="sample" if hard else "expected", feed=feed),
-            estimator=Estimator(entropy=0.0, baseline="none", semi=0.0, samples=samples),  # as the textbook has it
+            estimator=rule,  # as the textbook has it
             decoder=Decoder(embedding=size.embedding, hidden=size.hidden),
             objective=Objective(doubly_stochastic=0.0 if hard else 1.0),
         )
