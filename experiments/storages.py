@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,9 @@ PATIENCE = 60
 NETWORK = {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs",
            "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.gpfs", "pvfs2", "panfs", "wekafs"}  # fmt: skip
 """File systems on which the locks that SQLite needs are not to be trusted."""
+TRIES = 20
+"""To open a database while others make its tables."""
+SERVERS = ("postgresql", "postgres", "postgresql+psycopg")
 KINDS = (
     "sqlite:///queue.db (one machine), postgresql://user@host/name (a server), or journal:///shared/queue.journal "
     "(a disk that all machines share)"
@@ -36,7 +40,7 @@ KINDS = (
 
 
 def address(text: str | None, out: Path) -> str:
-    """The storage as a URL; none is a file of SQLite's in the folder of all runs."""
+    """The storage as a URL; none is a file of SQLite's in the folder of all runs. ValueError for an unknown kind."""
     if text is None:
         return f"sqlite:///{out / 'queue.db'}"
     if "://" not in text:
@@ -44,6 +48,8 @@ def address(text: str | None, out: Path) -> str:
         if kind is None:
             raise ValueError(f"--storage {text!r} is no storage: give {KINDS}")
         return f"{kind}:///{text}"
+    if text.partition("://")[0] not in ("sqlite", "journal", *SERVERS):
+        raise ValueError(f"--storage {shown(text)!r} is of an unknown kind: give {KINDS}")
     return text
 
 
@@ -67,18 +73,17 @@ def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         more = {"engine_kwargs": {"connect_args": {"timeout": PATIENCE}}}
-    elif kind in ("postgresql", "postgres", "postgresql+psycopg"):
-        url, more = f"postgresql+psycopg://{rest}", {"engine_kwargs": {"pool_pre_ping": True}}
     else:
-        raise ValueError(f"--storage {shown(url)!r} is of an unknown kind: give {KINDS}")
+        url, more = f"postgresql+psycopg://{rest}", {"engine_kwargs": {"pool_pre_ping": True}}
     grace = max(GRACE, 3 * beat)
     with reached(url):
-        for last in (False, True):
+        for left in reversed(range(TRIES)):
             try:
                 return RDBStorage(url, heartbeat_interval=beat, grace_period=grace, **more)
             except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # another makes the same tables
-                if last:
+                if not left:
                     raise
+                time.sleep(0.2)
     raise AssertionError("not reached")
 
 

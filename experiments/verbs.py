@@ -112,9 +112,11 @@ def run(command: Run) -> None:
         return
     from experiments.consent import agreed
     from experiments.estimate import estimate
+    from experiments.storages import address
 
     _at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
     settings = _settings(command)
+    address(command.storage, command.out)  # what cannot be is said before data are made
     experiment = _experiment(command).with_settings(settings)
     runs = runner.plan(experiment, command.out, command.seeds)
     if experiment.prepare:

@@ -85,6 +85,16 @@ def command(place: Path, out: str, *more: str) -> subprocess.Popen:
     return subprocess.Popen(asked, cwd=place, env=environment, stderr=subprocess.PIPE, text=True)
 
 
+def test_workers_that_start_at_once_make_one_set_of_tables(server):
+    """Optuna's own tables are made by whoever comes first, and several can be first."""
+    said = (
+        "from experiments.queue import Queue; queue = Queue(URL, 'at-once'); queue.fill('ab'); print(len(queue.jobs()))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", said.replace("URL", repr(server))]
+    some = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    assert [one.communicate(timeout=300)[0] for one in some] == ["2\n"] * 5
+
+
 def under_way(place: Path, pid: int, epochs: int = 3) -> Path | None:
     """The run folder that a process works in, some epochs after it began."""
     for lease in place.glob("shared/served-hard/*/lease.json"):
