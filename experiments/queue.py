@@ -85,13 +85,17 @@ class Queue:
 
     def jobs(self) -> dict[str, Job]:
         """Every job by its name, in the order in which they were added."""
+        return {name: _job(some) for name, some in self._tries().items()}
+
+    def _tries(self) -> dict[str, list[FrozenTrial]]:
+        """The trials that stand for each job, in the order of their numbers."""
         tries: dict[str, list[FrozenTrial]] = {}
         with reached(self.url):
             trials = self.study.get_trials(deepcopy=False)
         for trial in trials:
             if "job" in trial.user_attrs and "duplicate" not in trial.user_attrs:
                 tries.setdefault(trial.user_attrs["job"], []).append(trial)
-        return {name: _job(some) for name, some in tries.items()}
+        return {name: _latest(some) for name, some in tries.items()}
 
     def fill(self, names: Iterable[str], again: Sequence[str] = ()) -> None:
         """Add the jobs that are not there, and once more those that failed, or that are done but named in ``again``."""
@@ -176,18 +180,23 @@ class Queue:
     def _claim(self, trial: Trial) -> None:
         """Say who works on it. NotOurs where it is no job, or another trial stands for the job."""
         trial.set_user_attr("worker", f"{os.getpid()}@{HERE}")
-        job = self.jobs().get(trial.user_attrs.get("job", ""))
-        if job is None:
+        tries = self._tries().get(trial.user_attrs.get("job", ""))
+        if tries is None:
             raise NotOurs("the queue is empty")
-        if job.trial.number != trial.number:
+        begun = [one for one in tries if one.number < trial.number and one.params]
+        again = any(RetryHeartbeatStaleTrialCallback.retry_history(one) for one in tries if one.number == trial.number)
+        if begun and not again:  # the run that is there has other parameters
             trial.set_user_attr("duplicate", True)
-            raise NotOurs(f"trial {job.trial.number} stands for this job")
+            if begun[-1].state == TrialState.FAIL:
+                put_back(self.study, begun[-1])
+            raise NotOurs(f"trial {begun[-1].number} has begun this job")
+        if (number := _job(tries).trial.number) != trial.number:
+            trial.set_user_attr("duplicate", True)
+            raise NotOurs(f"trial {number} stands for this job")
 
 
 def _job(tries: Sequence[FrozenTrial]) -> Job:
     """How a job stands after some tries, in the order of their numbers."""
-    after = max(trial.user_attrs.get("after", -1) for trial in tries)
-    tries = [trial for trial in tries if trial.number > after]
     for trial in tries:
         if trial.state in OVER:
             return Job("done", trial)
@@ -205,6 +214,12 @@ def _job(tries: Sequence[FrozenTrial]) -> Job:
     if deaths > DEATHS:
         return Job("failed", last, f"{deaths} workers died over it: has the machine enough memory?")
     return Job("lost", last)
+
+
+def _latest(tries: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Without the tries before the job was added once more."""
+    after = max(trial.user_attrs.get("after", -1) for trial in tries)
+    return [trial for trial in tries if trial.number > after]
 
 
 def _dead(trial: FrozenTrial) -> bool:

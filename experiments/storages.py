@@ -27,6 +27,8 @@ GRACE = int(2 * LEASE_SECONDS)
 """Seconds without a sign of life after which its job is another's: by then its lease is stale too."""
 PATIENCE = 60
 """Seconds that SQLite waits for another process to have written."""
+ANSWER = 20
+"""Seconds in which a server has to answer."""
 NETWORK = {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs",
            "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.gpfs", "pvfs2", "panfs", "wekafs"}  # fmt: skip
 """File systems on which the locks that SQLite needs are not to be trusted."""
@@ -74,7 +76,10 @@ def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         more = {"engine_kwargs": {"connect_args": {"timeout": PATIENCE}}}
     else:
-        url, more = f"postgresql+psycopg://{rest}", {"engine_kwargs": {"pool_pre_ping": True}}
+        url, more = (
+            f"postgresql+psycopg://{rest}",
+            {"engine_kwargs": {"pool_pre_ping": True, "connect_args": {"connect_timeout": ANSWER}}},
+        )
     grace = max(GRACE, 3 * beat)
     with reached(url):
         for left in reversed(range(TRIES)):

@@ -210,6 +210,18 @@ def test_jobs_that_two_machines_add_at_once_are_done_once(url):
     assert sum(trial.state == TrialState.COMPLETE for trial in one.study.trials) == 3
 
 
+def test_of_a_job_that_was_added_twice_the_try_that_began_goes_on(url):
+    """The other one would be asked for other parameters, which the run folder does not have."""
+    queue, seen = Queue(url, "jobs", sampler=optuna.samplers.RandomSampler(seed=1)), []
+    for _ in range(2):
+        queue.study.enqueue_trial({}, user_attrs={"job": "a"})
+    begun = queue.study.ask()
+    value = begun.suggest_float("x", 0, 1)
+    begun.set_user_attr("worker", f"{2**22 + 1}@{queues.HERE}")
+    queue.work(lambda trial: seen.append(trial.suggest_float("x", 0, 1)) or 0.0)
+    assert seen == [value] and states(queue) == {"a": "done"}
+
+
 def test_a_job_that_is_done_is_done_again_where_its_run_is_gone(url):
     queue, done = Queue(url, "jobs"), []
     for again in ([], ["b"]):
