@@ -74,9 +74,9 @@ def test_just_the_biased_estimators_were_found_to_be(feed):
 def test_on_photographs_bound_and_variance_both_cost():
     nats = {name: one[""] for name, one in likelihoods("bound_or_variance-flickr8k.csv").items()}
     assert abs(nats["marginal"] - nats["soft"]) < 0.005
-    assert (
-        0.03 < nats["enumerated"] - nats["marginal"] < 0.06 and 0.03 < nats["sampled-none"] - nats["enumerated"] < 0.06
-    )
+    steps = [("marginal", "enumerated"), ("enumerated", "sampled-none"), ("enumerated", "sampled-soft")]
+    bound, without, baseline = (nats[after] - nats[before] for before, after in steps)
+    assert bound > without > 2 * baseline > 0.02
 
 
 def likelihoods(name: str) -> dict[str, dict[str, float]]:
