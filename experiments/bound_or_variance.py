@@ -12,8 +12,8 @@ Source: Deng et al. (2018), table 3, who asked it of translation: perplexity 7.1
 7.38 sampled.
 
 Measured on two cores, 33 runs on the built-in world in 24 minutes and 5 of the 11 on photographs in two hours
-(experiments/results/bound_or_variance.md): the bound costs 0.015 and 0.048 nats a word, variance without a baseline 0.350
-and 0.038. Not measured on a GPU.
+(experiments/results/bound_or_variance.md): the bound costs 0.015 and 0.048 nats a word, variance without a baseline
+0.350 and 0.038. Not measured on a GPU.
 """
 
 from __future__ import annotations
