@@ -25,7 +25,7 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
 
 
 class Keyed(BaseSampler):
-    """A sampler whose chance is keyed by the seed and the trial's number.
+    """A sampler whose chance is keyed by the seed and the trial's job, or its number where it has none.
 
     Optuna's own draw one number after another, so that workers of equal seed would all try the same.
     """
@@ -39,7 +39,8 @@ class Keyed(BaseSampler):
 
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number != self.number:
-            self.number, self.inner = trial.number, SAMPLERS[self.name]((self.seed * 1_000_003 + trial.number) % 2**32)
+            key = int(trial.user_attrs.get("job", trial.number))
+            self.number, self.inner = trial.number, SAMPLERS[self.name]((self.seed * 1_000_003 + key) % 2**32)
         return self.inner
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
