@@ -52,8 +52,8 @@ def experiment(data, tiny):
     also = {"hard": [Setting("expected")]}
     return Experiment(name="mine", variants={"soft": soft, "hard": hard}, seeds={"soft": 1, "hard": 1}, also=also)
 """
-QUEUE = {"queue.db", "queue.db.lock", "queue.id"}
-"""Files of the queue, which remembers every try; SQLite's own check says whether it is whole."""
+PASSED = {"queue.db", "queue.db.lock", "queue.id", "__pycache__"}
+"""Files of the queue, which remembers every try (SQLite's own check says whether it is whole), and Python's own."""
 
 FORKS = """
 import functools, json, os, random, shutil, signal, sys, time, warnings
@@ -207,7 +207,7 @@ def renamed(path: Path, group: str) -> None:
 def same(one: Path, two: Path) -> None:
     """Equal as the architecture says: bit for bit but for times, and HDF5 files by their arrays and attributes."""
     files = [
-        {path.relative_to(root) for path in root.rglob("*") if path.is_file() and path.name not in QUEUE}
+        {path.relative_to(root) for path in root.rglob("*") if path.is_file() and not PASSED & {*path.parts}}
         for root in (one, two)
     ]
     assert files[0] == files[1], files[0] ^ files[1]
