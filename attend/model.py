@@ -6,7 +6,7 @@ import contextlib
 import copy
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,10 +135,13 @@ class Model:
             tensor.copy_(tensors[name])
 
 
-def write_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """One safetensors file with the state as JSON in its header, whole or not at all."""
+def write_checkpoint(
+    path: Path, tensors: dict[str, Tensor], state: dict[str, Any], check: Callable[[], object] | None = None
+) -> None:
+    """One safetensors file with the state as JSON in its header, whole or not at all; not where ``check`` raises, which
+    is asked last: a process may be frozen while it writes, and the run be another's when it goes on."""
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(whole, metadata={"kind": KIND, "state": json.dumps(state)}))
+    write_bytes(path, save(whole, metadata={"kind": KIND, "state": json.dumps(state)}), check)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -30,10 +30,12 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None = None) -> None:
+    """Write a file whole or not at all; not where ``check``, which is called when all is written, raises."""
     with whole(path) as partial:
         partial.write_bytes(content)
+        if check is not None:
+            check()
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ class Trainer:
                 if due and self.lease is not None:
                     self.lease.check()
                     state = self.model.identity() | {"epoch": progress.epoch, "score": score}
-                    write_checkpoint(path, self.model.tensors(), state)
+                    write_checkpoint(path, self.model.tensors(), state, self.lease.check)
             self.checkpoint()
             if after_epoch is not None:
                 after_epoch()
@@ -284,7 +284,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
         }
         tensors |= {f"helpers.{name}": tensor for name, tensor in self.helpers.state_dict().items()}
-        write_checkpoint(self.run.last, self.model.tensors() | tensors, state)
+        write_checkpoint(self.run.last, self.model.tensors() | tensors, state, self.lease.check)
 
     def resume(self) -> None:
         """Go back to the last checkpoint."""

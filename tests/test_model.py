@@ -71,3 +71,18 @@ def test_a_checkpoint_without_a_sound_header_is_refused(tmp_path, about, said):
     save_file({"a": torch.ones(2)}, path, metadata=about)
     with pytest.raises(ValueError, match=f"{path} {said}"):
         read_checkpoint(path)
+
+
+def test_a_checkpoint_of_a_run_that_was_lost_while_it_was_written_is_not_put_in_place(tmp_path):
+    """A process may be frozen between its look at the lease and the end of its write."""
+    path = tmp_path / "last.safetensors"
+    write_checkpoint(path, {"a": torch.zeros(2)}, {"step": 1})
+    before = path.read_bytes()
+
+    def lost():
+        assert list(tmp_path.glob("*.partial")), "asked before all was written"
+        raise RuntimeError("taken over")
+
+    with pytest.raises(RuntimeError, match="taken over"):
+        write_checkpoint(path, {"a": torch.ones(2)}, {"step": 2}, lost)
+    assert path.read_bytes() == before and [one.name for one in tmp_path.iterdir()] == [path.name]
