@@ -107,21 +107,13 @@ class Caption:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
+class Queued:
+    """What experiments and studies have in common: many runs, done in turn by whoever joins."""
 
-    experiment: Annotated[Positional[str | None], arg(metavar="NAME")] = None
-    """an experiment by its name (`attend run list` shows them), or a file that declares one: path/to/mine.py"""
-    from_study: str | None = None
-    """instead of an experiment, the winners of this study on fresh seeds"""
-    best: int = 1
-    """with --from-study, how many of the best trials of each kind"""
     data: Path | None = None
     """folder of the dataset, prepared (or for Flickr8k as distributed); none makes the built-in world's"""
     out: Path = Path("runs")
     """folder of all experiments"""
-    seeds: int | None = None
-    """seeds of every variant; none is the experiment's own"""
     workers: int | None = None
     """runs at once; none is one a core, or one where there is a GPU"""
     storage: str | None = None
@@ -129,9 +121,9 @@ class Run:
     sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a shared disk); none is a file of
     SQLite's in --out"""
     only: str | None = None
-    """variants to run, separated by commas; of a study, kinds of attention"""
+    """variants of an experiment, or a study's kinds of attention, separated by commas; none is all"""
     set: UseAppendAction[tuple[str, ...]] = ()
-    """a field of all variants, as train.epochs=3; may be given several times"""
+    """a field of all runs, as train.epochs=3; may be given several times"""
     yes: bool = False
     """do not ask before starting; without a terminal nothing asks"""
     dry_run: bool = False
@@ -141,31 +133,31 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Run(Queued):
+    """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
+
+    experiment: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+    """an experiment by its name (`attend run list` shows them), or a file that declares one: path/to/mine.py"""
+    from_study: str | None = None
+    """instead of an experiment, the winners of this study on fresh seeds"""
+    best: int = 1
+    """with --from-study, how many of the best trials of each kind"""
+    seeds: int | None = None
+    """seeds of every variant; none is the experiment's own"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Queued):
     """A study: trials of settings with Optuna, as many for each kind of attention. Run it again to go on."""
 
     study: Annotated[Positional[str], arg(metavar="NAME")]
     """a study by its name (`attend study list` shows them), or a file that declares one: path/to/mine.py"""
-    data: Path | None = None
-    """folder of the dataset, prepared (or for Flickr8k as distributed); none makes the built-in world's"""
-    out: Path = Path("runs")
-    """folder of all experiments"""
     trials: int | None = None
     """trials of each kind; none is the study's own. More may be asked for later"""
-    workers: int | None = None
-    """trials at once; none is one a core, or one where there is a GPU"""
-    storage: str | None = None
-    """where the trials are kept, so that the same command on any machine that shares --out joins the work:
-    sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a shared disk); none is a file of
-    SQLite's in --out"""
-    only: str | None = None
-    """kinds of attention, separated by commas; none is all"""
     sampler: str | None = None
     """tpe, random or nsga2; none is the study's own"""
     pruner: str | None = None
     """median, halving, hyperband or none; left out it is the study's own"""
-    set: UseAppendAction[tuple[str, ...]] = ()
-    """a field of all trials, as train.epochs=3; may be given several times"""
     heartbeat: int = 20
     """seconds between two signs of life of a worker; one that gives none for 120 (or three times as long) is taken for
     dead, and its trial goes on in another"""
@@ -173,8 +165,6 @@ class Study:
     """put back the trials in whose run folder nobody works, and stop: for a journal, which has no heartbeats"""
     show: bool = False
     """the best trials, what mattered, and pictures, without running anything"""
-    tiny: bool = False
-    """a twin of some seconds that learns nothing, to see that everything works"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from attend.runs import LeaseLost, running
 from experiments.errors import EXPECTED, sentence
-from experiments.storages import BEAT, open_storage, reached, turn
+from experiments.storages import BEAT, exists, open_storage, reached, turn
 
 DEATHS = 10
 """Workers that may die over one job: it may be the job that kills them."""
@@ -64,6 +64,8 @@ class Queue:
     @property
     def there(self) -> bool:
         """Whether the storage has it."""
+        if not exists(self.url):
+            return False
         with reached(self.url):
             return self.name in optuna.get_all_study_names(open_storage(self.url, self.beat))
 

@@ -6,6 +6,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -80,21 +81,24 @@ def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
             f"postgresql+psycopg://{rest}",
             {"engine_kwargs": {"pool_pre_ping": True, "connect_args": {"connect_timeout": ANSWER}}},
         )
-    grace = max(GRACE, 3 * beat)
+    opened = partial(RDBStorage, url, heartbeat_interval=beat, grace_period=max(GRACE, 3 * beat), **more)
     with reached(url):
-        for left in reversed(range(TRIES)):
+        for _ in range(TRIES):
             try:
-                return RDBStorage(url, heartbeat_interval=beat, grace_period=grace, **more)
+                return opened()
             except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # another makes the same tables
-                if not left:
-                    raise
                 time.sleep(0.2)
-    raise AssertionError("not reached")
+        return opened()
 
 
 def turn(url: str) -> contextlib.AbstractContextManager:
     """Held while a job is taken: SQLite lets two processes take the same one, the other storages do not."""
     return FileLock(f"{_file(url)}.lock") if url.startswith("sqlite") else contextlib.nullcontext()
+
+
+def exists(url: str) -> bool:
+    """Whether there may be something at a URL: of a file one can see that there is nothing, without making it."""
+    return not url.startswith(("sqlite", "journal")) or _file(url).exists()
 
 
 def _file(url: str) -> Path:

@@ -27,6 +27,10 @@ LOOKS = 20
 """Random trials by which the space of a study is told from another."""
 
 
+class NotBegun(ValueError):
+    """A study that should be in a storage, and is not."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
     """A number that a trial is judged by, of its run on validation images: where scores.json has it, and which way."""
@@ -110,8 +114,8 @@ class Study:
         return self.folder(out, kind) / f"trial{int(job):03}"
 
     def queue(self, url: str, kind: str, *, begun: bool = False, **options: Any) -> Queue:
-        """The trials of one kind; ValueError where the storage has a study of this name with another space, or none
-        and it should have been ``begun``."""
+        """The trials of one kind; ValueError where the storage has a study of this name with another space, NotBegun
+        where it has none and should have been ``begun``."""
         queue = Queue(
             url,
             f"{self.name}-{kind}",
@@ -121,7 +125,7 @@ class Study:
             **options,
         )
         if begun and not queue.there:
-            raise ValueError(f"the storage {shown(url)} has no study {queue.name}: run `attend study` on it first")
+            raise NotBegun(f"the storage {shown(url)} has no study {queue.name}: run `attend study` on it first")
         self._agree(queue, kind)
         return queue
 

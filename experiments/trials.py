@@ -15,12 +15,12 @@ from analysis.records import read_run
 from attend.config import Config
 from attend.data.prepared import Prepared
 from attend.metrics.java import meteor_kept
-from attend.runs import held, write_json
+from attend.runs import RunFolder, held, write_json
 from attend.settings import from_dict
 from experiments.queue import Queue
-from experiments.runner import patiently, perform
+from experiments.runner import Run, patiently, perform
 from experiments.sources import store_features
-from experiments.study import OBJECTIVES, Study, load_study, spent
+from experiments.study import OBJECTIVES, NotBegun, Study, load_study, spent
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,6 @@ def search(
     """Do all trials of these kinds that are not done; returns their queues, and which trials failed in a sentence."""
     study = told.study
     queues = {kind: study.queue(url, kind, beat=beat) for kind in kinds}
-    if study.prepare:
-        study.prepare()
     for kind, queue in queues.items():
         first = from_dict(study.described(kind)["first"])
         store_features(Prepared(first.data), first.encoder)  # once, before the workers ask for them
@@ -66,6 +64,29 @@ def search(
         if job.state == "failed"
     ]
     return queues, f"{len(failed)} trials failed: {'; '.join(failed)}" if failed else ""
+
+
+def planned(told: Told, kinds: Sequence[str], out: Path, url: str) -> list[Run]:
+    """The runs of the trials that are not done, on data that are prepared now.
+
+    What the sampler will ask for is not known yet: of a trial that has not begun, some configuration of the space
+    stands for it.
+    """
+    study, runs = told.study, []
+    for kind in kinds:
+        try:
+            jobs = study.queue(url, kind, begun=True).jobs()
+        except NotBegun:
+            jobs = {}
+        first = from_dict(study.described(kind)["first"])
+        for name in map(str, range(study.trials)):
+            if name not in jobs or jobs[name].state != "done":
+                run = RunFolder(study.run_folder(out, kind, name))
+                begun = (run.path / "config.json").exists()
+                runs.append(Run(folder=run.path, variant=kind, config=run.config() if begun else first))
+    if study.prepare:
+        study.prepare()
+    return runs
 
 
 def queues_of(told: Told, kinds: Sequence[str], url: str) -> dict[str, Queue]:

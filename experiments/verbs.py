@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from attend.config import LARGEST, Config, Search
 from attend.settings import check_field
-from experiments.options import Bench, Caption, Estimators, Evaluate, Plot, Prepare, Run, Study, Table, Train
+from experiments.options import Bench, Caption, Estimators, Evaluate, Plot, Prepare, Queued, Run, Study, Table, Train
 from experiments.summaries import bounds, summary
 
 if TYPE_CHECKING:
+    from experiments import runner
     from experiments.experiment import Experiment
 
 NEEDS = {
@@ -110,8 +111,6 @@ def run(command: Run) -> None:
     if command.experiment == "list":
         print(catalogue(EXPERIMENTS))
         return
-    from experiments.consent import agreed
-    from experiments.estimate import estimate
     from experiments.storages import address
 
     _at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
@@ -121,11 +120,7 @@ def run(command: Run) -> None:
     runs = runner.plan(experiment, command.out, command.seeds)
     if experiment.prepare:
         experiment.prepare()
-    plan = estimate(runs, command.workers)
-    if command.dry_run:
-        print(plan.text())
-        return
-    if not agreed(plan.text(), command.yes or plan.nothing):
+    if not _agreed(runs, command):
         return
     runner.run(runs, experiment.name, command.out, command.storage, command.workers)
     for file in runner.present(experiment, command.out):
@@ -177,6 +172,8 @@ def study(command: Study) -> None:
     if command.show:
         queues, failed = trials.queues_of(told, kinds, url), ""
     else:
+        if not _agreed(trials.planned(told, kinds, command.out, url), command):
+            return
         queues, failed = trials.search(told, kinds, command.out, url, command.workers, command.heartbeat)
     if any(spent(queue.jobs()) for queue in queues.values()) or not failed:
         for file in show(told.study, queues, command.out):
@@ -185,7 +182,20 @@ def study(command: Study) -> None:
         raise ValueError(failed)
 
 
-def _settings(command: Run | Study) -> dict[str, str]:
+def _agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
+    """Say what these runs will cost, and whether they shall start."""
+    from experiments.consent import agreed
+    from experiments.estimate import estimate
+
+    plan = estimate(runs, command.workers) if runs else None
+    text = plan.text() if plan else "nothing is left to run"
+    if command.dry_run:
+        print(text)
+        return False
+    return agreed(text, command.yes or plan is None or plan.nothing)
+
+
+def _settings(command: Queued) -> dict[str, str]:
     """What --set says."""
     settings = {}
     for one in command.set:

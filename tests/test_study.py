@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -300,6 +302,45 @@ def test_its_winner_is_confirmed_by_the_program(studied, monkeypatch, capsys):
     assert "| soft-best1 (trial" in said and f"seed{FRESH}" in str(list((studied / "runs").rglob("config.json")))
     table = (studied / "runs/mine-confirmed/confirmed.md").read_text()
     assert table in said and "Tuned on" in table
+
+
+def test_the_plan_of_a_study_is_said_before_it_starts(studied, monkeypatch, capsys):
+    monkeypatch.chdir(studied)
+    plan = ["study", "mine.py", "--dry-run", "--workers", "1"]
+    main([*plan, "--only", "soft"])
+    assert capsys.readouterr().out == "nothing is left to run\n"
+    main([*plan, "--trials", "3"])
+    said = capsys.readouterr().out
+    assert said.startswith("4 runs: 4 to do\nabout ") and "8 training steps" in said and "free" in said
+    main([*plan, "--storage", "none.db"])
+    assert "4 runs: 1 finished, 3 to do" not in capsys.readouterr().out and not (studied / "none.db").exists()
+
+
+@pytest.mark.parametrize("command", [["study", "--show"], ["study", "--requeue"], ["run", "--from-study"]])
+@pytest.mark.parametrize("file", ["none.db", "none.journal"])
+def test_a_storage_that_is_not_there_is_not_made_by_looking(command, file, studied, monkeypatch, capsys):
+    monkeypatch.chdir(studied)
+    with pytest.raises(SystemExit):
+        main([*command, "mine.py", "--storage", file])
+    assert f"{file} has no study mine-soft: run `attend study` on it first" in capsys.readouterr().err
+    assert not list(studied.glob("none.*"))
+
+
+def test_a_trial_whose_folder_is_gone_counts_still_and_one_under_way_begins_anew(studied, monkeypatch, capsys):
+    monkeypatch.chdir(studied)
+    command = ["study", "mine.py", "--only", "soft", "--out", "moved", "--trials", "1", "--workers", "1", "--yes"]
+    main(command)
+    shutil.rmtree("moved/mine-soft/trial000")
+    main(command)
+    said = capsys.readouterr()
+    assert "The run folder is not there (soft 0)" in said.out and not Path("moved/mine-soft/trial000").exists()
+    queue = load_study("mine.py", None, False).queue("sqlite:///moved/queue.db", "soft")
+    queue.fill(["1"])
+    queue.study.ask().set_user_attr("worker", "1@another-machine")  # begun elsewhere, and its folder is gone
+    (job,) = (job for name, job in queue.jobs().items() if name == "1")
+    queue.release(job.trial)
+    main([*command[:-4], "2", "--workers", "1"])
+    assert {name: job.state for name, job in queue.jobs().items()} == {"0": "done", "1": "done"}
 
 
 def test_a_trial_of_nobody_is_put_back_by_command(studied, monkeypatch, capsys):
