@@ -21,9 +21,12 @@ test-slow: .venv/installed-test .venv-oldest/installed
 	.venv-oldest/bin/$(PYTEST) -m "not slow and not services"
 	.venv-oldest/bin/$(PYTEST) -m slow tests/test_kills.py
 
-# On a PostgreSQL server of its own, from Debian's package: apt-get install postgresql
+# With real parts: workers that are killed and frozen on a PostgreSQL server of its own (Debian's package: apt-get install
+# postgresql), one run by two processes against one by one, and fifty random kills of `attend run`.
 test-services: .venv/installed-test
 	$(BIN)/pytest -m services
+	$(BIN)/pytest tests/test_processes.py
+	$(BIN)/pytest 'tests/test_kills.py::test_killed_and_run_again_is_as_undisturbed[50-run]'
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
