@@ -154,6 +154,9 @@ class Study(Queued):
     """a study by its name (`attend study list` shows them), or a file that declares one: path/to/mine.py"""
     trials: int | None = None
     """trials of each kind; none is the study's own. More may be asked for later"""
+    objectives: str | None = None
+    """what is sought on validation, separated by commas: cider, bleu4, meteor, nll, mass, pointing, parameters or
+    seconds; none is the study's own. Of several there is a Pareto front and no pruning"""
     sampler: str | None = None
     """tpe, random or nsga2; none is the study's own"""
     pruner: str | None = None

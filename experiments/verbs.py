@@ -163,6 +163,7 @@ def study(command: Study) -> None:
         raise ValueError("--show and --requeue are two things to do: leave one of them out")
     changes = {name: getattr(command, name) for name in ("trials", "sampler", "pruner")}
     changes = {name: value for name, value in changes.items() if value is not None} | {"settings": _settings(command)}
+    changes |= {"objectives": tuple(command.objectives.split(","))} if command.objectives else {}
     told = trials.Told(command.study, command.data, command.tiny, tuple(changes.items()))
     kinds = told.study.only(command.only.split(",") if command.only else told.study.kinds).kinds
     url = address(command.storage, command.out)

@@ -312,8 +312,15 @@ def test_the_plan_of_a_study_is_said_before_it_starts(studied, monkeypatch, caps
     main([*plan, "--trials", "3"])
     said = capsys.readouterr().out
     assert said.startswith("4 runs: 4 to do\nabout ") and "8 training steps" in said and "free" in said
+    with pytest.raises(SystemExit):
+        main([*plan, "--objectives", "cider,beauty"])
+    assert "mine has the objective 'beauty': known are cider, bleu4" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*plan, "--objectives", "cider,mass", "--only", "soft"])
+    assert "with another space: it seeks cider, this one cider, mass" in capsys.readouterr().err
     main([*plan, "--storage", "none.db"])
-    assert "4 runs: 1 finished, 3 to do" not in capsys.readouterr().out and not (studied / "none.db").exists()
+    assert capsys.readouterr().out.startswith("4 runs: ")
+    assert not (studied / "none.db").exists()
 
 
 @pytest.mark.parametrize("command", [["study", "--show"], ["study", "--requeue"], ["run", "--from-study"]])
