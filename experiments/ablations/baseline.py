@@ -10,7 +10,9 @@ equal work.
 Source: Xu et al. (2015), section 4.1 (moving average); Mnih and Gregor (2014, learned); Deng et al. (2018, soft);
 Rennie et al. (2017, self-critical); Kool et al. (2019, leave-one-out).
 
-Not measured yet: 24 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
+Measured, 24 runs in 23 minutes on two cores and not on a GPU (experiments/results/ablations.md): CIDEr 2.31
+leave-one-out, 2.27 soft, 2.19 learned and self-critical, 2.16 average-per-word, 1.96 average-per-place, 1.47 average,
+1.26 none.
 """
 
 from __future__ import annotations

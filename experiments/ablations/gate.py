@@ -5,7 +5,9 @@
 
 Source: Xu et al. (2015), section 4.2.1, whose gate is a scalar; popular tutorials have a number for each feature.
 
-Not measured yet: 18 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
+Measured, 18 runs in 12 minutes on two cores and not on a GPU (experiments/results/ablations.md): CIDEr 2.31 soft and
+2.16 hard with the scalar gate, 2.31 and 2.03 with the vector, 1.76 and 1.19 without, where attention learns late or
+never.
 """
 
 from __future__ import annotations

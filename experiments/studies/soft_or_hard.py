@@ -6,8 +6,9 @@
 
 Source: Xu et al. (2015) compare the two by one setting of each.
 
-Not measured yet: 40 trials, each as long as a run of the quickstart, five of which take 7 to 8 minutes on two cores;
-not measured on a GPU.
+Measured, 40 trials in 28 minutes on two cores and the winners' ten runs in 11, beside other work and not on a GPU
+(experiments/results/soft_or_hard.md): CIDEr on validation 2.47 soft and 2.35 hard as the best of 20 trials each, 2.31
+and 2.36 on five fresh seeds; on test hard is 0.012 better [-0.203, 0.225].
 """
 
 from __future__ import annotations
