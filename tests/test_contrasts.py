@@ -338,6 +338,9 @@ def test_the_verb(tmp_path, capsys):
     for format in FORMATS:
         main(["table", str(tmp_path), "--format", format, "--base", "soft", "--columns", "cider"])
         assert "CIDEr" in capsys.readouterr().out
+    (tmp_path / "made/soft/seed1/scores.json").write_text("{")
+    main(["table", str(tmp_path)])
+    assert f"Left out because broken: {tmp_path / 'made/soft/seed1/scores.json'} " in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["table", str(tmp_path), "--base", "firm"])
     assert "known are hard, soft" in capsys.readouterr().err
