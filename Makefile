@@ -7,23 +7,27 @@ BIN := .venv/bin
 # The tests run on one thread each, a file on each core: what a file's tests share is made once.
 PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: quickstart test test-slow test-services lint
+.PHONY: quickstart test test-slow test-services test-browser lint
 
 quickstart: .venv/installed
 	$(BIN)/attend run quickstart --yes
 
 test: .venv/installed-test
-	$(BIN)/$(PYTEST) -m "not slow and not services"
+	$(BIN)/$(PYTEST) -m "not slow and not services and not browser"
 
 test-slow: .venv/installed-test .venv-oldest/installed
 	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
-	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST) -m "not services"
-	.venv-oldest/bin/$(PYTEST) -m "not slow and not services"
+	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST) -m "not services and not browser"
+	.venv-oldest/bin/$(PYTEST) -m "not slow and not services and not browser"
 	.venv-oldest/bin/$(PYTEST) -m slow tests/test_kills.py
 
 # On a PostgreSQL server of its own, from Debian's package: apt-get install postgresql
 test-services: .venv/installed-test
 	$(BIN)/pytest -m services
+
+# In headless Chromium, from Debian's packages: apt-get install --no-install-recommends chromium chromium-driver
+test-browser: .venv/installed-test
+	$(BIN)/pytest -m browser
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

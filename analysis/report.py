@@ -137,7 +137,7 @@ def _summary(records: Sequence[Record]) -> str:
         said.append(f"{unfinished} unfinished")
     scored = sorted({(r.scores["images"], r.scores["split"]) for r in finished})
     said += [f"{images:,} {split} images" for images, split in scored]
-    return " · ".join(said)
+    return " · ".join([*said, *dict.fromkeys(str(record.config.data) for record in records)])
 
 
 def _count(n: int, thing: str) -> str:

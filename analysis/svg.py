@@ -26,7 +26,11 @@ def inline(figure: Figure, label: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", text, flags=re.DOTALL)
     for colour, ours in INK.items():
         text = re.sub(colour, ours, text, flags=re.IGNORECASE)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
     mark = f"f{sha256(label.encode()).hexdigest()[:6]}-"
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}", text)
-    text = re.sub(r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', text)
+    text = re.sub(
+        r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', text
+    )
     return Markup(text)

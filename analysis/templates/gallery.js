@@ -53,6 +53,7 @@ function render() {
   state.cards = shown.map((entry) => new Card(entry, now));
   const nothing = make("p", { class: "nothing" }, now.models.length ? "No image fits." : "No model is chosen.");
   field("cards").style.setProperty("--panels", Math.min(Math.max(now.models.length, 1), 4));
+  field("cards").style.setProperty("--least", now.models.length > 2 ? "12.2rem" : "15rem");
   field("cards").replaceChildren(...(shown.length && now.models.length ? state.cards.map((card) => card.node) : [nothing]));
   const where = `page ${state.page + 1} of ${pages}`;
   field("count").textContent = `${state.chosen.length.toLocaleString("en")} of ${count} images, ${where}`;

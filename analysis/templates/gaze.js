@@ -27,6 +27,12 @@ function arrow([x0, y0], [x1, y1], u) {
   return { line, head: `M${end}L${back[0] + dx},${back[1] + dy}L${back[0] - dx},${back[1] - dy}Z` };
 }
 
+/** White or near black, whichever is read more easily on a colour. */
+function inkOn(colour) {
+  const [red, green, blue] = [1, 3, 5].map((at) => (parseInt(colour.slice(at, at + 2), 16) / 255) ** 2.2);
+  return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.3 ? "#14171a" : "#fff";
+}
+
 /** The path up to word `now`, or the whole of it where `now` is null, as the content of an svg element. */
 function drawGaze(svg, look, now, colour, kind) {
   svg.replaceChildren();
@@ -45,8 +51,9 @@ function drawGaze(svg, look, now, colour, kind) {
   path.forEach((rest, i) => {
     const [cx, cy] = rest.point, current = now != null && i === path.length - 1 && rest.last === now;
     const r = (current ? 4.2 : 3) * u, size = { "font-size": (current ? 4.6 : 3.6) * u, "text-anchor": "middle" };
-    dots.append(make("circle", { cx, cy, r, fill: colour, stroke: "#fff", "stroke-width": (current ? 1.2 : 0.8) * u }),
-      make("text", { x: cx, y: cy, dy: "0.36em", fill: "#fff", "font-weight": 700, ...size }, `${rest.first + 1}`));
+    const dot = make("circle", { cx, cy, r, fill: colour, stroke: "#fff", "stroke-width": (current ? 1.2 : 0.8) * u });
+    const number = make("text", { x: cx, y: cy, dy: "0.36em", fill: inkOn(colour), "font-weight": 700, ...size }, `${rest.first + 1}`);
+    now == null ? dots.prepend(dot, number) : dots.append(dot, number); // of a whole path, the first visit lies on top
   });
   if (look.sampled && now != null && look.cells[now] >= 0) behind.append(frame(look, look.cells[now], u));
   svg.append(behind, lines, dots);

@@ -2,10 +2,10 @@
 
 const FINEST = 176; // pixels of a map's longer side: it is smooth, and the browser enlarges it
 
-/** The four weights of a bicubic step at d in [0, 1) past its second point (a = -0.5, as Pillow's). */
+/** The four weights of a bicubic step at d in [0, 1) past its second point (a = -1, as Pillow's). */
 function cubic(d) {
-  const near = (x) => 1.5 * x ** 3 - 2.5 * x ** 2 + 1;
-  const far = (x) => -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2;
+  const near = (x) => x ** 3 - 2 * x ** 2 + 1;
+  const far = (x) => -(x ** 3) + 5 * x ** 2 - 8 * x + 4;
   return [far(1 + d), near(d), near(1 - d), far(2 - d)];
 }
 
