@@ -44,8 +44,15 @@ def make(root: Path, variants=("soft", "hard"), seeds=(0, 1), captions=CAPTIONS,
                 root / "runs", f"made/{variant}/seed{seed}", headline=made, evaluations=[made], metrics=make_metrics()
             )
             (run / "config.json").write_text(json.dumps({"data": str(data), "seed": seed}))
-            about = {"command": ["x", "run", "made"], "commit": "c0ffee" * 6, "dirty": True,
-                     "data_fingerprint": "f00d", "versions": {"torch": "2.6"}, "python": "3.12", "started": "2026-01-02T03:04:05+00:00"}  # fmt: skip
+            about = {
+                "command": ["x", "run", "made"],
+                "commit": "c0ffee" * 6,
+                "dirty": True,
+                "data_fingerprint": "f00d",
+                "versions": {"torch": "2.6"},
+                "python": "3.12",
+                "started": "2026-01-02T03:04:05+00:00",
+            }
             (run / "environment.json").write_text(json.dumps(about))
             (folder,) = (run / "evaluations").iterdir()
             texts = [f"{text} {seed}" if seed else text for text in captions]

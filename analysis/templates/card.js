@@ -26,9 +26,9 @@ class Card {
   head(entry) {
     const { score, minus, of } = this.settings.sort, text = [];
     if (score != null && minus != null && this.settings.value(entry) != null) {
-      const value = this.settings.value(entry), chosen = data.scores[score];
-      const sign = value < 0 ? "−" : "+";
-      text.push(`${chosen.title}: ${data.models[of].name} − ${data.models[minus].name} = ${sign}${printed(chosen, Math.abs(value))}`);
+      const value = this.settings.value(entry), chosen = data.scores[score], sign = value < 0 ? "−" : "+";
+      const [ours, theirs] = [of, minus].map((m) => data.models[m].name);
+      text.push(`${chosen.title}: ${ours} − ${theirs} = ${sign}${printed(chosen, Math.abs(value))}`);
     }
     return make("header", {}, make("h3", {}, entry.name), make("span", {}, ...text));
   }
@@ -36,12 +36,15 @@ class Card {
   panel(entry, m) {
     const look = entry.looks[m], model = data.models[m], size = look.size || entry.size || [4, 3];
     const view = make("div", { class: "view", style: `aspect-ratio: ${size[0]} / ${size[1]}` });
-    if (entry.picture) view.append(make("img", { src: `data:image/webp;base64,${entry.picture}`, alt: entry.name, decoding: "async" }));
+    const picture = { src: `data:image/webp;base64,${entry.picture}`, alt: entry.name, decoding: "async" };
+    if (entry.picture) view.append(make("img", picture));
     else view.classList.add("blank");
-    const canvas = make("canvas", { "aria-hidden": "true" }), svg = make("svg", { class: "path", "aria-hidden": "true" });
+    const canvas = make("canvas", { "aria-hidden": "true" });
+    const svg = make("svg", { class: "path", "aria-hidden": "true" });
     view.append(canvas, svg);
     const said = make("p", { class: "said" });
-    const text = make("p", { class: "text", role: "group", dir: "auto", "aria-label": `What ${model.name} wrote; arrow keys move between words` });
+    const name = `What ${model.name} wrote; arrow keys move between words`;
+    const text = make("p", { class: "text", role: "group", dir: "auto", "aria-label": name });
     const panel = { look, model, view, canvas, svg, said, words: [] };
     look.words.forEach((word, t) => {
       const found = this.settings.terms.some((term) => word.toLowerCase().startsWith(term));
@@ -54,8 +57,8 @@ class Card {
       text.append(button, " ");
     });
     if (!look.words.length) text.append(make("span", { class: "quiet" }, "(no words)"));
-    const name = make("header", {}, make("span", { class: "swatch", style: `--colour: ${model.colour}` }), make("span", { title: model.decoding }, model.name));
-    panel.node = make("section", { class: "panel", "aria-label": model.name }, name, view, said, text);
+    const title = make("header", {}, swatch(model), make("span", { title: model.decoding }, model.name));
+    panel.node = make("section", { class: "panel", "aria-label": model.name }, title, view, said, text);
     return panel;
   }
 

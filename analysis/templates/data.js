@@ -34,6 +34,11 @@ function printed(score, value) {
   return value == null ? "–" : (value * score.scale).toFixed(score.decimals);
 }
 
+/** A model's colour, before its name. */
+function swatch(model) {
+  return make("span", { class: "swatch", style: `--colour: ${model.colour}` });
+}
+
 /** An element with attributes and children; text is always text. */
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "g", "path", "circle", "rect", "text"].includes(tag);

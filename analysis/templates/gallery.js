@@ -54,7 +54,8 @@ function render() {
   const nothing = make("p", { class: "nothing" }, now.models.length ? "No image fits." : "No model is chosen.");
   field("cards").style.setProperty("--panels", Math.min(Math.max(now.models.length, 1), 4));
   field("cards").style.setProperty("--least", now.models.length > 2 ? "12.2rem" : "15rem");
-  field("cards").replaceChildren(...(shown.length && now.models.length ? state.cards.map((card) => card.node) : [nothing]));
+  const cards = shown.length && now.models.length ? state.cards.map((card) => card.node) : [nothing];
+  field("cards").replaceChildren(...cards);
   const where = `page ${state.page + 1} of ${pages}`;
   field("count").textContent = `${state.chosen.length.toLocaleString("en")} of ${count} images, ${where}`;
   document.querySelectorAll(".where").forEach((node) => (node.textContent = where));
@@ -77,7 +78,7 @@ function start() {
     field("minus").append(option(m, model.name));
     const box = make("input", { type: "checkbox", value: m });
     box.checked = m < MODELS;
-    field("models").append(make("label", { title: model.decoding }, box, make("span", { class: "swatch", style: `--colour: ${model.colour}` }), model.name));
+    field("models").append(make("label", { title: model.decoding }, box, swatch(model), model.name));
   });
   if (data.models.length > 1) field("minus").value = "1";
   field("models").hidden = data.models.length < 2;

@@ -1,4 +1,4 @@
-/* The path of the gaze, drawn in the image's own pixels: numbered places in order, and an arrow from each to the next. */
+/* The path of the gaze in the image's own pixels: numbered places in order, and an arrow from each to the next. */
 
 const BEND = 0.15; // how far an arrow bends, in its own length: there and back are two arrows
 
@@ -52,7 +52,8 @@ function drawGaze(svg, look, now, colour, kind) {
     const [cx, cy] = rest.point, current = now != null && i === path.length - 1 && rest.last === now;
     const r = (current ? 4.2 : 3) * u, size = { "font-size": (current ? 4.6 : 3.6) * u, "text-anchor": "middle" };
     const dot = make("circle", { cx, cy, r, fill: colour, stroke: "#fff", "stroke-width": (current ? 1.2 : 0.8) * u });
-    const number = make("text", { x: cx, y: cy, dy: "0.36em", fill: inkOn(colour), "font-weight": 700, ...size }, `${rest.first + 1}`);
+    const ink = { dy: "0.36em", fill: inkOn(colour), "font-weight": 700, ...size };
+    const number = make("text", { x: cx, y: cy, ...ink }, `${rest.first + 1}`);
     now == null ? dots.prepend(dot, number) : dots.append(dot, number); // of a whole path, the first visit lies on top
   });
   if (look.sampled && now != null && look.cells[now] >= 0) behind.append(frame(look, look.cells[now], u));

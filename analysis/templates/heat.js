@@ -46,23 +46,28 @@ function spread(weights, look, width, height, smooth = true) {
 const RAMP = [[0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10],
   [249, 201, 50], [252, 255, 164]];
 
-/** 256 colours of a map, each as [red, green, blue, opacity]. */
-const COLOURS = Array.from({ length: 256 }, (_, i) => {
-  const at = (i / 255) * (RAMP.length - 1), low = Math.min(Math.floor(at), RAMP.length - 2), d = at - low;
-  const mix = RAMP[low].map((from, k) => Math.round(from + d * (RAMP[low + 1][k] - from)));
-  return [...mix, Math.round(255 * (0.18 + 0.57 * Math.sqrt(i / 255)))];
-});
+/** What each of 256 levels of light looks like: colours as [red, green, blue, opacity], packed a pixel each. */
+function packed(colour) {
+  const bytes = new Uint8ClampedArray(4 * 256);
+  for (let level = 0; level < 256; level++) bytes.set(colour(level), 4 * level);
+  return new Uint32Array(bytes.buffer);
+}
+
+function heat(level) {
+  const at = (level / 255) * (RAMP.length - 1), low = Math.min(Math.floor(at), RAMP.length - 2), d = at - low;
+  const mix = RAMP[low].map((from, k) => from + d * (RAMP[low + 1][k] - from));
+  return [...mix, 255 * (0.18 + 0.57 * Math.sqrt(level / 255))];
+}
+
+const PALETTES = { heat: packed(heat), light: packed((level) => [8, 9, 12, 0.78 * (255 - level)]) };
 
 /** Draw a word's attention on a canvas: as a heat map, its cells, or a light that leaves the rest dark. */
 function paint(canvas, weights, look, style) {
-  const enlarge = FINEST / Math.max(...look.size);
+  const enlarge = FINEST / Math.max(...look.size), palette = PALETTES[style] ?? PALETTES.heat;
   const [width, height] = look.size.map((side) => Math.max(1, Math.round(side * enlarge)));
   canvas.width = width, canvas.height = height;
   const light = spread(weights, look, width, height, style !== "cells");
-  const pixels = new ImageData(width, height);
-  light.forEach((value, i) => {
-    const level = Math.round(255 * value);
-    pixels.data.set(style === "light" ? [8, 9, 12, 0.86 * (255 - level)] : COLOURS[level], 4 * i);
-  });
-  canvas.getContext("2d").putImageData(pixels, 0, 0);
+  const pixels = Uint32Array.from(light, (value) => palette[Math.round(255 * value)]);
+  const image = new ImageData(new Uint8ClampedArray(pixels.buffer), width, height);
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
