@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis.figures import health_curves, learning_curves
+from analysis.formats import grid
 from analysis.gallery import gallery
 from analysis.records import Record, find_runs, read_run
 from analysis.svg import inline
@@ -63,6 +64,7 @@ def report(
         autoescape=True, loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
+    environment.filters["said"] = _said
     page = environment.get_template("report.html").render(
         title=_title(records),
         summary=_summary(records),
@@ -72,7 +74,7 @@ def report(
         curves=curves,
         gallery=looked,
         data=Markup(script_json(looked)),
-        notes=[*notes, *(table.notes if table else ())],
+        notes=notes,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         program=Markup(program),
         digest=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
@@ -206,9 +208,7 @@ def _variants(records: Sequence[Record]) -> list[dict]:
             "name": f"{experiment}/{variant}" if several else variant,
             "seeds": ", ".join(str(record.seed) for record in group),
             "unfinished": ", ".join(str(record.seed) for record in group if not record.finished),
-            "parameters": _range([(r.scores or {}).get("parameters") for r in group], lambda n: f"{n / 1e6:.2f} M"),
             "epochs": _range([(r.scores or {}).get("epochs") for r in group], lambda n: f"{n:g}"),
-            "time": _range([(r.scores or {}).get("train_seconds") for r in group], lambda s: f"{s / 60:.1f} min"),
             "differs": difference(replace(group[0].config, seed=base.seed), base),
         }
         for (experiment, variant), group in groups.items()
@@ -221,13 +221,12 @@ def _range(values: Iterable, said: Callable[[float], str]) -> str:
 
 
 def _shown(table: Table) -> dict:
-    """The comparison table for the template: headings, rows of (mean, interval), and what the numbers are."""
-    from analysis.tables import COLLAPSED, _decoding, _text
+    """The comparison table for the template, the decoding of a row below its name."""
+    header, rows = grid(table)
+    lines = [{"name": name.text, "decoding": decoding.text, "cells": cells} for name, decoding, *cells in rows]
+    return {"columns": header[2:], "rows": lines, "caption": table.caption, "notes": table.notes}
 
-    rows = []
-    for row in table.rows:
-        cells = [_text(cell, column, row.runs) for cell, column in zip(row.cells, table.columns, strict=True)]
-        parts = [re.fullmatch(r"(\S*)\s*(.*)", cell).groups() for cell in cells]
-        name = f"{row.name} {COLLAPSED}" if row.collapsed else row.name
-        rows.append({"name": name, "decoding": _decoding(row), "runs": row.runs or "", "cells": parts})
-    return {"columns": [column.title for column in table.columns], "rows": rows, "caption": table.caption}
+
+def _said(text: str) -> Markup:
+    """A sentence in which `this` is code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
