@@ -237,7 +237,7 @@ def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) 
     yield f"Bold: the best of a column. Italic: not distinguishable from it ({METHOD} {count} of this table)."
     if untested:
         names = ", ".join(dict.fromkeys(untested))
-        yield f"Not tested against the best, for want of the same seeds or images: {names}."
+        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {names}."
 
 
 def _contrasted(
