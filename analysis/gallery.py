@@ -234,6 +234,9 @@ class _Album:
             for row in dataset.rows(models[0].record.scores["split"]):
                 example = dataset.examples[row]
                 self.references[example.image] = [caption.raw for caption in example.captions]
+            theirs = models[0].record.scores.get("data_fingerprint", dataset.about.get("fingerprint"))
+            if dataset.about.get("fingerprint") != theirs:
+                notes.append(f"{dataset.folder} is not the data of {models[0].name}, as its fingerprint says.")
         except (OSError, ValueError, LookupError) as error:
             gist = str(error).rstrip(".")
             notes.append(f"The gallery has no photographs and no captions by people: {gist}; --data says where it is.")

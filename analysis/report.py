@@ -94,7 +94,9 @@ def _read(folders: Sequence[str | Path], notes: list[str]) -> list[Record]:
             if run not in records and (record := _tried(lambda run=run: read_run(run), "Left out", notes)):
                 records[run] = record
     if not records:
-        raise ValueError(f"no run can be read: {notes[0].removeprefix('Left out: ')}" if notes else "no run is named")
+        raise ValueError(
+            f"no run can be read: {notes[0].removeprefix('Left out: ').rstrip('.')}" if notes else "no run is named"
+        )
     return list(records.values())
 
 

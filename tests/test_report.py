@@ -164,7 +164,7 @@ def test_hostile_names_and_captions_stay_text(tmp_path, plain, part):
         assert hostile in [image["name"] for image in parsed.data["images"]]
 
 
-@given(st.text())
+@given(st.text(st.sampled_from('<>&/!-sa"\\\n\u2028\u2029é')))
 def test_json_in_a_script_is_the_same_json(text):
     escaped = script_json({"caption": text, text: [None, 0.5]})
     assert json.loads(escaped) == {"caption": text, text: [None, 0.5]}
@@ -232,9 +232,17 @@ def other_data(data, runs):
     shutil.rmtree(runs / "made/soft/seed1")
 
 
+def change_data(data, runs):
+    path = data / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "changed"}))
+    for path in runs.rglob("scores.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": "f00d"}))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said", "images"),
     [
+        (change_data, "is not the data of hard, as its fingerprint says", 6),
         (spoil_image, "The gallery lacks 1 photograph, the first of", 6),
         (spoil_shape, "but the attention belongs to a picture of 32 x 32", 6),
         (spoil_data, "The gallery has no photographs", 6),
