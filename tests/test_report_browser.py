@@ -141,6 +141,13 @@ def test_pointing_at_a_word_shows_both_maps(browser):
     assert browser.now() == [None, None]
 
 
+def test_a_word_is_answered_by_the_same_word_or_else_by_its_place(browser):
+    answer = "return answer({words: arguments[0]}, arguments[1], {words: arguments[2]})"
+    assert browser(answer, ["a", "dog", "runs"], 1, ["the", "big", "dog"]) == 2
+    assert browser(answer, ["a", "dog", "runs"], 2, ["dogs", "run", "fast"]) == 2
+    assert browser(answer, ["a", "b", "c", "a"], 3, ["a", "b", "a", "d", "a", "a"]) == 2
+
+
 def test_a_click_holds_the_word_and_escape_lets_go(browser):
     browser.words(2, 2)[2].click()
     browser.hover(browser.one("h1"))
