@@ -7,18 +7,18 @@ BIN := .venv/bin
 # The tests run on one thread each, a file on each core: what a file's tests share is made once.
 PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: quickstart test test-slow test-services lint
+.PHONY: quickstart test test-slow test-services test-browser lint
 
 quickstart: .venv/installed
 	$(BIN)/attend run quickstart --yes
 
 test: .venv/installed-test
-	$(BIN)/$(PYTEST) -m "not slow and not services"
+	$(BIN)/$(PYTEST) -m "not slow and not services and not browser"
 
 test-slow: .venv/installed-test .venv-oldest/installed
 	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
-	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST) -m "not services"
-	.venv-oldest/bin/$(PYTEST) -m "not slow and not services"
+	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST) -m "not services and not browser"
+	.venv-oldest/bin/$(PYTEST) -m "not slow and not services and not browser"
 	.venv-oldest/bin/$(PYTEST) -m slow tests/test_kills.py
 
 # With real parts: workers that are killed and frozen on a PostgreSQL server of its own (Debian's package: apt-get install
@@ -27,6 +27,10 @@ test-services: .venv/installed-test
 	$(BIN)/pytest -m services
 	$(BIN)/pytest tests/test_processes.py
 	$(BIN)/pytest 'tests/test_kills.py::test_killed_and_run_again_is_as_undisturbed[50-run]'
+
+# In headless Chromium, from Debian's packages: apt-get install --no-install-recommends chromium chromium-driver
+test-browser: .venv/installed-test
+	$(BIN)/pytest -m browser
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

@@ -37,8 +37,8 @@ class Printed:
     about: str = ""
 
 
-def _grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
-    """The heading, and a list of cells for each row: name, decoding, and numbers."""
+def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
+    """The heading, and a list of cells for each row: name, decoding, number of runs, and numbers."""
     known = [
         (title, name, show)
         for title, name, show in (("Parameters", "parameters", _count), ("Training", "seconds", _time))
@@ -108,7 +108,7 @@ def _time(seconds: float) -> str:
 
 
 def _markdown(table: Table) -> str:
-    header, rows = _grid(table)
+    header, rows = grid(table)
     marks = {"best": "**", "differs": "**", "tied": "*", "": ""}
     lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
     lines += [[f"{marks[c.mark]}{c.text}{marks[c.mark]} {c.beside}".strip() for c in row] for row in rows]
@@ -133,7 +133,7 @@ LATEX = {
 
 def _latex(table: Table) -> str:
     """A table whose intervals stand below their numbers, no wider than a line; needs booktabs and graphicx."""
-    header, rows = _grid(table)
+    header, rows = grid(table)
     marks = {"best": r"\textbf{%s}", "differs": r"\textbf{%s}", "tied": r"\textit{%s}", "": "%s"}
     columns = "ll" + "r" * (len(header) - 2)
     lines = []
@@ -193,7 +193,7 @@ STYLE = (
 
 def _html(table: Table) -> str:
     """A fragment with its own style, for a page of any colours."""
-    header, rows = _grid(table)
+    header, rows = grid(table)
     marks = {"best": "strong", "differs": "strong", "tied": "em"}
 
     def cell(one: Printed, place: int) -> str:

@@ -247,3 +247,21 @@ class Plot:
     """folder for the pictures"""
     images: int = 4
     """how many images to draw saccades for"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One HTML page of runs that needs nothing else: what was run, scores, curves, and where each model looked."""
+
+    runs: Runs
+    """run folders, or folders of them"""
+    out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
+    """file to write"""
+    images: int | None = None
+    """images in the gallery at most; none is all that were scored"""
+    pictures: bool = True
+    """lay the maps over small copies of the photographs; without them the page holds none"""
+    seed: int | None = None
+    """whose gaze the gallery shows; none is the first of each variant"""
+    data: Path | None = None
+    """prepared dataset, where it has moved since"""

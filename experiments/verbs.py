@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from attend.config import LARGEST, Config, Search
 from attend.settings import check_field
-from experiments.options import Bench, Caption, Estimators, Evaluate, Plot, Prepare, Queued, Run, Study, Table, Train
+from experiments.options import (
+    Bench, Caption, Estimators, Evaluate, Plot, Prepare, Queued, Report, Run, Study, Table, Train,
+)  # fmt: skip
 from experiments.summaries import bounds, summary
 
 if TYPE_CHECKING:
@@ -276,6 +279,21 @@ def plot(command: Plot) -> None:
     print(*files, sep="\n")
 
 
+def report(command: Report) -> None:
+    from analysis.report import report as page
+    from attend.runs import write_text
+
+    _at_least(1, images=command.images)
+    _at_least(0, seed=command.seed)
+    _named(command.runs)
+    options = {name: getattr(command, name) for name in ("images", "pictures", "seed", "data")}
+    html, notes = page(command.runs, **options)
+    write_text(command.out, html)
+    for note in notes:
+        print(note, file=sys.stderr)
+    print(command.out)
+
+
 VERBS: dict[str, tuple[type, Callable]] = {
     "prepare": (Prepare, prepare),
     "train": (Train, train),
@@ -287,6 +305,7 @@ VERBS: dict[str, tuple[type, Callable]] = {
     "bench": (Bench, bench),
     "table": (Table, table),
     "plot": (Plot, plot),
+    "report": (Report, report),
 }
 
 
