@@ -1,8 +1,8 @@
 """The kind of each word of a caption: function word, noun, verb, adjective or another.
 
 Function words are a closed class, so they are a list. All else asks the tagger of TextBlob, whose lexicon and rules
-come in its wheel: no download. It was made for newspapers; three rules mend what it takes for a noun or a verb in captions,
-and docs/saccades.md says how often the kinds are right.
+come in its wheel: no download. It was made for newspapers; three rules mend what it takes for a noun or a verb in
+captions, and docs/saccades.md says how often the kinds are right.
 
 Source: De Smedt and Daelemans (2012), Pattern for Python (its tagger, after Brill, 1992).
 """
@@ -13,23 +13,23 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 KINDS = ("noun", "adjective", "verb", "function", "other")
-FUNCTION = frozenset(
+LISTED = (
     # articles and other determiners
-    "a an the this that these those some any each every another other both all no its his her their our my your "
+    "a an the this that these those some any each every another other both all no its his her their our my your",
     # prepositions and particles
-    "about above across after against along among amongst around as at before behind below beneath beside between "
-    "beyond by down during for from in inside into near of off on onto out outside over past through throughout to "
-    "toward towards under underneath up upon while with within without "
-    # conjunctions and pronouns
-    "and or but nor so than if it he she they them him himself herself itself themselves who which what where there "
-    "one's 's ' "
+    "about above across after against along among amongst around as at before behind below beneath beside between",
+    "beyond by down during for from in inside into near of off on onto out outside over past through throughout to",
+    "toward towards under underneath up upon while with within without",
+    # conjunctions, pronouns and the possessive's ending
+    "and or but nor so than if it he she they them him himself herself itself themselves who which what where there 's",
     # auxiliaries and negation
-    "is are was were be been being am has have had do does did can could will would may might must not n't".split()
+    "is are was were be been being am has have had do does did can could will would may might must not n't",
 )
+FUNCTION = frozenset(word for words in LISTED for word in words.split())
 """Words that say how others hang together and that nothing in a picture looks like."""
 TAGS = {"NN": "noun", "VB": "verb", "JJ": "adjective"}
 """The first two letters of the Penn Treebank's tags -> kinds."""
-ARTICLES = frozenset("a an the".split())
+ARTICLES = frozenset(["a", "an", "the"])
 
 
 def kinds(words: Sequence[str]) -> list[str]:

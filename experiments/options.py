@@ -243,6 +243,7 @@ class Table:
 Kind = Literal[
     "curves",
     "saccades",
+    "gaze",
 ]
 """What `attend plot` draws, as in experiments/plotting.KINDS."""
 
@@ -259,3 +260,17 @@ class Plot:
     """folder for the pictures"""
     images: int = 4
     """how many images to draw saccades for"""
+    image: UseAppendAction[tuple[str, ...]] = ()
+    """saccades: an image by its name instead; may be given several times"""
+    dots: Literal["attention", "gate", "equal"] = "attention"
+    """saccades: what the area of a fixation's dot shows"""
+    raw: bool = False
+    """saccades: attention maps cell by cell, not smooth"""
+    film: bool = False
+    """saccades: an animated GIF, word by word, too"""
+    draws: int = 20
+    """saccades and gaze: paths drawn from a hard model's weights"""
+    seed: int = 0
+    """saccades and gaze: of those draws"""
+    people: Path | None = None
+    """gaze: a CSV of people's fixations (image, subject, order, x, y) to compare with"""

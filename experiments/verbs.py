@@ -249,7 +249,8 @@ def table(command: Table) -> None:
 def plot(command: Plot) -> None:
     from experiments.plotting import KINDS
 
-    _at_least(1, images=command.images)
+    _at_least(1, images=command.images, draws=command.draws)
+    _at_least(0, seed=command.seed)
     _named(command.runs)
     files = KINDS[command.what](command)
     if not files:

@@ -42,7 +42,7 @@ def test_equal_paths_are_alike_in_all_ways_and_order_does_not_matter():
 
 def test_moving_or_turning_a_path_changes_what_it_should():
     one = wander(np.random.default_rng(1), 7, (200, 150))
-    moved = Path(points=one.points + (80, 60), durations=one.durations)
+    moved = Path(points=one.points + np.array([80, 60]), durations=one.durations)
     alike = similarity(one, moved, SIZE)
     assert alike == pytest.approx(dict.fromkeys(DIMENSIONS, 1.0) | {"position": 1 - 100 / 500})
     back = Path(points=np.array([[10.0, 10], [50, 10]]), durations=np.ones(2))

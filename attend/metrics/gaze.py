@@ -52,7 +52,7 @@ def centres_of_mass(weights: np.ndarray, geometry: Geometry) -> np.ndarray:
     return weights @ geometry.centres() / weights.sum(axis=1, keepdims=True).clip(1e-12)
 
 
-def draw_cells(weights: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def draw_cells(weights: np.ndarray, draws: int, seed: int | Sequence[int]) -> np.ndarray:
     """Cells (K, T) drawn from the weights (T, L) of each word, each word on its own, ``draws`` times.
 
     The draws are keyed by the seed: a larger number of them begins with the same. Where a model's state reads its
@@ -93,13 +93,16 @@ def merge(words: Sequence[str], points: np.ndarray, within: float = 0.0) -> list
 
 def places(points: np.ndarray, within: float) -> np.ndarray:
     """The number (n,) of the place of each point (n, 2): that of the nearest place before, if within, or a new one."""
-    found: list[np.ndarray] = []
+    points = np.asarray(points, float).reshape(-1, 2)
+    far = np.linalg.norm(points[:, None] - points[None], axis=2)
+    first: list[int] = []  # of each place, the point that was there first
     numbers = []
-    for point in np.asarray(points, float).reshape(-1, 2):
-        far = np.linalg.norm(np.reshape(found, (-1, 2)) - point, axis=1)
-        near = int(far.argmin()) if found and far.min() <= within else len(found)
-        found += [point] if near == len(found) else []
-        numbers.append(near)
+    for i in range(len(points)):
+        number = int(far[i, first].argmin()) if first else 0
+        if not first or far[i, first[number]] > within:
+            first.append(i)
+            number = len(first) - 1
+        numbers.append(number)
     return np.array(numbers, int)
 
 
