@@ -34,7 +34,9 @@ ARTICLES = frozenset(["a", "an", "the"])
 
 def kinds(words: Sequence[str]) -> list[str]:
     """One of KINDS for each word, read in its caption. Numbers, adverbs and words of no known class are ``other``."""
-    tags = _tagged(" ".join(words)) if words else ()
+    if not words:
+        return []
+    tags = _tagged(" ".join(words))
     if len(tags) != len(words):  # a word that the tagger splits: every word is then read on its own
         tags = tuple(next(iter(_tagged(word)), "") for word in words)
     found = zip(words, _mended(words, tags), strict=True)
@@ -63,5 +65,5 @@ def _mended(words: Sequence[str], tags: Sequence[str]) -> list[str]:
             tag = "VBZ"
         mended.append(tag)
         noun = tag if opened and tag[:2] == "NN" else ""
-        opened = word in ARTICLES or (opened and tag[:2] == "JJ")
+        opened = word in ARTICLES or (opened and tag[:2] in ("JJ", "CC"))
     return mended

@@ -51,9 +51,10 @@ def place(
 def write_labels(
     axes: Axes, points: np.ndarray, radii: np.ndarray, written: Sequence[str], path: np.ndarray, colour: str
 ) -> list[tuple[Text, Line2D | None]]:
-    """Write a label beside each of the points, dots of these radii, where ``place`` finds room, off the path (m, 2) in pixels of the figure.
+    """Write a label beside each of the points in data units, where ``place`` finds room.
 
-    A thin line ties one to its dot where it is far. The axes must have their final size. Returns labels and lines.
+    ``radii`` are those of the points' dots, and ``path`` (m, 2), in pixels of the figure, is to be kept free. A thin
+    line ties a label to its dot where it is far. The axes must have their final size. Returns labels and lines.
     """
     figure = axes.figure
     renderer = RendererAgg(*figure.bbox.size, figure.dpi)

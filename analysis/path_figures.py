@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,10 @@ POSITIONS = 12
 """Words of a caption whose entropy is drawn, counted from its first: later ones are of few captions."""
 RESAMPLES = 2000
 """Of the many intervals that are only drawn; those of MEASURES have ten thousand."""
+
+
+LEAST = 2
+"""Images with a value, of every seed, that an interval is told of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +146,14 @@ def _groups(measured: Sequence[Measured]) -> dict[tuple[str, str], list[Measured
 
 
 def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
-    """Over the seeds that have a value on some image; None where no seed does."""
-    rows = [row for row in rows if not np.isnan(row).all()]
-    return interval(np.stack(rows), **options) if rows else None
+    """Over the images that have a value in some seed; None where a seed has it on fewer than LEAST."""
+    values = np.stack(rows)
+    values = values[:, ~np.isnan(values).all(axis=0)]
+    if (~np.isnan(values)).sum(axis=1).min() < LEAST:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a resample without a value, which is left out
+        return interval(values, **options)
 
 
 def _cell(found: Interval | None) -> str:
