@@ -13,7 +13,7 @@ from matplotlib.projections.polar import PolarAxes
 
 from analysis.figures import colours, styled
 from analysis.kinds import KINDS
-from analysis.paths import BY_KIND, MEASURES, SECTORS, Measured
+from analysis.paths import MEASURES, SECTORS, Measured
 from analysis.statistics import Difference, Interval, interval, paired
 
 HEADER = ("variant", "way", "measure", "part", "value", "low", "high", "seeds", "images", "p", "method")
@@ -124,13 +124,14 @@ def draw_gaze_statistics(rows: Sequence[Row], ceiling: float) -> Figure:
     _curve(figure.add_subplot(spec[0, 2]), rows, first, looks, ceiling)
     spoken = [kind for kind in KINDS if kind != "other"]
     gated = any(row.measure == "gate" for row in rows)
+    titles = {"entropy": "entropy (nats)", "moves": "moves to the word", "gate": "gate", "amplitude": "saccade to it"}
     for column, name in enumerate(("entropy", "moves", "gate" if gated else "amplitude")):
         axes = figure.add_subplot(spec[1, column])
-        _dots(axes, rows, first, looks, [(name, kind) for kind in spoken], spoken, BY_KIND[name])
+        _dots(axes, rows, first, looks, [(name, kind) for kind in spoken], spoken, titles[name])
     handles = [figure.axes[0].plot([], [], **_style(*looks[key]), label=f"{key[0]}: {key[1]}")[0] for key in keys]
     figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
-    methods = dict.fromkeys(row.found.method for row in rows)
-    said = f"bars and bands: 95 % intervals, {' or '.join(methods)}; kinds of words and entropy: first way of each"
+    methods = dict.fromkeys(row.found.method for row in rows if not row.part)
+    said = f"bars and bands: 95 % intervals, {' or '.join(methods)}; entropy, moves and gate: of the filled way"
     figure.supxlabel(said, fontsize=7.5, color="#555555", x=0.01, ha="left")
     return figure
 
@@ -215,9 +216,11 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
     axes.axhline(1 / 8, color="#999999", linewidth=0.7, linestyle=":")
     axes.set_xticks(angles[:8:2], ["right", "up", "left", "down"])
     axes.set_rlim(bottom=0)
-    axes.set_rlabel_position(22.5)
+    axes.set_rticks([tick for tick in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8) if tick < axes.get_rmax()])
+    axes.set_rlabel_position(67.5)
     axes.tick_params(labelsize=7)
-    axes.set_title("direction of saccades (share)", loc="left")
+    axes.spines["polar"].set_color("#CCCCCC")
+    axes.set_title("directions of saccades", loc="left")
 
 
 def _curve(axes: Axes, rows, keys, looks, ceiling: float) -> None:
@@ -230,7 +233,8 @@ def _curve(axes: Axes, rows, keys, looks, ceiling: float) -> None:
             at, [one.low for one in found], [one.high for one in found], color=looks[key][0], alpha=0.15, linewidth=0
         )
     axes.axhline(ceiling, color="#999999", linewidth=0.8, linestyle=":")
-    axes.annotate("equal weights", (1, ceiling), (0, -2), textcoords="offset points", va="top", fontsize=7)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("word")
-    axes.set_title("entropy of the weights (nats)", loc="left")
+    look = {"ha": "right", "va": "bottom", "fontsize": 7, "color": "#555555"}
+    axes.annotate("equal weights", (POSITIONS, ceiling), (0, 1), textcoords="offset points", **look)
+    axes.set_ylim(0, 1.12 * ceiling)
+    axes.set_xlabel("word of the caption")
+    axes.set_title("entropy (nats)", loc="left")

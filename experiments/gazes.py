@@ -42,7 +42,7 @@ FIXATIONS = (
 
 def say(sentence: str) -> None:
     """What is left out, while the rest goes on."""
-    print(f"attend: {sentence}", file=sys.stderr)
+    print(sentence, file=sys.stderr)
 
 
 def draw_saccades(
@@ -79,12 +79,9 @@ def draw_saccades(
         if sizes == "gate" and any(glance.attention.gates is None for row in rows for glance in row):
             say(f"a model without a gate looked at {name}: dots are sized by attention")
             sizes = "attention"
-        options = {
-            "sizes": sizes,
-            "note": _note([one for _, one in looks], draws, seed, " The dots of a cloud: how many look there."),
-        }
+        note = _note([one for _, one in looks], draws, seed, " The dots of a cloud: how many look there.")
         numbers = [FIXATIONS, *(line for _, one in looks for line in exported(one, [name], draws, seed))]
-        figure = side_by_side(picture, rows, **options)
+        figure = side_by_side(picture, rows, sizes=sizes, note=note)
         files += save(figure, folder / f"gaze-{stem}", formats=("png",), numbers=numbers)
         if moving:
             longest = max(len(one.attention[name].words) for _, one in looks)
