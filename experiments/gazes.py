@@ -54,15 +54,17 @@ def draw_saccades(
     dots: str = "attention",
     raw: bool = False,
     moving: bool = False,
+    decode: str | None = None,
     draws: int = 20,
     seed: int = 0,
 ) -> list[Path]:
     """For each image: the gaze of every variant (its first run) in all ways side by side, the maps, and perhaps a film.
 
     They are the first images, or those named; ``dots`` says what their area shows, ``raw`` draws maps cell by cell,
-    and ``draws`` paths, keyed by ``seed``, are drawn from a hard model's weights.
+    and ``draws`` paths, keyed by ``seed``, are drawn from a hard model's weights. ``decode`` names the evaluation of
+    hard models that is drawn; none is that of their headline scores.
     """
-    shown = _first_of_each(records)
+    shown = _first_of_each(records, decode)
     if not shown:
         return []
     files: list[Path] = []
@@ -111,11 +113,11 @@ def glances(looks: Looks, name: str, draws: int, seed: int) -> list[Glance]:
     ]
 
 
-def exported(looks: Looks, images: Sequence[str], draws: int, seed: int) -> Iterator[tuple]:
-    """Rows of FIXATIONS: every way of a run, its draws too; duration is in words, attention that of the place."""
+def exported(looks: Looks, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
+    """Rows of FIXATIONS: every way of a run, draws where there are any; duration in words, attention of the place."""
     for name in images:
         one = looks.attention[name]
-        for way in looks.ways:
+        for way in looks.ways[: 2 if draws or not looks.glimpsed else 1]:
             for draw, path in enumerate(paths(one, way, draws=draws, seed=seed)):
                 subject = f"{looks.variant}/seed{looks.seed}/{way}" + (f"/{draw}" if way == DRAWS else "")
                 who = (name, subject, looks.variant, looks.seed, way, draw)
@@ -130,10 +132,16 @@ def exported(looks: Looks, images: Sequence[str], draws: int, seed: int) -> Iter
 
 
 def draw_gaze(
-    records: Sequence[Record], folder: Path, *, draws: int = 20, seed: int = 0, people: Path | None = None
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    decode: str | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    people: Path | None = None,
 ) -> list[Path]:
     """Statistics of the gaze over the split of each run's headline scores, similarity of paths, fixations, people."""
-    looks = [one for _, one in _read_records(records)]
+    looks = [one for _, one in _read_records(records, decode)]
     if not looks:
         return []
     images = _common(looks)
@@ -147,7 +155,7 @@ def draw_gaze(
         alike = tabulate_similarity(looks, images, seed=seed)
         said += ["", "# Similarity of paths (MultiMatch)", "", say_similarity(alike)]
         files.append(_write_csv(folder / "similarity.csv", [HEADER, *(row.cells() for row in alike)]))
-    lines = (line for one in looks for line in exported(one, images, draws, seed))
+    lines = (line for one in looks for line in exported(one, images, draws=0))
     files.append(_write_csv(folder / "fixations.csv", [FIXATIONS, *lines]))
     if people is not None:
         told, more = _people(looks, folder, people)
@@ -178,15 +186,15 @@ def _people(looks: Sequence[Looks], folder: Path, people: Path) -> tuple[list[st
     return said, [_write_csv(folder / "people.csv", rows)]
 
 
-def _first_of_each(records: Sequence[Record]) -> list[tuple[Record, Looks]]:
+def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Looks]]:
     """The first run of each variant whose attention can be read."""
     shown: dict[str, tuple[Record, Looks]] = {}
-    for record, one in _read_records(records, once=True):
+    for record, one in _read_records(records, decode, once=True):
         shown.setdefault(one.variant, (record, one))
     return list(shown.values())
 
 
-def _read_records(records: Sequence[Record], once: bool = False) -> Iterator[tuple[Record, Looks]]:
+def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Looks]]:
     """The stored attention of every finished run that learned to look, ``once`` for each variant; others are named."""
     several = len({record.experiment for record in records}) > 1
     seen: set[str] = set()
@@ -198,18 +206,22 @@ def _read_records(records: Sequence[Record], once: bool = False) -> Iterator[tup
             say(f"{record.folder} is not finished: resume it; it is left out")
             continue
         try:
-            yield record, read_looks(record, _headline(record), variant)
+            yield record, read_looks(record, _evaluation(record, decode), variant)
             seen.add(variant)
         except ValueError as error:
             say(f"{error}; this run is left out")
 
 
-def _headline(record: Record) -> Evaluation:
-    """The evaluation that the run's headline scores are of."""
+def _evaluation(record: Record, decode: str | None) -> Evaluation:
+    """The evaluation that the run's headline scores are of, or of a hard run the one on their split decoded so."""
+    wanted = {name: record.scores.get(name) for name in ("split", "decode", "beam", "look")}
+    if decode is not None and record.config.attention.select == "sample":
+        wanted = {"split": wanted["split"], "decode": decode, "look": None}
     for evaluation in record.evaluations:
-        if all(evaluation.scores.get(k) == record.scores.get(k) for k in ("split", "decode", "beam", "look")):
+        if all(evaluation.scores.get(name) == value for name, value in wanted.items()):
             return evaluation
-    raise ValueError(f"{record.folder} has scores but not the evaluation that they are of: evaluate it again")
+    how = " ".join(str(value) for value in wanted.values() if value is not None)
+    raise ValueError(f"{record.folder} has no evaluation {how}: evaluate it so (`attend evaluate`)")
 
 
 def _chosen(shown: Sequence[tuple[Record, Looks]], images: int, names: Sequence[str]) -> list[str]:

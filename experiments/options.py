@@ -268,6 +268,8 @@ class Plot:
     """saccades: attention maps cell by cell, not smooth"""
     film: bool = False
     """saccades: an animated GIF, word by word, too"""
+    decode: Decode | None = None
+    """saccades and gaze: the evaluation of hard runs that is shown, as sample; none is that of the headline scores"""
     draws: int = 20
     """saccades and gaze: paths drawn from a hard model's weights"""
     seed: int = 0

@@ -16,12 +16,12 @@ def curves(command: Plot) -> list[Path]:
 
 
 def saccades(command: Plot) -> list[Path]:
-    options = {name: getattr(command, name) for name in ("images", "dots", "raw", "draws", "seed")}
+    options = {name: getattr(command, name) for name in ("images", "dots", "raw", "decode", "draws", "seed")}
     return draw_saccades(read_runs(command.runs), command.out, names=command.image, moving=command.film, **options)
 
 
 def gaze(command: Plot) -> list[Path]:
-    options = {name: getattr(command, name) for name in ("draws", "seed", "people")}
+    options = {name: getattr(command, name) for name in ("decode", "draws", "seed", "people")}
     return draw_gaze(read_runs(command.runs), command.out, **options)
 
 

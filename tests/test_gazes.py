@@ -99,25 +99,15 @@ def test_statistics_similarity_and_export(runs, tmp_path, capsys):
     fixations = rows(tmp_path / "fixations.csv")
     whole = [r for r in fixations if r["subject"] == "soft/seed1/largest weight" and r["image"] == IMAGES[0]]
     assert " ".join(r["words"] for r in whole) == whole[0]["caption"]
+    assert {r["way"] for r in fixations} == {"largest weight", "centre of mass", "argmax"}
     assert sum(int(r["duration"]) for r in whole) == len(whole[0]["caption"].split())
     people = tmp_path / "people.csv"
     with open(people, "w", newline="") as file:
         writer = csv.DictWriter(file, fixations[0].keys())
         writer.writeheader()
         writer.writerows(r for r in fixations if r["subject"] in ("soft/seed0/largest weight", "hard/seed0/argmax"))
-    main(
-        [
-            "plot",
-            "gaze",
-            str(runs / "soft/seed0"),
-            "--out",
-            str(tmp_path / "p"),
-            "--people",
-            str(people),
-            "--draws",
-            "1",
-        ]
-    )
+    one = ["plot", "gaze", str(runs / "soft/seed0"), "--out", str(tmp_path / "p"), "--draws", "1"]
+    main([*one, "--people", str(people)])
     assert "people.csv" in capsys.readouterr().out
     alike = {
         r["subject"]: r for r in rows(tmp_path / "p/people.csv") if r["model"] == "soft" and r["image"] == IMAGES[1]
@@ -141,6 +131,8 @@ def test_what_is_missing_is_said_and_the_rest_goes_on(tmp_path, capsys):
     main(["plot", "saccades", str(runs), "--out", out, "--image", "no.png", "--image", IMAGES[2], "--dots", "gate"])
     told = capsys.readouterr()
     assert "no image 'no.png' among the 6 that these runs have looked at" in told.err and "gaze-36.png" in told.out
+    main(["plot", "gaze", str(runs), "--out", out, "--decode", "sample", "--draws", "1"])
+    assert "hard/seed0 has no evaluation test sample: evaluate it so" in capsys.readouterr().err
     (runs / "hard/seed0/evaluations/test-argmax-beam3/attention.h5").unlink()
     main(["plot", "gaze", str(runs), "--out", out])
     told = capsys.readouterr()
@@ -153,8 +145,7 @@ def test_what_cannot_be_drawn(runs, tmp_path, fails):
     make_gazes(path, ["a dog"], [peaked([0, 3])], sampled=True, images=["x.png"])
     said = fails("plot", "gaze", other, "--out", tmp_path / "out")
     assert "looked at different images: compare runs of one dataset and split" in said
-    said = fails("plot", "saccades", runs, "--out", tmp_path / "out", "--image", "no.png")
-    assert "nothing to draw" in said
+    assert "nothing to draw" in fails("plot", "saccades", runs, "--out", tmp_path / "out", "--image", "no.png")
     assert "draws is 0" in fails("plot", "gaze", runs, "--draws", "0")
     assert "seed is -1" in fails("plot", "gaze", runs, "--seed", "-1")
     assert "there is no file" in fails(
