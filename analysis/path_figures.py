@@ -23,6 +23,8 @@ RESAMPLES = 2000
 """Of the many intervals that are only drawn; those of MEASURES have ten thousand."""
 
 
+SHARES = ("amplitude", "moves", "returns", "distinct", "gate")
+"""Measures that lie in [0, 1]."""
 LEAST = 2
 """Images with a value, of every seed, that an interval is told of."""
 
@@ -196,7 +198,8 @@ def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
                 axes.plot(found.value, y + apart, **style)
     axes.set_yticks(range(len(parts)), list(labels))
     axes.set_ylim(len(parts) - 0.5, -0.5)
-    axes.set_xlim(left=0)
+    share = all(measure in SHARES for measure, _ in parts)
+    axes.set_xlim(0, min(1.02, axes.get_xlim()[1]) if share else None)  # an interval from few seeds may leave [0, 1]
     axes.grid(False, axis="y")
     axes.set_title(title, loc="left")
 
