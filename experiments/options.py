@@ -235,11 +235,19 @@ class Table:
     """none is that of the headline scores"""
 
 
+Kind = Literal[
+    "curves",
+    "saccades",
+    "gaze",
+]
+"""What `attend plot` draws, as in experiments/plotting.KINDS."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """Draw runs: learning curves and attention health, or gaze paths and attention maps."""
 
-    what: Positional[Literal["curves", "saccades"]]
+    what: Positional[Kind]
     """curves over epochs, or saccades over images"""
     runs: Runs
     """run folders, or folders of them"""
@@ -247,6 +255,22 @@ class Plot:
     """folder for the pictures"""
     images: int = 4
     """how many images to draw saccades for"""
+    image: UseAppendAction[tuple[str, ...]] = ()
+    """saccades: an image by its name instead; may be given several times"""
+    dots: Literal["attention", "gate", "equal"] = "attention"
+    """saccades: what the area of a fixation's dot shows"""
+    raw: bool = False
+    """saccades: attention maps cell by cell, not smooth"""
+    film: bool = False
+    """saccades: an animated GIF, word by word, too"""
+    decode: Decode | None = None
+    """saccades and gaze: the evaluation of hard runs that is shown, as sample; none is that of the headline scores"""
+    draws: int = 20
+    """saccades and gaze: paths drawn from a hard model's weights"""
+    seed: int = 0
+    """saccades and gaze: of those draws"""
+    people: Path | None = None
+    """gaze: a CSV of people's fixations (image, subject, order, x, y) to compare with"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -198,7 +198,8 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
     from analysis.records import read_runs
     from analysis.tables import DEFAULT, comparison, render
-    from experiments.pictures import draw_curves, draw_gazes
+    from experiments.gazes import draw_saccades
+    from experiments.pictures import draw_curves
 
     folder = out / experiment.name
     broken: list[str] = []
@@ -213,5 +214,5 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     if experiment.conclude:
         files += experiment.conclude(records, folder)
     files += draw_curves(records, folder / "pictures")
-    files += draw_gazes(records, folder / "pictures", pictures)
+    files += draw_saccades(records, folder / "pictures", images=pictures)
     return files

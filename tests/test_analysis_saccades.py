@@ -7,8 +7,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from analysis.figures import colours, drawn, save
-from analysis.saccades import attention_maps, compare_gaze, gaze_path, place, read_attention, spread, tabulate
+from analysis.gazes import compare_gaze, gaze_path
+from analysis.labels import place
+from analysis.saccades import attention_maps, read_all, read_attention, spread, tabulate
 from attend.geometry import Geometry
+from attend.metrics.gaze import fixations, merge
 from tests.made_runs import make_attention
 
 CAPTION = "a man in a red shirt is riding a skateboard down the side of a ramp"
@@ -57,6 +60,18 @@ def test_light_falls_where_the_geometry_says(transform, size, cell):
     if cell == 24:  # the middle cell: its light is symmetric about the picture's middle
         centroid = np.array([light.sum(0) @ np.arange(light.shape[1]), light.sum(1) @ np.arange(light.shape[0])])
         np.testing.assert_allclose(centroid / light.sum() + 0.5, size, atol=0.5)
+
+
+def test_raw_light_is_the_cells_as_they_are():
+    geometry = Geometry.of("crop", (120, 60), (3, 3))  # the square from x = 30 to 90, in cells of 20 pixels
+    weights = np.arange(1, 10) / 45
+    light = spread(weights, geometry, (120, 60), smooth=False)
+    np.testing.assert_allclose(light[10::20, 40:90:20], weights.reshape(3, 3) / weights.max(), rtol=1e-6)
+    assert (light[:, :30] == 0).all() and (light[:, 90:] == 0).all()
+    assert len(np.unique(light)) == 10 < len(np.unique(spread(weights, geometry, (120, 60))))
+    figures = [attention_maps(photo((120, 60)), ["a"], weights[None], geometry, smooth=s) for s in (True, False)]
+    smooth, raw = (len(np.unique(figure.axes[1].images[0].get_array())) for figure in figures)
+    assert raw < smooth
 
 
 def test_no_light_where_the_grid_does_not_reach():
@@ -120,12 +135,13 @@ def test_labels_of_the_gaze_do_not_collide(size, grid, sampled):
     weights, cells = wandering(WORDS, grid)
     axes = gaze_path(photo(size), WORDS, weights, geometry, glimpses=cells if sampled else None)
     labels = boxes(axes.figure, axes.texts)
-    assert len(labels) >= 10
+    places = {tuple(at) for at in fixations(weights, None, geometry)}
+    assert len(labels) == len(places)
     assert not overlapping(labels)
     picture = axes.get_window_extent()
     assert all(picture.x0 <= b.x0 and b.x1 <= picture.x1 for b in labels)
     assert all(picture.y0 <= b.y0 and b.y1 <= picture.y1 for b in labels)
-    assert len(axes.patches) == len(labels) - 1
+    assert len(axes.patches) == len(merge(WORDS, fixations(weights, cells, geometry))) - 1
 
 
 def test_pictures_are_not_empty(tmp_path):
@@ -142,7 +158,7 @@ def test_labels_do_not_collide_where_the_gaze_hardly_moves():
     geometry = Geometry.of("squash", (240, 160), (14, 14))
     cells = np.array([90, 91, 104, 105] * 4)
     axes = gaze_path(photo(), WORDS, np.eye(196)[cells], geometry, glimpses=cells)
-    assert len(axes.texts) == 16
+    assert len(axes.texts) == 4 and "5 red" in axes.texts[0].get_text()
     assert not overlapping(boxes(axes.figure, axes.texts))
 
 
@@ -155,11 +171,11 @@ def test_fixations_lie_where_the_glimpses_were():
     assert tuple(axes.images[0].get_extent()) == (0, 240, 160, 0)
 
 
-def test_words_at_one_place_are_one_label():
+def test_words_at_one_place_are_one_fixation_and_its_visits_one_label():
     geometry = Geometry.of("squash", (70, 70), (7, 7))
     weights = np.eye(49)[[0, 24, 24, 24, 6, 0]]
     axes = gaze_path(photo((70, 70)), ["see", "a", "red", "circle", "and", "a"], weights, geometry)
-    assert [text.get_text() for text in axes.texts] == ["1 see", "2–4 a red circle", "5 and", "6 a"]
+    assert [text.get_text() for text in axes.texts] == ["1 see\n4 a", "2 a red circle", "3 and"]
     assert len(axes.patches) == 3
 
 
@@ -194,6 +210,8 @@ def test_attention_is_read_back(tmp_path, sampled):
     assert attention.weights.shape == (7, 49) and attention.gates.shape == (7,)
     assert attention.geometry == Geometry.of("squash", (64, 48), (7, 7))
     assert (attention.glimpses is not None) == sampled
+    (alone,) = read_all(path)
+    assert alone.caption == attention.caption and (alone.weights == attention.weights).all()
     assert read_attention(path, "flickr/a.jpg").image == read_attention(path, "a.jpg").image == "flickr/a.jpg"
 
 
@@ -224,8 +242,9 @@ def damaged(path, name):
 def test_damage_names_the_file(tmp_path, image):
     path = make_attention(tmp_path / "attention.h5", WORDS[:3])
     damaged(path, "alpha")
-    with pytest.raises(ValueError, match=rf"{path} cannot be read as attention \(.*; evaluate the run again"):
-        read_attention(path, image)
+    for read in (lambda: read_attention(path, image), lambda: list(read_all(path))):
+        with pytest.raises(ValueError, match=rf"{path} cannot be read as attention \(.*; evaluate the run again"):
+            read()
 
 
 CHANGES = {

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from scipy.stats import chisquare
+from scipy.stats import entropy as scipy_entropy
 
 from attend.geometry import Geometry
-from attend.metrics.gaze import Fixation, fixations, merge
+from attend.metrics.gaze import Fixation, centres_of_mass, draw_cells, entropy, fixations, merge, places, radius
 
 GEOMETRY = Geometry.of("squash", (200, 100), (2, 2))
 
@@ -70,3 +72,57 @@ def test_weights_must_belong_to_the_grid():
 def test_words_and_points_must_agree():
     with pytest.raises(ValueError):
         merge(["one"], [(0, 0), (1, 1)])
+
+
+def test_the_centre_of_mass_by_hand():
+    weights = [[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25], [0, 0.5, 0, 0.5], [0.8, 0, 0, 0.2], [4, 0, 0, 1]]
+    np.testing.assert_allclose(centres_of_mass(weights, GEOMETRY), [(50, 25), (100, 50), (150, 50), (70, 35), (70, 35)])
+    with pytest.raises(ValueError, match=r"weights are \(1, 9\)"):
+        centres_of_mass(np.ones((1, 9)), GEOMETRY)
+
+
+def test_the_centre_of_mass_is_the_mean_of_draws():
+    weights = np.random.default_rng(0).dirichlet(np.ones(4), 3)
+    cells = draw_cells(weights, 20_000, 0)
+    error = GEOMETRY.centres()[cells].mean(axis=0) - centres_of_mass(weights, GEOMETRY)
+    assert np.abs(error).max() < 4 * 75 / np.sqrt(20_000)
+
+
+def test_draws_follow_the_weights_and_their_seed():
+    weights = np.array([[0.5, 0.3, 0.2, 0.0], [0.0, 0.0, 0.1, 0.9]])
+    cells = draw_cells(weights, 20_000, 7)
+    for t in range(2):
+        counts = np.bincount(cells[:, t], minlength=4)
+        assert counts[weights[t] == 0].sum() == 0
+        kept = weights[t] > 0
+        assert chisquare(counts[kept], 20_000 * weights[t][kept]).pvalue > 0.001
+    both = np.bincount(4 * cells[:, 0] + cells[:, 1], minlength=16) / 20_000
+    np.testing.assert_allclose(both.reshape(4, 4), np.outer(*weights), atol=0.02)  # each word on its own
+    np.testing.assert_array_equal(draw_cells(weights, 5, 7), cells[:5])
+    assert (draw_cells(weights, 50, 8) != cells[:50]).any()
+    assert draw_cells(np.zeros((0, 4)), 3, 0).shape == (3, 0)
+
+
+def test_merging_within_a_radius():
+    points = [(0, 0), (4, 0), (5, 0), (20, 0), (2, 0)]
+    path = merge(["a", "b", "c", "d", "e"], points, 5)
+    assert [fixation.words for fixation in path] == [("a", "b", "c"), ("d",), ("e",)]
+    assert path[0].point == (3, 0) and [fixation.first for fixation in path] == [0, 3, 4]
+
+
+def test_places_are_where_the_gaze_was_before():
+    points = [(0, 0), (10, 0), (1, 0), (9, 1), (5, 0), (30, 0)]
+    assert places(points, 3).tolist() == [0, 1, 0, 1, 2, 3]
+    assert places(np.zeros((0, 2)), 3).tolist() == []
+
+
+def test_half_a_cell_apart_is_one_place():
+    geometry = Geometry.of("squash", (210, 140), (7, 7))
+    apart = np.linalg.norm(geometry.centres()[:, None] - geometry.centres()[None], axis=2)
+    assert apart[apart > 0].min() == pytest.approx(2 * radius(geometry))
+
+
+def test_entropy_is_scipys():
+    weights = np.vstack([np.random.default_rng(0).dirichlet(np.ones(9), 5), np.eye(9)[:1], np.ones((1, 9)) / 9])
+    np.testing.assert_allclose(entropy(weights), scipy_entropy(weights, axis=1), atol=1e-12)
+    assert entropy(weights)[-1] == pytest.approx(np.log(9))
