@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING
 from attend.config import LARGEST, Config, Search
 from attend.settings import check_field
 from experiments.options import (
-    Bench, Caption, Estimators, Evaluate, Plot, Prepare, Queued, Report, Run, Study, Table, Train,
-)  # fmt: skip
+    Bench,
+    Caption,
+    Estimators,
+    Evaluate,
+    Plot,
+    Prepare,
+    Queued,
+    Report,
+    Run,
+    Study,
+    Table,
+    Train,
+)
 from experiments.summaries import bounds, summary
 
 if TYPE_CHECKING:
