@@ -77,7 +77,7 @@ def test_health_has_a_panel_for_each_metric_written(tmp_path):
 def test_what_was_never_written_is_said(tmp_path):
     records = made(tmp_path)
     with pytest.raises(ValueError, match="no run wrote 'cider' for 'val'"):
-        learning_curves(records, score="cider")
+        curves(records, "cider", "val")
     with pytest.raises(ValueError, match="no run wrote any of attention_gradient"):
         health_curves(records, names=("attention_gradient",))
 
