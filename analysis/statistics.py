@@ -46,12 +46,14 @@ class Difference(Interval):
     """a - b on the same images and seeds.
 
     ``p`` is two-sided: how often a difference as large comes about where images swap a and b at random, and seeds
-    spread as they do. ``effect`` is Cohen's d_z over images: the difference in standard deviations of an image's part.
+    spread as they do; ``p_images`` is that of the swaps alone, so of these very runs and no others of their kind.
+    ``effect`` is Cohen's d_z over images: the difference in standard deviations of an image's part in it.
     ``detectable`` is the smallest difference that so many seeds and images find at ``level`` with a chance of 80 %.
     ``improvement`` is the chance that a run of a beats a run of b on images like these, over all pairs of seeds.
     """
 
     p: float
+    p_images: float
     effect: float
     detectable: float
     improvement: float
@@ -111,7 +113,9 @@ def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 
     moved = b.chosen - a.chosen
     swapped = score(a.whole + moved) - score(b.whole - moved)  # (R, S)
     least = abs(value) - 1e-12 * max(1.0, abs(value))  # a draw that swaps nothing rounds otherwise
-    reached = max(int(np.sum(np.abs(noise) >= least)) for noise in _noises(whole, swapped, 0.0, seed))
+    ps = [
+        float((1 + np.sum(np.abs(noise) >= least)) / (1 + len(noise))) for noise in _noises(whole, swapped, 0.0, seed)
+    ]
     together, shared, seeds = _variances(whole, resampled)
     error = np.sqrt(max(together, shared + seeds))
     deviation = np.sqrt(together * images)
@@ -121,7 +125,8 @@ def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 
         low=low,
         high=high,
         level=level,
-        p=(1 + reached) / (1 + len(swapped)),
+        p=max(ps),
+        p_images=ps[0],
         effect=float(value / deviation) if deviation else np.nan,
         detectable=float((high - low) / 2 + stats.norm.ppf(POWER) * error),
         improvement=float(np.mean(wins > 0) + np.mean(wins == 0) / 2),

@@ -1,116 +1,25 @@
 """The comparison table: one row for each variant and way of decoding, one column for each score.
 
 Scores are fractions in files and become percentages here and nowhere else; CIDEr stays as the literature
-prints it. A cell is the mean over seeds with its range in brackets, or the bare value where there is one run.
+prints it. A cell is the mean over seeds with its interval over seeds and images, or, where no scores of single images
+were kept, with the range of the seeds, or the bare value of one run.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
+from analysis.columns import COLUMNS, CONTROLS, DEFAULT, Cell, Column, Row, Table
+from analysis.contrasts import Cells, Evidence, Scored, against, compared, shared_seeds
+from analysis.formats import COLLAPSED, DASH, FORMATS, render
 from analysis.published import PUBLISHED, Published
 from analysis.records import Record
+from analysis.statistics import Difference
+from attend.runs import number
 
-DASH = "–"
-COLLAPSED = "†"
-LARGEST_POWER = 700.0
-"""e to more is no number."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """A score: its heading, where scores.json holds it (part, name), and how it is printed: with ``power`` as e^it."""
-
-    title: str
-    part: str
-    name: str
-    scale: float = 100.0
-    decimals: int = 1
-    power: bool = False
-
-    def read(self, scores: dict) -> float | None:
-        """The score as printed, or None where it is missing or no finite number."""
-        value = (scores.get(self.part) or {}).get(self.name)
-        if value is None or not math.isfinite(value) or (self.power and value > LARGEST_POWER):
-            return None
-        return math.exp(value) if self.power else value * self.scale
-
-
-COLUMNS = {
-    **{f"bleu{n}": Column(title=f"BLEU-{n}", part="captions", name=f"bleu{n}") for n in (1, 2, 3, 4)},
-    **{
-        f"bleu{n}_free": Column(title=f"BLEU-{n}, no penalty", part="captions", name=f"bleu{n}_free")
-        for n in (1, 2, 3, 4)
-    },
-    "meteor": Column(title="METEOR", part="captions", name="meteor"),
-    "rouge_l": Column(title="ROUGE-L", part="captions", name="rouge_l"),
-    "cider": Column(title="CIDEr", part="captions", name="cider", scale=1, decimals=3),
-    "length_ratio": Column(title="Length ratio", part="captions", name="length_ratio", scale=1, decimals=2),
-    "mass": Column(title="Grounding mass", part="grounding", name="mass"),
-    "pointing": Column(title="Grounding pointing", part="grounding", name="pointing"),
-    "nll": Column(title="NLL (nats per token)", part="given", name="nll", scale=1, decimals=3),
-    "perplexity": Column(title="Perplexity", part="given", name="nll", scale=1, decimals=3, power=True),
-    "top1": Column(title="Top-1", part="given", name="top1"),
-    "top5": Column(title="Top-5", part="given", name="top5"),
-    "content_top1": Column(title="Top-1 of content words", part="given", name="content_top1"),
-    "entropy": Column(title="Entropy (nats)", part="health", name="entropy", scale=1, decimals=2),
-    "maximum": Column(title="Largest weight", part="health", name="maximum"),
-    "change": Column(title="Change between words", part="health", name="change"),
-    "distinct": Column(title="Distinct places", part="health", name="distinct"),
-}
-DEFAULT = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "mass", "pointing")
-CONTROLS = {"uniform": "looks nowhere: uniform", "centre": "looks at the centre"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The values of one score over the seeds that have it, at least one."""
-
-    values: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        return sum(self.values) / len(self.values)
-
-    @property
-    def low(self) -> float:
-        return min(self.values)
-
-    @property
-    def high(self) -> float:
-        return max(self.values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for what was not trained
-    here: a control, or a ``published`` model; ``trials`` is what the study took that it comes from."""
-
-    name: str
-    decode: str = ""
-    beam: int | None = None
-    look: str = ""
-    runs: int = 0
-    collapsed: int = 0
-    published: bool = False
-    trials: int = 0
-    cells: tuple[Cell | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Rows under columns. ``caption`` says what the numbers are, ``notes`` what is missing and why."""
-
-    split: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    caption: str
-    notes: tuple[str, ...] = ()
+__all__ = ["COLUMNS", "DEFAULT", "FORMATS", "Cell", "Column", "Row", "Table", "comparison", "render"]
 
 
 def comparison(
@@ -119,13 +28,16 @@ def comparison(
     columns: Sequence[str] = DEFAULT,
     split: str | None = None,
     published: str | None = None,
+    base: str | None = None,
 ) -> Table:
     """Compare finished runs on one split, by default the one their headline evaluations were made on.
 
-    ``published`` names a dataset whose published scores stand below, where they have any of the columns.
+    ``published`` names a dataset whose published scores stand below, where they have any of the columns. With ``base``,
+    a variant, all other rows are differences to it: to the row that is decoded the same way, or else to its headline.
 
     Raises:
-        ValueError: unknown columns or dataset, nothing finished, headlines of several splits, or none on this one.
+        ValueError: unknown columns, dataset or base, nothing finished, runs of different data, headlines of several
+            splits, or none on this one.
     """
     if published is not None and published not in PUBLISHED:
         raise ValueError(f"no published scores of {published!r}; known are those of {', '.join(PUBLISHED)}")
@@ -137,29 +49,44 @@ def comparison(
     split = split or _headline_split(finished)
     chosen = tuple(COLUMNS[name] for name in columns)
 
-    groups: dict[tuple, list[tuple[Record, dict]]] = {}
+    groups: dict[tuple, list[Scored]] = {}
     several = len({record.experiment for record in finished}) > 1
     for record in finished:
         name = f"{record.experiment}/{record.variant}" if several else record.variant
-        for way, scores in _scored(record, split).items():
-            groups.setdefault((name, *way), []).append((record, scores))
+        for way, scored in _scored(record, split).items():
+            groups.setdefault((name, *way), []).append(scored)
     if not groups:
         known = sorted({e.split for record in finished for e in record.evaluations})
         raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
+    ways = _together(groups)
+    everything = [run.scores for _, group in ways for run in group]
+    _same_data([run for _, group in ways for run in group])
 
-    rows = [_row(*way, group, chosen) for way, group in _together(groups)]
-    everything = [scores for group in groups.values() for _, scores in group]
+    rows = [_row(*way, group, chosen) for way, group in ways]
+    evidence = Evidence([group for _, group in ways])
+    if base is None:
+        cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
+        said = _marked(cells, tests, [rows[r].name for r in sorted(untested)])
+    else:
+        bases = _bases(base, ways)
+        rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
+        cells, found = against(evidence, bases, chosen)
+        said = _contrasted(rows, evidence, bases, found)
+    rows = [replace(row, cells=tuple(some)) for row, some in zip(rows, cells, strict=True)]
     theirs = [model for model in PUBLISHED.get(published, ()) if not model.scores.keys().isdisjoint(columns)]
     return Table(
         split=split,
         columns=chosen,
-        rows=(*rows, *_controls(everything, chosen), *_published(theirs, chosen)),
-        caption=_caption(rows, split, chosen),
+        rows=(*rows, *_controls(everything, chosen), *_published(theirs, chosen)) if base is None else tuple(rows),
+        caption=_caption(rows, split, chosen, base),
         notes=(
+            *said,
+            *evidence.notes,
             *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
             *_spent(finished),
-            *_sources(theirs, chosen),
+            *(_sources(theirs, chosen) if base is None else ()),
         ),
+        base=base,
     )
 
 
@@ -172,37 +99,65 @@ def _headline_split(finished: Sequence[Record]) -> str:
     return splits[0]
 
 
-def _scored(record: Record, split: str) -> dict[tuple[str, int, str], dict]:
-    """Scores of a run by (decode, beam, look), its headline first; those of several draws are their mean.
+def _same_data(runs: Sequence[Scored]) -> None:
+    """ValueError where runs are of different data; what an older run does not say is believed."""
+    prints: dict[str, Scored] = {}
+    for run in runs:
+        if "data_fingerprint" in run.scores:
+            prints.setdefault(run.scores["data_fingerprint"], run)
+    if len(prints) > 1:
+        said = ", ".join(f"{key} of {run.record.experiment}/{run.name}" for key, run in prints.items())
+        raise ValueError(f"the runs are of different data ({said}): compare those of one dataset")
+
+
+def _scored(record: Record, split: str) -> dict[tuple[str, int, str], Scored]:
+    """A run as scored by (decode, beam, look), its headline first; scores of several draws are their mean.
 
     Where the headline was evaluated again, as with boxes that came later, the new scores are shown.
     """
-    found: dict[tuple[str, int, str], dict] = {}
-    for scores in (record.scores, *(evaluation.scores for evaluation in record.evaluations)):
+    found: dict[tuple[str, int, str], Scored] = {}
+    evaluated = [(evaluation.scores, evaluation.folder) for evaluation in record.evaluations]
+    for scores, folder in ((record.scores, None), *evaluated):
         if scores["split"] == split:
             mean = scores.get("captions", {}) | scores.get("draws", {}).get("mean", {})
-            found[scores["decode"], scores["beam"], scores.get("look", "")] = scores | {"captions": mean}
+            way = scores["decode"], scores["beam"], scores.get("look", "")
+            found[way] = Scored(record, scores | {"captions": mean}, folder)
     return found
 
 
-def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list]]:
+def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
     """The groups with all rows of a variant next to each other, in order of first appearance."""
     names = list(dict.fromkeys(name for name, *_ in groups))
     return sorted(groups.items(), key=lambda group: (names.index(group[0][0]), *group[0][1:]))
 
 
-def _row(
-    name: str, decode: str, beam: int, look: str, group: list[tuple[Record, dict]], columns: Sequence[Column]
-) -> Row:
+def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
+    """What each row is compared with: the base decoded the same way, or else its headline."""
+    theirs = {way[1:]: r for r, (way, _) in enumerate(ways) if way[0] == base}
+    if not theirs:
+        known = ", ".join(dict.fromkeys(way[0] for way, _ in ways))
+        raise ValueError(f"there is no variant {base!r} to compare with; known are {known}")
+    headlines = (run.record.scores for way, group in ways if way[0] == base for run in group)
+    main = next(((one["decode"], one["beam"], one.get("look", "")) for one in headlines), None)
+    return [theirs.get(way[1:], theirs.get(main, min(theirs.values()))) for way, _ in ways]
+
+
+def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], columns: Sequence[Column]) -> Row:
+    def recorded(what: str) -> tuple:
+        values = (run.record.scores.get(what) for run in group)
+        return tuple(value for value in values if number(value))
+
     return Row(
         name=name,
         decode=decode,
         beam=beam,
         look=look,
         runs=len(group),
-        collapsed=sum(record.collapsed for record, _ in group),
-        trials=max((record.study or {}).get("trials", 0) for record, _ in group),
-        cells=tuple(_cell(column, [scores for _, scores in group]) for column in columns),
+        collapsed=sum(run.record.collapsed for run in group),
+        trials=max((run.record.study or {}).get("trials", 0) for run in group),
+        parameters=recorded("parameters"),
+        seconds=recorded("train_seconds"),
+        cells=tuple(_cell(column, [run.scores for run in group]) for column in columns),
     )
 
 
@@ -230,14 +185,9 @@ def _published(models: Sequence[Published], columns: Sequence[Column]) -> Iterab
         yield Row(name=model.name, published=True, cells=cells)
 
 
-def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column]) -> str:
-    counts = [row.runs for row in rows]
-    said = [f"Scores on {split}."]
-    if max(counts) > 1:
-        n = f"n = {counts[0]}" if len(set(counts)) == 1 else f"n = {min(counts)} to {max(counts)}"
-        said.append(f"Mean over {n} seeds, [lowest, highest] in brackets.")
-    if min(counts) == 1:
-        said.append("A value without brackets is a single run: it says nothing of the spread between seeds.")
+def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column], base: str | None) -> str:
+    said = [f"Scores on {split}." if base is None else f"Scores on {split}: {base}, and differences of others to it."]
+    said += _spread(rows, columns)
     scales = {column.scale for column in columns}
     if 100 in scales:
         plain = [column.title for column in columns if column.scale == 1]
@@ -245,6 +195,78 @@ def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column]) -> str:
     if any(column.name == "cider" for column in columns):
         said.append("CIDEr is CIDEr-D with the document frequencies of the references it is scored on.")
     return " ".join(said)
+
+
+def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
+    """What stands beside a mean: an interval, a range, or nothing."""
+    counts = [row.runs for row in rows]
+    n = f"n = {counts[0]}" if len(set(counts)) == 1 else f"n = {min(counts)} to {max(counts)}"
+    cells = [(column, cell) for row in rows for column, cell in zip(columns, row.cells, strict=True) if cell]
+    intervals = [cell.interval for _, cell in cells if cell.interval]
+    if not intervals:
+        if max(counts) > 1:
+            yield f"Mean over {n} seeds, [lowest, highest] in brackets."
+        if min(counts) == 1:
+            yield "A value without brackets is a single run: it says nothing of the spread between seeds."
+        return
+    images = f"{intervals[0].images:,} images"
+    if max(counts) == 1:
+        yield (
+            f"[95 % interval] in brackets: bootstrap over {images} of one seed, so it says nothing of the spread "
+            "between seeds."
+        )
+    else:
+        yield f"Mean over {n} seeds with its [95 % interval] in brackets: bootstrap over seeds and {images}."
+    if max(counts) > 1 and any(one.seeds == 1 for one in intervals):
+        yield "Of one seed the interval is over images alone and says nothing of the spread between seeds."
+    bare = list(dict.fromkeys(column.title for column, cell in cells if not cell.interval))
+    if bare and max(counts) > 1:
+        yield f"In (parentheses) the range over seeds, where no scores of images are kept: {', '.join(bare)}."
+    elif bare:
+        yield f"Without an interval, as no scores of images are kept: {', '.join(bare)}."
+
+
+METHOD = "paired over seeds and images, permutation test at 5 %, Holm's correction for all"
+"""How rows are told apart."""
+
+
+def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
+    if not tests:
+        return
+    count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
+    yield f"Bold: the best of a column. Italic: not distinguishable from it ({METHOD} {count} of this table)."
+    if untested:
+        names = ", ".join(dict.fromkeys(untested))
+        yield f"Not tested against the best, for want of the same seeds or images: {names}."
+
+
+def _contrasted(
+    rows: Sequence[Row], evidence: Evidence, bases: Sequence[int], tests: Sequence[tuple[Column, Difference]]
+) -> Iterable[str]:
+    """What differences were tested, and how small they could have been."""
+    fewer = []
+    for row, group, base in zip(rows, evidence.rows, bases, strict=True):
+        both, most = shared_seeds(group, evidence.rows[base]), max(row.runs, len(evidence.rows[base]))
+        if both < most:
+            fewer.append(f"{row.name} ({both} of {most})")
+    if fewer:
+        yield f"Differences are of the seeds that both have; fewer than there are: {', '.join(dict.fromkeys(fewer))}."
+    if not tests:
+        return
+    count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
+    yield f"Bold: differs from the base ({METHOD} {count} of this table)."
+    least: dict[Column, list[float]] = {}
+    for column, one in tests:
+        least.setdefault(column, []).append(one.detectable)
+    small = [f"{c.title} {_ends([f'{value:.{c.decimals}f}' for value in sorted(some)])}" for c, some in least.items()]
+    yield (
+        "Smallest difference that so many seeds and images find with a chance of 80 %, before correction: "
+        f"{', '.join(small)}."
+    )
+
+
+def _ends(texts: Sequence[str]) -> str:
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
 
 def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column], *, unfinished: int) -> Iterable[str]:
@@ -293,67 +315,3 @@ def _spent(records: Iterable[Record]) -> Iterable[str]:
 def _reason(column: Column, scores: dict) -> str:
     missing = scores.get("missing", {})
     return str(missing.get(column.name, missing.get(column.part, "no reason recorded"))).rstrip(".")
-
-
-def render(table: Table, format: str = "markdown") -> str:
-    """The table as text in one of FORMATS.
-
-    Raises:
-        ValueError: an unknown format.
-    """
-    if format not in FORMATS:
-        raise ValueError(f"format is {format!r}; known are {', '.join(FORMATS)}")
-    return FORMATS[format](table)
-
-
-def _markdown(table: Table) -> str:
-    header = ["Variant", "Decoding", "n", *(column.title for column in table.columns)]
-    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
-    for row in table.rows:
-        name = f"{row.name} {COLLAPSED}" if row.collapsed else row.name
-        cells = [_text(cell, column, row.runs) for cell, column in zip(row.cells, table.columns, strict=True)]
-        lines.append([name, _decoding(row), str(row.runs or ""), *cells])
-    text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-    return "\n".join([*text, "", table.caption, *("\n" + note for note in table.notes)]) + "\n"
-
-
-def _decoding(row: Row) -> str:
-    if row.published:
-        return "published, one run"
-    search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
-    look = f", looks {row.look}" if row.look else ""
-    return f"{row.decode}, {search}{look}" if row.runs else ""
-
-
-def _text(cell: Cell | None, column: Column, runs: int) -> str:
-    """``21.4 [20.9, 22.0]``; a score that only some seeds have names how many."""
-    if cell is None:
-        return DASH if runs else ""
-    mean, low, high = (f"{value:.{column.decimals}f}" for value in (cell.mean, cell.low, cell.high))
-    seeds = len(cell.values)
-    alone = seeds == 1 or (not runs and low == high)
-    text = mean if alone else f"{mean} [{low}, {high}]"
-    return f"{text} (n = {seeds})" if runs and seeds < runs else text
-
-
-def _csv(table: Table) -> str:
-    """For programs: mean, lowest, highest and count of every score in columns of their own, or empty."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    scores = [f"{c.title}{part}" for c in table.columns for part in ("", " low", " high", " n")]
-    looks = ["Look"] if any(row.look for row in table.rows) else []
-    trials = ["Trials"] if any(row.trials for row in table.rows) else []
-    lines.writerow(["Variant", "Split", "Decode", "Beam", *looks, "n", "Collapsed", *trials, *scores])
-    for row in table.rows:
-        beam = "" if row.beam is None else row.beam
-        cells = [
-            (f"{c.mean:.6g}", f"{c.low:.6g}", f"{c.high:.6g}", len(c.values)) if c else [""] * 4 for c in row.cells
-        ]
-        flat = [value for cell in cells for value in cell]
-        look, spent = [row.look] * len(looks), [row.trials or ""] * len(trials)
-        scored = ("", "published") if row.published else (table.split, row.decode)
-        lines.writerow([row.name, *scored, beam, *look, row.runs, row.collapsed, *spent, *flat])
-    return text.getvalue()
-
-
-FORMATS: dict[str, Callable[[Table], str]] = {"markdown": _markdown, "csv": _csv}

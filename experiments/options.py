@@ -228,12 +228,14 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Compare finished runs."""
+    """Compare finished runs, with intervals over seeds and images."""
 
     runs: Runs
     """run folders, or folders of them"""
-    format: Literal["markdown", "csv"] = "markdown"
+    format: Literal["markdown", "latex", "csv", "html"] = "markdown"
     """of the table"""
+    base: str | None = None
+    """variant that all others are shown as differences to"""
     columns: str | None = None
     """scores to show, separated by commas"""
     split: str | None = None

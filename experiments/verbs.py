@@ -243,7 +243,8 @@ def table(command: Table) -> None:
 
     columns = command.columns.split(",") if command.columns else DEFAULT
     _named(command.runs)
-    print(render(comparison(read_runs(command.runs), columns=columns, split=command.split), command.format))
+    compared = comparison(read_runs(command.runs), columns=columns, split=command.split, base=command.base)
+    print(render(compared, command.format))
 
 
 def plot(command: Plot) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+from attend.metrics.captions import BLEU_STATISTICS, corpus_bleu, corpus_meteor
 
 CAPTIONS = {
     "bleu1": 0.6,
@@ -54,6 +57,47 @@ def make_run(root: Path, name: str = "made/soft/seed1", *, headline=None, evalua
     if headline:
         (run / "scores.json").write_text(json.dumps(headline))
     return run
+
+
+def make_scored(root: Path, name: str, *, images=40, better=0.0, chance=0, fingerprint="data", **more) -> Path:
+    """A finished run whose one evaluation has an images.csv, and scores.json what follows from it.
+
+    Captions are never written: matches, lengths, matches of METEOR and grounding are drawn, ``better`` by a share.
+    """
+    draw = np.random.default_rng(chance)
+    length, closest = draw.integers(6, 14, images), draw.integers(6, 14, images)
+    guesses = np.stack([length - n for n in range(4)], axis=1)
+    matches = draw.binomial(guesses, np.array([0.5, 0.4, 0.3, 0.2]) * (1 + better))
+    cider, words = draw.uniform(0, 1, images) * (1 + better), draw.integers(0, 9, images)
+    mass = draw.uniform(0, 1, images) * (1 + better) / 2
+    matched = draw.binomial(length, 0.4 * (1 + better))
+    meteor = np.zeros((images, 23), int)  # lengths, function words, four kinds of match, chunks, matches
+    for places, values in (([0], length), ([1], closest), ([4, 5, 21, 22], matched), ([20], 1)):
+        meteor[:, places] = np.reshape(values, (-1, 1))
+    columns = {"image": [f"{i}.jpg" for i in range(images)], "caption": ["a, b"] * images}
+    columns |= {f"bleu_match{n + 1}": matches[:, n] for n in range(4)}
+    columns |= {f"bleu_guess{n + 1}": guesses[:, n] for n in range(4)}
+    columns |= {"bleu_length": length, "bleu_reference_length": closest, "rouge_l": cider / 2, "cider": cider}
+    columns |= {"meteor_statistics": [" ".join(map(str, row)) for row in meteor], "grounding_words": words}
+    columns |= {"grounding_mass": np.where(words, mass, 0)}
+    bleu = corpus_bleu({name: np.sum(values) for name, values in columns.items() if name in BLEU_STATISTICS})
+    captions = {name: float(value) for name, value in bleu.items()}
+    captions |= {"meteor": float(corpus_meteor(meteor.sum(0))), "rouge_l": float(np.mean(cider / 2))}
+    headline = scores(
+        **captions | {"cider": float(np.mean(cider))},
+        grounding={"words": int(words.sum()), "mass": float(np.average(mass, weights=words)), **CONTROLS},
+    )
+    headline |= {"images": images, "data_fingerprint": fingerprint, **more}
+    run = make_run(root, name, headline=headline, evaluations=[headline])
+    with open(images_of(run), "w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([columns, *zip(*columns.values(), strict=True)])
+    return run
+
+
+def images_of(run: Path) -> Path:
+    """The images.csv of a run that ``make_scored`` made."""
+    return next(run.glob("evaluations/*")) / "images.csv"
 
 
 def make_metrics(epochs: int = 4, *, per_epoch: int = 5, offset: float = 0.0) -> list[dict]:
