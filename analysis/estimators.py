@@ -74,6 +74,30 @@ def write_rows(rows: Iterable[Measured]) -> str:
     return text.getvalue()
 
 
+def read_rows(text: str, where: str) -> list[Measured]:
+    """The records of a CSV as ``write_rows`` writes it, which lies at ``where``.
+
+    Raises:
+        ValueError: it is of other columns, or a value is not of its column's kind.
+    """
+    lines = csv.DictReader(io.StringIO(text))
+    if list(lines.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
+    try:
+        return [Measured(**{f.name: _value(f.type, line[f.name]) for f in fields(Measured)}) for line in lines]
+    except (TypeError, ValueError):
+        raise ValueError(f"{where} is broken in line {lines.line_num}: run `attend estimators` again") from None
+
+
+def _value(kind: str, text: str):
+    """What a cell says, by its field's annotation; an empty one of an optional field is None."""
+    if kind == "str":
+        return str.__str__(text)
+    if not text and "None" in kind:
+        return None
+    return int(text) if kind.startswith("int") else float(text)
+
+
 HEADER = {
     "estimator": "estimator",
     "samples": "K",
@@ -154,13 +178,11 @@ def estimator_panels(rows: Sequence[Measured], *, axes: Sequence[Axes] | None = 
     series = [(c, group) for c in dict.fromkeys(row.checkpoint for row in drawn) for group in GROUPS]
     shown = [name for name in PANELS if any(getattr(row, name) is not None for row in drawn)]
     height = 0.8 + len(names) * max(0.2, 0.07 * len(series))
-    every = panels(len(shown), axes, columns=len(shown), size=(2.5 + 2.6 / len(shown), height))
+    every = panels(len(shown), axes, columns=len(shown), size=(2.5 + 2.6 / len(shown), height), level=True)
     for one, name in zip(every, shown, strict=True):
         _panel(one, drawn, name, names, series)
         one.set_yticks(range(len(names)), names)
         one.set_ylim(len(names) - 0.4, -0.6)
-        if axes is None and one is not every[0]:
-            one.tick_params(labelleft=False)
     looks = [_mark(place, series) | {"label": ", ".join(one)} for place, one in enumerate(series)]
     for look in looks:  # for the legend
         every[0].plot([], [], linestyle="none", **look)

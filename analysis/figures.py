@@ -12,6 +12,7 @@ import io
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from pathlib import Path
 from zlib import crc32
 
@@ -66,12 +67,16 @@ LABELS = {
 }
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 HEALTH = ("entropy", "maximum", "change", "distinct")
-POINTS = 120
-"""A curve with more points than this is averaged in so many bins: a line in print shows no more."""
+POINTS = 60
+"""A curve with more points than this is averaged over as many neighbours as it takes: print shows no more."""
 LEVEL = 0.95
 """Of every interval that is drawn."""
 LEAST = 3
 """Seeds without which a curve has no band: Student's t of two is 12.7 standard errors wide, and hides all else."""
+MOST = 4
+"""Variants with bands; those of more would hide each other, so their means alone are drawn, with bars."""
+THIN = 0.6
+"""Width of one seed's line."""
 FORMATS = ("png", "pdf", "svg")
 NOTE = {"fontsize": 7.5, "color": "#555555", "x": 0.01, "ha": "left"}
 """How the text below a figure looks."""
@@ -108,8 +113,11 @@ def named(records: Iterable[Record]) -> dict[Path, str]:
     return {f: variant if counts[variant] == 1 else f"{of}/{variant}" for f, (of, variant) in known.items()}
 
 
-def panels(count: int, axes: Axes | Sequence[Axes] | None, *, columns: int, size: tuple[float, float]) -> list[Axes]:
-    """The axes that were given, or so many in a figure of their own, each of this size in inches.
+def panels(
+    count: int, axes: Axes | Sequence[Axes] | None, *, columns: int, size: tuple[float, float], level: bool = False
+) -> list[Axes]:
+    """The axes that were given, or so many in a figure of their own, each of this size in inches; those then share
+    their vertical axis where they are ``level``, with its labels on the left alone.
 
     Raises:
         ValueError: others than so many were given.
@@ -118,7 +126,7 @@ def panels(count: int, axes: Axes | Sequence[Axes] | None, *, columns: int, size
         columns = min(columns, count)
         rows = -(-count // columns)
         figure = Figure(figsize=(size[0] * columns, size[1] * rows + 0.5), layout="constrained")
-        every = list(figure.subplots(rows, columns, squeeze=False).ravel())
+        every = list(figure.subplots(rows, columns, sharey=level, squeeze=False).ravel())
         for spare in every[count:]:
             spare.remove()
         return every[:count]
@@ -161,9 +169,7 @@ def curves(records: Sequence[Record], name: str, split: str, *, axes: Axes | Non
     if not seeds:
         raise ValueError(f"no run wrote {name!r} for {split!r} into its metrics.jsonl")
     axes = axes or Figure(figsize=(3.6, 2.8), layout="constrained").add_subplot()
-    for number, (variant, style) in enumerate(colours(called.values()).items()):
-        if variant in seeds:
-            bundle(axes, variant, seeds[variant], style, first=number)
+    bundles(axes, seeds, colours(called.values()))
     axes.set_xlabel("epoch")
     axes.set_title(titled(name, split), loc="left")
     axes.set_xlim(left=0)
@@ -175,40 +181,48 @@ def titled(name: str, split: str) -> str:
     return f"{LABELS.get(name, name)}, {SPLITS.get(split, split)}"
 
 
-def bundle(
-    axes: Axes,
-    variant: str,
-    lines: Sequence[tuple[str, np.ndarray, np.ndarray]],
-    style: tuple[str, str],
-    *,
-    first: int = 0,
-    every: int | None = None,
-) -> None:
-    """The lines of one variant's seeds, as (gid, x, y), with their mean and its band.
+Line = tuple[str, np.ndarray, np.ndarray]
+"""A seed's gid, x and y."""
 
-    ``every`` of how many points bears the marker; none is about five in all, the ``first``-th variant's shifted.
-    """
-    colour, dash = style
-    thick = {"color": colour, "linestyle": dash, "linewidth": 1.8, "label": f"{variant} (n = {len(lines)})"}
-    thick |= {"marker": MARKERS[colour], "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.7}
-    length = max(len(x) for _, x, _ in lines)
-    step = every or max(1, length // 5)
-    thick["markevery"] = (first * max(1, step // 4) % step, step)
-    if len(lines) == 1:
-        gid, *points = lines[0]
-        axes.plot(*points, gid=gid, **thick)
-        return
-    for gid, *points in lines:
-        axes.plot(*points, gid=gid, color=colour, linestyle=dash, linewidth=0.6, alpha=0.4)
-    at, values = _together([points for _, *points in lines])
-    mean, low, high = mean_interval(values)
-    if len(lines) >= LEAST:
-        limits = axes.dataLim.frozen()
-        axes.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)
-        for end, edge in (("low", low), ("high", high)):
-            axes.plot(at, edge, gid=f"{variant}/{end}", color=colour, linewidth=0.3, alpha=0.5)
-        axes.dataLim.set(limits)  # a band of few seeds may be wide, and the lines are what is to be seen
-    axes.plot(at, mean, gid=f"{variant}/mean", **thick)
+
+def bundles(
+    axes: Axes,
+    seeds: dict[str, list[Line]],
+    styles: dict[str, tuple[str, str]],
+    *,
+    markers: int = 5,
+    shared: bool = False,
+) -> None:
+    """The lines of each variant's seeds, with their mean and its band, or with bars at its ``markers`` where more than
+    MOST variants are drawn. The mean is at every point, or at those alone that its seeds have ``shared``."""
+    shown = [variant for variant in styles if variant in seeds]
+    for place, variant in enumerate(shown):
+        (colour, dash), lines = styles[variant], seeds[variant]
+        length = max(len(x) for _, x, _ in lines)
+        step = max(1, length // markers)
+        marked = slice(place * step // len(shown), None, step)
+        thick = {"color": colour, "linestyle": dash, "linewidth": 1.8, "label": f"{variant} (n = {len(lines)})"}
+        thick |= {"marker": MARKERS[colour], "markersize": 5.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
+        thick |= {"markevery": (marked.start, step)}
+        if len(lines) == 1:
+            gid, *points = lines[0]
+            axes.plot(*points, gid=gid, **thick)
+            continue
+        at, values = _together([points for _, *points in lines], shared)
+        mean, low, high = mean_interval(values)
+        many = len(shown) > MOST
+        for gid, *points in lines:
+            axes.plot(*points, gid=gid, color=colour, linestyle=dash, linewidth=0 if many else THIN, alpha=0.4)
+        if len(lines) >= LEAST:
+            limits = axes.dataLim.frozen()
+            if many:
+                axes.vlines(at[marked], low[marked], high[marked], color=colour, linewidth=0.8, alpha=0.6)
+            else:
+                axes.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)
+            for end, edge in (("low", low), ("high", high)):
+                axes.plot(at, edge, gid=f"{variant}/{end}", linewidth=0)  # for the numbers
+            axes.dataLim.set(limits)  # an interval of few seeds may be wide, and the lines are what is to be seen
+        axes.plot(at, mean, gid=f"{variant}/mean", **thick)
 
 
 @styled
@@ -227,7 +241,7 @@ def curve_panels(
     every = panels(len(there), axes, columns=2, size=(3.6, 2.5))
     for (name, split), one in zip(there, every, strict=True):
         curves(records, name, split, axes=one)
-    said = [_lines(every)]
+    said = [said_of(every)]
     said += [f"not logged: {titled(*one)}" for one in wanted if one not in there]
     return tuple(finish(every[0].figure, every, "; ".join(said), own=axes is None))
 
@@ -276,13 +290,18 @@ def save(
     """
     path = Path(path)
     path = path.with_suffix("") if path.suffix.lstrip(".") in {*formats, *FORMATS, "csv"} else path
-    written = []
-    for format in formats:
-        written.append(path.with_name(f"{path.name}.{format}"))
-        undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format)
-        picture = io.BytesIO()
-        figure.savefig(picture, format=format, dpi=200, metadata=undated)
-        write_bytes(written[-1], picture.getvalue())
+    written, layout = [], figure.get_layout_engine()
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # a layout moves a little each time it is made, and all formats shall be alike
+    try:
+        for format in formats:
+            written.append(path.with_name(f"{path.name}.{format}"))
+            undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format)
+            picture = io.BytesIO()
+            figure.savefig(picture, format=format, dpi=200, metadata=undated)
+            write_bytes(written[-1], picture.getvalue())
+    finally:
+        figure.set_layout_engine(layout)
     numbers = numbers or [("panel", "series", "x", "y"), *drawn(figure)]
     if len(numbers) > 1:
         text = io.StringIO()
@@ -318,6 +337,7 @@ def finish(figure: Figure, panels: Sequence[Axes], said: str, *, own: bool = Tru
     across = int(15 * figure.get_figwidth() / (8 + max(map(len, entries), default=0)))
     if entries:
         columns = max(1, min(across, len(entries)))
+        figure.set_figheight(figure.get_figheight() + 0.18 * (-(-len(entries) // columns) - 1))
         figure.legend(entries.values(), entries, loc="outside upper left", ncols=columns)
     note(figure, said)
     return panels
@@ -325,36 +345,41 @@ def finish(figure: Figure, panels: Sequence[Axes], said: str, *, own: bool = Tru
 
 def note(figure: Figure, said: str) -> None:
     """Below a figure, what is drawn in it."""
-    width = int(17 * figure.get_figwidth())
-    figure.supxlabel("\n".join(textwrap.fill(line, width) for line in said.splitlines()), **NOTE)
+    width = int(18 * figure.get_figwidth())
+    lines = [part for line in said.splitlines() for part in textwrap.wrap(line, width)]
+    figure.set_figheight(figure.get_figheight() + 0.14 * (len(lines) - 1))
+    figure.supxlabel("\n".join(lines), **NOTE)
 
 
-def _lines(panels: Sequence[Axes]) -> str:
-    """What the curves of runs are."""
-    gids = [line.get_gid() or "" for axes in panels for line in axes.lines]
+def said_of(panels: Sequence[Axes], *, at: str = "epoch", reach: str = "as far as all of them ran") -> str:
+    """What the lines of ``bundles`` are."""
+    lines = [line for axes in panels for line in axes.lines]
+    gids = [line.get_gid() or "" for line in lines]
     if not any(gid.endswith("/mean") for gid in gids):
         return "one run each (n = 1), so no interval"
-    said = "thin: one seed; thick: their mean, as far as all of them ran"
+    thin = any(line.get_linewidth() == THIN for line in lines)
+    said = f"thin: one seed; thick: their mean, {reach}" if thin else f"mean over n seeds, {reach}"
     if not any(gid.endswith("/low") for gid in gids):
-        return f"{said}; no band: that takes {LEAST} seeds"
-    counts = [line.get_label().rpartition("(n = ")[2].rstrip(")") for axes in panels for line in axes.lines]
+        return f"{said}; no {'band' if thin else 'bar'}: that takes {LEAST} seeds"
+    counts = [line.get_label().rpartition("(n = ")[2].rstrip(")") for line in lines]
     fewer = any(count.isdecimal() and int(count) < LEAST for count in counts)
-    band = f"band: {100 * LEVEL:.0f} % interval of the mean at each epoch, by Student's t over the n seeds"
-    return f"{said}; {band}{f' (from n = {LEAST} on)' if fewer else ''}"
+    interval = f"{100 * LEVEL:.0f} % interval of the mean at each {at}, by Student's t over the n seeds"
+    return f"{said}; {'band' if thin else 'bar'}: {interval}{f' (from n = {LEAST} on)' if fewer else ''}"
 
 
 def _binned(epochs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of at most POINTS runs of neighbouring points."""
-    if len(epochs) <= POINTS:
-        return epochs, values
-    starts = np.linspace(0, len(epochs), POINTS, endpoint=False).astype(int)
+    """Means of at most POINTS runs of neighbouring points, the last of which may be shorter."""
+    starts = np.arange(0, len(epochs), -(-len(epochs) // POINTS))
     counts = np.diff([*starts, len(epochs)])
     return np.add.reduceat(epochs, starts) / counts, np.add.reduceat(values, starts) / counts
 
 
-def _together(series: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _together(series: Sequence[tuple[np.ndarray, np.ndarray]], shared: bool) -> tuple[np.ndarray, np.ndarray]:
     """Points (n,) where all curves are defined and their values there, (S, n): a mean whose n changes on the way
     would jump."""
+    if shared:
+        at = reduce(np.intersect1d, [x for x, _ in series])
+        return at, np.array([y[np.isin(x, at)] for x, y in series])
     first = max(epochs[0] for epochs, _ in series)
     last = min(epochs[-1] for epochs, _ in series)
     at = np.unique(np.concatenate([epochs for epochs, _ in series]))

@@ -167,7 +167,7 @@ def slices(
     if not ranges:
         raise ValueError("no completed trial has a parameter to draw its values against")
     (best, *_) = ranked(shown, {name: direction})
-    every = panels(len(ranges), axes, columns=COLUMNS, size=(2.0, 2.1))
+    every = panels(len(ranges), axes, columns=COLUMNS, size=(2.0, 2.1), level=True)
     for place, (one, (parameter, span)) in enumerate(zip(every, ranges.items(), strict=True)):
         if place % COLUMNS == 0 or axes is not None:
             one.set_ylabel(LABELS.get(name, name))
