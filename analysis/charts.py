@@ -80,24 +80,23 @@ def dot_panels(table: Table, *, axes: Sequence[Axes] | None = None) -> tuple[Axe
     if not columns:
         raise ValueError("no variant has any of these scores, so there is nothing to draw")
     names = list(dict.fromkeys(_name(dot.row, every) for dot in every))
-    shown = panels(len(columns), axes, columns=ACROSS, size=(1.5, 0.5 + 0.3 * len(names)), level=True)
+    shown = panels(len(columns), axes, columns=ACROSS, size=(1.65, 0.6 + 0.3 * len(names)), level=True)
     if axes is None:
         figure = shown[0].figure
         figure.set_figwidth(figure.get_figwidth() + 0.07 * max(map(len, names)))
     for one, column in zip(shown, columns, strict=True):
         _panel(one, [dot for dot in every if dot.column is column], every, names, difference=table.base is not None)
-        for row in table.rows:
-            cell = row.cells[table.columns.index(column)]
-            if cell is not None and not row.runs and not row.published:
-                _line(one, cell.mean, SHORT.get(row.name, row.name))
+        for height, row in enumerate(row for row in table.rows if not row.runs and not row.published):
+            if (cell := row.cells[table.columns.index(column)]) is not None:
+                _line(one, cell.mean, SHORT.get(row.name, row.name), height)
     return tuple(finish(shown[0].figure, shown, _said(every, table), own=axes is None))
 
 
-def _line(axes: Axes, at: float, label: str) -> None:
-    """What a control scores, named on the side of its line that has room."""
+def _line(axes: Axes, at: float, label: str, height: int) -> None:
+    """What a control scores, named on the side of its line that has room, each above the other."""
     axes.axvline(at, color="#555555", linestyle=":", linewidth=1)
     low, high = axes.get_xlim()
-    side = {"xytext": (-2, 2), "ha": "right"} if at > low + 0.7 * (high - low) else {"xytext": (2, 2), "ha": "left"}
+    side = {"xytext": (-2, 2 + 8 * height), "ha": "right"} if at > low + 0.7 * (high - low) else {"xytext": (2, 2 + 8 * height), "ha": "left"}
     where = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
     axes.annotate(label, (at, 0), fontsize=7, color="#555555", **where, **side)
 
@@ -116,7 +115,7 @@ def _panel(axes: Axes, own: Sequence[Dot], every: Sequence[Dot], names: Sequence
     if difference:
         axes.axvline(0, color="#555555", linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_ylim(len(names) - 0.15, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     axes.locator_params(axis="x", nbins=4)
