@@ -96,7 +96,8 @@ def _line(axes: Axes, at: float, label: str, height: int) -> None:
     """What a control scores, named on the side of its line that has room, each above the other."""
     axes.axvline(at, color="#555555", linestyle=":", linewidth=1)
     low, high = axes.get_xlim()
-    side = {"xytext": (-2, 2 + 8 * height), "ha": "right"} if at > low + 0.7 * (high - low) else {"xytext": (2, 2 + 8 * height), "ha": "left"}
+    left = at > low + 0.7 * (high - low)
+    side = {"xytext": (-2 if left else 2, 2 + 8 * height), "ha": "right" if left else "left"}
     where = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
     axes.annotate(label, (at, 0), fontsize=7, color="#555555", **where, **side)
 
