@@ -165,22 +165,26 @@ Cells = list[list[Cell | None]]
 def compared(evidence: Evidence, cells: Cells, columns: Sequence[Column]) -> tuple[Cells, list[Difference], set[int]]:
     """The cells with their intervals, and those of each column that are best, or not distinguishable from it, marked.
 
-    Every row is tested against the best of a column, on the seeds and images of both. Also gives the tests, in units of
-    the columns, and the rows that could not be tested where others were.
+    Every row is tested against the best of a column, on the seeds and images of both. A run that stands for its variant
+    alone is told from other runs by its images, and says nothing of the variant: it is tested, and may be the best,
+    only where no row has more. Also gives the tests, in units of the columns, and the rows that were not tested where
+    others were.
     """
     cells, tests, untested = [list(row) for row in cells], {}, set()
-    best = {}
+    best, least = {}, _least(evidence)
     for c, column in enumerate(columns):
         for r, row in enumerate(cells):
             row[c] = _with_interval(row[c], evidence, r, column)
-        rated = [r for r, row in enumerate(cells) if row[c] is not None]
+        shown = [r for r, row in enumerate(cells) if row[c] is not None]
+        rated = [r for r in shown if len(cells[r][c].values) >= least]
         if column.better and len(rated) > 1:
             top = max(rated, key=lambda r: column.better * cells[r][c].mean)
             found = {r: evidence.difference(r, top, column.name) for r in rated if r != top and not column.power}
-            if any(found.values()):
+            found = {r: _scaled(one, column) for r, one in found.items() if one and one.seeds >= least}
+            if found:
                 best[c] = top
-            tests |= {(r, c): _scaled(one, column.scale) for r, one in found.items() if one}
-            untested |= {r for r, one in found.items() if one is None and any(found.values())}
+                untested |= {*shown} - {*found, top}
+            tests |= {(r, c): one for r, one in found.items()}
     ps = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
     for c, top in best.items():
         cells[top][c] = replace(cells[top][c], mark="best")
@@ -194,9 +198,10 @@ def against(
 ) -> tuple[Cells, list[tuple[Column, Difference]]]:
     """Every row minus its base, ``bases[row]``, on the seeds that both have; a row that is its own base stays as it is.
 
-    Where there are no scores of images, only the differences of the seeds are known.
+    Where there are no scores of images, only the differences of the seeds are known. One seed is tested only where no
+    row has more.
     """
-    cells, tests = [[None] * len(columns) for _ in bases], {}
+    cells, tests, least = [[None] * len(columns) for _ in bases], {}, _least(evidence)
     for c, column in enumerate(columns):
         for r, base in enumerate(bases):
             ours, theirs = (_values(evidence.rows[one], column) for one in (r, base))
@@ -207,12 +212,19 @@ def against(
             cells[r][c] = Cell(both) if both else None
             found = evidence.difference(r, base, column.name) if both and not column.power else None
             if found:
-                tests[r, c] = _scaled(found, column.scale)
+                found = _around(_scaled(found, column), cells[r][c].mean, column)
+                cells[r][c] = replace(cells[r][c], interval=found)
+                if found.seeds >= least:
+                    tests[r, c] = found
     ps = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
     for (r, c), p in ps.items():
-        shown = _around(tests[r, c], cells[r][c].mean)
-        cells[r][c] = replace(cells[r][c], interval=shown, p=p, mark="differs" if p < ALPHA else "")
+        cells[r][c] = replace(cells[r][c], p=p, mark="differs" if p < ALPHA else "")
     return cells, [(columns[c], one) for (_, c), one in tests.items()]
+
+
+def _least(evidence: Evidence) -> int:
+    """Of how many seeds a test is."""
+    return min(2, max(len(row) for row in evidence.rows))
 
 
 def shared_seeds(row: Sequence[Scored], base: Sequence[Scored]) -> int:
@@ -227,18 +239,22 @@ def _values(row: Sequence[Scored], column: Column) -> dict[tuple[int, int], floa
 
 def _with_interval(cell: Cell | None, evidence: Evidence, row: int, column: Column) -> Cell | None:
     found = evidence.interval(row, column.name) if cell and not column.power else None
-    return replace(cell, interval=_around(_scaled(found, column.scale), cell.mean)) if found else cell
+    return replace(cell, interval=_around(_scaled(found, column), cell.mean, column)) if found else cell
 
 
 SCALED = ("value", "low", "high", "detectable")
 
 
-def _scaled(found: Interval, scale: float) -> Interval:
+def _scaled(found: Interval, column: Column) -> Interval:
     """In the units of a column."""
-    return replace(found, **{name: scale * getattr(found, name) for name in SCALED if hasattr(found, name)})
+    return replace(found, **{name: column.scale * getattr(found, name) for name in SCALED if hasattr(found, name)})
 
 
-def _around(found: Interval, value: float) -> Interval:
-    """Moved to a mean: where several captions an image were drawn it is theirs, and the width that of the first."""
-    shift = value - found.value
-    return replace(found, value=value, low=found.low + shift, high=found.high + shift)
+def _around(found: Interval, value: float, column: Column) -> Interval:
+    """Moved to a mean, and cut where no score can be.
+
+    The mean is another where several captions an image were drawn: it is theirs, and the width that of the first.
+    """
+    shift, most = value - found.value, 100.0 if column.scale == 100 else math.inf
+    least = -most if isinstance(found, Difference) else 0.0
+    return replace(found, value=value, low=max(found.low + shift, least), high=min(found.high + shift, most))

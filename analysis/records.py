@@ -120,14 +120,30 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
-def read_runs(folders: Iterable[str | Path], *, unfinished: bool = False) -> list[Record]:
+def read_runs(
+    folders: Iterable[str | Path], *, unfinished: bool = False, broken: list[str] | None = None
+) -> list[Record]:
     """Records of all runs at or below the folders, those still unfinished among them.
+
+    With a list ``broken``, a run that cannot be read is left out as long as another can, and a sentence on it is added
+    to the list; so is one on a folder that has what a run wrote and not what makes it one.
 
     Raises:
         ValueError: a folder holds no run, a file is broken, or none is finished (``unfinished`` allows that).
     """
-    folders = list(folders)
-    records = [read_run(run) for run in find_runs(folders)]
+    folders, records, errors = list(folders), [], []
+    for run in find_runs(folders):
+        try:
+            records.append(read_run(run))
+        except (ValueError, OSError) as error:
+            errors.append(error)
+    if errors and (broken is None or not records):
+        raise errors[0]
+    if broken is not None:
+        broken += [str(error) for error in errors]
+        written = {path.parent.resolve() for folder in folders for path in Path(folder).rglob("metrics.jsonl")}
+        halves = sorted(folder for folder in written if not _is_run(folder))
+        broken += [f"{half} has no config.json or no environment.json: copy the run again" for half in halves]
     if not unfinished and not any(record.finished for record in records):
         where = ", ".join(map(str, folders))
         raise ValueError(

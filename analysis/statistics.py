@@ -2,7 +2,7 @@
 
 Scores y_si of seed s on image i have three sources of chance: the seed, the image, and what is of both. Images are
 resampled, the same for all seeds, and scores computed again. Seeds are too few to be resampled: where they differ, the
-bootstrap over two, three or five seeds holds the truth in 68, 82 or 89 of 100 cases instead of 95. So their part is
+bootstrap over two, three or five seeds holds the truth in 63, 77 or 85 of 100 cases instead of 95. So their part is
 drawn from Student's t on S - 1 degrees of freedom, with the spread that they show:
 
     mean + sqrt(share) (mean of resampled images - mean) + sqrt(s^2 / S) t_(S-1)

@@ -29,11 +29,13 @@ def comparison(
     split: str | None = None,
     published: str | None = None,
     base: str | None = None,
+    broken: Sequence[str] = (),
 ) -> Table:
     """Compare finished runs on one split, by default the one their headline evaluations were made on.
 
     ``published`` names a dataset whose published scores stand below, where they have any of the columns. With ``base``,
     a variant, all other rows are differences to it: to the row that is decoded the same way, or else to its headline.
+    ``broken`` has a sentence for each run that could not be read, for the notes.
 
     Raises:
         ValueError: unknown columns, dataset or base, nothing finished, runs of different data, headlines of several
@@ -82,6 +84,7 @@ def comparison(
         notes=(
             *said,
             *evidence.notes,
+            *(f"Left out because broken: {why}." for why in broken),
             *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
             *_spent(finished),
             *(_sources(theirs, chosen) if base is None else ()),
@@ -237,7 +240,7 @@ def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) 
     yield f"Bold: the best of a column. Italic: not distinguishable from it ({METHOD} {count} of this table)."
     if untested:
         names = ", ".join(dict.fromkeys(untested))
-        yield f"Not tested against the best, for want of the same seeds or images: {names}."
+        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {names}."
 
 
 def _contrasted(

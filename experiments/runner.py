@@ -201,8 +201,10 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     from experiments.pictures import draw_curves, draw_gazes
 
     folder = out / experiment.name
-    records = [record for record in read_runs([folder]) if record.variant in experiment.variants]
-    table = comparison(records, columns=experiment.columns or DEFAULT, published=experiment.published)
+    broken: list[str] = []
+    records = [record for record in read_runs([folder], broken=broken) if record.variant in experiment.variants]
+    columns = experiment.columns or DEFAULT
+    table = comparison(records, columns=columns, published=experiment.published, broken=broken)
     files = []
     for format, suffix in (("markdown", "md"), ("csv", "csv")):
         files.append(folder / f"table.{suffix}")

@@ -243,7 +243,9 @@ def table(command: Table) -> None:
 
     columns = command.columns.split(",") if command.columns else DEFAULT
     _named(command.runs)
-    compared = comparison(read_runs(command.runs), columns=columns, split=command.split, base=command.base)
+    broken: list[str] = []
+    records = read_runs(command.runs, broken=broken)
+    compared = comparison(records, columns=columns, split=command.split, base=command.base, broken=broken)
     print(render(compared, command.format))
 
 

@@ -172,3 +172,19 @@ def test_other_broken_lines_are_errors(tmp_path, text):
     (run / "metrics.jsonl").write_text(text)
     with pytest.raises(ValueError, match=r"metrics.jsonl, line 2 is not valid JSON"):
         _ = read_run(run).metrics
+
+
+def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(tmp_path):
+    whole = make_run(tmp_path, "made/soft/seed1", headline=scores())
+    torn = make_run(tmp_path, "made/soft/seed2", headline=scores())
+    (torn / "scores.json").write_text("{")
+    half = make_run(tmp_path, "made/soft/seed3", headline=scores())
+    (half / "config.json").unlink()
+    broken = []
+    assert [record.folder for record in read_runs([tmp_path], broken=broken)] == [whole]
+    first, second = broken
+    assert str(torn / "scores.json") in first
+    assert second == f"{half} has no config.json or no environment.json: copy the run again"
+    (whole / "scores.json").write_text("{")
+    with pytest.raises(ValueError, match=str(whole)):
+        read_runs([tmp_path], broken=[])

@@ -153,6 +153,28 @@ def test_seeds_that_only_one_has_are_left_out_and_said(tmp_path):
     assert row_of(table, "hard").cells[0].interval and not any(cell.mark for row in table.rows for cell in row.cells)
 
 
+def test_one_seed_is_not_tested_beside_rows_that_have_more(tmp_path):
+    """Images alone would call it different from nearly everything."""
+    two_variants(tmp_path)
+    make_scored(tmp_path, "made/lucky/seed0", better=1.0, chance=300)
+    table = comparison(read_runs([tmp_path]), columns=("cider",))
+    lucky, soft = row_of(table, "lucky").cells[0], row_of(table, "soft").cells[0]
+    assert lucky.mark == "" and lucky.p is None and lucky.interval and soft.mark == "best"
+    assert (
+        "Not tested against the best, for want of several seeds, or of the same seeds and images: lucky." in table.notes
+    )
+    lucky = row_of(comparison(read_runs([tmp_path]), columns=("cider",), base="soft"), "lucky").cells[0]
+    assert lucky.p is None and lucky.interval.method == "bootstrap over 40 images of one seed"
+
+
+def test_an_interval_ends_where_no_score_can_be(tmp_path):
+    make_scored(tmp_path, "made/soft/seed0", better=-0.9)
+    make_scored(tmp_path, "made/soft/seed1", better=0.9, chance=1)
+    table = comparison(read_runs([tmp_path]), columns=("bleu1", "cider"))
+    bleu, cider = row_of(table, "soft").cells
+    assert (bleu.interval.low, bleu.interval.high, cider.interval.low) == (0, 100, 0) and cider.interval.high > 1
+
+
 def test_parameters_and_training_time(tmp_path):
     make_scored(tmp_path, "made/soft/seed0", parameters=7_728_875, train_seconds=707.5)
     make_scored(tmp_path, "made/old/seed0")
@@ -300,7 +322,7 @@ def test_a_run_without_the_folder_of_its_headline(tmp_path):
     assert row_of(table, "bare").cells[0].interval is None and row_of(table, "soft").cells[0].interval
     assert any("bare/seed0 has no folder of this evaluation" in note for note in table.notes)
     assert "Left out because unfinished: 1 run." in table.notes
-    assert "Not tested against the best, for want of the same seeds or images: bare." in table.notes
+    assert any("several seeds, or of the same seeds and images: bare." in note for note in table.notes)
 
 
 def test_several_draws_have_an_interval_around_their_mean(tmp_path):
@@ -316,6 +338,9 @@ def test_the_verb(tmp_path, capsys):
     for format in FORMATS:
         main(["table", str(tmp_path), "--format", format, "--base", "soft", "--columns", "cider"])
         assert "CIDEr" in capsys.readouterr().out
+    (tmp_path / "made/soft/seed1/scores.json").write_text("{")
+    main(["table", str(tmp_path)])
+    assert f"Left out because broken: {tmp_path / 'made/soft/seed1/scores.json'} " in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["table", str(tmp_path), "--base", "firm"])
     assert "known are hard, soft" in capsys.readouterr().err
