@@ -16,7 +16,7 @@ from analysis import charts, correlations, widths
 from analysis.columns import COLUMNS, Table
 from analysis.estimators import read_rows
 from analysis.figures import FORMATS, HEALTH, colours, named, save
-from analysis.records import Evaluation, Record, find_runs, read_run
+from analysis.records import Evaluation, Record, read_runs
 from analysis.tables import comparison
 from experiments.options import Plot
 from experiments.pictures import draw_curves, draw_estimators, draw_gazes, draw_health, say
@@ -156,11 +156,11 @@ def _scores(command: Plot, default: Sequence[str]) -> tuple[str, ...]:
 
 
 def readable(folders: Iterable[Path]) -> list[Record]:
-    """The runs at or below the folders; those that are broken are said and left out. ValueError where all are."""
-    folders = list(folders)
-    records = [record for run in find_runs(folders) if (record := _read(read_run, run)) is not None]
-    if not records:
-        raise ValueError(f"no run below {', '.join(map(str, folders))} can be read: copy them again, or run them again")
+    """The runs at or below the folders, finished or not; those that are broken are said and left out."""
+    broken: list[str] = []
+    records = read_runs(folders, unfinished=True, broken=broken)
+    for sentence in broken:
+        say(sentence)
     return records
 
 
@@ -198,8 +198,3 @@ def _read(function: Callable[[Any], Any], what: Any) -> Any:
     except (ValueError, OSError) as error:
         say(" ".join(str(error).split()))
         return None
-
-
-def _say_all(sentences: Iterable[str]) -> None:
-    for sentence in sentences:
-        say(sentence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import typing
 from pathlib import Path
 
@@ -95,8 +96,11 @@ def test_a_broken_an_unfinished_and_a_half_copied_run_are_said_and_the_rest_is_d
     (runs / "soft/seed0/scores.json").write_text('{"split": "te')
     (runs / "soft/seed1/scores.json").unlink()
     (runs / "hard/seed1/evaluations/test-expected-beam3/images.csv").unlink()
+    shutil.copytree(runs / "hard/seed0", runs / "hard/seed2")
+    (runs / "hard/seed2/config.json").unlink()
     files, said = plot("metrics", runs)
-    assert len(said.splitlines()) == 3 and all(line.startswith("left out: ") for line in said.splitlines())
+    assert "hard/seed2 has no config.json" in said and len(said.splitlines()) == 4
+    assert all(line.startswith("left out: ") for line in said.splitlines())
     assert "seed0/scores.json" in said and "soft/seed1 is unfinished" in said and "images.csv is missing" in said
     assert {row["variant"] for row in rows(files[-1])} == {"hard"} and {row["runs"] for row in rows(files[-1])} == {"1"}
 

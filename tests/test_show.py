@@ -260,12 +260,12 @@ def test_a_study_is_plotted_from_its_queue_alone(make, capsys):
     shown(capsys)
     wanted = {file.name: file.read_bytes() for file in Path("runs/mine").glob("*.p*")}
     Path("mine.py").unlink()
-    for folder, kinds in (("runs", ("soft", "hard")), ("runs/mine-hard", ("hard",)), ("runs/mine", ("soft", "hard"))):
-        main(["plot", "study", folder, "--out", "pictures", "--formats", "png,pdf"])
+    for folder, kinds, formats in (("runs", ("soft", "hard"), "png,pdf"), ("runs/mine-hard", ("hard",), "svg")):
+        main(["plot", "study", folder, "--out", "pictures", "--formats", formats])
         files = [Path(line) for line in capsys.readouterr().out.splitlines()]
         assert {file.name for file in files if file.name.startswith("slices")} == {
             f"slices-{kind}-{name}.{suffix}" for kind in kinds for name in ("cider", "parameters")
-            for suffix in ("png", "pdf", "csv")}  # fmt: skip
+            for suffix in (*formats.split(","), "csv")}  # fmt: skip
         if len(kinds) == 2:
             assert {file.name: file.read_bytes() for file in files if file.suffix != ".csv"} == wanted
 
