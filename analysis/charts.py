@@ -62,7 +62,7 @@ def _dot(row: Row, column: Column, cell: Cell) -> Dot:
         _, low, high = mean_interval(np.array(cell.values))
         method = f"Student's t over {count} seeds"
     else:
-        method = f"n = {count} and no scores of images"
+        method = f"{count} {'seed' if count == 1 else 'seeds'} and no scores of images"
     ends = {"low": float(low), "high": float(high), "method": method}
     tested = {"p": cell.p, "differs": cell.mark == "differs"}
     return Dot(row=row, column=column, value=cell.mean, seeds=cell.values, **ends, **tested)
@@ -105,14 +105,16 @@ def _line(axes: Axes, at: float, label: str, height: int) -> None:
 def _panel(axes: Axes, own: Sequence[Dot], every: Sequence[Dot], names: Sequence[str], *, difference: bool) -> None:
     styles = colours(dot.row.name for dot in every)
     for dot in own:
-        y, (colour, _) = names.index(_name(dot.row, every)), styles[dot.row.name]
+        name, (colour, _) = _name(dot.row, every), styles[dot.row.name]
+        y = names.index(name)
         if np.isfinite(dot.low):
-            axes.plot([dot.low, dot.high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
+            axes.plot([dot.low, dot.high], [y, y], color=colour, linewidth=1.6, gid=f"{name}/interval")
         if len(dot.seeds) > 1:
-            axes.plot(dot.seeds, [y - 0.27] * len(dot.seeds), linestyle="", marker="|", markersize=5, color=colour)
+            seeds = {"linestyle": "", "marker": "|", "markersize": 5, "gid": f"{name}/seeds"}
+            axes.plot(dot.seeds, [y - 0.27] * len(dot.seeds), color=colour, **seeds)
         hollow = dot.row.published or (difference and not dot.differs)
         look = {"marker": MARKERS[colour], "markersize": 6, "color": colour, "markeredgecolor": colour}
-        axes.plot([dot.value], [y], markerfacecolor="white" if hollow else colour, **look)
+        axes.plot([dot.value], [y], markerfacecolor="white" if hollow else colour, gid=name, **look)
     if difference:
         axes.axvline(0, color="#555555", linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(names)), names)

@@ -324,14 +324,18 @@ def drawn(figure: Figure) -> list[tuple[str, str, float, float]]:
 
 def finish(figure: Figure, panels: Sequence[Axes], said: str, *, own: bool = True) -> Sequence[Axes]:
     """One legend for all panels on top, and below them what is drawn; in a figure that is not their ``own`` both
-    go into the first panel."""
+    go into the first panel, what is drawn below it where there is no legend."""
     entries = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
     if not own:
         width = panels[0].get_position().width * figure.get_figwidth()
-        legend = panels[0].legend(entries.values(), entries, title=textwrap.fill(said, max(20, int(14 * width))))
+        said = textwrap.fill(said, max(20, int(14 * width)))
+        if not entries:
+            panels[0].set_xlabel(said, fontsize=6.5, color=NOTE["color"])
+            return panels
+        legend = panels[0].legend(entries.values(), entries, title=said)
         legend.get_title().set(fontsize=6.5, color=NOTE["color"])
         return panels
     across = int(15 * figure.get_figwidth() / (8 + max(map(len, entries), default=0)))

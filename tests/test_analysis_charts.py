@@ -62,7 +62,7 @@ def test_a_table_is_drawn_as_it_is():
     assert [text.get_text() for text in mass.texts] == ["centre"] and mass.lines[-1].get_xdata()[0] == 42.0
     said = bleu.figure.get_supxlabel().replace("\n", " ")
     assert "95 % interval, bootstrap over 3 seeds and 100 images" in said and "tick: one seed" in said
-    assert "Student's t over 3 seeds" in said and "no bar: n = 1 and no scores of images" in said
+    assert "Student's t over 3 seeds" in said and "no bar: 1 seed and no scores of images" in said
     assert "† : collapsed" in said.replace("†:", "† :") and "test, beam 3" in said
 
 
@@ -185,7 +185,8 @@ def test_figures_compose_in_one(tmp_path):
     save(figure, tmp_path / "all", formats=("svg",))
     with open(tmp_path / "all.csv", newline="") as file:
         series = {row["series"] for row in csv.DictReader(file)}
-    assert {"soft/mean", "soft/low", "soft/high"} <= series
+    assert {"soft/mean", "soft/low", "soft/high", "hard, sample/interval", "soft, expected"} <= series
+    assert "bootstrap over 3 seeds" in c.get_xlabel().replace("\n", " ")
     with pytest.raises(ValueError, match="1 axes are given and 2 are to be drawn into"):
         learning_curves(runs, axes=[a])
 

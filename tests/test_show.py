@@ -254,9 +254,9 @@ def test_a_study_that_is_under_way(make, capsys):
 
 
 def test_a_study_is_plotted_from_its_queue_alone(make, capsys):
-    study, queues = make("cider", "parameters")
+    study, queues = make("cider")
     for kind, queue in queues.items():
-        do(study, queue, kind, lambda p: [p["rate"] - p["dropout"] / 20, 1e6 * p["dropout"] + p["a|width"]])
+        do(study, queue, kind, by_rate, pruned=(3,))
     shown(capsys)
     wanted = {file.name: file.read_bytes() for file in Path("runs/mine").glob("*.p*")}
     Path("mine.py").unlink()
@@ -264,8 +264,7 @@ def test_a_study_is_plotted_from_its_queue_alone(make, capsys):
         main(["plot", "study", folder, "--out", "pictures", "--formats", formats])
         files = [Path(line) for line in capsys.readouterr().out.splitlines()]
         assert {file.name for file in files if file.name.startswith("slices")} == {
-            f"slices-{kind}-{name}.{suffix}" for kind in kinds for name in ("cider", "parameters")
-            for suffix in (*formats.split(","), "csv")}  # fmt: skip
+            f"slices-{kind}.{suffix}" for kind in kinds for suffix in (*formats.split(","), "csv")}  # fmt: skip
         if len(kinds) == 2:
             assert {file.name: file.read_bytes() for file in files if file.suffix != ".csv"} == wanted
 
