@@ -42,6 +42,8 @@ def scores(command: Plot) -> list[Path]:
 def differences(command: Plot) -> list[Path]:
     records = _ways(command)
     base = command.base or records[0].variant
+    if len({record.variant for record in records}) == 1:
+        raise ValueError(f"{records[0].variant} is the only variant here, so it differs from none: name other runs too")
     return _dots(command, "differences", comparison(records, base=base, **_shown(command)))
 
 
