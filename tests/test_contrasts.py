@@ -127,6 +127,16 @@ def test_differences_to_a_base_are_paired(tmp_path):
         comparison(records, base="firm")
 
 
+def test_images_are_paired_by_name_in_whatever_order_they_stand(tmp_path):
+    records = two_variants(tmp_path, seeds=1)
+    before = row_of(comparison(records, columns=("cider",), base="soft"), "hard").cells[0].interval
+    path = images_of(tmp_path / "made/soft/seed0")
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, *lines[::-1]]))
+    after = row_of(comparison(records, columns=("cider",), base="soft"), "hard").cells[0].interval
+    assert (after.low, after.high, after.p_images) == pytest.approx((before.low, before.high, before.p_images))
+
+
 def test_a_row_is_compared_with_the_base_decoded_the_same_way(tmp_path):
     for name in ("soft", "hard"):
         run = make_scored(tmp_path, f"made/{name}/seed0", chance=len(name))
