@@ -8,10 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from analysis.figures import PALETTE, styled
+from analysis.figures import PALETTE, finish, panels, styled
 
 BEYOND = 3.0
 """A bias is called one from so many times what chance alone would show."""
@@ -74,6 +72,30 @@ def write_rows(rows: Iterable[Measured]) -> str:
         values = (getattr(row, name) for name in COLUMNS)
         lines.writerow(["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in values])
     return text.getvalue()
+
+
+def read_rows(text: str, where: str) -> list[Measured]:
+    """The records of a CSV as ``write_rows`` writes it, which lies at ``where``.
+
+    Raises:
+        ValueError: it is of other columns, or a value is not of its column's kind.
+    """
+    lines = csv.DictReader(io.StringIO(text))
+    if list(lines.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
+    try:
+        return [Measured(**{f.name: _value(f.type, line[f.name]) for f in fields(Measured)}) for line in lines]
+    except (TypeError, ValueError):
+        raise ValueError(f"{where} is broken in line {lines.line_num}: run `attend estimators` again") from None
+
+
+def _value(kind: str, text: str):
+    """What a cell says, by its field's annotation; an empty one of an optional field is None."""
+    if kind == "str":
+        return str.__str__(text)
+    if not text and "None" in kind:
+        return None
+    return int(text) if kind.startswith("int") else float(text)
 
 
 HEADER = {
@@ -139,7 +161,7 @@ PANELS = {
 
 
 @styled
-def estimator_panels(rows: Sequence[Measured]) -> tuple[Axes, ...]:
+def estimator_panels(rows: Sequence[Measured], *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
     """Bias, variance and variance at equal time of one feed: a line an estimator, a colour a checkpoint.
 
     Filled marks are attention's parameters, hollow ones all others. The bar beside a bias ends where chance alone would
@@ -154,19 +176,17 @@ def estimator_panels(rows: Sequence[Measured]) -> tuple[Axes, ...]:
         raise ValueError("nothing was measured, so there is nothing to draw: the table says why")
     names = list(dict.fromkeys(row.estimator for row in drawn))
     series = [(c, group) for c in dict.fromkeys(row.checkpoint for row in drawn) for group in GROUPS]
-    panels = [name for name in PANELS if any(getattr(row, name) is not None for row in drawn)]
-    height = 1.3 + len(names) * max(0.2, 0.07 * len(series))
-    figure = Figure(figsize=(2.6 + 2.5 * len(panels), height), layout="constrained")
-    every = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, name in zip(every, panels, strict=True):
-        _panel(axes, drawn, name, names, series)
-    every[0].set_yticks(range(len(names)), names)
-    every[0].set_ylim(len(names) - 0.4, -0.6)
-    shown = [_mark(place, series) | {"label": ", ".join(one)} for place, one in enumerate(series)]
-    handles = [Line2D([], [], linestyle="none", **style) for style in shown]
-    figure.legend(handles=handles, loc="outside upper left", ncols=min(len(series), 4))
-    figure.supxlabel(_said(drawn, panels), fontsize=7.5, color="#555555", x=0.01, ha="left")
-    return tuple(every)
+    shown = [name for name in PANELS if any(getattr(row, name) is not None for row in drawn)]
+    height = 0.8 + len(names) * max(0.2, 0.07 * len(series))
+    every = panels(len(shown), axes, columns=len(shown), size=(2.5 + 2.6 / len(shown), height), level=True)
+    for one, name in zip(every, shown, strict=True):
+        _panel(one, drawn, name, names, series)
+        one.set_yticks(range(len(names)), names)
+        one.set_ylim(len(names) - 0.4, -0.6)
+    looks = [_mark(place, series) | {"label": ", ".join(one)} for place, one in enumerate(series)]
+    for look in looks:  # for the legend
+        every[0].plot([], [], linestyle="none", **look)
+    return tuple(finish(every[0].figure, every, _said(drawn, shown), own=axes is None))
 
 
 def _panel(axes: Axes, rows: Sequence[Measured], name: str, names: list[str], series: list[tuple[str, str]]) -> None:

@@ -15,14 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from analysis import figures
-from analysis.figures import PALETTE, colours, finish, styled
+from analysis.figures import MARKERS, colours, finish, note, panels, styled
 
-MARKERS = dict(zip(PALETTE, "os^DvPX", strict=True))
-"""A kind's marker goes with its colour."""
 LABELS = figures.LABELS | {
     "cider": "CIDEr",
     "mass": "attention mass in boxes",
@@ -112,7 +109,7 @@ def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | 
     """
     if not any(trial.spent for trial in trials):
         raise ValueError("no trial is done, so there is no history to draw")
-    axes = axes or Figure(figsize=(5.4, 2.9), layout="constrained").add_subplot()
+    (axes,) = panels(1, axes, columns=1, size=(5.4, 2.4))
     for level, (kind, (look, dash)) in enumerate(_looks(trials).items()):
         own = [trial for trial in trials if trial.kind == kind]
         points = [(trial.number, trial.values[name]) for trial in complete(own)]
@@ -138,12 +135,13 @@ def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | 
 
 
 @styled
-def histories(trials: Sequence[Trial], directions: Mapping[str, str]) -> tuple[Axes, ...]:
+def histories(
+    trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, ...]:
     """The history of each objective, a panel each."""
-    figure = Figure(figsize=(5.4, 0.6 + 2.4 * len(directions)), layout="constrained")
-    panels = figure.subplots(len(directions), 1, squeeze=False).ravel()
-    for axes, (name, direction) in zip(panels, directions.items(), strict=True):
-        history(trials, name, direction, axes=axes)
+    every = panels(len(directions), axes, columns=1, size=(5.4, 2.5))
+    for one, (name, direction) in zip(every, directions.items(), strict=True):
+        history(trials, name, direction, axes=one)
     said = ["line: the best so far"]
     pruned = [trial for trial in trials if trial.state == "pruned"]
     if pruned:
@@ -151,11 +149,13 @@ def histories(trials: Sequence[Trial], directions: Mapping[str, str]) -> tuple[A
         said.append(f"×: pruned, at {reported}the lower edge")
     if any(trial.state == "failed" for trial in trials):
         said.append("+: failed")
-    return tuple(finish(figure, panels, "; ".join(said)))
+    return tuple(finish(every[0].figure, every, "; ".join(said), own=axes is None))
 
 
 @styled
-def slices(trials: Sequence[Trial], name: str, direction: str) -> tuple[Axes, ...]:
+def slices(
+    trials: Sequence[Trial], name: str, direction: str, *, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, ...]:
     """One objective against each parameter of the trials, a panel each; the best trial is ringed.
 
     Raises:
@@ -167,29 +167,24 @@ def slices(trials: Sequence[Trial], name: str, direction: str) -> tuple[Axes, ..
     if not ranges:
         raise ValueError("no completed trial has a parameter to draw its values against")
     (best, *_) = ranked(shown, {name: direction})
-    columns = min(COLUMNS, len(ranges))
-    rows = -(-len(ranges) // columns)
-    figure = Figure(figsize=(1.9 * columns + 0.5, 2.0 * rows + 0.7), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    for spare in panels.ravel()[len(ranges) :]:
-        spare.remove()
-    for row in panels:
-        row[0].set_ylabel(LABELS.get(name, name))
-    panels = panels.ravel()[: len(ranges)]
-    for axes, (parameter, one) in zip(panels, ranges.items(), strict=True):
+    every = panels(len(ranges), axes, columns=COLUMNS, size=(2.0, 2.1), level=True)
+    for place, (one, (parameter, span)) in enumerate(zip(every, ranges.items(), strict=True)):
+        if place % COLUMNS == 0 or axes is not None:
+            one.set_ylabel(LABELS.get(name, name))
         for kind, (look, _) in _looks(shown).items():
             own = [trial for trial in shown if trial.kind == kind and parameter in trial.params]
-            points = [(_place(trial, parameter, one), trial.values[name]) for trial in own]
+            points = [(_place(trial, parameter, span), trial.values[name]) for trial in own]
             label = f"{kind} (n = {len(own)})"
-            axes.plot(*_apart(points), label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
+            one.plot(*_apart(points), label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
         if parameter in best.params:
             ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"}
-            at = _place(best, parameter, one), best.values[name]
-            axes.plot(*_apart([at]), linestyle="", label=f"the best, trial {best.number}", **ring)
-        _scale(axes, one)
-        axes.set_xlabel(_wrapped(parameter))
-        axes.margins(y=0.12)
-    return tuple(finish(figure, panels, "completed trials; axes as wide as the ranges that were searched"))
+            at = _place(best, parameter, span), best.values[name]
+            one.plot(*_apart([at]), linestyle="", label=f"the best, trial {best.number}", **ring)
+        _scale(one, span)
+        one.set_xlabel(_wrapped(parameter))
+        one.margins(y=0.12)
+    said = "completed trials; axes as wide as the ranges that were searched"
+    return tuple(finish(every[0].figure, every, said, own=axes is None))
 
 
 def sliced(trials: Iterable[Trial], name: str) -> list[tuple]:
@@ -199,10 +194,10 @@ def sliced(trials: Iterable[Trial], name: str) -> list[tuple]:
 
 
 @styled
-def importances(shares: Mapping[str, float], kind: str, said: str) -> Axes:
+def importances(shares: Mapping[str, float], kind: str, said: str, *, axes: Axes | None = None) -> Axes:
     """The share of each parameter as a bar, the largest on top; ``said`` is what the shares are."""
-    figure = Figure(figsize=(4.6, 0.9 + 0.28 * len(shares)), layout="constrained")
-    axes = figure.add_subplot()
+    (only,) = panels(1, axes, columns=1, size=(4.6, 0.4 + 0.28 * len(shares)))
+    own, axes = axes is None, only
     order = sorted(shares, key=lambda name: (shares[name], name))
     bars = axes.barh([_wrapped(name, 40) for name in order], [shares[name] for name in order], height=0.62)
     for bar in bars:
@@ -211,12 +206,15 @@ def importances(shares: Mapping[str, float], kind: str, said: str) -> Axes:
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 1.15 * max(shares.values()))
     axes.set_title(f"importance of the parameters, {kind}", loc="left")
-    figure.supxlabel(said, fontsize=7.5, color="#555555", x=0.01, ha="left")
+    if own:
+        note(axes.figure, said)
+    else:
+        axes.set_xlabel(_wrapped(said, 60), fontsize=6.5)
     return axes
 
 
 @styled
-def pareto(trials: Sequence[Trial], directions: Mapping[str, str]) -> Axes:
+def pareto(trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Axes | None = None) -> Axes:
     """Two objectives of all completed trials, and through those that none of their kind beats the edge of what was
     attained.
 
@@ -226,8 +224,8 @@ def pareto(trials: Sequence[Trial], directions: Mapping[str, str]) -> Axes:
     if len(directions) != 2 or not complete(trials):
         raise ValueError(f"{len(directions)} objectives of {len(complete(trials))} completed trials have no front")
     (x, across), (y, _) = directions.items()
-    figure = Figure(figsize=(4.4, 3.4), layout="constrained")
-    axes = figure.add_subplot()
+    (only,) = panels(1, axes, columns=1, size=(4.4, 2.9))
+    own, axes = axes is None, only
     steps = "steps-pre" if across == "maximize" else "steps-post"
     for kind, (look, dash) in _looks(complete(trials)).items():
         own = [trial for trial in complete(trials) if trial.kind == kind]
@@ -238,7 +236,7 @@ def pareto(trials: Sequence[Trial], directions: Mapping[str, str]) -> Axes:
         axes.plot(*_apart(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
     axes.set_xlabel(_aim(x, across))
     axes.set_ylabel(_aim(y, directions[y]))
-    (axes,) = finish(figure, [axes], "line: through the trials that no other of their kind beats in both")
+    finish(axes.figure, [axes], "line: through the trials that no other of their kind beats in both", own=own)
     return axes
 
 

@@ -237,6 +237,13 @@ class Table:
 
 Kind = Literal[
     "curves",
+    "health",
+    "scores",
+    "differences",
+    "beam",
+    "metrics",
+    "study",
+    "estimators",
     "saccades",
     "gaze",
 ]
@@ -245,14 +252,32 @@ Kind = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Draw runs: learning curves and attention health, or gaze paths and attention maps."""
+    """Draw runs, a study or estimators: what was learned, how attention fared, what scores are worth, where it looked.
+
+    curves: learning curves and attention health. health: attention health alone. scores: each variant's scores with
+    intervals. differences: those to --base, on the same seeds and images. beam: scores against the width of the beam.
+    metrics: rank correlations between the scores of images. study: a study's trials; RUN is the folder of its queue.db,
+    or of its runs. estimators: RUN is the folder of an estimators.csv. saccades: gaze paths and attention maps. gaze:
+    statistics of the gaze over a split, and how alike paths are.
+    """
 
     what: Positional[Kind]
-    """curves over epochs, or saccades over images"""
+    """kind of picture"""
     runs: Runs
     """run folders, or folders of them"""
     out: Path = Path("pictures")
-    """folder for the pictures"""
+    """folder for the pictures, and for the numbers behind each as CSV"""
+    formats: str = "png,pdf,svg"
+    """of the pictures, separated by commas, of png, pdf and svg; saccades are png"""
+    scores: str | None = None
+    """what scores, differences and beam show, separated by commas, named as the columns of `attend table`; none is
+    bleu4, meteor and cider, with grounding or with the length ratio"""
+    base: str | None = None
+    """variant that differences are to; none is the first"""
+    split: str | None = None
+    """images that scores are of; none is that of the headline scores"""
+    ways: bool = False
+    """with scores and differences, every way in which runs were decoded, and not the headline's alone"""
     images: int = 4
     """how many images to draw saccades for"""
     image: UseAppendAction[tuple[str, ...]] = ()

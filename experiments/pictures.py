@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.figures import health_curves, learning_curves, save
+from analysis.estimators import Measured, estimator_panels
+from analysis.figures import HEALTH, health_curves, learning_curves, save, titled, wrote
 from analysis.gazes import gaze_path
 from analysis.records import Record
 from analysis.saccades import Attention, attention_maps, tabulate
 
 
-def draw_curves(records: Sequence[Record], folder: Path) -> list[Path]:
-    """Learning curves, of validation CIDEr or else of the likelihood, and attention health."""
+def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Learning curves, of validation CIDEr or else of the likelihood, and attention health; says what is not drawn."""
+    score = next((one for one in ("cider", "nll") if wrote(records, one, "val")), "cider")
+    scored = [record for record in records if wrote([record], score, "val")] or records
+    for record in records:
+        if record not in scored:
+            say(f"{record.folder} logged no {titled(score, 'val')}")
+    panels = [("nll", "train"), (score, "val")]
+    missing = [one for one in panels if not wrote(scored, *one)]
+    for one in missing:
+        say(f"no run logged {titled(*one)}")
     files = []
-    for score in ("cider", "nll"):
-        scored = [r for r in records if len(r.series(score, "val")[0])]
-        if scored:
-            files += save(learning_curves(scored, score=score)[0].figure, folder / "curves")
-            break
-    learned = [r for r in records if r.config.attention.weights == "learned" and r.metrics]
-    if learned:
-        files += save(health_curves(learned)[0].figure, folder / "health")
+    if len(missing) < len(panels):
+        files += save(learning_curves(scored, score=score)[0].figure, folder / "curves", formats=formats)
+    return files + draw_health(records, folder, formats)
+
+
+def draw_health(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Attention health of the runs whose attention is learned."""
+    learned = [record for record in records if record.config.attention.weights == "learned"]
+    logged = [record for record in learned if any(wrote([record], name, "train") for name in HEALTH)]
+    for record in learned:
+        if record not in logged:
+            say(f"{record.folder} logged nothing of attention")
+    return save(health_curves(logged)[0].figure, folder / "health", formats=formats) if logged else []
+
+
+def draw_estimators(rows: Sequence[Measured], folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Bias, variance and time of gradient estimators, a figure for each feed."""
+    files = []
+    for feed in dict.fromkeys(row.feed for row in rows if row.draws):
+        axes = estimator_panels([row for row in rows if row.feed == feed])
+        files += save(axes[0].figure, folder / f"feed-{feed}", formats=formats)
     return files
+
+
+def say(sentence: str) -> None:
+    """What is left out of a picture, to stderr."""
+    print(f"left out: {sentence}", file=sys.stderr)
 
 
 def draw_maps(image, look: Attention, path: Path, *, smooth: bool = True) -> list[Path]:

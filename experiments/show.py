@@ -7,17 +7,19 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Never
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from analysis.figures import save
+from analysis.figures import FIRST, save
 from analysis.splitting import comma_separated, markdown
 from analysis.studies import Range, Trial, histories, importances, pareto, ranked, sliced, slices
 from attend.runs import write_text
 from experiments.queue import Job, Queue
+from experiments.storages import address, open_storage, reached
 from experiments.study import OBJECTIVES, Study
 
 BEST = 5
@@ -34,30 +36,16 @@ def show(study: Study, queues: Mapping[str, Queue], out: Path) -> list[Path]:
     Raises:
         ValueError: no trial is done.
     """
-    jobs = {kind: queue.jobs() for kind, queue in queues.items()}
-    trials = [_trial(study, kind, name, job, out) for kind, some in jobs.items() for name, job in some.items()]
-    if not any(trial.spent for trial in trials):
-        raise ValueError(f"the study {study.name} has no trial that is done: run `attend study` on it without --show")
+    trials, mattered = trials_of(study, queues, out)
     directions = {name: OBJECTIVES[name].direction for name in study.objectives}
     folder = out / study.name
-    files = save(histories(trials, directions)[0].figure, folder / "history")
+    files = draw_study(trials, directions, mattered, folder)
     text = [_head(study, trials)]
-    for kind, some in jobs.items():
-        own = [trial for trial in trials if trial.kind == kind]
-        text += _table(own, kind, directions)
-        shares, said = _importances(some.values(), directions)
+    for kind, (shares, said) in mattered.items():
+        text += _table([trial for trial in trials if trial.kind == kind], kind, directions)
         text.append(f"What mattered{', ' if shares else ': '}{said}{':' if shares else '.'}\n")
         if shares:
             text.append(markdown([{"Parameter": _cell(name), "Share": f"{one:.2f}"} for name, one in shares.items()]))
-            drawn = importances(shares, kind, said)
-            rows = [("parameter", "share"), *shares.items()]
-            files += save(drawn.figure, folder / f"importances-{kind}", numbers=rows)
-        if any(trial.ranges for trial in own if trial.state == "complete"):
-            for name, direction in directions.items():
-                path = folder / (f"slices-{kind}-{name}" if len(directions) > 1 else f"slices-{kind}")
-                files += save(slices(own, name, direction)[0].figure, path, numbers=sliced(own, name))
-    if len(directions) == 2 and any(trial.state == "complete" for trial in trials):
-        files += save(pareto(trials, directions).figure, folder / "pareto")
     if lost := [f"{trial.kind} {trial.number}" for trial in trials if trial.gone]:
         text.append(f"{GONE} The run folder is not there ({', '.join(lost)}): shown is what the storage knows.\n")
     print("\n".join(text))
@@ -66,6 +54,87 @@ def show(study: Study, queues: Mapping[str, Queue], out: Path) -> list[Path]:
         write_text(folder / name, content)
         files.append(folder / name)
     return files
+
+
+Mattered = dict[str, tuple[dict[str, float], str]]
+"""Of each kind the share of each parameter, and what the shares are or why there are none."""
+
+
+def trials_of(study: Study, queues: Mapping[str, Queue], out: Path) -> tuple[list[Trial], Mattered]:
+    """The trials of a study, and what mattered in them; ValueError where none is done."""
+    jobs = {kind: queue.jobs() for kind, queue in queues.items()}
+    trials = [_trial(study, kind, name, job, out) for kind, some in jobs.items() for name, job in some.items()]
+    if not any(trial.spent for trial in trials):
+        raise ValueError(f"the study {study.name} has no trial that is done: run `attend study` on it without --show")
+    directions = {name: OBJECTIVES[name].direction for name in study.objectives}
+    return trials, {kind: _importances(some.values(), directions) for kind, some in jobs.items()}
+
+
+def draw_study(
+    trials: Sequence[Trial],
+    directions: Mapping[str, str],
+    mattered: Mattered,
+    folder: Path,
+    formats: Sequence[str] = ("png", "pdf"),
+) -> list[Path]:
+    """History, importances, slices and, of two objectives, their front; returns the files."""
+    files = save(histories(trials, directions)[0].figure, folder / "history", formats=formats)
+    for kind, (shares, said) in mattered.items():
+        own = [trial for trial in trials if trial.kind == kind]
+        if shares:
+            drawn = importances(shares, kind, said)
+            rows = [("parameter", "share"), *shares.items()]
+            files += save(drawn.figure, folder / f"importances-{kind}", formats=formats, numbers=rows)
+        if any(trial.ranges for trial in own if trial.state == "complete"):
+            for name, direction in directions.items():
+                path = folder / (f"slices-{kind}-{name}" if len(directions) > 1 else f"slices-{kind}")
+                drawn = slices(own, name, direction)[0].figure
+                files += save(drawn, path, formats=formats, numbers=sliced(own, name))
+    if len(directions) == 2 and any(trial.state == "complete" for trial in trials):
+        files += save(pareto(trials, directions).figure, folder / "pareto", formats=formats)
+    return files
+
+
+def draw_found(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
+    """Draw every study that the queue in a folder holds, or the one that the folder has the trials of, from the queue
+    above it; below ``out`` each has a folder of its own.
+
+    Raises:
+        ValueError: there is no queue, it holds no such study, or none of its trials is done.
+    """
+    above = next((one for one in (folder, folder.parent) if (one / "queue.db").is_file()), None)
+    if above is None:
+        raise ValueError(f"{folder} has no queue.db and neither has the folder above: give the --out of `attend study`")
+    url = address(None, above)
+    with reached(url):
+        held = optuna.get_all_study_summaries(open_storage(url), include_best_trial=False)
+    spaces = {one.study_name: one.user_attrs["space"] for one in held if "space" in one.user_attrs}
+    if above != folder:
+        spaces = {name: space for name, space in spaces.items() if folder.name in (name, name.rpartition("-")[0])}
+    if not spaces:
+        raise ValueError(f"{above / 'queue.db'} holds no study{'' if above == folder else f' of {folder.name}'}")
+    kinds: dict[str, dict[str, Queue]] = {}
+    for name in sorted(spaces, key=lambda name: (FIRST.get(name.rpartition("-")[2], len(FIRST)), name)):
+        title, _, kind = name.rpartition("-")
+        kinds.setdefault(title, {})[kind] = Queue(url, name)
+    files = []
+    for title, queues in kinds.items():
+        study = Study(name=title, kinds=tuple(queues), space=_unknown, objectives=_sought(title, queues, spaces))
+        trials, mattered = trials_of(study, queues, above)
+        directions = {name: OBJECTIVES[name].direction for name in study.objectives}
+        files += draw_study(trials, directions, mattered, out / title, formats)
+    return files
+
+
+def _sought(title: str, kinds: Iterable[str], spaces: Mapping[str, dict]) -> tuple[str, ...]:
+    (first, *others) = [tuple(spaces[f"{title}-{kind}"]["objectives"]) for kind in kinds]
+    if any(one != first for one in others):
+        raise ValueError(f"the kinds of {title} seek different things, so they share no picture: give one's folder")
+    return first
+
+
+def _unknown(*_: object) -> Never:
+    raise AssertionError("a study that is drawn from its queue makes no trial")
 
 
 def _trial(study: Study, kind: str, name: str, job: Job, out: Path) -> Trial:

@@ -282,7 +282,8 @@ def plot(command: Plot) -> None:
     _named(command.runs)
     files = KINDS[command.what](command)
     if not files:
-        raise ValueError("these runs have nothing to draw: no attention that is learned, or no epoch that was logged")
+        lacking = "no attention that is learned, no epoch that was logged, or nothing that was measured"
+        raise ValueError(f"there is nothing to draw: {lacking}")
     print(*files, sep="\n")
 
 

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from analysis.figures import PALETTE, POINTS, colours, curves, drawn, health_curves, learning_curves, save
+from analysis.figures import FORMATS, PALETTE, POINTS, colours, curves, drawn, health_curves, learning_curves, save
 from analysis.records import read_runs
 from tests.made_runs import make_metrics, make_run
 
@@ -40,6 +41,63 @@ def test_dollars_in_names_are_no_formula(tmp_path):
     assert save(left.figure, tmp_path / "curves")
 
 
+def test_three_seeds_have_a_band_and_its_ends_are_in_the_numbers(tmp_path):
+    left, _ = learning_curves(made(tmp_path))
+    low, high = line(left, "soft/low"), line(left, "soft/high")
+    # At epoch 2 the seeds are at 4, 4.6 and 4.3: mean 4.3, deviation 0.3, and t(0.975; 2) = 4.3027.
+    half = 4.3027 * 0.3 / 3**0.5
+    assert np.interp(2, *low.get_data()) == pytest.approx(4.3 - half, abs=1e-4)
+    assert np.interp(2, *high.get_data()) == pytest.approx(4.3 + half, abs=1e-4)
+    assert len(left.collections) == 1 and "band: 95 % interval" in left.figure.get_supxlabel().replace("\n", " ")
+    assert "(from n = 3 on)" in left.figure.get_supxlabel().replace("\n", " ")  # hard has one seed
+    assert {series for _, series, *_ in drawn(left.figure)} >= {"soft/low", "soft/high"}
+
+
+def test_a_wide_band_does_not_hide_the_lines(tmp_path):
+    for seed, offset in enumerate((0.0, 0.0, 4.0)):
+        make_run(tmp_path, f"made/soft/seed{seed}", metrics=make_metrics(offset=offset))
+    axes = curves(read_runs([tmp_path], unfinished=True), "nll", "train")
+    assert max(line(axes, "soft/high").get_ydata()) > 11 > 9.5 > axes.get_ylim()[1]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"), [(1, "one run each (n = 1), so no interval"), (2, "no band: that takes 3 seeds")]
+)
+def test_too_few_seeds_have_no_band_and_it_is_said(tmp_path, seeds, said):
+    for seed in range(seeds):
+        make_run(tmp_path, f"made/soft/seed{seed}", metrics=make_metrics(offset=seed))
+    left, _ = learning_curves(read_runs([tmp_path], unfinished=True))
+    assert said in left.figure.get_supxlabel() and not left.collections
+
+
+def test_many_variants_have_bars_in_place_of_bands(tmp_path):
+    for variant in "abcde":
+        for seed in range(3):
+            make_run(tmp_path, f"made/{variant}/seed{seed}", metrics=make_metrics(offset=seed))
+    left, _ = learning_curves(read_runs([tmp_path], unfinished=True))
+    assert len(left.collections) == 5 and "; bar: 95 % interval" in left.figure.get_supxlabel()
+    assert "thin" not in left.figure.get_supxlabel()
+
+
+def test_a_variant_of_two_experiments_is_two(tmp_path):
+    for name in ("one/soft/seed0", "two/soft/seed0", "two/hard/seed0"):
+        make_run(tmp_path, name, metrics=make_metrics())
+    axes = curves(read_runs([tmp_path], unfinished=True), "nll", "train")
+    labels = [line.get_label() for line in axes.lines]
+    assert sorted(labels) == ["hard (n = 1)", "one/soft (n = 1)", "two/soft (n = 1)"]
+    styles = colours(["one/soft", "two/soft", "soft"])
+    assert {colour for colour, _ in styles.values()} == {PALETTE[0]} and len(set(styles.values())) == 3
+
+
+def test_what_no_run_logged_is_left_out_and_said(tmp_path):
+    make_run(tmp_path, metrics=[one for one in make_metrics() if one["split"] == "val"])
+    (only,) = learning_curves(read_runs([tmp_path], unfinished=True))
+    assert "BLEU-4" in only.get_title(loc="left")
+    assert "not logged: NLL (nats per token), training" in only.figure.get_supxlabel().replace("\n", " ")
+    with pytest.raises(ValueError, match="no run wrote any of nll, cider"):
+        learning_curves([replace(read_runs([tmp_path], unfinished=True)[0], folder=tmp_path)], score="cider")
+
+
 def test_a_single_run_has_no_mean(tmp_path):
     axes = curves(made(tmp_path), "nll", "train")
     assert line(axes, "hard/made/seed1").get_label() == "hard (n = 1)"
@@ -50,7 +108,7 @@ def test_long_curves_are_averaged_and_keep_their_level(tmp_path):
     make_run(tmp_path, metrics=make_metrics(10, per_epoch=100))
     axes = curves(read_runs([tmp_path], unfinished=True), "nll", "train")
     epochs, values = axes.lines[0].get_data()
-    assert len(epochs) == POINTS
+    assert POINTS / 2 < len(epochs) <= POINTS
     np.testing.assert_allclose(values, 5 - epochs / 2, atol=1e-9)
 
 
@@ -77,7 +135,7 @@ def test_health_has_a_panel_for_each_metric_written(tmp_path):
 def test_what_was_never_written_is_said(tmp_path):
     records = made(tmp_path)
     with pytest.raises(ValueError, match="no run wrote 'cider' for 'val'"):
-        learning_curves(records, score="cider")
+        curves(records, "cider", "val")
     with pytest.raises(ValueError, match="no run wrote any of attention_gradient"):
         health_curves(records, names=("attention_gradient",))
 
@@ -116,10 +174,12 @@ def test_saved_with_its_numbers(tmp_path):
     np.testing.assert_allclose(np.array(series).T, line(left, "soft/mean").get_data())
 
 
-def test_the_same_figure_is_the_same_file(tmp_path):
+def test_the_same_figure_is_the_same_file_whatever_is_written_beside_it(tmp_path):
     records = made(tmp_path / "runs")
-    files = [save(learning_curves(records)[0].figure, tmp_path / name, formats=("pdf",))[0] for name in "ab"]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    for formats in (FORMATS, ("svg", "pdf")):
+        for file in save(learning_curves(records)[0].figure, tmp_path / "-".join(formats), formats=formats):
+            first = tmp_path / f"{'-'.join(FORMATS)}{file.suffix}"
+            assert file.read_bytes() == first.read_bytes(), file
 
 
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -250,3 +251,39 @@ def test_a_study_that_is_under_way(make, capsys):
     assert "2 completed, 0 pruned; not counted: 1 running, 1 waiting." in said and "## hard: 0 trials spent" in said
     assert "‡" not in said  # one that has not begun has no folder to lose
     assert [row["state"] for row in rows()] == ["complete", "complete", "running", "waiting"]
+
+
+def test_a_study_is_plotted_from_its_queue_alone(make, capsys):
+    study, queues = make("cider")
+    for kind, queue in queues.items():
+        do(study, queue, kind, by_rate, pruned=(3,))
+    shown(capsys)
+    wanted = {file.name: file.read_bytes() for file in Path("runs/mine").glob("*.p*")}
+    Path("mine.py").unlink()
+    for folder, kinds, formats in (("runs", ("soft", "hard"), "png,pdf"), ("runs/mine-hard", ("hard",), "svg")):
+        main(["plot", "study", folder, "--out", "pictures", "--formats", formats])
+        files = [Path(line) for line in capsys.readouterr().out.splitlines()]
+        assert {file.name for file in files if file.name.startswith("slices")} == {
+            f"slices-{kind}.{suffix}" for kind in kinds for suffix in (*formats.split(","), "csv")}  # fmt: skip
+        if len(kinds) == 2:
+            assert {file.name: file.read_bytes() for file in files if file.suffix != ".csv"} == wanted
+
+
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        ("elsewhere", "has no queue.db and neither has the folder above"),
+        ("runs/other", "holds no study of other"),
+        ("runs", "holds no study"),
+    ],
+)
+def test_what_is_no_study_to_plot(make, capsys, folder, words):
+    _, queues = make("cider")
+    assert queues["soft"].study and Path(folder).mkdir(exist_ok=True, parents=True) is None
+    if folder == "runs":
+        for queue in queues.values():
+            optuna.delete_study(study_name=queue.name, storage=queue.study._storage)
+    with pytest.raises(SystemExit):
+        main(["plot", "study", folder, "--out", "pictures"])
+    (said,) = capsys.readouterr().err.splitlines()
+    assert words in said and not Path("elsewhere/queue.db").exists()

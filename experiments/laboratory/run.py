@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.estimators import Measured, estimator_panels, markdown, write_rows
-from analysis.figures import save
+from analysis.estimators import Measured, markdown, write_rows
 from attend.runs import write_text
 from experiments.laboratory.measure import measure
 from experiments.laboratory.subjects import tiny, trained
+from experiments.pictures import draw_estimators
 
 TINY_SAMPLES = 3
 """K on the tiny minibatch, where also all K-tuples of paths can be summed."""
@@ -47,10 +47,7 @@ def write(out: Path, rows: Sequence[Measured]) -> list[Path]:
     files = [out / "estimators.csv", out / "estimators.md"]
     write_text(files[0], write_rows(rows))
     write_text(files[1], markdown(rows))
-    for feed in dict.fromkeys(row.feed for row in rows if row.draws):
-        axes = estimator_panels([row for row in rows if row.feed == feed])
-        files += save(axes[0].figure, out / f"feed-{feed}", formats=("png",))
-    return files
+    return files + draw_estimators(rows, out, formats=("png",))
 
 
 def summary(rows: Sequence[Measured]) -> str:
