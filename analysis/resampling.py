@@ -1,0 +1,76 @@
+"""Sums of per-image statistics over resampled images: what every corpus score can be computed again from.
+
+A corpus score is a function of sums over images: a mean is sum / count, BLEU is a function of n-gram matches, guesses
+and lengths. So images are never scored again: R resamples are one product of counts (R, N) with statistics (N, S K).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+Score = Callable[[np.ndarray], np.ndarray]
+"""Sums (..., K) -> scores (...)."""
+BLOCK = 2**22
+"""Entries of counts that are held at once."""
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Statistics of S runs on the same N images, summed.
+
+    ``whole`` (S, K) over all images, ``resampled`` (R, S, K) over N images drawn with replacement, ``chosen`` (R, S, K)
+    over a random half: each image is in it with probability 1/2. Every run meets the same draws.
+    """
+
+    whole: np.ndarray
+    resampled: np.ndarray
+    chosen: np.ndarray
+    images: int
+
+    def of(self, runs, statistics=slice(None)) -> Sums:
+        """Some runs and some statistics."""
+        parts = (one[..., runs, :][..., statistics] for one in (self.whole, self.resampled, self.chosen))
+        return Sums(*parts, self.images)
+
+
+def sums(statistics: np.ndarray, *, resamples: int = 10_000, seed: int = 0) -> Sums:
+    """Sum statistics (S, N, K) over images, over resamples of them and over random halves of them.
+
+    Raises:
+        ValueError: no run, no image, or less than one resample.
+    """
+    statistics = np.asarray(statistics, float)
+    if statistics.ndim != 3 or not statistics.size:
+        raise ValueError(f"statistics are runs x images x sums, each at least one, not {statistics.shape}")
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}, but must be 1 or more")
+    runs, images, width = statistics.shape
+    columns = statistics.transpose(1, 0, 2).reshape(images, runs * width)
+    shape = (-1, runs, width)
+    resampled = np.concatenate([block @ columns for block in _counts(images, resamples, seed)]).reshape(shape)
+    chosen = np.concatenate([block @ columns for block in _halves(images, resamples, seed)]).reshape(shape)
+    return Sums(statistics.sum(axis=1), resampled, chosen, images)
+
+
+def _counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each image is in each resample, (r, N) at a time."""
+    generator = np.random.default_rng([seed, 0])
+    for rows in _blocks(images, resamples):
+        drawn = generator.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
+
+
+def _halves(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Whether each image is in each random half, (r, N) at a time."""
+    generator = np.random.default_rng([seed, 1])
+    for rows in _blocks(images, resamples):
+        yield generator.integers(2, size=(rows, images), dtype=np.int8).astype(float)
+
+
+def _blocks(images: int, resamples: int) -> Iterator[int]:
+    most = max(1, BLOCK // images)
+    for start in range(0, resamples, most):
+        yield min(most, resamples - start)
