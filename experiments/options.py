@@ -240,11 +240,18 @@ class Table:
     """none is that of the headline scores"""
 
 
+Kind = Literal[
+    "curves",
+    "saccades",
+]
+"""What `attend plot` draws, as in experiments/plotting.KINDS."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plot:
     """Draw runs: learning curves and attention health, or gaze paths and attention maps."""
 
-    what: Positional[Literal["curves", "saccades"]]
+    what: Positional[Kind]
     """curves over epochs, or saccades over images"""
     runs: Runs
     """run folders, or folders of them"""

@@ -247,16 +247,11 @@ def table(command: Table) -> None:
 
 
 def plot(command: Plot) -> None:
-    from analysis.records import read_runs
-    from experiments.pictures import draw_curves, draw_gazes
+    from experiments.plotting import KINDS
 
     _at_least(1, images=command.images)
     _named(command.runs)
-    records = read_runs(command.runs, unfinished=command.what == "curves")
-    if command.what == "curves":
-        files = draw_curves(records, command.out)
-    else:
-        files = draw_gazes(records, command.out, command.images)
+    files = KINDS[command.what](command)
     if not files:
         raise ValueError("these runs have nothing to draw: no attention that is learned, or no epoch that was logged")
     print(*files, sep="\n")
