@@ -243,19 +243,22 @@ class Table:
 Kind = Literal[
     "curves",
     "saccades",
+    "grounding",
 ]
 """What `attend plot` draws, as in experiments/plotting.KINDS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Draw runs: learning curves and attention health, or gaze paths and attention maps."""
+    """Draw runs: learning curves and attention health, gaze paths and attention maps, or how words are grounded."""
 
     what: Positional[Kind]
-    """curves over epochs, or saccades over images"""
+    """curves over epochs, saccades over images, or grounding: attention in the boxes of words, by kind and size"""
     runs: Runs
     """run folders, or folders of them"""
     out: Path = Path("pictures")
     """folder for the pictures"""
     images: int = 4
     """how many images to draw saccades for"""
+    data: Path | None = None
+    """for grounding: prepared dataset of the runs, where it has moved since"""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from analysis.records import read_runs
 from experiments.options import Plot
-from experiments.pictures import draw_curves, draw_gazes
+from experiments.pictures import draw_curves, draw_gazes, draw_grounding
 
 
 def curves(command: Plot) -> list[Path]:
@@ -18,8 +18,13 @@ def saccades(command: Plot) -> list[Path]:
     return draw_gazes(read_runs(command.runs), command.out, command.images)
 
 
+def grounding(command: Plot) -> list[Path]:
+    return draw_grounding(read_runs(command.runs), command.out, command.data)
+
+
 KINDS: dict[str, Callable[[Plot], list[Path]]] = {
     "curves": curves,
     "saccades": saccades,
+    "grounding": grounding,
 }
 """Each returns the files it wrote; the names are those that options.Plot knows."""

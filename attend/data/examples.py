@@ -18,8 +18,8 @@ SPLITS = ("train", "val", "test")
 class Phrase(NamedTuple):
     """Tokens ``start`` up to ``stop`` of a sentence name ``chain``, shared by all sentences of the image, in ``boxes``.
 
-    ``types`` are, in Flickr30k Entities, one or more of people, clothing, bodyparts, animals, vehicles, instruments,
-    scene, other and notvisual.
+    ``head`` is the last of them (a possessive 's aside), where it is known. ``types`` are, in Flickr30k Entities, one
+    or more of people, clothing, bodyparts, animals, vehicles, instruments, scene, other and notvisual.
     """
 
     chain: str
@@ -27,6 +27,7 @@ class Phrase(NamedTuple):
     start: int
     stop: int
     boxes: tuple[Box, ...] = ()
+    head: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

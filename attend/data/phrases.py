@@ -1,4 +1,4 @@
-"""The phrases of a prepared dataset, phrases.jsonl: which words of its captions name one thing, of which type, and where.
+"""The phrases of a prepared dataset, phrases.jsonl: which words of its captions name one thing, what kind, and where.
 
 They lie beside examples.jsonl and are no part of the dataset's fingerprint: no model reads them, only analysis does.
 """
@@ -9,7 +9,7 @@ import json
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from attend.data.examples import Example, Phrase
+from attend.data.examples import Caption, Example, Phrase
 from attend.runs import write_text
 
 FILE = "phrases.jsonl"
@@ -27,7 +27,7 @@ def write_phrases(folder: Path, examples: Iterable[Example]) -> None:
         record = {
             "image": example.image,
             "boxes": {one.chain: one.boxes for one in every if one.boxes},
-            "captions": [None if c.phrases is None else [one[:4] for one in c.phrases] for c in example.captions],
+            "captions": [_of(caption) for caption in example.captions],
         }
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     if lines:
@@ -42,7 +42,7 @@ def read_phrases(folder: Path, images: Container[str] | None = None) -> Phrases:
     path = folder / FILE
     if not path.exists():
         raise ValueError(
-            f"{folder} has no {FILE}, which says what kinds of things its captions name: prepare it again with the same "
+            f"{folder} has no {FILE}, which says what kinds of things its captions name: prepare it again by the same "
             "command (its fingerprint stays, so its runs stay valid); data without boxes have none"
         )
     found: Phrases = {}
@@ -60,7 +60,18 @@ def read_phrases(folder: Path, images: Container[str] | None = None) -> Phrases:
     return found
 
 
-def _phrase(chain: str, types: list[str], start: int, stop: int, boxes: dict) -> Phrase:
-    if not (isinstance(start, int) and isinstance(stop, int) and 0 <= start <= stop):
+def _of(caption: Caption) -> list[list] | None:
+    """The phrases of a caption as they are written: chain, types, start, stop, head."""
+    if caption.phrases is None:
+        return None
+    written = []
+    for chain, types, start, stop, *_ in caption.phrases:
+        words = [token for token in caption.tokens[start:stop] if token != "'s"]
+        written.append([chain, types, start, stop, words[-1] if words else ""])
+    return written
+
+
+def _phrase(chain: str, types: list[str], start: int, stop: int, head: str, boxes: dict) -> Phrase:
+    if not (isinstance(head, str) and 0 <= start <= stop):
         raise ValueError
-    return Phrase(chain, tuple(map(str, types)), start, stop, boxes.get(chain, ()))
+    return Phrase(chain, tuple(map(str, types)), start, stop, boxes.get(chain, ()), head)
