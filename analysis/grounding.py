@@ -29,6 +29,7 @@ SIZES = {"small": (0.0, 1 / 16), "medium": (1 / 16, 1 / 4), "large": (1 / 4, 1.0
 """Boxes by the share of the picture that they cover, lowest (not in it) and highest (in it)."""
 FEWEST = 50
 """Words that every seed must have of a part, or it is left out: less says nothing."""
+RESAMPLES = 10_000
 READERS = {"given": "given.h5", "generated": "attention.h5"}
 """Kinds of captions, and the file of an evaluation that has their weights."""
 
@@ -72,24 +73,32 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
     """
     notes: list[str] = []
     split = split or next((record.scores["split"] for record in records if record.finished), "test")
-    groups: dict[tuple[str, str], list[tuple[Record, Evaluation]]] = {}
-    for record in records:
-        for one in record.evaluations:
-            if one.split == split and one.look is None:
-                groups.setdefault((record.variant, one.decode), []).append((record, one))
+    groups = _groups([record for record in records if record.finished], split)
     known: dict[Path, Phrases | str] = {}
     rows, found_ranks = [], []
     for (variant, decode), runs in groups.items():
         read = {captions: _read(captions, runs, data, known, notes, seed) for captions in READERS}
         for captions, seeds in read.items():
             for part in _alike(list(seeds.values()), f"{variant}, {decode}: {captions} captions", notes):
-                rows += _rows(captions, variant, decode, part)
+                rows += _rows(captions, variant, decode, part, notes)
         found_ranks += ranks(variant, decode, [one for _, one in runs], read["generated"], notes)
     if not rows:
         raise ValueError(
             f"nothing of these runs can be grounded: {'; '.join(dict.fromkeys(notes)) or f'none was scored on {split}'}"
         )
     return Found(split=split, rows=tuple(rows), ranks=tuple(found_ranks), notes=tuple(dict.fromkeys(notes)))
+
+
+def _groups(records: Sequence[Record], split: str) -> dict[tuple[str, str], list[tuple[Record, Evaluation]]]:
+    """The evaluations of each variant and way of decoding, one a seed: that of the headline's beam, or the widest."""
+    several = len({record.experiment for record in records}) > 1
+    groups: dict[tuple[str, str], dict[Path, tuple[Record, Evaluation]]] = {}
+    for record in records:
+        name = f"{record.experiment}/{record.variant}" if several else record.variant
+        own = [one for one in record.evaluations if one.split == split and one.look is None]
+        for one in sorted(own, key=lambda one: (one.beam == record.scores["beam"], one.beam)):
+            groups.setdefault((name, one.decode), {})[record.folder] = record, one
+    return {name: list(runs.values()) for name, runs in groups.items()}
 
 
 def _read(
@@ -138,21 +147,26 @@ def _alike(seeds: list[Grounded], what: str, notes: list[str]) -> list[list[Grou
     """The seeds that were evaluated on the images of the first, as one group; empty where there are none."""
     same = [one for one in seeds if one.images == seeds[0].images]
     if len(same) < len(seeds):
-        notes.append(f"{what} of {len(seeds) - len(same)} seeds are of other images than the first, and are left out")
+        left = len(seeds) - len(same)
+        several = "1 seed" if left == 1 else f"{left} seeds"
+        notes.append(f"{what} of {several} are of other images than the first, and are left out")
     return [same] if same else []
 
 
-def _rows(captions: str, variant: str, decode: str, seeds: list[Grounded]) -> Iterable[Row]:
+def _rows(captions: str, variant: str, decode: str, seeds: list[Grounded], notes: list[str]) -> Iterable[Row]:
     """Rows of one model from its seeds; a part with few words in some seed is left out."""
     parts = [{part[:2]: part[2] for part in by_group(one, SIZES)} for one in seeds]
     shared = [name for name in parts[0] if all(name in some and some[name].sum() >= FEWEST for some in parts)]
+    if not shared:
+        notes.append(f"{variant}, {decode}: of {captions} captions fewer than {FEWEST} words speak of boxes")
+        return
     statistics = np.stack(
         [
             np.concatenate([_sums(one, some[name]) for name in shared], axis=1)
             for one, some in zip(seeds, parts, strict=True)
         ]
     )
-    drawn, width = sums(statistics), 1 + len(LOOKS) * len(MEASURES)
+    drawn, width = sums(statistics, resamples=RESAMPLES), 1 + len(LOOKS) * len(MEASURES)
     for number, (by, group) in enumerate(shared):
         for m, measure in enumerate(MEASURES):
             looks = {
