@@ -132,7 +132,7 @@ def agreement(
     *,
     variant: str,
     level: float = 0.95,
-    resamples: int = 10_000,
+    resamples: int = 2_000,
     seed: int = 0,
 ) -> Interval:
     """tau (``variant`` b or c) of one score a pair and its ratings, each rating a judgement of its own.

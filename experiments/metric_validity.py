@@ -81,6 +81,7 @@ def compare(data: Path, records: Sequence[Record], folder: Path) -> list[Path]:
         ValueError: there are no captions, or no judgements of either group.
     """
     captions, found, notes = read_captions(data / CAPTIONS), {}, []
+    files = [folder / "metric_validity.md", folder / "metric_validity.csv"]
     for judges, (name, read, variant) in JUDGES.items():
         try:
             judged = read(data / name, captions)
@@ -89,13 +90,13 @@ def compare(data: Path, records: Sequence[Record], folder: Path) -> list[Path]:
             continue
         found[judges], missing = agreements(judged, variant)
         notes += [f"{METRICS.get(metric, metric)}: {why}" for metric, why in missing.items()]
+        write_text(files[0], markdown(found, notes))  # the crowd takes ten times as long as the experts
+        write_text(files[1], comma_separated(found))
     if not found:
         raise ValueError("; ".join(notes))
     text = markdown(found, notes)
-    print(text)
-    files = [folder / "metric_validity.md", folder / "metric_validity.csv"]
     write_text(files[0], text)
-    write_text(files[1], comma_separated(found))
+    print(text)
     return files
 
 
