@@ -137,6 +137,8 @@ def run(command: Run) -> None:
 
 def _conclude(experiment: Experiment, command: Run) -> None:
     """All of an experiment that trains nothing."""
+    if experiment.conclude is None:
+        raise ValueError(f"{experiment.name} has neither variants nor anything to conclude: declare one of them")
     for name in ("set", "seeds", "workers", "storage"):
         if getattr(command, name) != getattr(Run, name):
             raise ValueError(f"--{name} has no effect on {experiment.name}, which trains nothing: leave it out")
