@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis.records import read_runs
+from experiments.grounded import draw_grounding
 from experiments.options import Plot
-from experiments.pictures import draw_curves, draw_gazes, draw_grounding
+from experiments.pictures import draw_curves, draw_gazes
 
 
 def curves(command: Plot) -> list[Path]:
