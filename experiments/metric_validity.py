@@ -17,8 +17,8 @@ their tables 1 and 2.
 Differs: CIDEr counts its frequencies over the pairs, theirs over the judgements, so three times each.
 
 Measured in 15 minutes on two cores beside much other work (two minutes of computing), not on a GPU
-(experiments/results/metric_validity.md): experts CIDEr 43.9, METEOR 41.8, BLEU-4 30.8; crowd 24.6, 22.3 and 16.9; all as
-published but for METEOR of the crowd, 22.2 there.
+(experiments/results/metric_validity.md): experts CIDEr 43.9, METEOR 41.8, BLEU-4 30.8; crowd 24.6, 22.3 and 16.9; all
+as published but for METEOR of the crowd, 22.2 there.
 """
 
 from __future__ import annotations
