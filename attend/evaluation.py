@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -22,14 +21,13 @@ from attend.captioner import Noise, Trace
 from attend.config import Attention, Config, Decode, Look
 from attend.data.batches import Batch, Batches, in_order
 from attend.data.prepared import Prepared
+from attend.given import Given
 from attend.looks import last_goes_on, of_partners, partners
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
-from attend.metrics.grounding import Grounding, ground, pool
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
-from attend.objective import health_sums, negative_log_likelihood, ranks
 from attend.processes import gather, of_main, share
-from attend.record import Said, write_attention, write_captions, write_images
+from attend.record import Said, write_attention, write_captions, write_given, write_images
 from attend.runs import Lease, RunFolder, sweep, write_json
 from attend.search import Choose, Found, ancestral, beam_search
 
@@ -195,73 +193,6 @@ def _chance(batch: Batch, settings: Config, shape: tuple[int, ...], *key: int) -
     return torch.stack([noise((length, *shape), *key) for key in keys]).unflatten(0, (images, captions))
 
 
-class Given:
-    """Sums over traces of given captions, by minibatch: nats a word, accuracies, attention health, grounding."""
-
-    def __init__(self, dataset: Prepared, batches: Batches, *, grounding: bool) -> None:
-        self.dataset, self.batches, self.grounding = dataset, batches, grounding
-        self.parts: list[tuple[Counter[str], dict[str, tuple[float, int]], dict[int, list[Grounding]]]] = []
-
-    def add(self, batch: Batch, trace: Trace) -> None:
-        """Take in one minibatch."""
-        rank = ranks(trace)
-        sums = Counter(
-            words=int(trace.real.sum()),
-            nll=float(negative_log_likelihood(trace).double().sum()),
-            top1=int((rank < 1).sum()),
-            top5=int((rank < 5).sum()),
-        )
-        grounded = {}
-        if self.grounding:
-            grounded = self._ground(batch, trace, trace.spread((rank < 1).float()).cpu().numpy(), sums)
-        self.parts.append((sums, health_sums(trace), grounded))
-
-    def gather(self, accelerator: Accelerator) -> Given:
-        """Join the minibatches of all processes, in their order, so that no rounding tells how many there are."""
-        self.parts = gather(self.parts, accelerator)
-        return self
-
-    def _ground(self, batch: Batch, trace: Trace, right: np.ndarray, sums: Counter[str]) -> dict[int, list[Grounding]]:
-        weights, order = trace.weights.float().cpu().numpy(), batch.order.cpu().numpy()
-        grounded: dict[int, list[Grounding]] = {}
-        for n, row in enumerate(batch.rows.tolist()):
-            captions, geometry = self.dataset.examples[row].captions, self.batches.geometry(row)
-            for c, place in enumerate(order[n]):
-                boxes = captions[place].boxes if place >= 0 else None
-                if boxes is None:
-                    continue
-                boxes = boxes[: int(batch.lengths[n, c]) - 1]
-                grounded.setdefault(row, []).append(ground(weights[n, c, : len(boxes)], boxes, geometry))
-                spoken = np.array([bool(b) for b in boxes], dtype=bool)
-                sums["boxed"] += int(spoken.sum())
-                sums["boxed_top1"] += float(right[n, c, : len(boxes)][spoken].sum())
-        return grounded
-
-    @property
-    def grounded(self) -> dict[int, list[Grounding]]:
-        """How well the captions of each row are grounded."""
-        return {row: found for _, _, grounded in self.parts for row, found in grounded.items()}
-
-    def scores(self) -> dict[str, Any]:
-        """The means: ``given`` and ``health`` over words, ``grounding`` over words with boxes or None."""
-        sums, health = Counter(), {}
-        for own, healthy, _ in self.parts:
-            sums.update(own)
-            for name, (total, count) in healthy.items():
-                before, counted = health.get(name, (0.0, 0))
-                health[name] = (before + total, counted + count)
-        words = max(sums["words"], 1)
-        given = {name: sums[name] / words for name in ("nll", "top1", "top5")}
-        if sums["boxed"]:
-            given["content_top1"] = sums["boxed_top1"] / sums["boxed"]
-        grounded = [one for some in self.grounded.values() for one in some]
-        return {
-            "given": given | {"words": int(sums["words"])},
-            "health": {name: total / count for name, (total, count) in health.items() if count},
-            "grounding": pooled if (pooled := pool(grounded))["words"] else None,
-        }
-
-
 def headline(dataset: Prepared) -> str:
     """The split of the headline scores: test, or val where there is no test split."""
     return "test" if dataset.about["splits"]["test"] else "val"
@@ -341,7 +272,7 @@ def evaluate(
             }
         return generate(looking, batches, rows, accelerator, decode, beam, draw, shown)
 
-    given = Given(dataset, batches, grounding=dataset.boxes)
+    given = Given(dataset, batches, grounding=dataset.boxes, keep=True)
     for batch, trace in traces(looking, batches, rows, accelerator, decode, learned=learned):
         given.add(batch, trace)
     given.gather(accelerator)
@@ -369,6 +300,8 @@ def evaluate(
     if said:
         write_captions(folder / "captions.json", dataset, said)
         write_attention(folder / "attention.h5", dataset, batches, said)
+    if given.looked:
+        write_given(folder / "given.h5", dataset, batches, given.looked)
     write_images(folder / "images.csv", dataset, rows, said, table, given.grounded)
     write_json(folder / "scores.json", scores)
     return scores

@@ -38,7 +38,7 @@ class Experiment:
     ``bound`` from how many paths its likelihood is bounded (none: not at all), ``columns`` which scores its table shows
     (none: the usual ones), ``published`` of which dataset published scores stand beside them; ``prepare`` makes the
     data that are not there, and ``conclude`` writes what else follows from the records, into a folder, and returns the
-    files.
+    files. Without variants nothing is trained, and ``conclude``, given no records, is all of it.
     """
 
     name: str
@@ -70,7 +70,8 @@ ABLATIONS = (
     "training_size",
 )  # fmt: skip
 EXPERIMENTS = {
-    name: f"experiments.{name}" for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance")
+    name: f"experiments.{name}"
+    for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance", "metric_validity")
 } | {name: f"experiments.ablations.{name}" for name in ABLATIONS}
 """By name, the module whose ``experiment(data, tiny)`` declares it."""
 

@@ -246,6 +246,7 @@ Kind = Literal[
     "estimators",
     "saccades",
     "gaze",
+    "grounding",
 ]
 """What `attend plot` draws, as in experiments/plotting.KINDS."""
 
@@ -258,7 +259,8 @@ class Plot:
     intervals. differences: those to --base, on the same seeds and images. beam: scores against the width of the beam.
     metrics: rank correlations between the scores of images. study: a study's trials; RUN is the folder of its queue.db,
     or of its runs. estimators: RUN is the folder of an estimators.csv. saccades: gaze paths and attention maps. gaze:
-    statistics of the gaze over a split, and how alike paths are.
+    statistics of the gaze over a split, and how alike paths are. grounding: attention in the boxes of words, by
+    kind and size.
     """
 
     what: Positional[Kind]
@@ -296,6 +298,8 @@ class Plot:
     """saccades and gaze: of those draws"""
     people: Path | None = None
     """gaze: a CSV of people's fixations (image, subject, order, x, y) to compare with"""
+    data: Path | None = None
+    """grounding: prepared dataset of the runs, where it has moved since"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from analysis.figures import FORMATS, HEALTH, colours, named, save
 from analysis.records import Evaluation, Record, read_runs
 from analysis.tables import comparison
 from experiments.gazes import draw_gaze, draw_saccades
+from experiments.grounded import draw_grounding
 from experiments.options import Plot
 from experiments.pictures import draw_curves, draw_estimators, draw_health, say
 
@@ -135,6 +136,10 @@ def gaze(command: Plot) -> list[Path]:
     return draw_gaze(_finished(command), command.out, **options)
 
 
+def grounding(command: Plot) -> list[Path]:
+    return draw_grounding(_finished(command), command.out, command.data)
+
+
 KINDS: dict[str, Callable[[Plot], list[Path]]] = {
     "curves": curves,
     "health": health,
@@ -146,6 +151,7 @@ KINDS: dict[str, Callable[[Plot], list[Path]]] = {
     "estimators": estimators,
     "saccades": saccades,
     "gaze": gaze,
+    "grounding": grounding,
 }
 """Each returns the files it wrote; the names are those that options.Plot knows."""
 

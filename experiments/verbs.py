@@ -131,6 +131,9 @@ def run(command: Run) -> None:
     settings = _settings(command)
     address(command.storage, command.out)  # what cannot be is said before data are made
     experiment = _experiment(command).with_settings(settings)
+    if not experiment.variants:
+        _conclude(experiment, command)
+        return
     runs = runner.plan(experiment, command.out, command.seeds)
     if experiment.prepare:
         experiment.prepare()
@@ -139,6 +142,21 @@ def run(command: Run) -> None:
     runner.run(runs, experiment.name, command.out, command.storage, command.workers)
     for file in runner.present(experiment, command.out):
         print(file)
+
+
+def _conclude(experiment: Experiment, command: Run) -> None:
+    """All of an experiment that trains nothing."""
+    if experiment.conclude is None:
+        raise ValueError(f"{experiment.name} has neither variants nor anything to conclude: declare one of them")
+    for name in ("set", "seeds", "workers", "storage"):
+        if getattr(command, name) != getattr(Run, name):
+            raise ValueError(f"--{name} has no effect on {experiment.name}, which trains nothing: leave it out")
+    if command.dry_run:
+        print(f"{experiment.name}: nothing is to be trained")
+        return
+    if experiment.prepare:
+        experiment.prepare()
+    print(*experiment.conclude((), command.out / experiment.name), sep="\n")
 
 
 def _experiment(command: Run) -> Experiment:

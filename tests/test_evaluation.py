@@ -9,17 +9,20 @@ import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
 from torch.nn import functional as F
 
+from analysis.looked import LOOKS, MEASURES
+from analysis.looked import given as looked_at
 from analysis.saccades import read_attention
 from attend import config, evaluation, settings
 from attend.captioner import Captioner
 from attend.data.batches import Batches
-from attend.data.examples import Caption, Example, Source
+from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
 from attend.data.stores import Store, fill_store
 from attend.evaluation import Given, collapsed, evaluate, generate, say, score_quickly, traces, training_frequencies
@@ -140,7 +143,7 @@ def test_the_files_of_an_evaluation_agree_with_each_other(tmp_path, batches):
     done = evaluated(tmp_path, model, batches)
     assert done.folder.name == "test-expected-beam3"
     assert {path.name for path in done.folder.iterdir()} == {
-        "captions.json", "attention.h5", "images.csv", "scores.json",
+        "captions.json", "attention.h5", "given.h5", "images.csv", "scores.json",
     }  # fmt: skip
     captions = read_json(done.folder / "captions.json")
     names = [f"test/{n}.png" for n in range(len(TEST))]
@@ -155,6 +158,39 @@ def test_the_files_of_an_evaluation_agree_with_each_other(tmp_path, batches):
         assert looked.weights.shape == (len(looked.words), 4) and np.allclose(looked.weights.sum(1), 1, atol=1e-6)
         assert looked.glimpses is None and np.array_equal(looked.gates, one.gates)
         assert looked.geometry == Geometry.of("squash", SIZE, GRID)
+
+
+def test_the_weights_of_given_words_with_boxes_are_kept(tmp_path, batches):
+    """They score what the evaluation says of its grounding, and the same as the captions traced one by one."""
+    model = make_model(batches)
+    done = evaluated(tmp_path, model, batches)
+
+    def phrases(raw):
+        boxed = ((t, token) for t, token in enumerate(raw.split()) if token in BOXES)
+        return tuple(Phrase(token, ("thing",), t, t + 1, BOXES[token]) for t, token in boxed)
+
+    named = {f"test/{n}.png": tuple(map(phrases, raws)) for n, raws in enumerate(TEST)}
+    looked = looked_at(done.folder / "given.h5", named)
+    means = looked.scores.mean(axis=0)
+    for look, prefix in (("learned", ""), ("uniform", "uniform_"), ("centre", "centre_")):
+        for measure, value in zip(MEASURES, means[LOOKS.index(look)], strict=True):
+            assert value == pytest.approx(done.scores["grounding"][prefix + measure], abs=1e-3), (look, measure)
+    assert len(looked.image) == done.scores["grounding"]["words"]
+    with h5py.File(done.folder / "given.h5") as file:
+        assert file["alpha"].dtype == np.float16 and file.attrs["grid"].tolist() == list(GRID)
+        tokens = file["tokens"].asstr()[:][file["token"][:]]
+        names, places = (
+            file["images"].asstr()[:][file["image"][:]],
+            zip(file["caption"][:], file["word"][:], strict=True),
+        )
+        for name, (caption, word), token in zip(names, places, tokens, strict=True):
+            assert TEST[int(name[5])][caption].split()[word] == token and token in BOXES
+
+
+def test_data_without_boxes_keep_no_weights_of_given_words(tmp_path, batches):
+    plain = Batches(make_dataset(tmp_path / "plain", boxes=False), batches.store)
+    done = evaluated(tmp_path / "run", make_model(batches), plain)
+    assert not (done.folder / "given.h5").exists() and done.scores["grounding"] is None
 
 
 def test_without_a_gate_none_is_recorded(tmp_path, batches):
@@ -318,7 +354,7 @@ def test_a_model_that_looks_at_the_boxes_is_grounded_and_says_nothing(tmp_path, 
     assert grounding["words"] == len(boxed)
     assert grounding["uniform_mass"] == grounding["uniform_pointing"] == pytest.approx(cells / 4 / len(boxed))
     assert grounding["centre_mass"] == pytest.approx(cells / 4 / len(boxed)), "four cells are equally central"
-    assert {path.name for path in done.folder.iterdir()} == {"images.csv", "scores.json"}
+    assert {path.name for path in done.folder.iterdir()} == {"given.h5", "images.csv", "scores.json"}
     assert done.scores["captions"] == {} and "captions" in done.scores["missing"]
     assert done.scores["given"]["nll"] > 0 and not done.scores["collapsed"]
     assert column(done.table, "grounding_mass")[[0, 1, 2, 4]] == pytest.approx([1] * 4)

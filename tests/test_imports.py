@@ -36,7 +36,8 @@ for lower, parts in [
     (("data", "metrics"), ("record",)),
     (("data",), ("looks",)),
     (("runs",), ("processes",)),
-    (("model", "prepare", "processes", "record", "looks"), ("evaluation",)),
+    (("objective", "processes", "record"), ("given",)),
+    (("given", "model", "prepare", "looks"), ("evaluation",)),
     (("evaluation",), ("bounds",)),
     (("bounds",), ("reopen", "training")),
 ]:

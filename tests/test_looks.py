@@ -103,7 +103,7 @@ def test_the_program_evaluates_a_run_looking_otherwise(soft, capsys, look):
     assert (found["look"], found["decode"], found["beam"], found["images"]) == (look, "expected", 2, 6)
     assert "look" not in own and found["given"]["nll"] != own["given"]["nll"] and not found["collapsed"]
     captions = {"captions.json", "attention.h5"} if look != "oracle" else set()
-    assert {path.name for path in folder.iterdir()} == {"images.csv", "scores.json", *captions}
+    assert {path.name for path in folder.iterdir()} == {"given.h5", "images.csv", "scores.json", *captions}
     assert ("bleu4" in found["captions"]) == (look != "oracle") == ("captions" not in found["missing"])
     if look == "oracle":
         assert found["grounding"]["mass"] == pytest.approx((1 + 0.5 * 0.5) / 1.5), (

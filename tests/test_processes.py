@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -194,6 +195,9 @@ def test_the_number_of_processes_changes_no_bit_of_an_evaluation(trained):
     (ours,), (theirs,) = ((folder / "evaluations").iterdir() for folder in (two, one))
     for name in ("captions.json", "images.csv"):
         assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    with h5py.File(ours / "given.h5") as one, h5py.File(theirs / "given.h5") as two:
+        assert one.keys() == two.keys() and len(one["alpha"]) > 0
+        assert all(np.array_equal(one[name][:], two[name][:]) for name in one)
 
 
 @pytest.fixture(scope="module")

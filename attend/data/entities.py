@@ -12,29 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 from xml.etree import ElementTree
 
-from attend.data.examples import Caption, Example, Source
+from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.text import tokenise
 from attend.geometry import Box
 
 Boxes = tuple[Box, ...]
 
 _PHRASE = re.compile(r"\[/EN#(\d+)((?:/\w+)+)\s([^\[\]]*)\]")
-
-
-class Phrase(NamedTuple):
-    """Tokens ``start`` up to ``stop`` of a sentence name ``chain``, shared by all sentences of the image.
-
-    ``types`` are one or more of people, clothing, bodyparts, animals, vehicles, instruments, scene, other
-    and notvisual.
-    """
-
-    chain: str
-    types: tuple[str, ...]
-    start: int
-    stop: int
 
 
 def phrases(sentence: str) -> tuple[tuple[str, ...], list[Phrase]]:
@@ -79,7 +65,7 @@ def boxes_of(annotation: Path) -> dict[str, Boxes]:
 
 
 def join_entities(source: Source, folder: Path) -> Source:
-    """The same source, with the boxes of Flickr30k Entities given to the tokens of its captions.
+    """The same source, with the boxes and the phrases of Flickr30k Entities given to the tokens of its captions.
 
     The two datasets order an image's captions differently, so a caption is found by its letters and digits:
     ``sheep dog`` meets ``sheepdog``. Every token inside a phrase speaks of all boxes of its chain; other
@@ -114,15 +100,17 @@ def _with_boxes(example: Example, folder: Path) -> Example:
     try:
         for line in sentences.read_text(encoding="utf-8-sig").split("\n"):
             tokens, found = phrases(line)
-            known[_letters(tokens)] = _spoken_of(tokens, found, chains)
+            known[_letters(tokens)] = _of_letters(tokens, found)
     except ValueError as error:
         raise ValueError(f"{sentences} is malformed ({error}); unpack the sentences again") from None
 
     def boxed(caption: Caption) -> Caption:
         letters = iter(known.get(_letters(caption.tokens), ()))
         spans = [list(islice(letters, len(_letters([token])))) for token in caption.tokens]
-        boxes = tuple(next(filter(None, span), None) for span in spans)
-        return replace(caption, boxes=boxes if all(spans) else None)
+        if not all(spans):
+            return replace(caption, boxes=None)
+        boxes = tuple(next((chains[one.chain] for one in span if one and one.chain in chains), None) for span in spans)
+        return replace(caption, boxes=boxes, phrases=_phrases(spans, chains))
 
     return replace(example, captions=tuple(boxed(caption) for caption in example.captions))
 
@@ -131,12 +119,24 @@ def _letters(tokens: Iterable[str]) -> str:
     return "".join(tokens).replace("'", "")
 
 
-def _spoken_of(tokens: Sequence[str], found: list[Phrase], chains: dict[str, Boxes]) -> list[Boxes | None]:
-    """The boxes that each letter of a sentence speaks of."""
-    boxes: list[Boxes | None] = [None] * len(tokens)
-    for chain, _, start, stop in found:
-        boxes[start:stop] = [chains.get(chain)] * (stop - start)
-    return [spoken for token, spoken in zip(tokens, boxes, strict=True) for _ in _letters([token])]
+def _of_letters(tokens: Sequence[str], found: list[Phrase]) -> list[Phrase | None]:
+    """The phrase that each letter of a sentence is part of."""
+    phrase: list[Phrase | None] = [None] * len(tokens)
+    for one in found:
+        phrase[one.start : one.stop] = [one] * (one.stop - one.start)
+    return [one for token, one in zip(tokens, phrase, strict=True) for _ in _letters([token])]
+
+
+def _phrases(spans: list[list[Phrase | None]], chains: dict[str, Boxes]) -> tuple[Phrase, ...]:
+    """The phrases in the tokens of a caption, from those of the letters of each."""
+    places: dict[Phrase, list[int]] = defaultdict(list)
+    for place, span in enumerate(spans):
+        for one in dict.fromkeys(filter(None, span)):
+            places[one].append(place)
+    return tuple(
+        one._replace(start=found[0], stop=found[-1] + 1, boxes=chains.get(one.chain, ()))
+        for one, found in places.items()
+    )
 
 
 def _box(corners: ElementTree.Element, width: int, height: int) -> Box:

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from attend.geometry import Box
 from attend.runs import write_text
@@ -14,17 +15,34 @@ from attend.runs import write_text
 SPLITS = ("train", "val", "test")
 
 
+class Phrase(NamedTuple):
+    """Tokens ``start`` up to ``stop`` of a sentence name ``chain``, shared by all sentences of the image, in ``boxes``.
+
+    ``head`` is the last of them (a possessive 's aside), where it is known. ``types`` are, in Flickr30k Entities, one
+    or more of people, clothing, bodyparts, animals, vehicles, instruments, scene, other and notvisual.
+    """
+
+    chain: str
+    types: tuple[str, ...]
+    start: int
+    stop: int
+    boxes: tuple[Box, ...] = ()
+    head: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Caption:
     """One caption: as written, as tokens, and the boxes each token speaks of.
 
     ``boxes`` has one entry a token: a tuple of boxes, or None where the word speaks of no box. It is None as a
-    whole where the dataset knows nothing of boxes.
+    whole where the dataset knows nothing of boxes. ``phrases`` say which words name one thing together, where a reader
+    knows it: they are kept in a file of their own and are no part of what makes two captions equal.
     """
 
     raw: str
     tokens: tuple[str, ...]
     boxes: tuple[tuple[Box, ...] | None, ...] | None = None
+    phrases: tuple[Phrase, ...] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,7 @@
-"""A dataset as `attend prepare` leaves it: examples.jsonl, vocabulary.json and dataset.json, with the stores beside."""
+"""A dataset as `attend prepare` leaves it: examples.jsonl, vocabulary.json and dataset.json, with the stores beside.
+
+Where the captions' phrases are known, phrases.jsonl has them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attend.data.examples import SPLITS, Example, Examples, Source, write_examples
+from attend.data.phrases import write_phrases
 from attend.data.text import SPECIALS, Vocabulary
 from attend.runs import read_json, sweep, write_json
 
@@ -84,6 +88,7 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     write_examples(folder / "examples.jsonl", source.examples)
+    write_phrases(folder, source.examples)
     vocabulary.write(folder / "vocabulary.json")
     write_json(folder / "dataset.json", about)
     return Prepared(folder)

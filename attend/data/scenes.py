@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from attend.data.examples import SPLITS, Caption, Example, Source
+from attend.data.examples import SPLITS, Caption, Example, Phrase, Source
 from attend.geometry import Box
 
 SIZES = {"small": (46, 54), "large": (72, 84)}  # shortest and longest side, in pixels of an image of 224
@@ -35,6 +35,8 @@ SHAPES = ("circle", "square", "triangle", "star", "cross", "heart", "moon", "arr
 PLACES = ("top", "bottom", "left", "right", "above", "over", "below", "under")
 WORD_KINDS = {"size": tuple(SIZES), "colour": tuple(COLOURS), "shape": SHAPES, "place": PLACES}
 CONTENT_KINDS = ("size", "colour", "shape")  # the words that speak of an object, and so the ones with boxes
+PHRASE_TYPES = {"{a}": "subject", "{b}": "neighbour"}
+"""The two kinds of phrases: the object that a caption is about, named in full, and the one beside it."""
 
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
 RELATIONS = {  # by the steps (right, down) from the second object's quarter to the first's
@@ -152,12 +154,16 @@ def _caption(sentence: str, a: Thing, b: Thing, relation: str) -> Caption:
         "{at}": (QUARTERS[a.quarter].split(), None),
         "{relation}": (relation.split(), None),
     }
-    words = []
+    words, phrases = [], []
     for piece in sentence.split():
         tokens, boxes = fills.get(piece, ((piece,), None))
+        if boxes:
+            chain = str({"{a}": a, "{b}": b}[piece].quarter)
+            phrases.append(Phrase(chain, (PHRASE_TYPES[piece],), len(words), len(words) + len(tokens), boxes))
         words += [(token, boxes) for token in tokens]
     tokens, boxes = zip(*words, strict=True)
-    return Caption(raw=" ".join(tokens).capitalize() + ".", tokens=tokens, boxes=boxes)
+    raw = " ".join(tokens).capitalize() + "."
+    return Caption(raw=raw, tokens=tokens, boxes=boxes, phrases=tuple(phrases))
 
 
 # Painting

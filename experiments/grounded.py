@@ -1,0 +1,37 @@
+"""How words are grounded, as pictures, a page to read, and numbers."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from analysis import grounding, grounding_table
+from analysis.figures import finish, save, styled
+from analysis.looked import MEASURES
+from analysis.records import Record
+from attend.runs import write_text
+
+
+@styled
+def draw_grounding(records: Sequence[Record], folder: Path, data: Path | None = None) -> list[Path]:
+    """How words are grounded: bars, grounding.md to read, and all numbers as CSV."""
+    found = grounding.measure(records, data=data)
+    kinds = list(dict.fromkeys(row.captions for row in found.rows))
+    figure = Figure(figsize=(10.0, 3.2 * len(kinds) + 0.5), layout="constrained")
+    panels = figure.subplots(len(kinds), len(MEASURES), squeeze=False)
+    for captions, axes in zip(kinds, panels, strict=True):
+        for measure, one in zip(MEASURES, axes, strict=True):
+            grounding.grounding_bars(found.rows, captions=captions, measure=measure, axes=one)
+    methods = "; ".join(dict.fromkeys(row.looks["learned"].method for row in found.rows))
+    finish(figure, panels.ravel(), f"whiskers: 95 % intervals, {methods}")
+    files = save(figure, folder / "grounding", numbers=grounding_table.numbers(found))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(grounding_table.rank_numbers(found))
+    for name, content in (("quality.csv", text.getvalue()), (".md", grounding_table.markdown(found))):
+        files.append(folder / f"grounding{'-' if name[0] != '.' else ''}{name}")
+        write_text(files[-1], content)
+    return files
