@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.alike import say_similarity, tabulate_similarity
-from analysis.figures import save
+from analysis.figures import FORMATS, save
 from analysis.film import film
 from analysis.gazes import Glance, looked, side_by_side
 from analysis.path_figures import (
@@ -139,6 +139,7 @@ def draw_gaze(
     draws: int = 20,
     seed: int = 0,
     people: Path | None = None,
+    formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
     """Statistics of the gaze over the split of each run's headline scores, similarity of paths, fixations, people."""
     looks = [one for _, one in _read_records(records, decode)]
@@ -149,7 +150,7 @@ def draw_gaze(
     rows, differences = tabulate_gaze(measured), tabulate_differences(measured)
     figure = draw_gaze_statistics(rows, measured[0].ceiling)
     numbers = [HEADER, *(row.cells() for row in (*rows, *differences))]
-    files = save(figure, folder / "gaze", numbers=numbers)
+    files = save(figure, folder / "gaze", formats=formats, numbers=numbers)
     said = ["# The gaze", "", say_gaze(rows, differences), "", _about(looks, images, draws, seed)]
     if len(looks) > 1:
         alike = tabulate_similarity(looks, images, seed=seed)

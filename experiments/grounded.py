@@ -10,14 +10,16 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from analysis import grounding, grounding_table
-from analysis.figures import finish, save, styled
+from analysis.figures import FORMATS, finish, save, styled
 from analysis.looked import MEASURES
 from analysis.records import Record
 from attend.runs import write_text
 
 
 @styled
-def draw_grounding(records: Sequence[Record], folder: Path, data: Path | None = None) -> list[Path]:
+def draw_grounding(
+    records: Sequence[Record], folder: Path, data: Path | None = None, formats: Sequence[str] = FORMATS
+) -> list[Path]:
     """How words are grounded: bars, grounding.md to read, and all numbers as CSV."""
     found = grounding.measure(records, data=data)
     kinds = list(dict.fromkeys(row.captions for row in found.rows))
@@ -28,7 +30,7 @@ def draw_grounding(records: Sequence[Record], folder: Path, data: Path | None = 
             grounding.grounding_bars(found.rows, captions=captions, measure=measure, axes=one)
     methods = "; ".join(dict.fromkeys(row.looks["learned"].method for row in found.rows))
     finish(figure, panels.ravel(), f"whiskers: 95 % intervals, {methods}")
-    files = save(figure, folder / "grounding", numbers=grounding_table.numbers(found))
+    files = save(figure, folder / "grounding", formats=formats, numbers=grounding_table.numbers(found))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(grounding_table.rank_numbers(found))
     for name, content in (("quality.csv", text.getvalue()), (".md", grounding_table.markdown(found))):

@@ -133,11 +133,11 @@ def saccades(command: Plot) -> list[Path]:
 
 def gaze(command: Plot) -> list[Path]:
     options = {name: getattr(command, name) for name in ("decode", "draws", "seed", "people")}
-    return draw_gaze(_finished(command), command.out, **options)
+    return draw_gaze(_finished(command), command.out, formats=formats(command), **options)
 
 
 def grounding(command: Plot) -> list[Path]:
-    return draw_grounding(_finished(command), command.out, command.data)
+    return draw_grounding(_finished(command), command.out, command.data, formats(command))
 
 
 KINDS: dict[str, Callable[[Plot], list[Path]]] = {

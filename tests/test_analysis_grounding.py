@@ -284,7 +284,7 @@ def test_the_table_and_the_numbers_say_the_same(found):
 
 
 def test_the_verb_writes_picture_table_and_numbers(runs, tmp_path, capsys):
-    main(["plot", "grounding", str(runs), "--out", str(tmp_path / "out")])
+    main(["plot", "grounding", str(runs), "--out", str(tmp_path / "out"), "--formats", "png,pdf"])
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert written == {f"grounding{end}" for end in (".png", ".pdf", ".csv", ".md", "-quality.csv")}
     assert sorted(capsys.readouterr().out.split()) == sorted(str(tmp_path / "out" / name) for name in written)

@@ -93,7 +93,7 @@ def test_a_film_adds_to_what_stands():
 def test_statistics_similarity_and_export(runs, tmp_path, capsys):
     main(["plot", "gaze", str(runs), "--out", str(tmp_path), "--draws", "2"])
     names = [path.rpartition("/")[2] for path in capsys.readouterr().out.split()]
-    assert names == ["gaze.md", "gaze.png", "gaze.pdf", "gaze.csv", "similarity.csv", "fixations.csv"]
+    assert names == ["gaze.md", "gaze.png", "gaze.pdf", "gaze.svg", "gaze.csv", "similarity.csv", "fixations.csv"]
     said = (tmp_path / "gaze.md").read_text()
     assert "6 images; soft seed 0 (expected)" in said and "Draws (2, seed 0)" in said and "within hard" in said
     fixations = rows(tmp_path / "fixations.csv")
