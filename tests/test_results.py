@@ -49,6 +49,40 @@ def test_soft_on_photographs_is_no_broken_model():
     assert float(soft["BLEU-4"]) > 20 and float(soft["CIDEr"]) > 0.5
 
 
+@pytest.mark.parametrize("column", ["BLEU-4", "METEOR", "CIDEr"])
+def test_on_photographs_every_seed_of_soft_writes_better_than_any_of_hard(column):
+    assert beats(read("flickr8k-seeds.csv"), "soft", "hard", column)
+
+
+@pytest.mark.parametrize("column", ["Grounding mass", "Grounding pointing"])
+def test_on_photographs_every_seed_of_hard_looks_into_the_boxes_more_than_any_of_soft(column):
+    rows = read("flickr8k-seeds.csv")
+    assert float(rows["hard"][f"{column} low"]) > float(rows["soft"][f"{column} high"])
+
+
+LEARNS = [
+    ("gate.csv", ["hard-scalar", "hard-vector"], ["hard-none"]),
+    ("gate.csv", ["soft-scalar", "soft-vector"], ["soft-none"]),
+    ("baseline.csv", ["hard-soft", "hard-leave-one-out"], ["hard-none", "hard-average"]),
+    ("semi_sampling.csv", ["hard-image-0.5", "hard-image-0.75"], ["hard-image-0", "hard-image-0.25"]),
+]
+
+
+@pytest.mark.parametrize(("name", "better", "worse"), LEARNS)
+def test_what_the_ablations_say_decides_whether_attention_learns(name, better, worse):
+    """The least likely seed of the better is likelier than the likeliest of the worse."""
+    rows, column = read(name), "NLL (nats per token)"
+    assert max(float(rows[one][f"{column} high"]) for one in better) < min(
+        float(rows[one][f"{column} low"]) for one in worse
+    )
+
+
+def test_what_was_tuned_equally_cannot_be_told_apart():
+    rows = read("soft_or_hard.csv")
+    for column in ("BLEU-4", "METEOR", "CIDEr"):
+        assert {rows[f"{kind}-best1"][f"{column} mark"] for kind in ("soft", "hard")} == {"best", "tied"}
+
+
 def test_soft_and_hard_find_the_boxes_of_photographs_better_than_a_look_at_nothing():
     rows = read("flickr8k.csv")
     for column in ("Grounding mass", "Grounding pointing"):
