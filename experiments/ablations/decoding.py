@@ -10,8 +10,8 @@ Source: Xu et al. (2015), who write hard attention's captions with one glimpse w
 expected context; Deng et al. (2018) for the marginal.
 
 Measured, 9 runs in 13 minutes on two cores and not on a GPU (experiments/results/ablations.md): where the state reads
-the glimpse CIDEr 2.16 by argmax, 2.18 expected, 2.03 by samples; where it reads the expected context 2.26 to 2.28 in all
-four ways. On photographs three seeds of hard had 0.435 by argmax, 0.452 expected and 0.440 by samples
+the glimpse CIDEr 2.16 by argmax, 2.18 expected, 2.03 by samples; where it reads the expected context 2.26 to 2.28 in
+all four ways. On photographs three seeds of hard had 0.435 by argmax, 0.452 expected and 0.440 by samples
 (experiments/results/flickr8k-seeds.md).
 """
 
