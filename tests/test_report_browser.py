@@ -356,11 +356,11 @@ def test_who_wants_less_motion_gets_none(browser, page):
 
 
 def test_play_walks_through_the_words(browser):
+    from selenium.webdriver.support.wait import WebDriverWait
+
     browser.one(".card:nth-child(2) .time button").click()
     assert browser.now() == ["a", "a"]
-    browser.chromium.set_script_timeout(5)
-    browser.chromium.execute_async_script("setTimeout(arguments[0], 800)")
-    assert browser.now() == ["dog", "dog"]
+    WebDriverWait(browser.chromium, 10).until(lambda _: browser.now() == ["dog", "dog"])
     browser.one(".card:nth-child(2) .time button").click()
     assert browser.one(".card:nth-child(2) .time button").text == "Play"
 
