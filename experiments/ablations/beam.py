@@ -7,8 +7,8 @@ One training a model, searched with widths 1 to 10.
 
 Source: none; captions are usually searched with a beam, and its width is often left out.
 
-Not measured yet: 6 runs with ten evaluations each; the quickstart's five runs with one each take 7 to 8 minutes on two
-cores; none was timed on a GPU.
+Measured, 6 runs with ten evaluations each in 8 minutes on two cores and not on a GPU (experiments/results/ablations.md):
+from width 1 to 4 BLEU-4 grows from 62.5 to 66.9 soft and from 61.5 to 65.7 hard, and at 10 it is 66.4 and 62.5.
 """
 
 from __future__ import annotations
