@@ -233,6 +233,8 @@ class Table:
     """scores to show, separated by commas"""
     split: str | None = None
     """none is that of the headline scores"""
+    published: Literal["flickr8k", "flickr30k", "coco"] | None = None
+    """show below what others published on this dataset: single runs, BLEU without brevity penalty"""
 
 
 Kind = Literal[

@@ -284,11 +284,15 @@ def table(command: Table) -> None:
     from analysis.records import read_runs
     from analysis.tables import DEFAULT, comparison, render
 
-    columns = command.columns.split(",") if command.columns else DEFAULT
+    theirs = [f"bleu{n}_free" for n in (1, 2, 3, 4)] if command.published else []
+    columns = command.columns.split(",") if command.columns else (*DEFAULT, *theirs)
+    if command.published and command.base:
+        raise ValueError("--published has no effect with --base, which shows differences: leave one of them out")
     _named(command.runs)
     broken: list[str] = []
     records = read_runs(command.runs, broken=broken)
-    compared = comparison(records, columns=columns, split=command.split, base=command.base, broken=broken)
+    options = {name: getattr(command, name) for name in ("split", "base", "published")}
+    compared = comparison(records, columns=columns, broken=broken, **options)
     print(render(compared, command.format))
 
 

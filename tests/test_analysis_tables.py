@@ -9,6 +9,7 @@ import pytest
 from analysis.published import PUBLISHED
 from analysis.records import read_runs
 from analysis.tables import COLUMNS, FORMATS, comparison, render
+from experiments.cli import main
 from tests.made_runs import CONTROLS, GROUNDING, make_run, make_study, scores
 
 
@@ -217,6 +218,17 @@ def test_published_scores_without_any_of_the_columns_are_left_out(tmp_path):
     assert lines(plain)["Xu et al., hard", "published, one run"] == ["", "", "23.0"]
     assert "the columns bleu1_free to bleu4_free show it" in plain.notes[-1]
     assert comparison(records, columns=("cider",), published="coco") == comparison(records, columns=("cider",))
+
+
+@pytest.mark.parametrize("dataset", PUBLISHED)
+def test_published_scores_are_asked_for_by_dataset(dataset, tmp_path, capsys):
+    make_run(tmp_path, headline=scores(bleu4_free=0.21))
+    main(["table", str(tmp_path), "--published", dataset])
+    said = capsys.readouterr().out
+    assert "| Xu et al., hard | published, one run |" in said and "BLEU-4, no penalty" in said
+    with pytest.raises(SystemExit):
+        main(["table", str(tmp_path), "--published", dataset, "--base", "soft"])
+    assert "--published has no effect with --base" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("dataset", PUBLISHED)
