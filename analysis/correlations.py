@@ -56,9 +56,12 @@ def read_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """
     table = read_images(evaluation.folder, evaluation.scores["images"])
     try:
-        return {n: np.array([float(x or "nan") for x in table.columns[n]]) for n in METRICS if n in table.columns}
+        found = {n: np.array([float(x or "nan") for x in table.columns[n]]) for n in METRICS if n in table.columns}
     except ValueError:
         raise ValueError(f"{table.path} has a cell that is no number: evaluate the run again") from None
+    if not found:
+        raise ValueError(f"{table.path} has none of the metrics, as in an older layout: evaluate the run again")
+    return found
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -82,7 +85,7 @@ def correlate(name: str, tables: Sequence[Mapping[str, np.ndarray]]) -> Correlat
     known = np.isfinite(rho)
     mean = np.where(known, rho, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
     np.fill_diagonal(mean, 1.0)
-    images = min(len(next(iter(table.values()))) for table in tables)
+    images = min(int(np.isfinite(one).sum()) for table in tables for one in table.values() if np.isfinite(one).any())
     return Correlations(name=name, metrics=metrics, rho=mean, images=images, runs=len(tables))
 
 

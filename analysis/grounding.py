@@ -21,7 +21,7 @@ from analysis.looked import LOOKS, MEASURES, Grounded, by_group, generated, give
 from analysis.quality import Rank, ranks
 from analysis.records import Evaluation, Record
 from analysis.resampling import sums
-from analysis.statistics import Difference, Interval, of_pair, of_sums, ratio
+from analysis.statistics import Difference, Interval, of_pair, of_sums, ratio, within
 from attend.data.phrases import Phrases, read_phrases
 from attend.data.prepared import Prepared
 
@@ -160,19 +160,11 @@ def _rows(captions: str, variant: str, decode: str, seeds: list[Grounded], notes
     if not shared:
         notes.append(f"{variant}, {decode}: of {captions} captions fewer than {FEWEST} words speak of boxes")
         return
-    statistics = np.stack(
-        [
-            np.concatenate([_sums(one, some[name]) for name in shared], axis=1)
-            for one, some in zip(seeds, parts, strict=True)
-        ]
-    )
-    drawn, width = sums(statistics, resamples=RESAMPLES), 1 + len(LOOKS) * len(MEASURES)
-    for number, (by, group) in enumerate(shared):
+    for by, group in shared:
+        statistics = np.stack([_sums(one, some[by, group]) for one, some in zip(seeds, parts, strict=True)])
+        drawn = sums(statistics[:, (statistics[..., 0] > 0).any(axis=0)], resamples=RESAMPLES)  # images with such words
         for m, measure in enumerate(MEASURES):
-            looks = {
-                look: drawn.of(slice(None), [number * width + 1 + i * len(MEASURES) + m, number * width])
-                for i, look in enumerate(LOOKS)
-            }
+            looks = {look: drawn.of(slice(None), [1 + i * len(MEASURES) + m, 0]) for i, look in enumerate(LOOKS)}
             yield Row(
                 captions=captions,
                 variant=variant,
@@ -181,8 +173,8 @@ def _rows(captions: str, variant: str, decode: str, seeds: list[Grounded], notes
                 group=group,
                 measure=measure,
                 words=float(np.mean([some[by, group].sum() for some in parts])),
-                looks={look: of_sums(one, ratio) for look, one in looks.items()},
-                beyond={look: of_pair(looks["learned"], looks[look], ratio) for look in LOOKS[1:]},
+                looks={look: within(of_sums(one, ratio), 0, 1) for look, one in looks.items()},
+                beyond={look: within(of_pair(looks["learned"], looks[look], ratio), -1, 1) for look in LOOKS[1:]},
             )
 
 
@@ -232,12 +224,11 @@ def grounding_bars(
             markeredgecolor="#222222", markeredgewidth=0.8, label="its weights at another image's word" if
             number == len(models) - 1 else None,
         )  # fmt: skip
-    for look, label, dash in (("uniform", "looks nowhere: uniform", ":"), ("centre", "looks at the centre", "-")):
-        means = [np.mean([row.looks[look].value for row in rows if (row.by, row.group) == part]) for part in parts]
-        axes.hlines(
-            100 * np.array(means), np.arange(len(parts)) - 0.44, np.arange(len(parts)) + 0.44, color="#222222",
-            linestyle=dash, linewidth=1.3, label=label,
-        )  # fmt: skip
+        for look, label, dash in (("uniform", "looks nowhere: uniform", ":"), ("centre", "looks at the centre", "-")):
+            axes.hlines(
+                [100 * one[look].value for one in looks], x - wide / 2, x + wide / 2, color="#222222", linestyle=dash,
+                linewidth=1.3, label=label if number == len(models) - 1 else None,
+            )  # fmt: skip
     axes.set_xticks(range(len(parts)), [_label(by, group) for by, group in parts], rotation=30, ha="right")
     axes.set_ylim(bottom=0)
     axes.grid(False, axis="x")

@@ -14,13 +14,15 @@ from matplotlib.projections.polar import PolarAxes
 from analysis.figures import colours, styled
 from analysis.kinds import KINDS
 from analysis.paths import MEASURES, SECTORS, Measured
-from analysis.statistics import Difference, Interval, interval, paired
+from analysis.statistics import Difference, Interval, interval, paired, within
 
 HEADER = ("variant", "way", "measure", "part", "value", "low", "high", "seeds", "images", "p", "method")
 POSITIONS = 12
 """Words of a caption whose entropy is drawn, counted from its first: later ones are of few captions."""
 RESAMPLES = 2000
 """Of the many intervals that are only drawn; those of MEASURES have ten thousand."""
+UNBOUNDED = ("entropy",)
+"""Of MEASURES, those that are no share."""
 
 
 SHARES = ("amplitude", "moves", "returns", "distinct", "gate")
@@ -58,6 +60,7 @@ def tabulate_gaze(measured: Sequence[Measured]) -> list[Row]:
             row = [one.values[measure, part] for one in some]
             many = {} if not part else {"resamples": RESAMPLES}
             if (found := _interval(row, **many)) is not None:
+                found = within(found, 0, np.inf if measure in UNBOUNDED else 1)
                 rows.append(Row(variant=variant, way=way, measure=measure, part=part, found=found))
         shortest = min(one.curve.shape[1] for one in some)
         for t in range(min(POSITIONS, shortest)):
@@ -70,21 +73,23 @@ def tabulate_gaze(measured: Sequence[Measured]) -> list[Row]:
 def tabulate_differences(measured: Sequence[Measured]) -> list[Row]:
     """MEASURES of the first variant's ways less those of every later one's, in the order of ways.
 
-    Only variants with as many seeds are paired, in the order of their seeds.
+    Runs are paired by their seeds; those that only one of two has are left out, and without a common one there is none.
     """
     groups = _groups(measured)
     rows = []
     keys = list(groups)
     for i, (variant, way) in enumerate(keys):
         for other, its_way in keys[i + 1 :]:
-            a, b = groups[variant, way], groups[other, its_way]
-            if other == variant or len(a) != len(b):
+            a, b = ({one.seed: one for one in groups[key]} for key in ((variant, way), (other, its_way)))
+            seeds = sorted(a.keys() & b.keys())
+            if other == variant or not seeds:
                 continue
             for measure in MEASURES:
-                x, y = ([one.values[measure, ""] for one in some] for some in (a, b))
+                x, y = ([some[seed].values[measure, ""] for seed in seeds] for some in (a, b))
                 if any(np.isnan(np.add(p, q)).all() for p, q in zip(x, y, strict=True)):
                     continue
                 found = paired(np.stack(x), np.stack(y))
+                found = found if measure in UNBOUNDED else within(found, -1, 1)
                 names = {"variant": f"{variant} − {other}", "way": f"{way} − {its_way}"}
                 rows.append(Row(**names, measure=measure, part="", found=found))
     return rows

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -95,9 +95,9 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
 def compare_people(scans: Sequence[Scan], looks: Sequence[Looks]) -> list[tuple]:
     """For every run, image and subject the MEASURES of the run's attention and path, after a header.
 
-    The map is the mean of a caption's weights over its words; the path is that of the run's first way, its durations
-    words, where a person's are as given. Beside the runs stand a Gaussian at the centre of the grid, which has no
-    path, and every other person on the same image, who has no map.
+    The map is the mean of a caption's weights over its words; the path is that of the run's first way. Durations, words
+    of a run and what is given of a person, are shares of the path's time. Beside the runs stand a Gaussian at the centre
+    of the grid, which has no path, and every other person on the same image, who has no map.
     """
     rows: list[tuple] = [("model", "seed", "image", "subject", *MEASURES)]
     for one in looks:
@@ -105,7 +105,8 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Looks]) -> list[tuple]
             if (look := one.attention.get(scan.image)) is not None:
                 path = paths(look, one.ways[0])[0]
                 seen = _map(np.mean(look.weights, axis=0), look) if len(look.words) else None
-                pair = alike(in_diagonals(path, look.geometry), _path(scan, look.geometry)) if path else [np.nan] * 5
+                own = _shares(in_diagonals(path, look.geometry)) if path else None
+                pair = alike(own, _path(scan, look.geometry)) if own else [np.nan] * 5
                 rows.append((one.variant, one.seed, scan.image, scan.subject, *_maps(seen, scan, look), *pair))
     first = {image: look for one in looks for image, look in one.attention.items()}
     for scan in scans:
@@ -163,7 +164,13 @@ def _maps(seen: np.ndarray | None, scan: Scan, look: Attention) -> tuple[float, 
 
 
 def _path(scan: Scan, geometry: Geometry) -> multimatch.Path:
-    return multimatch.Path(points=scan.points / np.hypot(*geometry.size), durations=scan.durations)
+    return _shares(multimatch.Path(points=scan.points / np.hypot(*geometry.size), durations=scan.durations))
+
+
+def _shares(path: multimatch.Path) -> multimatch.Path:
+    """The path with its durations in shares of their sum."""
+    total = path.durations.sum()
+    return replace(path, durations=path.durations / total) if total > 0 else path
 
 
 def _means(some: Iterable[tuple]) -> np.ndarray:

@@ -44,7 +44,10 @@ def ranks(
             tables.append((one, _columns(one.folder / "images.csv")))
         except ValueError as error:
             notes.append(str(error))
-    tables = [(one, table) for one, table in tables if table["image"] == tables[0][1]["image"]]
+    alike = [(one, table) for one, table in tables if table["image"] == tables[0][1]["image"]]
+    if len(alike) < len(tables):
+        notes.append(f"{variant}, {decode}: seeds of other images than the first are left out of the correlations")
+    tables = alike
     looks: dict[tuple[str, str], list] = {}
     for one, table in tables:
         seed = {}

@@ -125,14 +125,21 @@ def read_runs(
 ) -> list[Record]:
     """Records of all runs at or below the folders, those still unfinished among them.
 
-    With a list ``broken``, a run that cannot be read is left out as long as another can, and a sentence on it is added
-    to the list; so is one on a folder that has what a run wrote and not what makes it one.
+    With a list ``broken``, what cannot be read is left out as long as something can, and a sentence on it is added to
+    the list: a run, a folder that holds none, one that has what a run wrote and not what makes it one, and a copy, a
+    run of the experiment, variant and seed of another, which would count as a seed of its own.
 
     Raises:
         ValueError: a folder holds no run, a file is broken, or none is finished (``unfinished`` allows that).
     """
     folders, records, errors = list(folders), [], []
-    for run in find_runs(folders):
+    runs: dict[Path, None] = {}
+    for folder in folders:
+        try:
+            runs |= dict.fromkeys(find_runs([folder]))
+        except ValueError as error:
+            errors.append(error)
+    for run in runs:
         try:
             records.append(read_run(run))
         except (ValueError, OSError) as error:
@@ -141,6 +148,7 @@ def read_runs(
         raise errors[0]
     if broken is not None:
         broken += [str(error) for error in errors]
+        records = _once(records, broken)
         written = {path.parent.resolve() for folder in folders for path in Path(folder).rglob("metrics.jsonl")}
         halves = sorted(folder for folder in written if not _is_run(folder))
         broken += [f"{half} has no config.json or no environment.json: copy the run again" for half in halves]
@@ -150,6 +158,16 @@ def read_runs(
             f"none of the {len(records)} runs below {where} is finished (no scores.json); resume one first"
         )
     return records
+
+
+def _once(records: Iterable[Record], broken: list[str]) -> list[Record]:
+    """The first run of each experiment, variant and seed."""
+    first: dict[tuple[str, str, int], Record] = {}
+    for record in records:
+        kept = first.setdefault((record.experiment, record.variant, record.seed), record)
+        if kept is not record:
+            broken.append(f"{record.folder} has the experiment, variant and seed of {kept.folder}, and is left out")
+    return list(first.values())
 
 
 def read_run(folder: str | Path) -> Record:

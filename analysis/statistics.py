@@ -14,7 +14,7 @@ rest, which is of seed and image together, is in s already. ``docs/statistics.md
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -69,6 +69,7 @@ def interval(values, *, weights=None, level: float = 0.95, resamples: int = 10_0
         ValueError: shapes that do not fit, a level that is none, or a seed without any value.
     """
     statistics = _means(values, weights)
+    statistics = statistics[:, _known(statistics)]
     return of_sums(sums(statistics, resamples=resamples, seed=seed), ratio, level=level, seed=seed)
 
 
@@ -83,9 +84,15 @@ def paired(a, b, *, weights=None, level: float = 0.95, resamples: int = 10_000, 
         raise ValueError(f"a is {a.shape} and b {b.shape}: pair the same seeds on the same images")
     missing = np.isnan(a) | np.isnan(b)
     a, b = (np.where(missing, np.nan, one) for one in (a, b))
-    both = sums(np.concatenate([_means(a, weights), _means(b, weights)]), resamples=resamples, seed=seed)
+    statistics = np.concatenate([_means(a, weights), _means(b, weights)])
+    both = sums(statistics[:, _known(statistics)], resamples=resamples, seed=seed)
     first, second = both.of(slice(len(a))), both.of(slice(len(a), None))
     return of_pair(first, second, ratio, level=level, seed=seed)
+
+
+def within(found: Interval, least: float, largest: float) -> Interval:
+    """The interval, or difference, ended where no score can be."""
+    return replace(found, low=max(found.low, least), high=min(found.high, largest))
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:
@@ -213,6 +220,12 @@ def _means(values, weights) -> np.ndarray:
     weights = np.ones(values.shape) if weights is None else np.broadcast_to(np.asarray(weights, float), values.shape)
     weights = np.where(np.isnan(values), 0.0, weights)
     return np.stack([np.where(np.isnan(values), 0.0, values) * weights, weights], axis=-1)
+
+
+def _known(statistics: np.ndarray) -> np.ndarray:
+    """Which images have a value in some seed; the others are no part of n. All, where none has."""
+    known = (statistics[..., 1] > 0).any(axis=0)
+    return known if known.any() else np.ones_like(known)
 
 
 def _check(level: float, whole: np.ndarray) -> None:

@@ -229,15 +229,17 @@ def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
         yield f"Without an interval, as no scores of images are kept: {', '.join(bare)}."
 
 
-METHOD = "paired over seeds and images, permutation test at 5 %, Holm's correction for all"
-"""How rows are told apart."""
+def _method(tests: Sequence[Difference]) -> str:
+    """How rows are told apart."""
+    over = "images of one seed" if all(one.seeds == 1 for one in tests) else "seeds and images"
+    count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
+    return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"
 
 
 def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
     if not tests:
         return
-    count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
-    yield f"Bold: the best of a column. Italic: not distinguishable from it ({METHOD} {count} of this table)."
+    yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
     if untested:
         names = ", ".join(dict.fromkeys(untested))
         yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {names}."
@@ -256,8 +258,7 @@ def _contrasted(
         yield f"Differences are of the seeds that both have; fewer than there are: {', '.join(dict.fromkeys(fewer))}."
     if not tests:
         return
-    count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
-    yield f"Bold: differs from the base ({METHOD} {count} of this table)."
+    yield f"Bold: differs from the base ({_method([one for _, one in tests])})."
     least: dict[Column, list[float]] = {}
     for column, one in tests:
         least.setdefault(column, []).append(one.detectable)

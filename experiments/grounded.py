@@ -18,10 +18,14 @@ from attend.runs import write_text
 
 @styled
 def draw_grounding(
-    records: Sequence[Record], folder: Path, data: Path | None = None, formats: Sequence[str] = FORMATS
+    records: Sequence[Record],
+    folder: Path,
+    data: Path | None = None,
+    split: str | None = None,
+    formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
     """How words are grounded: bars, grounding.md to read, and all numbers as CSV."""
-    found = grounding.measure(records, data=data)
+    found = grounding.measure(records, data=data, split=split)
     kinds = list(dict.fromkeys(row.captions for row in found.rows))
     figure = Figure(figsize=(10.0, 3.2 * len(kinds) + 0.5), layout="constrained")
     panels = figure.subplots(len(kinds), len(MEASURES), squeeze=False)

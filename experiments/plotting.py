@@ -18,6 +18,7 @@ from analysis.estimators import read_rows
 from analysis.figures import FORMATS, HEALTH, colours, named, save
 from analysis.records import Evaluation, Record, read_runs
 from analysis.tables import comparison
+from attend.runs import read_json
 from experiments.gazes import draw_gaze, draw_saccades
 from experiments.grounded import draw_grounding
 from experiments.options import Plot
@@ -64,12 +65,6 @@ def _shown(command: Plot) -> dict[str, Any]:
 def _ways(command: Plot) -> list[Record]:
     """The runs with their headline evaluation, or with all if the ``ways`` of decoding are asked for."""
     records = _finished(command)
-    data = Counter(record.scores.get("data_fingerprint") for record in records)
-    (most, _), *others = data.most_common()
-    if others:
-        other = [record for record in records if record.scores.get("data_fingerprint") != most]
-        say(f"{len(other)} runs of other data than most of these, as {other[0].folder}")
-        records = [record for record in records if record not in other]
     if command.ways:
         return records
     return [replace(record, evaluations=tuple(filter(None, [_headline(record, command.split)]))) for record in records]
@@ -137,7 +132,7 @@ def gaze(command: Plot) -> list[Path]:
 
 
 def grounding(command: Plot) -> list[Path]:
-    return draw_grounding(_finished(command), command.out, command.data, formats(command))
+    return draw_grounding(_finished(command), command.out, command.data, command.split, formats(command))
 
 
 KINDS: dict[str, Callable[[Plot], list[Path]]] = {
@@ -189,13 +184,30 @@ def _finished(command: Plot) -> list[Record]:
     finished = [record for record in records if record.finished]
     if not finished:
         raise ValueError("none of these runs is finished (no scores.json): resume one first")
-    return finished
+    return _alike(finished)
+
+
+def _alike(records: Sequence[Record]) -> list[Record]:
+    """Those of one dataset, the one that most are of."""
+    data = {record.folder: _fingerprint(record) for record in records}
+    (most, _), *others = Counter(data.values()).most_common() or [(None, 0)]
+    if others:
+        other = [record for record in records if data[record.folder] != most]
+        say(f"{len(other)} runs of other data than most of these, as {other[0].folder}")
+    return [record for record in records if data[record.folder] == most]
+
+
+def _fingerprint(record: Record) -> str | None:
+    """Of the data that a run was trained on, as far as it wrote that down."""
+    if record.finished and "data_fingerprint" in record.scores:
+        return record.scores["data_fingerprint"]
+    return read_json(record.folder / "environment.json").get("data_fingerprint")
 
 
 def _logged(command: Plot) -> list[Record]:
     """Those whose metrics.jsonl can be read."""
     records = readable(command.runs)
-    return [one for one in records if _read(_drawable, one)]
+    return _alike([one for one in records if _read(_drawable, one)])
 
 
 def _drawable(record: Record) -> bool:

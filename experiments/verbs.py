@@ -302,6 +302,8 @@ def plot(command: Plot) -> None:
     _at_least(1, images=command.images, draws=command.draws)
     _at_least(0, seed=command.seed)
     _named(command.runs)
+    if command.split and command.what not in ("scores", "differences", "beam", "metrics", "grounding"):
+        raise ValueError(f"--split has no effect on {command.what}, which is of the headline's images: leave it out")
     files = KINDS[command.what](command)
     if not files:
         lacking = "no attention that is learned, no epoch that was logged, or nothing that was measured"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -290,10 +289,22 @@ def test_wrong_choices():
         interval([1, 2], resamples=0)
 
 
+def test_images_without_a_value_are_no_part_of_n():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3, 20))
+    others = rng.normal(size=(3, 20))
+    spread = np.full((2, 3, 1000), np.nan)
+    spread[:, :, 100:120] = values, others
+    for alone, among in ((interval(values), interval(spread[0])), (paired(values, others), paired(*spread))):
+        assert among == alone and among.images == 20
+    one = np.full((1, 6), np.nan)
+    one[0, 0] = 2.0
+    assert interval(one).value == 2 and math.isnan(interval(one).low) and math.isnan(ratio(np.zeros(2)))
+
+
 def test_a_resample_without_any_value_is_left_out():
-    values = np.full((1, 6), np.nan)
-    values[0, 0] = 2.0
+    """A seed may have its only value on an image that others have too."""
+    values = np.full((2, 6), 2.0)
+    values[1, 1:] = np.nan
     found = interval(values, resamples=500)
-    assert (found.value, found.low, found.high) == (2, 2, 2)
-    assert replace(found, method="") == replace(interval(values, resamples=500), method="")
-    assert math.isnan(ratio(np.zeros(2)))
+    assert (found.value, found.low, found.high, found.images) == (2, 2, 2, 6)
