@@ -95,9 +95,9 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
 def compare_people(scans: Sequence[Scan], looks: Sequence[Looks]) -> list[tuple]:
     """For every run, image and subject the MEASURES of the run's attention and path, after a header.
 
-    The map is the mean of a caption's weights over its words; the path is that of the run's first way. Durations, words
-    of a run and what is given of a person, are shares of the path's time. Beside the runs stand a Gaussian at the centre
-    of the grid, which has no path, and every other person on the same image, who has no map.
+    The map is the mean of a caption's weights over its words; the path is that of the run's first way. Durations,
+    words of a run and what is given of a person, are shares of the path's time. Beside the runs stand a Gaussian at
+    the centre of the grid, which has no path, and every other person on the same image, who has no map.
     """
     rows: list[tuple] = [("model", "seed", "image", "subject", *MEASURES)]
     for one in looks:

@@ -70,7 +70,8 @@ def dataset(tmp_path_factory) -> Prepared:
     for n, example in enumerate(examples):
         (long, short), most = example.captions, 1 + n % 7
         cut = [
-            SimpleNamespace(raw=c.raw, tokens=c.tokens[:most], boxes=c.boxes and c.boxes[:most]) for c in (long, short)
+            SimpleNamespace(raw=c.raw, tokens=c.tokens[:most], boxes=c.boxes and c.boxes[:most], phrases=None)
+            for c in (long, short)
         ]
         captions = ((), (cut[0],), (short,), (long, cut[1]))[n % 4 if n < 4 else 1 + n % 3]
         examples[n] = SimpleNamespace(image=example.image, split=example.split, captions=captions)
