@@ -11,6 +11,15 @@ from analysis.statistics import Interval
 CONTROLS = LOOKS[1:]
 
 
+def method(found: Found) -> str:
+    """How intervals were found, and over how many."""
+    intervals = [row.looks["learned"] for row in found.rows]
+    seeds = " or ".join(map(str, sorted({one.seeds for one in intervals})))
+    fewest, most = (end(one.images for one in intervals) for end in (min, max))
+    images = f"{fewest:,} to {most:,}" if fewest < most else f"{most:,}"
+    return f"bootstrap over {seeds} {'seed' if seeds == '1' else 'seeds'} and the {images} images with such words"
+
+
 def markdown(found: Found) -> str:
     """A table for each kind of captions and each measure, the rank correlations, and how to read them."""
     blocks = ["# Grounding", _about(found)]
@@ -36,12 +45,11 @@ def _about(found: Found) -> str:
     sizes = ", ".join(
         f"{name} {'up to' if not low else 'over'} {low if low else high:.1%}" for name, (low, high) in SIZES.items()
     )
-    methods = "; ".join(dict.fromkeys(row.looks["learned"].method for row in found.rows))
     return (
         f"On {found.split}, in percent, means over the n words of a part. Boxes by share of the picture: {sizes}. "
         "`shuffled` is the model's own weights at a word of another image. Brackets are 95 % intervals "
-        f"({methods}); differences are on the same words, and those whose interval excludes 0 are bold. They are not "
-        "corrected for how many there are."
+        f"({method(found)}); differences are on the same words, and those whose interval excludes 0 are bold. "
+        "They are not corrected for how many there are."
     )
 
 

@@ -32,8 +32,7 @@ def draw_grounding(
     for captions, axes in zip(kinds, panels, strict=True):
         for measure, one in zip(MEASURES, axes, strict=True):
             grounding.grounding_bars(found.rows, captions=captions, measure=measure, axes=one)
-    methods = "; ".join(dict.fromkeys(row.looks["learned"].method for row in found.rows))
-    finish(figure, panels.ravel(), f"whiskers: 95 % intervals, {methods}")
+    finish(figure, panels.ravel(), f"whiskers: 95 % intervals, {grounding_table.method(found)}")
     files = save(figure, folder / "grounding", formats=formats, numbers=grounding_table.numbers(found))
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(grounding_table.rank_numbers(found))
