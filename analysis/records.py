@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -168,6 +169,23 @@ def _once(records: Iterable[Record], broken: list[str]) -> list[Record]:
         if kept is not record:
             broken.append(f"{record.folder} has the experiment, variant and seed of {kept.folder}, and is left out")
     return list(first.values())
+
+
+def one_dataset(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """The runs of the dataset that most are of, and a sentence on the others, where there are any."""
+    data = {record.folder: _fingerprint(record) for record in records}
+    (most, _), *others = Counter(data.values()).most_common() or [(None, 0)]
+    other = [record for record in records if data[record.folder] != most]
+    said = [f"{len(other)} runs of other data than most of these, as {other[0].folder}"] if others else []
+    return [record for record in records if data[record.folder] == most], said
+
+
+def _fingerprint(record: Record) -> str | None:
+    """Of the data that a run was trained on, as far as it wrote that down."""
+    if record.finished and "data_fingerprint" in record.scores:
+        return record.scores["data_fingerprint"]
+    path = record.folder / "environment.json"
+    return _object(path.read_bytes(), path).get("data_fingerprint")
 
 
 def read_run(folder: str | Path) -> Record:

@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 from analysis.figures import health_curves, learning_curves
 from analysis.formats import grid
 from analysis.gallery import gallery
-from analysis.records import Record, find_runs, read_run
+from analysis.records import Record, one_dataset, read_runs
 from analysis.svg import inline
 from analysis.tables import Table, comparison
 from attend.runs import read_json
@@ -88,16 +88,10 @@ def script_json(value: object) -> str:
 
 
 def _read(folders: Sequence[str | Path], notes: list[str]) -> list[Record]:
-    records: dict[Path, Record] = {}
-    for folder in folders:
-        for run in _tried(lambda folder=folder: find_runs([folder]), "Left out", notes) or ():
-            if run not in records and (record := _tried(lambda run=run: read_run(run), "Left out", notes)):
-                records[run] = record
-    if not records:
-        raise ValueError(
-            f"no run can be read: {notes[0].removeprefix('Left out: ').rstrip('.')}" if notes else "no run is named"
-        )
-    return list(records.values())
+    broken: list[str] = []
+    records = read_runs(folders, unfinished=True, broken=broken)
+    notes += [f"Left out: {one.rstrip('.')}." for one in broken]
+    return records
 
 
 def _tried(work: Callable, lacking: str, notes: list[str]):
@@ -111,6 +105,8 @@ def _tried(work: Callable, lacking: str, notes: list[str]):
 
 def _curves(records: Sequence[Record], notes: list[str]) -> Iterable[tuple[str, Markup]]:
     """Learning curves and attention health, as far as there are any, each with what it is."""
+    records, others = one_dataset(records)
+    notes += [f"The curves leave out {one}." for one in others]
     logged = [r for r in records if _tried(lambda r=r: r.metrics, "The curves leave out a run", notes)]
     for score in ("cider", "nll"):
         scored = _tried(lambda s=score: [r for r in logged if len(r.series(s, "val")[0])], "There are no curves", notes)

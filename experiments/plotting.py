@@ -6,7 +6,6 @@ What a run lacks for a picture is said in one sentence, and the other runs are d
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,8 @@ from analysis import charts, correlations, widths
 from analysis.columns import COLUMNS, Table
 from analysis.estimators import read_rows
 from analysis.figures import FORMATS, HEALTH, colours, named, save
-from analysis.records import Evaluation, Record, read_runs
+from analysis.records import Evaluation, Record, one_dataset, read_runs
 from analysis.tables import comparison
-from attend.runs import read_json
 from experiments.gazes import draw_gaze, draw_saccades
 from experiments.grounded import draw_grounding
 from experiments.options import Plot
@@ -188,20 +186,11 @@ def _finished(command: Plot) -> list[Record]:
 
 
 def _alike(records: Sequence[Record]) -> list[Record]:
-    """Those of one dataset, the one that most are of."""
-    data = {record.folder: _fingerprint(record) for record in records}
-    (most, _), *others = Counter(data.values()).most_common() or [(None, 0)]
-    if others:
-        other = [record for record in records if data[record.folder] != most]
-        say(f"{len(other)} runs of other data than most of these, as {other[0].folder}")
-    return [record for record in records if data[record.folder] == most]
-
-
-def _fingerprint(record: Record) -> str | None:
-    """Of the data that a run was trained on, as far as it wrote that down."""
-    if record.finished and "data_fingerprint" in record.scores:
-        return record.scores["data_fingerprint"]
-    return read_json(record.folder / "environment.json").get("data_fingerprint")
+    """Those of one dataset, the one that most are of; the others are said."""
+    kept, left = one_dataset(records)
+    for sentence in left:
+        say(sentence)
+    return kept
 
 
 def _logged(command: Plot) -> list[Record]:

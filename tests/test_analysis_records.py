@@ -188,3 +188,12 @@ def test_what_cannot_be_read_is_left_out_where_that_is_asked_for(tmp_path):
     (whole / "scores.json").write_text("{")
     with pytest.raises(ValueError, match=str(whole)):
         read_runs([tmp_path], broken=[])
+
+
+def test_a_copied_run_is_no_seed_of_its_own(tmp_path):
+    first = make_run(tmp_path, "a/made/soft/seed0", headline=scores())
+    again = make_run(tmp_path, "b/made/soft/seed0", headline=scores())
+    other = make_run(tmp_path, "b/made/soft/seed1", headline=scores())
+    broken = []
+    assert [one.folder for one in read_runs([tmp_path], broken=broken)] == [first, other]
+    assert broken == [f"{again} has the experiment, variant and seed of {first}, and is left out"]

@@ -125,6 +125,40 @@ def test_runs_of_other_data_are_said_and_left_out(runs, plot):
     assert "left out: 2 runs of other data than most of these" in said and len(rows(files[-1])) == 1
 
 
+def other_data(run: Path) -> None:
+    """Make it a run of other data than the rest, as it wrote down itself."""
+    for path in run.rglob("*.json"):
+        if path.name in ("scores.json", "environment.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": "other"}))
+
+
+@pytest.mark.parametrize("kind", ["curves", "health", "metrics"])
+def test_runs_of_other_data_are_drawn_by_no_kind(runs, plot, kind):
+    other_data(runs / "hard/seed1")
+    _, said = plot(kind, runs)
+    assert f"left out: 1 runs of other data than most of these, as {runs / 'hard/seed1'}" in said
+
+
+@pytest.mark.parametrize("kind", ["curves", "saccades", "gaze"])
+def test_a_split_is_refused_where_it_would_not_be_read(runs, fails, kind):
+    assert f"--split has no effect on {kind}" in fails(kind, runs, "--split", "val")
+
+
+def test_a_layout_without_metrics_is_said_and_the_rest_is_drawn(runs, plot):
+    (runs / "hard/seed0/evaluations/test-expected-beam3/images.csv").write_text(
+        "image\n" + "".join(f"{i}.jpg\n" for i in range(10))
+    )
+    files, said = plot("metrics", runs)
+    assert files and "images.csv has none of the metrics, as in an older layout: evaluate the run again" in said
+
+
+def test_a_folder_without_a_run_is_said_and_the_others_are_drawn(runs, plot, tmp_path):
+    (tmp_path / "half/seed1").mkdir(parents=True)
+    shutil.copy(runs / "soft/seed0/config.json", tmp_path / "half/seed1")
+    files, said = plot("curves", runs, tmp_path / "half")
+    assert files and f"{tmp_path / 'half'} holds no run" in said
+
+
 def test_beams_of_some_runs(runs, plot, fails):
     assert "no run was evaluated with two widths" in fails("beam", runs)
     folder = runs / "soft/seed0/evaluations/test-expected-beam1"

@@ -299,6 +299,6 @@ def test_the_verb(made, tmp_path, capsys, fails):
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
     main(["report", str(made[1] / "made" / "soft"), str(tmp_path / "no"), "--out", str(out)])
     assert "is no folder" in capsys.readouterr().err and "is no folder" in "".join(Page(out.read_text()).text["li"])
-    assert "no run can be read" in fails("report", tmp_path / "no", "-o", out)
+    assert "is no folder; give a run" in fails("report", tmp_path / "no", "-o", out)
     assert "no run is named" in fails("report")
     assert "images is 0" in fails("report", made[1], "--images", "0")
