@@ -224,7 +224,8 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
     axes.axhline(1 / 8, color="#999999", linewidth=0.7, linestyle=":")
     axes.set_xticks(angles[:8:2], ["right", "up", "left", "down"])
     axes.set_rlim(bottom=0)
-    axes.set_rticks([tick for tick in (0.1, 0.2, 0.3, 0.4, 0.6, 0.8) if tick < axes.get_rmax()])
+    step = 0.1 if axes.get_rmax() < 0.35 else 0.3  # more rings would write over each other
+    axes.set_rticks([tick for tick in (step, 2 * step, 3 * step) if tick < axes.get_rmax()])
     axes.set_rlabel_position(67.5)
     axes.tick_params(labelsize=7)
     axes.spines["polar"].set_color("#CCCCCC")
