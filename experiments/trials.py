@@ -67,7 +67,7 @@ def search(
 
 
 def planned(told: Told, kinds: Sequence[str], out: Path, url: str) -> list[Run]:
-    """The runs of the trials that are not done, on data that are prepared now.
+    """The runs of the trials that are not done.
 
     What the sampler will ask for is not known yet: of a trial that has not begun, some configuration of the space
     stands for it.
@@ -84,8 +84,6 @@ def planned(told: Told, kinds: Sequence[str], out: Path, url: str) -> list[Run]:
                 run = RunFolder(study.run_folder(out, kind, name))
                 begun = (run.path / "config.json").exists()
                 runs.append(Run(folder=run.path, variant=kind, config=run.config() if begun else first))
-    if study.prepare:
-        study.prepare()
     return runs
 
 

@@ -205,7 +205,10 @@ def study(command: Study) -> None:
     if command.show:
         queues, failed = trials.queues_of(told, kinds, url), ""
     else:
-        if not _agreed(trials.planned(told, kinds, command.out, url), command):
+        runs = trials.planned(told, kinds, command.out, url)
+        if told.study.prepare:
+            told.study.prepare()
+        if not _agreed(runs, command):
             return
         queues, failed = trials.search(told, kinds, command.out, url, command.workers, command.heartbeat)
     if any(spent(queue.jobs()) for queue in queues.values()) or not failed:
