@@ -19,14 +19,14 @@ test-slow: .venv/installed-test .venv-oldest/installed
 	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
 	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST) -m "not services and not browser"
 	.venv-oldest/bin/$(PYTEST) -m "not slow and not services and not browser"
-	.venv-oldest/bin/$(PYTEST) -m slow tests/test_kills.py
+	.venv-oldest/bin/$(PYTEST) -m slow tests/experiments/test_kills.py
 
 # With real parts: workers that are killed and frozen on a PostgreSQL server of its own (Debian's package: apt-get install
 # postgresql), one run by two processes against one by one, and fifty random kills of `attend run`.
 test-services: .venv/installed-test
 	$(BIN)/pytest -m services
-	$(BIN)/pytest tests/test_processes.py
-	$(BIN)/pytest 'tests/test_kills.py::test_killed_and_run_again_is_as_undisturbed[50-run]'
+	$(BIN)/pytest tests/runs/test_processes.py
+	$(BIN)/pytest 'tests/experiments/test_kills.py::test_killed_and_run_again_is_as_undisturbed[50-run]'
 
 # In headless Chromium, from Debian's packages: apt-get install --no-install-recommends chromium chromium-driver
 test-browser: .venv/installed-test

@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from attend.config import Config
-from attend.runs import number, read_scores
-from attend.settings import from_dict
+from attend.config.text import from_dict
+from attend.runs.files import number
+from attend.runs.scores import read_scores
 
 SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)(-look-(?P<look>\w+))?")

@@ -16,11 +16,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from attend.experiments.flickr8k import photographs, prepare
+from attend.experiments.quickstart import scenes
+from attend.experiments.runner.experiment import Experiment
+
 from attend.config import Encoder
-from experiments.experiment import Experiment
-from experiments.flickr8k import photographs, prepare
-from experiments.presets import LEARNS_HARD, RESIDUAL, TUTORIAL
-from experiments.quickstart import scenes
+from attend.config.presets import LEARNS_HARD, RESIDUAL, TUTORIAL
 
 PRESETS = {"tutorial": TUTORIAL, "gru-residual": RESIDUAL}
 

@@ -23,14 +23,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysis.records import Record
-from analysis.splitting import Step, comma_separated, markdown, split
-from analysis.tables import DEFAULT
+from attend.analysis.records import Record
+from attend.analysis.tables.comparison import DEFAULT
+from attend.analysis.tables.gap_decomposition import Step, comma_separated, markdown, split
+from attend.experiments.flickr8k import photographs, prepare
+from attend.experiments.quickstart import paint, scenes
+from attend.experiments.runner.experiment import Experiment, Setting
+
 from attend.config import Attention, Config, Decoder, Encoder, Estimator, Train
-from attend.runs import write_text
-from experiments.experiment import Experiment, Setting
-from experiments.flickr8k import photographs, prepare
-from experiments.quickstart import paint, scenes
+from attend.runs.files import write_text
 
 PLAIN = Estimator(semi=0.0, entropy=0.0)
 """The gradient of the bound alone: no rule of thumb is left on."""

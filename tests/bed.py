@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from attend import config
-from attend.captioner import Captioner, Trace
+from attend.captioner.captioner import Captioner, Trace
+from attend.captioner.noise import Noise
+from attend.captioner.search import Found
+from attend.captioner.traces import negative_log_likelihood
+from attend.config.text import from_dict
 from attend.estimators.helpers import Helpers
-from attend.noise import Noise
-from attend.objective import negative_log_likelihood
-from attend.search import Found
-from attend.settings import from_dict
 
 LOCATIONS, FEATURES, WORDS = 3, 4, 7
 FEEDS = ("glimpse", "expected")

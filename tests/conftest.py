@@ -27,7 +27,7 @@ def fails(capsys):
 
     With ``alone`` nothing else goes to stderr either.
     """
-    from experiments.cli import main
+    from attend.experiments.cli.main import main
 
     def run(*arguments: object, alone: bool = False) -> str:
         with pytest.raises(SystemExit) as stop:

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from attend import evaluation, training
+from attend.config.text import from_dict
+from attend.evaluation import evaluate as evaluation
 from attend.metrics import captions
 from attend.metrics.java import JavaError
-from attend.settings import from_dict
+from attend.training import loop as training
 
 
 def no_java() -> None:

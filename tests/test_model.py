@@ -10,11 +10,13 @@ import torch
 from safetensors.torch import save_file
 
 from attend import config
+from attend.config.text import from_dict, to_dict
 from attend.data.prepared import Prepared
-from attend.encoder import Encoder
-from attend.model import KIND, Model, read_checkpoint, write_checkpoint
-from attend.runs import RunFolder, write_json
-from attend.settings import from_dict, to_dict
+from attend.encoder.encoder import Encoder
+from attend.model import Model
+from attend.runs.checkpoint import KIND, read_checkpoint, write_checkpoint
+from attend.runs.files import write_json
+from attend.runs.folder import RunFolder
 from tests import halves
 
 

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from attend.experiments.cli.main import VERBS, _parse
 
-from experiments.cli import VERBS, _parse
-from experiments.presets import PRESETS
+from attend.config.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -19,7 +19,7 @@ CONTROLS = {
     "centre": None,
     "random": "a random number for each word and location (controls.numbers)",
     "oracle": "the boxes of the words: use data that has them (scenes)",
-    "shuffled": "the weights of another image (attend.looks)",
+    "shuffled": "the weights of another image (attend.evaluation.controls)",
 }
 """By name, and what each is shown at every word (``seen`` in ``Attention.weights``)."""
 

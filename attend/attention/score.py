@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from attend import config, facts
+from attend import config
+from attend.config import catalogue as facts
 
 BLOCK = {"cpu": 2**19, "cuda": 2**26}
 """Units of the score that are in memory at once: 2 MiB of fp32 fit the cache of a CPU."""

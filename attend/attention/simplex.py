@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from attend import facts
+from attend.config import catalogue as facts
 
 
 def softmax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:

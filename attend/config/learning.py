@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from attend.config.catalogue import FACTS, Facts
 from attend.config.section import Section, require
-from attend.facts import FACTS, Facts
 
 Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
 Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]

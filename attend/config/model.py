@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from attend.config.catalogue import SCORES, SIMPLEXES
 from attend.config.section import Section, require
-from attend.facts import SCORES, SIMPLEXES
 
 LEVEL = ("uniform", "oracle")
 """Weights of which many are the largest, so that none can be told from the others."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attend.geometry import Box
-from attend.runs import write_text
+from attend.runs.files import write_text
 
 SPLITS = ("train", "val", "test")
 

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 
 from attend.data.examples import Caption, Example, Phrase
-from attend.runs import write_text
+from attend.runs.files import write_text
 
 FILE = "phrases.jsonl"
 Phrases = dict[str, tuple[tuple[Phrase, ...] | None, ...]]

@@ -15,7 +15,7 @@ from typing import Any
 from attend.data.examples import SPLITS, Example, Examples, Source, write_examples
 from attend.data.phrases import write_phrases
 from attend.data.text import SPECIALS, Vocabulary
-from attend.runs import read_json, sweep, write_json
+from attend.runs.files import read_json, sweep, write_json
 
 
 class Prepared:

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from attend.runs import read_json, sweep, write_bytes, write_json
+from attend.runs.files import read_json, sweep, write_bytes, write_json
 
 
 def _open_shards() -> int:

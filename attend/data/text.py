@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from attend.data.examples import Example
-from attend.runs import write_json
+from attend.runs.files import write_json
 
 PAD, START, END, UNK = SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from attend import config
+from attend.config.catalogue import FACTS, Facts
 from attend.estimators.baselines import MovingAverage
 from attend.estimators.distinct import sum_and_sample, unordered_set
 from attend.estimators.exact import enumeration, marginal
@@ -14,7 +15,6 @@ from attend.estimators.reinforce import reinforce
 from attend.estimators.relaxed import pathwise
 from attend.estimators.released import released_rule
 from attend.estimators.several import vimco, wake_sleep
-from attend.facts import FACTS, Facts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from attend.metrics.java import JavaError, find_java, meteor, ptb_tokenise, pycocoevalcap
-from attend.runs import write_text
+from attend.runs.files import write_text
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 TOKENISERS = ("ptb", "simple")

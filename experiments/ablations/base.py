@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from analysis.tables import DEFAULT
+from attend.analysis.tables.comparison import DEFAULT
+from attend.experiments import flickr8k, quickstart
+from attend.experiments.runner.experiment import Experiment, Setting
+
 from attend.config import Config
-from attend.settings import replace
-from experiments import flickr8k, quickstart
-from experiments.experiment import Experiment, Setting
+from attend.config.text import replace
 
 Settings = dict[str, str | int | float | bool | None]
 """Values by dotted names, as of --set."""

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment
 
 BASELINES = (
     "none", "average", "average-per-word", "average-per-place", "learned", "soft", "self-critical", "leave-one-out",

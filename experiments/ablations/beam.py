@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment, Setting
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment, Setting
 
 WIDTHS = range(1, 11)
 

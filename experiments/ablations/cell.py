@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment
 
 PLAIN = {"decoder.gate": "none", "decoder.readout": "linear"}
 ROWS = {"lstm": {}, "lstm-plain": PLAIN, "gru-residual": PLAIN | {"decoder.cell": "gru-residual"}}

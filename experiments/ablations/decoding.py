@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment, Setting
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment, Setting
 
 HARD = {"glimpse": {"attention.feed": "glimpse"}, "expected": {"attention.feed": "expected"}}
 WAYS = (Setting("argmax"), Setting("expected"), Setting("sample", draws=3))

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment
 
 ROWS = {
     monitor: {"train.monitor": monitor, "train.epochs": 30, "train.patience": 4}

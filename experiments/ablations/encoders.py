@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import Settings, ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import Settings, ablation
+from attend.experiments.runner.experiment import Experiment
 
 
 def _row(name: str, stride: int | None, **more: str) -> Settings:

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment
 
 ROWS = {
     "7x7": {"encoder.stride": 32},

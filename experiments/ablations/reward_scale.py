@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment
 
 ROWS = {f"{scale:g}": {"estimator.scale": scale} for scale in (0.0, 0.01, 0.1, 0.3, 1.0)}
 

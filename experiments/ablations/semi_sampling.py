@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment
 
 ROWS = {f"image-{semi:g}": {"estimator.semi": semi, "estimator.coin": "image"} for semi in (0.0, 0.25, 0.5, 0.75)} | {
     "minibatch-0.5": {"estimator.semi": 0.5, "estimator.coin": "minibatch"}

@@ -19,14 +19,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from analysis.published import PUBLISHED
+from attend.analysis.tables.published import PUBLISHED
+from attend.experiments.ablations.base import TINY, painted_or_prepared
+from attend.experiments.flickr8k import photographs
+from attend.experiments.quickstart import scenes
+from attend.experiments.runner.experiment import Experiment, Setting
+
+from attend.config.presets import CODE_HARD, CODE_SOFT, PAPER_HARD, PAPER_SOFT
+from attend.config.text import replace as with_fields
 from attend.data.prepared import Prepared
-from attend.settings import replace as with_fields
-from experiments.ablations.base import TINY, painted_or_prepared
-from experiments.experiment import Experiment, Setting
-from experiments.flickr8k import photographs
-from experiments.presets import CODE_HARD, CODE_SOFT, PAPER_HARD, PAPER_SOFT
-from experiments.quickstart import scenes
 
 MODELS = {"paper-soft": PAPER_SOFT, "paper-hard": PAPER_HARD, "code-soft": CODE_SOFT, "code-hard": CODE_HARD}
 BLEU = (1, 2, 3, 4)

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.ablations.base import ablation
-from experiments.experiment import Experiment
+from attend.experiments.ablations.base import ablation
+from attend.experiments.runner.experiment import Experiment
 
 ROWS = {f"{tau:g}": {"attention.temperature": tau} for tau in (0.5, 1.0, 2.0, 4.0)}
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from attend.experiments.ablations.base import Settings, ablation, learners
+from attend.experiments.runner.experiment import Experiment
+
 from attend.config import Config
 from attend.data.prepared import Prepared
-from experiments.ablations.base import Settings, ablation, learners
-from experiments.experiment import Experiment
 
 PARTS = {"eighth": 8, "quarter": 4, "half": 2}
 

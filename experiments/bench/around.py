@@ -13,22 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from attend.experiments.bench.beds import Bed
+from attend.experiments.bench.clock import Setup, clock, in_turn, ratio
+from attend.experiments.bench.floor import Size
+from attend.experiments.bench.sample import sample
 from torch import distributed, nn
 
 from attend.metrics.captions import score_captions, tokenise
 from attend.metrics.java import meteor
-from attend.runs import read_json, write_json
-from experiments.bench.beds import Bed
-from experiments.bench.clock import Setup, clock, in_turn, ratio
-from experiments.bench.floor import Size
-from experiments.bench.sample import sample
+from attend.runs.files import read_json, write_json
 
 SCORED = 1000
 STARTS = {
     "bare interpreter": ["-c", "pass"],
     "import attend": ["-c", "import attend"],
-    "attend --help": ["-m", "experiments", "--help"],
-    "attend train soft --help": ["-m", "experiments", "train", "soft", "--help"],
+    "attend --help": ["-m", "attend", "--help"],
+    "attend train soft --help": ["-m", "attend", "train", "soft", "--help"],
 }
 
 

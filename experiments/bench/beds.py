@@ -5,18 +5,18 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
+from attend.experiments.bench.floor import Size
+from attend.experiments.bench.textbook import Textbook
 from torch import Tensor
 
 from attend.attention import select
-from attend.captioner import Captioner, Noise
+from attend.captioner.captioner import Captioner, Noise
+from attend.captioner.search import LAST, beam_search
 from attend.config import Attention, Config, Decoder, Estimator, Objective
 from attend.estimators.baselines import MovingAverage
-from attend.evaluation import IMAGES
-from attend.objective import objective
-from attend.search import LAST, beam_search
-from attend.training import OPTIMISERS
-from experiments.bench.floor import Size
-from experiments.bench.textbook import Textbook
+from attend.evaluation.generate import IMAGES
+from attend.training.loop import OPTIMISERS
+from attend.training.objective import objective
 
 KINDS = ("soft", "hard")
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from experiments.bench.floor import Size
+from attend.experiments.bench.floor import Size
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

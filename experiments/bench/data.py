@@ -15,17 +15,17 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from attend.experiments.bench.beds import Bed
+from attend.experiments.bench.clock import Setup, Spread, clock, in_turn, ratio
+from attend.experiments.bench.floor import SIZES
+from attend.experiments.bench.sample import sample
 
 from attend.config import Encoder as Settings
 from attend.data.batches import Batches, epoch_rows
 from attend.data.prepared import Prepared
 from attend.data.stores import Store, fill_store
-from attend.encoder import Encoder
-from attend.prepare import ensure_store
-from experiments.bench.beds import Bed
-from experiments.bench.clock import Setup, Spread, clock, in_turn, ratio
-from experiments.bench.floor import SIZES
-from experiments.bench.sample import sample
+from attend.encoder.encoder import Encoder
+from attend.encoder.features import ensure_store
 
 SETTINGS: dict[str, Any] = {}
 """Of the encoder, EfficientNet-Lite0 at its own size."""

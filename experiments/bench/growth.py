@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from attend.analysis.figures.figures import PALETTE, save, styled
+from attend.experiments.bench.beds import KINDS, Bed, SearchBed
+from attend.experiments.bench.clock import Setup, clock
+from attend.experiments.bench.floor import Size
+from attend.experiments.bench.memory import peaks
 from matplotlib.figure import Figure
-
-from analysis.figures import PALETTE, save, styled
-from experiments.bench.beds import KINDS, Bed, SearchBed
-from experiments.bench.clock import Setup, clock
-from experiments.bench.floor import Size
-from experiments.bench.memory import peaks
 
 BASE = Size(
     name="growth", images=8, captions=5, locations=64, features=512, vocabulary=2500, width=256, embedding=256,

@@ -19,10 +19,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from attend.experiments.bench.beds import Bed, SearchBed
+from attend.experiments.bench.floor import Size
 from torch.profiler import ProfilerActivity, profile
-
-from experiments.bench.beds import Bed, SearchBed
-from experiments.bench.floor import Size
 
 
 def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, precision: str) -> list[dict[str, int]]:
@@ -31,7 +30,7 @@ def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, preci
     ``resident`` means something for the first alone. A kind that is a number is a beam over the size's images.
     """
     asked = [(asdict(size), kind, whose) for size, kind, whose in requests]
-    command = [sys.executable, "-m", "experiments.bench.memory", json.dumps([asked, str(device), precision])]
+    command = [sys.executable, "-m", "attend.experiments.bench.memory", json.dumps([asked, str(device), precision])]
     ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode:
         raise RuntimeError(f"memory could not be measured: {(ran.stderr.strip().splitlines() or ['killed'])[-1]}")

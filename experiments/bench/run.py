@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from attend.experiments.bench.around import processes, scoring, startup
+from attend.experiments.bench.clock import Setup, best_precision, table
+from attend.experiments.bench.data import features, stores, waiting
+from attend.experiments.bench.floor import SIZES
+from attend.experiments.bench.growth import draw, exponents, growth
+from attend.experiments.bench.steps import memory, samples, search, train
 from tqdm import tqdm
 
 from attend.data.prepared import Prepared
-from attend.runs import environment, write_json, write_text
-from experiments.bench.around import processes, scoring, startup
-from experiments.bench.clock import Setup, best_precision, table
-from experiments.bench.data import features, stores, waiting
-from experiments.bench.floor import SIZES
-from experiments.bench.growth import draw, exponents, growth
-from experiments.bench.steps import memory, samples, search, train
+from attend.runs.files import write_json, write_text
+from attend.runs.provenance import environment
 
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
     "train": train,

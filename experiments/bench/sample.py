@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from attend.experiments.bench.clock import Setup
+
 from attend.data.examples import Source
 from attend.data.prepared import Prepared, write_prepared
-from attend.data.scenes import write_scenes
-from experiments.bench.clock import Setup
+from attend.data.sources.scenes import write_scenes
 
 
 @contextlib.contextmanager

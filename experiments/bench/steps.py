@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from experiments.bench.beds import KINDS, Bed, SearchBed
-from experiments.bench.clock import DTYPES, Setup, clock, in_turn, ratio
-from experiments.bench.floor import measure
-from experiments.bench.memory import peaks
+from attend.experiments.bench.beds import KINDS, Bed, SearchBed
+from attend.experiments.bench.clock import DTYPES, Setup, clock, in_turn, ratio
+from attend.experiments.bench.floor import measure
+from attend.experiments.bench.memory import peaks
 
 SEARCH_IMAGES = 16
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attend.captioner import Captioner
+from attend.captioner.captioner import Captioner
+from attend.captioner.search import NEVER
 from attend.data.text import END, SPECIALS, START
-from attend.search import NEVER
 
 GATES = (0, 1, 3, 2)
 """Our order of an LSTM's gates (enter, forget, leave, write) -> torch's."""

@@ -12,14 +12,14 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from attend.experiments.laboratory.subjects import Subject
 from torch import Tensor, nn
 
-from attend.captioner import Captioner
+from attend.captioner.captioner import Captioner
+from attend.captioner.noise import Noise
+from attend.captioner.traces import by_path, negative_log_likelihood
 from attend.config import Config, Estimator, Objective
-from attend.glimpses import check_fits, taken
-from attend.noise import Noise
-from attend.objective import by_path, negative_log_likelihood
-from experiments.laboratory.subjects import Subject
+from attend.training.glimpses import check_fits, taken
 
 TUPLES = 2**22
 """Paths in the K-tuples that are summed at most, over all captions."""

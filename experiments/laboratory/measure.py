@@ -8,22 +8,22 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
+from attend.analysis.figures.estimators import Measured
+from attend.experiments.bench.clock import in_turn
+from attend.experiments.bench.memory import peak
+from attend.experiments.laboratory.exact import Exact, gradient_of, noise_of, parts, ruled
+from attend.experiments.laboratory.statistics import Running
+from attend.experiments.laboratory.subjects import Subject
 from torch import Tensor
 from tqdm import tqdm
 
-from analysis.estimators import Measured
-from attend.captioner import Captioner
+from attend.captioner.captioner import Captioner
 from attend.config import Config, Estimator
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.helpers import Helpers
 from attend.estimators.signals import SIGNALS
-from attend.glimpses import check_fits, loss_of
-from experiments.bench.clock import in_turn
-from experiments.bench.memory import peak
-from experiments.laboratory.exact import Exact, gradient_of, noise_of, parts, ruled
-from experiments.laboratory.statistics import Running
-from experiments.laboratory.subjects import Subject
+from attend.training.glimpses import check_fits, loss_of
 
 SETTLE = 50
 """Minibatches that moving averages take in, and helpers learn from, before they are frozen."""

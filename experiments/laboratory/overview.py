@@ -1,6 +1,6 @@
 """What each estimator estimates and needs: the tables of docs/estimators.md.
 
-python -m experiments.laboratory.overview
+python -m attend.experiments.laboratory.overview
 """
 
 from __future__ import annotations

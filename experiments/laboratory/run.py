@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.estimators import Measured, markdown, write_rows
-from attend.runs import write_text
-from experiments.laboratory.measure import measure
-from experiments.laboratory.subjects import tiny, trained
-from experiments.pictures import draw_estimators
+from attend.analysis.figures.estimators import Measured, markdown, write_rows
+from attend.analysis.figures.from_runs import draw_estimators
+from attend.experiments.laboratory.measure import measure
+from attend.experiments.laboratory.subjects import tiny, trained
+
+from attend.runs.files import write_text
 
 TINY_SAMPLES = 3
 """K on the tiny minibatch, where also all K-tuples of paths can be summed."""

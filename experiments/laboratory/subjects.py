@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attend.captioner import Captioner
+from attend.captioner.captioner import Captioner
 from attend.config import Attention, Config, Decoder
 from attend.data.batches import Batch, Batches, epoch_rows
+from attend.encoder.features import ensure_store
+from attend.evaluation.saved import check_words, dataset_of
 from attend.model import Model
-from attend.prepare import ensure_store
-from attend.processes import accelerator
-from attend.reopen import check_words, dataset_of
-from attend.runs import RunFolder
+from attend.runs.folder import RunFolder
+from attend.runs.processes import accelerator
 
 TINY = {"locations": 4, "features": 6, "words": 9}
 CAPTIONS = [[[4, 5, 2], [6, 2, 0]], [[7, 8, 2], [8, 4, 2]]]

@@ -16,12 +16,12 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from attend.experiments.ablations.base import learners, painted_or_prepared
+from attend.experiments.runner.study import Study
 from optuna.trial import BaseTrial
 
 from attend.config import Config
-from attend.settings import replace
-from experiments.ablations.base import learners, painted_or_prepared
-from experiments.study import Study
+from attend.config.text import replace
 
 
 def study(data: Path | None, tiny: bool) -> Study:

@@ -1,0 +1,167 @@
+"""A table as dots: each score a panel, each row a dot with its interval, or its difference to a base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from attend.analysis.figures.figures import LEAST, LEVEL, MARKERS, colours, finish, mean_interval, panels, styled
+from attend.analysis.tables.columns import Cell, Column, Row, Table
+from matplotlib.axes import Axes
+
+ACROSS = 5
+"""Panels in a row."""
+SHORT = {"looks nowhere: uniform": "uniform", "looks at the centre": "centre"}
+"""Controls, beside their lines."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A cell of a table as it is drawn: ``low`` and ``high`` NaN where there is no interval, ``method`` then says why.
+
+    ``seeds`` are the scores of each. ``p`` is that of the table's test, of a difference or against the best of the
+    column, corrected for all of them; ``differs`` says that it is below 5 %.
+    """
+
+    row: Row
+    column: Column
+    value: float
+    low: float
+    high: float
+    method: str
+    seeds: tuple[float, ...]
+    p: float | None = None
+    differs: bool = False
+
+
+def dots(table: Table) -> list[Dot]:
+    """All cells of the rows that were run or published, in the units of the table.
+
+    The interval is the table's, over seeds and images; where images have no such score it is of Student's t over LEAST
+    seeds or more. The base of differences is no dot.
+    """
+    rows = [row for row in table.rows if (row.runs or row.published) and not row.base]
+    return [
+        _dot(row, column, cell)
+        for row in rows
+        for column, cell in zip(table.columns, row.cells, strict=True)
+        if cell is not None
+    ]
+
+
+def _dot(row: Row, column: Column, cell: Cell) -> Dot:
+    low = high = np.nan
+    count = len(cell.values)
+    if cell.interval is not None:
+        low, high, method = cell.interval.low, cell.interval.high, cell.interval.method
+    elif row.published:
+        method = "published: one run"
+    elif count >= LEAST:
+        _, low, high = mean_interval(np.array(cell.values))
+        method = f"Student's t over {count} seeds"
+    else:
+        method = f"{count} {'seed' if count == 1 else 'seeds'} and no scores of images"
+    ends = {"low": float(low), "high": float(high), "method": method}
+    tested = {"p": cell.p, "differs": cell.mark == "differs"}
+    return Dot(row=row, column=column, value=cell.mean, seeds=cell.values, **ends, **tested)
+
+
+@styled
+def dot_panels(table: Table, *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
+    """A panel for each score that some row has, all rows in the same order; controls are dotted lines.
+
+    Raises:
+        ValueError: no row has any of the scores, or there are not as many axes as panels.
+    """
+    every = dots(table)
+    columns = [one for one in table.columns if any(dot.column is one for dot in every)]
+    if not columns:
+        raise ValueError("no variant has any of these scores, so there is nothing to draw")
+    names = list(dict.fromkeys(_name(dot.row, every) for dot in every))
+    shown = panels(len(columns), axes, columns=ACROSS, size=(1.65, 0.6 + 0.3 * len(names)), level=True)
+    if axes is None:
+        figure = shown[0].figure
+        figure.set_figwidth(figure.get_figwidth() + 0.07 * max(map(len, names)))
+    for one, column in zip(shown, columns, strict=True):
+        _panel(one, [dot for dot in every if dot.column is column], every, names, difference=table.base is not None)
+        for height, row in enumerate(row for row in table.rows if not row.runs and not row.published):
+            if (cell := row.cells[table.columns.index(column)]) is not None:
+                _line(one, cell.mean, SHORT.get(row.name, row.name), height)
+    return tuple(finish(shown[0].figure, shown, _said(every, table), own=axes is None))
+
+
+def _line(axes: Axes, at: float, label: str, height: int) -> None:
+    """What a control scores, named on the side of its line that has room, each above the other."""
+    axes.axvline(at, color="#555555", linestyle=":", linewidth=1)
+    low, high = axes.get_xlim()
+    left = at > low + 0.7 * (high - low)
+    side = {"xytext": (-2 if left else 2, 2 + 8 * height), "ha": "right" if left else "left"}
+    where = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+    axes.annotate(label, (at, 0), fontsize=7, color="#555555", **where, **side)
+
+
+def _panel(axes: Axes, own: Sequence[Dot], every: Sequence[Dot], names: Sequence[str], *, difference: bool) -> None:
+    styles = colours(dot.row.name for dot in every)
+    for dot in own:
+        name, (colour, _) = _name(dot.row, every), styles[dot.row.name]
+        y = names.index(name)
+        if np.isfinite(dot.low):
+            axes.plot([dot.low, dot.high], [y, y], color=colour, linewidth=1.6, gid=f"{name}/interval")
+        if len(dot.seeds) > 1:
+            seeds = {"linestyle": "", "marker": "|", "markersize": 5, "gid": f"{name}/seeds"}
+            axes.plot(dot.seeds, [y - 0.27] * len(dot.seeds), color=colour, **seeds)
+        hollow = dot.row.published or (difference and not dot.differs)
+        look = {"marker": MARKERS[colour], "markersize": 6, "color": colour, "markeredgecolor": colour}
+        axes.plot([dot.value], [y], markerfacecolor="white" if hollow else colour, gid=name, **look)
+    if difference:
+        axes.axvline(0, color="#555555", linewidth=0.8, zorder=1)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.15, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.locator_params(axis="x", nbins=4)
+    axes.margins(x=0.12)
+    axes.set_title(own[0].column.title + (" (%)" if own[0].column.scale == 100 else ""), loc="left")
+
+
+def _name(row: Row, every: Sequence[Dot]) -> str:
+    """What a row is called: its variant, with the way in which it was decoded where that tells it from others."""
+    ways = {(dot.row.decode, dot.row.beam, dot.row.look) for dot in every if dot.row.name == row.name}
+    parts = [row.name, row.decode]
+    if len({beam for _, beam, _ in ways}) > 1:
+        parts.append(f"beam {row.beam}")
+    if row.look:
+        parts.append(f"looks {row.look}")
+    return ", ".join(filter(None, parts)) + (" †" if row.collapsed else "")
+
+
+def _said(every: Sequence[Dot], table: Table) -> str:
+    """What the marks are: n, interval and method."""
+    said = [] if table.base is None else [f"less {table.base}, paired by seed and image"]
+    methods = dict.fromkeys(dot.method for dot in every if np.isfinite(dot.low))
+    if methods:
+        said.append(f"bar: {100 * LEVEL:.0f} % interval, {' or '.join(methods)}")
+    said += [f"no bar: {why}" for why in dict.fromkeys(dot.method for dot in every if not np.isfinite(dot.low))]
+    if any(len(dot.seeds) > 1 for dot in every):
+        said.append("tick: one seed")
+    if table.base is not None and not all(dot.differs for dot in every):
+        said.append("hollow: not shown to differ (permutation test at 5 % with Holm's correction)")
+    if any(dot.row.collapsed for dot in every):
+        said.append("†: collapsed in training")
+    beams = sorted({dot.row.beam for dot in every if dot.row.beam is not None})
+    said.append(f"{table.split}, beam {' or '.join(map(str, beams))}")
+    return "; ".join(said)
+
+
+def numbers(table: Table) -> list[tuple]:
+    """What the panels show, as a header and rows."""
+    way = ("variant", "decode", "beam", "look")
+    score = ("score", "value", "low", "high", "n", "method", f"p_against_{table.base or 'best'}", "seeds")
+    rows = []
+    for dot in dots(table):
+        own = (dot.row.name, dot.row.decode, dot.row.beam, dot.row.look, dot.column.title)
+        ends = [f"{value:.6g}" for value in (dot.value, dot.low, dot.high)]
+        p = "" if dot.p is None else f"{dot.p:.6g}"
+        rows.append((*own, *ends, len(dot.seeds), dot.method, p, " ".join(f"{value:.6g}" for value in dot.seeds)))
+    return [(*way, *score), *rows]

@@ -1,0 +1,228 @@
+"""What the laboratory measured of gradient estimators: one record a row, as a table and as a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+
+from attend.analysis.figures.figures import PALETTE, finish, panels, styled
+from matplotlib.axes import Axes
+
+BEYOND = 3.0
+"""A bias is called one from so many times what chance alone would show."""
+ROUNDING = 1e-4
+"""And from so large a share of the exact gradient: less is a matter of floating-point numbers."""
+GROUPS = {"attention": "o", "rest": "D"}
+"""Groups of parameters that are drawn, and their marks."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One way to estimate a gradient, over ``draws`` draws at fixed weights and a fixed minibatch.
+
+    bias |mean - G| / |G| against the exact gradient G of ``against``, and chance, what an estimator without bias would
+    show of it: sqrt(variance / draws) / |G|. from_bound and from_marginal are the same against the gradients of J and
+    of -log p(y), whatever is estimated. variance E|g - E g|^2 in (nats a word)^2, signal_to_noise |E g|^2 / variance,
+    cosine the mean of cos(g, G). ``samples`` is K. What is None could not be known, and ``note`` says why.
+
+    The last three depend on the machine: seconds and mebibytes of one step (loss and gradient), and equal_time, the
+    variance times the seconds, over those of REINFORCE with its default baseline.
+    """
+
+    feed: str
+    checkpoint: str
+    group: str
+    estimator: str
+    samples: int | None = None
+    target: str
+    draws: int = 0
+    against: str = ""
+    bias: float | None = None
+    chance: float | None = None
+    from_bound: float | None = None
+    from_marginal: float | None = None
+    variance: float | None = None
+    signal_to_noise: float | None = None
+    cosine: float | None = None
+    note: str = ""
+    seconds: float | None = None
+    mebibytes: float | None = None
+    equal_time: float | None = None
+
+    @property
+    def biased(self) -> bool | None:
+        """Whether the bias is more than chance and rounding; None where it is not known."""
+        return None if self.bias is None else self.bias > BEYOND * self.chance + ROUNDING
+
+
+COLUMNS = [field.name for field in fields(Measured)]
+MACHINE = ("seconds", "mebibytes", "equal_time")
+"""Columns that are not the same twice."""
+
+
+def write_rows(rows: Iterable[Measured]) -> str:
+    """The records as CSV, with six digits."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(COLUMNS)
+    for row in rows:
+        values = (getattr(row, name) for name in COLUMNS)
+        lines.writerow(["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in values])
+    return text.getvalue()
+
+
+def read_rows(text: str, where: str) -> list[Measured]:
+    """The records of a CSV as ``write_rows`` writes it, which lies at ``where``.
+
+    Raises:
+        ValueError: it is of other columns, or a value is not of its column's kind.
+    """
+    lines = csv.DictReader(io.StringIO(text))
+    if list(lines.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
+    try:
+        return [Measured(**{f.name: _value(f.type, line[f.name]) for f in fields(Measured)}) for line in lines]
+    except (TypeError, ValueError):
+        raise ValueError(f"{where} is broken in line {lines.line_num}: run `attend estimators` again") from None
+
+
+def _value(kind: str, text: str):
+    """What a cell says, by its field's annotation; an empty one of an optional field is None."""
+    if kind == "str":
+        return str.__str__(text)
+    if not text and "None" in kind:
+        return None
+    return int(text) if kind.startswith("int") else float(text)
+
+
+HEADER = {
+    "estimator": "estimator",
+    "samples": "K",
+    "bias": "bias [chance]",
+    "against": "against",
+    "from_bound": "from G_J",
+    "from_marginal": "from G_M",
+    "variance": "variance",
+    "signal_to_noise": "signal / noise",
+    "cosine": "cosine",
+    "seconds": "ms a step",
+    "mebibytes": "MiB",
+    "equal_time": "variance at equal time",
+}
+
+
+def markdown(rows: Sequence[Measured]) -> str:
+    """The records as tables, one for each model and group of parameters, with what could not be known below.
+
+    A bias beyond chance is bold.
+    """
+    parts = []
+    for feed, checkpoint, group in dict.fromkeys((r.feed, r.checkpoint, r.group) for r in rows):
+        some = [r for r in rows if (r.feed, r.checkpoint, r.group) == (feed, checkpoint, group)]
+        done = [r for r in some if r.draws]
+        shown = [name for name in HEADER if any(getattr(r, name) not in (None, "") for r in done)]
+        lines = [[HEADER[name] for name in shown], ["---" if n in ("estimator", "against") else "---:" for n in shown]]
+        lines += [[_cell(row, name) for name in shown] for row in done]
+        table = ["| " + " | ".join(line) + " |" for line in lines] if done else []
+        told = dict.fromkeys(r.note for r in some if r.note)
+        notes = [f"- {_whose(note, some, done)}: {note}." for note in told]
+        parts.append(
+            "\n".join([f"### feed {feed}, {checkpoint}: {group}", "", *table, *[""] * bool(table), *notes]).strip()
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _whose(note: str, some: Sequence[Measured], done: Sequence[Measured]) -> str:
+    """The estimators that a note is of."""
+    named = [row for row in some if row.note == note]
+    return "all above" if named == list(done) and len(named) > 1 else "; ".join(row.estimator for row in named)
+
+
+def _cell(row: Measured, name: str) -> str:
+    value = getattr(row, name)
+    if value is None:
+        return ""
+    if name == "bias":
+        return f"{'**' if row.biased else ''}{value:.3f}{'**' if row.biased else ''} [{row.chance:.3f}]"
+    if name == "seconds":
+        return f"{1000 * value:.3g}"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+PANELS = {
+    "bias": "bias / |exact gradient|",
+    "variance": "variance, (nats a word)²",
+    "equal_time": "variance at equal time",
+}
+"""What is drawn."""
+
+
+@styled
+def estimator_panels(rows: Sequence[Measured], *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
+    """Bias, variance and variance at equal time of one feed: a line an estimator, a colour a checkpoint.
+
+    Filled marks are attention's parameters, hollow ones all others. The bar beside a bias ends where chance alone would
+    put it, and a bias that is not beyond chance is pale. A cross at the left edge stands for none at all. What was not
+    measured is left out, and so is a panel of which nothing is known.
+
+    Raises:
+        ValueError: nothing was measured.
+    """
+    drawn = [row for row in rows if row.draws and row.group in GROUPS]
+    if not drawn:
+        raise ValueError("nothing was measured, so there is nothing to draw: the table says why")
+    names = list(dict.fromkeys(row.estimator for row in drawn))
+    series = [(c, group) for c in dict.fromkeys(row.checkpoint for row in drawn) for group in GROUPS]
+    shown = [name for name in PANELS if any(getattr(row, name) is not None for row in drawn)]
+    height = 0.8 + len(names) * max(0.2, 0.07 * len(series))
+    every = panels(len(shown), axes, columns=len(shown), size=(2.5 + 2.6 / len(shown), height), level=True)
+    for one, name in zip(every, shown, strict=True):
+        _panel(one, drawn, name, names, series)
+        one.set_yticks(range(len(names)), names)
+        one.set_ylim(len(names) - 0.4, -0.6)
+    looks = [_mark(place, series) | {"label": ", ".join(one)} for place, one in enumerate(series)]
+    for look in looks:  # for the legend
+        every[0].plot([], [], linestyle="none", **look)
+    return tuple(finish(every[0].figure, every, _said(drawn, shown), own=axes is None))
+
+
+def _panel(axes: Axes, rows: Sequence[Measured], name: str, names: list[str], series: list[tuple[str, str]]) -> None:
+    least = ROUNDING if name == "bias" else 1e-12
+    known = [row for row in rows if getattr(row, name) is not None]
+    floor = min((v for row in known if (v := getattr(row, name)) > least), default=1.0) / 3
+    for row in known:
+        value, place = getattr(row, name), series.index((row.checkpoint, row.group))
+        y = names.index(row.estimator) + 0.7 * ((place + 0.5) / len(series) - 0.5)
+        style = _mark(place, series) | ({"marker": "x"} if value <= least else {})
+        if name == "bias" and value > least:
+            axes.plot([floor, max(row.chance, floor)], [y, y], color="#C4C4C4", linewidth=2.4, zorder=1)
+            style |= {} if row.biased else {"alpha": 0.35}
+        gid = f"{row.estimator}/{row.checkpoint}/{row.group}"
+        axes.plot([max(value, floor)], [y], linestyle="none", gid=gid, **style)
+    axes.set_xscale("log")
+    axes.set_xlim(left=floor / 1.4)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.set_title(PANELS[name], loc="left")
+    axes.tick_params(axis="y", length=0)
+
+
+def _mark(place: int, series: list[tuple[str, str]]) -> dict:
+    """How a checkpoint and a group of parameters are drawn."""
+    checkpoint, group = series[place]
+    colour = PALETTE[list(dict.fromkeys(one for one, _ in series)).index(checkpoint) % len(PALETTE)]
+    face = colour if group == "attention" else "white"
+    return {"color": colour, "marker": GROUPS[group], "markerfacecolor": face, "markersize": 4.5}
+
+
+def _said(rows: Sequence[Measured], panels: Sequence[str]) -> str:
+    said = [f"n = {max(row.draws for row in rows)} draws at fixed weights; cross: none"]
+    if "bias" in panels:
+        said.append("grey bar: the bias that chance alone would show; pale: not beyond three times that")
+    if "equal_time" in panels:
+        said.append(
+            "equal time: variance times the seconds of a step, over those of REINFORCE with its default baseline"
+        )
+    return "\n".join(said)

@@ -1,0 +1,77 @@
+"""Pictures of runs, from their folders: learning curves, attention maps and gaze paths."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from attend.analysis.figures.estimators import Measured, estimator_panels
+from attend.analysis.figures.figures import HEALTH, health_curves, learning_curves, save, titled, wrote
+from attend.analysis.gaze.pictures import gaze_path
+from attend.analysis.gaze.saccades import Attention, attention_maps, tabulate
+from attend.analysis.records import Record
+
+
+def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Learning curves, of validation CIDEr or else of the likelihood, and attention health; says what is not drawn."""
+    score = next((one for one in ("cider", "nll") if wrote(records, one, "val")), "cider")
+    scored = [record for record in records if wrote([record], score, "val")] or records
+    for record in records:
+        if record not in scored:
+            say(f"{record.folder} logged no {titled(score, 'val')}")
+    panels = [("nll", "train"), (score, "val")]
+    missing = [one for one in panels if not wrote(scored, *one)]
+    for one in missing:
+        say(f"no run logged {titled(*one)}")
+    files = []
+    if len(missing) < len(panels):
+        files += save(learning_curves(scored, score=score)[0].figure, folder / "curves", formats=formats)
+    return files + draw_health(records, folder, formats)
+
+
+def draw_health(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+    """Attention health of the runs whose attention is learned."""
+    learned = [record for record in records if record.config.attention.weights == "learned"]
+    logged = [record for record in learned if any(wrote([record], name, "train") for name in HEALTH)]
+    for record in learned:
+        if record not in logged:
+            say(f"{record.folder} logged nothing of attention")
+    return save(health_curves(logged)[0].figure, folder / "health", formats=formats) if logged else []
+
+
+def draw_estimators(rows: Sequence[Measured], folder: Path, formats: Sequence[str]) -> list[Path]:
+    """Bias, variance and time of gradient estimators, a figure for each feed."""
+    files = []
+    for feed in dict.fromkeys(row.feed for row in rows if row.draws):
+        axes = estimator_panels([row for row in rows if row.feed == feed])
+        files += save(axes[0].figure, folder / f"feed-{feed}", formats=formats)
+    return files
+
+
+def say(sentence: str) -> None:
+    """What is left out of a picture, to stderr."""
+    print(f"left out: {sentence}", file=sys.stderr)
+
+
+def draw_maps(image, look: Attention, path: Path, *, smooth: bool = True) -> list[Path]:
+    """The attention of every word over the picture."""
+    figure = attention_maps(
+        image,
+        look.words,
+        look.weights,
+        look.geometry,
+        glimpses=look.glimpses,
+        gates=look.gates,
+        caption=look.caption,
+        smooth=smooth,
+    )
+    numbers = tabulate(look.words, look.weights, look.geometry, glimpses=look.glimpses)
+    return save(figure, path, formats=("png",), numbers=numbers)
+
+
+def draw_gaze(image, look: Attention, path: Path) -> list[Path]:
+    """The path of the gaze over the picture."""
+    looks = {"glimpses": look.glimpses, "sizes": "attention"}
+    axes = gaze_path(image, look.words, look.weights, look.geometry, **looks, caption=look.caption)
+    return save(axes.figure, path, formats=("png",))

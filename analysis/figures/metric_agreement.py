@@ -1,0 +1,149 @@
+"""Do the caption metrics agree, image by image, and with where the model looked? Rank correlations over images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from attend.analysis.figures.figures import LEVEL, PALETTE, finish, panels, styled
+from attend.analysis.records import Evaluation
+from attend.analysis.statistics.per_image import read_images
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from scipy.stats import norm, rankdata
+
+METRICS = {
+    "bleu1": "BLEU-1",
+    "bleu4": "BLEU-4",
+    "meteor": "METEOR",
+    "rouge_l": "ROUGE-L",
+    "cider": "CIDEr",
+    "bleu_length": "words",
+    "grounding_mass": "mass in boxes",
+    "grounding_pointing": "pointing",
+}
+"""Columns of images.csv, and what they are called. Grounding is that of the given captions."""
+SHADES = LinearSegmentedColormap.from_list("rank", [PALETTE[1], "#FFFFFF", PALETTE[0]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlations:
+    """Spearman's rho between metrics over images, (M, M), the mean over so many ``runs``; NaN where unknown."""
+
+    name: str
+    metrics: tuple[str, ...]
+    rho: np.ndarray
+    images: int
+    runs: int
+
+    @property
+    def chance(self) -> float:
+        """|rho| that unrelated metrics of one run pass once in twenty: z / sqrt(N - 1).
+
+        Source: Kendall and Gibbons (1990): without ties the variance of rho is 1 / (N - 1) under independence.
+        """
+        return float(norm.ppf((1 + LEVEL) / 2) / math.sqrt(self.images - 1)) if self.images > 1 else math.inf
+
+
+def read_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """The columns of METRICS that an evaluation's images.csv has, each (N,), NaN where an image has no value.
+
+    Raises:
+        ValueError: the file is missing or half a table, or has something else where a number belongs.
+    """
+    table = read_images(evaluation.folder, evaluation.scores["images"])
+    try:
+        found = {n: np.array([float(x or "nan") for x in table.columns[n]]) for n in METRICS if n in table.columns}
+    except ValueError:
+        raise ValueError(f"{table.path} has a cell that is no number: evaluate the run again") from None
+    if not found:
+        raise ValueError(f"{table.path} has none of the metrics, as in an older layout: evaluate the run again")
+    return found
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rho of a and b, both (N,), over the images that have both; NaN where one of them is constant."""
+    both = np.isfinite(a) & np.isfinite(b)
+    ranks = rankdata([a[both], b[both]], axis=1)
+    if both.sum() < 2 or (np.ptp(ranks, axis=1) == 0).any():
+        return math.nan
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def correlate(name: str, tables: Sequence[Mapping[str, np.ndarray]]) -> Correlations:
+    """Of some runs: rho in each, then its mean over those that have it. Metrics that no run has are left out."""
+    metrics = tuple(one for one in METRICS if any(np.isfinite(t[one]).any() for t in tables if one in t))
+    rho = np.full((len(tables), len(metrics), len(metrics)), np.nan)
+    for run, table in enumerate(tables):
+        for i, first in enumerate(metrics):
+            for j, second in enumerate(metrics[:i]):
+                if first in table and second in table:
+                    rho[run, i, j] = rho[run, j, i] = rank_correlation(table[first], table[second])
+    known = np.isfinite(rho)
+    mean = np.where(known, rho, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    np.fill_diagonal(mean, 1.0)
+    images = min(int(np.isfinite(one).sum()) for table in tables for one in table.values() if np.isfinite(one).any())
+    return Correlations(name=name, metrics=metrics, rho=mean, images=images, runs=len(tables))
+
+
+@styled
+def heat_map(found: Correlations, *, axes: Axes | None = None) -> Axes:
+    """The correlations as a triangle of numbers on their shades; grey are those that chance alone would reach."""
+    size = 0.44 * len(found.metrics)
+    (axes,) = panels(1, axes, columns=1, size=(size + 1.3, size + 0.9))
+    names, count = [METRICS[one] for one in found.metrics], len(found.metrics)
+    below = np.tril(np.ones((count, count), bool), -1)
+    shown = np.where(below, found.rho, np.nan)[1:, :-1]
+    axes.imshow(np.ma.masked_invalid(shown), cmap=SHADES, vmin=-1, vmax=1, aspect="equal")
+    for i, j in zip(*np.nonzero(below), strict=True):
+        value = found.rho[i, j]
+        if math.isnan(value):
+            axes.text(j, i - 1, "–", ha="center", va="center", color="#777777")
+            continue
+        colour = "#777777" if abs(value) < found.chance else "white" if abs(value) > 0.65 else "black"
+        text = f"{value:.2f}".replace("-0.00", "0.00").replace("0.", ".").replace("-", "−")
+        axes.text(j, i - 1, text, ha="center", va="center", fontsize=8, color=colour)
+    axes.set_xticks(range(count - 1), names[:-1], rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(count - 1), names[1:])
+    axes.grid(visible=False)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_title(f"{found.name} (n = {found.runs})", loc="left")
+    return axes
+
+
+@styled
+def heat_maps(every: Sequence[Correlations], *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
+    """A map for each variant, and below them what the numbers are.
+
+    Raises:
+        ValueError: nothing has two metrics.
+    """
+    every = [one for one in every if len(one.metrics) > 1]
+    if not every:
+        raise ValueError("there are no two metrics of the same images, so there is nothing to correlate")
+    size = 0.44 * max(len(one.metrics) for one in every)
+    shown = panels(len(every), axes, columns=3, size=(size + 1.0, size + 0.6))
+    for one, found in zip(shown, every, strict=True):
+        heat_map(found, axes=one)
+    images = sorted({one.images for one in every})
+    over = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
+    chance = max(one.chance for one in every)
+    said = (
+        f"Spearman's rank correlation over {over} images, mean over n runs of each; grey: under {chance:.2f}, which "
+        "unrelated scores reach once in twenty; grounding is that of given captions"
+    )
+    return tuple(finish(shown[0].figure, shown, said, own=axes is None))
+
+
+def numbers(every: Iterable[Correlations]) -> list[tuple]:
+    """What the maps show, as a header and rows."""
+    rows = [
+        (one.name, METRICS[first], METRICS[second], f"{one.rho[i, j]:.6f}", one.images, one.runs)
+        for one in every
+        for i, first in enumerate(one.metrics)
+        for j, second in enumerate(one.metrics[:i])
+    ]
+    return [("variant", "metric", "with", "spearman", "images", "runs"), *rows]

@@ -1,0 +1,302 @@
+"""The trials of a study as records: which are best, and pictures of them all.
+
+As in analysis/figures.py, what draws takes records and returns Axes. ``directions`` say of each objective, by its
+name, whether to ``maximize`` or to ``minimize`` it.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from attend.analysis.figures import figures
+from attend.analysis.figures.figures import MARKERS, colours, finish, note, panels, styled
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
+LABELS = figures.LABELS | {
+    "cider": "CIDEr",
+    "mass": "attention mass in boxes",
+    "pointing": "pointing into boxes",
+    "parameters": "parameters",
+    "seconds": "training time (seconds)",
+}
+COLUMNS = 4
+"""Small multiples in a row."""
+MARGIN = 0.06
+"""Of an axis, on either side of the range that was searched."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Range:
+    """What a parameter was drawn from: ``choices``, or else numbers, on a scale that may be logarithmic."""
+
+    choices: tuple = ()
+    low: float = 0.0
+    high: float = 1.0
+    log: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial, once however often it was tried: ``values`` by the objective's name, ``reports`` by epoch.
+
+    Only a complete one has values. ``why`` it was pruned or failed; ``gone``: its run folder is not there.
+    """
+
+    number: int
+    kind: str
+    state: Literal["complete", "pruned", "failed", "running", "waiting"]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    values: Mapping[str, float] = field(default_factory=dict)
+    reports: Mapping[int, float] = field(default_factory=dict)
+    why: str = ""
+    seconds: float | None = None
+    folder: Path | None = None
+    gone: bool = False
+
+    @property
+    def spent(self) -> bool:
+        """Whether it counts as one that the study took."""
+        return self.state in ("complete", "pruned")
+
+    @property
+    def last(self) -> float | None:
+        """What it reported last."""
+        return self.reports[max(self.reports)] if self.reports else None
+
+
+def complete(trials: Iterable[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.state == "complete"]
+
+
+def front(trials: Iterable[Trial], directions: Mapping[str, str]) -> list[Trial]:
+    """Completed trials that no other beats, by being as good in every objective and better in one."""
+    chosen = complete(trials)
+    losses = np.array([_losses(trial, directions) for trial in chosen]).reshape(len(chosen), len(directions))
+    beaten = [((losses <= own).all(axis=1) & (losses < own).any(axis=1)).any() for own in losses]
+    return [trial for trial, worse in zip(chosen, beaten, strict=True) if not worse]
+
+
+def ranked(trials: Iterable[Trial], directions: Mapping[str, str]) -> list[Trial]:
+    """Completed trials, the best first; of several objectives those of the front, by the first objective."""
+    chosen = front(trials, directions) if len(directions) > 1 else complete(trials)
+    return sorted(chosen, key=lambda trial: (_losses(trial, directions)[0], trial.number))
+
+
+def running_best(trials: Iterable[Trial], name: str, direction: str) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of completed trials in order, and the best value so far at each, both (n,)."""
+    chosen = sorted(complete(trials), key=lambda trial: trial.number)
+    best = np.maximum if direction == "maximize" else np.minimum
+    values = best.accumulate(np.array([trial.values[name] for trial in chosen], float))
+    return np.array([trial.number for trial in chosen]), values
+
+
+@styled
+def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | None = None) -> Axes:
+    """One objective of every trial and the best so far. A pruned trial is crossed where it last reported, or else at
+    the lower edge, where those that failed are.
+
+    Raises:
+        ValueError: no trial is done.
+    """
+    if not any(trial.spent for trial in trials):
+        raise ValueError("no trial is done, so there is no history to draw")
+    (axes,) = panels(1, axes, columns=1, size=(5.4, 2.4))
+    for level, (kind, (look, dash)) in enumerate(_looks(trials).items()):
+        own = [trial for trial in trials if trial.kind == kind]
+        points = [(trial.number, trial.values[name]) for trial in complete(own)]
+        label = f"{kind} (n = {len(points)})"
+        axes.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
+        best = running_best(own, name, direction)
+        axes.plot(*best, gid=f"{kind}/best so far", color=look["color"], linestyle=dash, drawstyle="steps-post")
+        cross = {"color": look["color"], "linestyle": "", "markersize": 4.5, "alpha": 0.8}
+        pruned = [trial for trial in own if trial.state == "pruned"]
+        points = [(trial.number, trial.last) for trial in pruned if trial.reports]
+        axes.plot(*_apart(points), gid=f"{kind}/pruned", marker="x", **cross)
+        failed = [trial for trial in own if trial.state == "failed"]
+        for mark, some in (("x", [trial for trial in pruned if not trial.reports]), ("+", failed)):
+            numbers = [trial.number for trial in some]
+            height = 0.02 + 0.035 * level  # of the axes, so that no kind hides another's
+            axes.plot(numbers, [height] * len(some), marker=mark, transform=axes.get_xaxis_transform(), **cross)
+    axes.margins(y=0.1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=10, steps=[1, 2, 5, 10]))
+    axes.set_xlim(-0.7, max(trial.number for trial in trials) + 0.7)
+    axes.set_xlabel("trial")
+    axes.set_title(LABELS.get(name, name), loc="left")
+    return axes
+
+
+@styled
+def histories(
+    trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, ...]:
+    """The history of each objective, a panel each."""
+    every = panels(len(directions), axes, columns=1, size=(5.4, 2.5))
+    for one, (name, direction) in zip(every, directions.items(), strict=True):
+        history(trials, name, direction, axes=one)
+    said = ["line: the best so far"]
+    pruned = [trial for trial in trials if trial.state == "pruned"]
+    if pruned:
+        reported = "its last report in training or " if any(trial.reports for trial in pruned) else ""
+        said.append(f"×: pruned, at {reported}the lower edge")
+    if any(trial.state == "failed" for trial in trials):
+        said.append("+: failed")
+    return tuple(finish(every[0].figure, every, "; ".join(said), own=axes is None))
+
+
+@styled
+def slices(
+    trials: Sequence[Trial], name: str, direction: str, *, axes: Sequence[Axes] | None = None
+) -> tuple[Axes, ...]:
+    """One objective against each parameter of the trials, a panel each; the best trial is ringed.
+
+    Raises:
+        ValueError: none is complete, or they have no parameters.
+    """
+    shown = complete(trials)
+    ranges = {parameter: one for trial in shown for parameter, one in trial.ranges.items()}
+    ranges = dict(sorted(ranges.items(), key=lambda one: bool(one[1].choices)))  # long labels into the last row
+    if not ranges:
+        raise ValueError("no completed trial has a parameter to draw its values against")
+    (best, *_) = ranked(shown, {name: direction})
+    every = panels(len(ranges), axes, columns=COLUMNS, size=(2.0, 2.1), level=True)
+    for place, (one, (parameter, span)) in enumerate(zip(every, ranges.items(), strict=True)):
+        if place % COLUMNS == 0 or axes is not None:
+            one.set_ylabel(LABELS.get(name, name))
+        for kind, (look, _) in _looks(shown).items():
+            own = [trial for trial in shown if trial.kind == kind and parameter in trial.params]
+            points = [(_place(trial, parameter, span), trial.values[name]) for trial in own]
+            label = f"{kind} (n = {len(own)})"
+            one.plot(*_apart(points), label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
+        if parameter in best.params:
+            ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"}
+            at = _place(best, parameter, span), best.values[name]
+            one.plot(*_apart([at]), linestyle="", label=f"the best, trial {best.number}", **ring)
+        _scale(one, span)
+        one.set_xlabel(_wrapped(parameter))
+        one.margins(y=0.12)
+    said = "completed trials; axes as wide as the ranges that were searched"
+    return tuple(finish(every[0].figure, every, said, own=axes is None))
+
+
+def sliced(trials: Iterable[Trial], name: str) -> list[tuple]:
+    """The numbers behind ``slices``: a header and a row for each point."""
+    rows = [(t.kind, t.number, p, value, t.values[name]) for t in complete(trials) for p, value in t.params.items()]
+    return [("kind", "trial", "parameter", "value", name), *rows]
+
+
+@styled
+def importances(shares: Mapping[str, float], kind: str, said: str, *, axes: Axes | None = None) -> Axes:
+    """The share of each parameter as a bar, the largest on top; ``said`` is what the shares are."""
+    (only,) = panels(1, axes, columns=1, size=(4.6, 0.4 + 0.28 * len(shares)))
+    own, axes = axes is None, only
+    order = sorted(shares, key=lambda name: (shares[name], name))
+    bars = axes.barh([_wrapped(name, 40) for name in order], [shares[name] for name in order], height=0.62)
+    for bar in bars:
+        bar.set_color(colours([kind])[kind][0])
+    axes.bar_label(bars, [f"{shares[name]:.2f}" for name in order], padding=3, fontsize=8)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, 1.15 * max(shares.values()))
+    axes.set_title(f"importance of the parameters, {kind}", loc="left")
+    if own:
+        note(axes.figure, said)
+    else:
+        axes.set_xlabel(_wrapped(said, 60), fontsize=6.5)
+    return axes
+
+
+@styled
+def pareto(trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Axes | None = None) -> Axes:
+    """Two objectives of all completed trials, and through those that none of their kind beats the edge of what was
+    attained.
+
+    Raises:
+        ValueError: no trial is complete, or the objectives are not two.
+    """
+    if len(directions) != 2 or not complete(trials):
+        raise ValueError(f"{len(directions)} objectives of {len(complete(trials))} completed trials have no front")
+    (x, across), (y, _) = directions.items()
+    (only,) = panels(1, axes, columns=1, size=(4.4, 2.9))
+    own, axes = axes is None, only
+    steps = "steps-pre" if across == "maximize" else "steps-post"
+    for kind, (look, dash) in _looks(complete(trials)).items():
+        own = [trial for trial in complete(trials) if trial.kind == kind]
+        best = sorted((trial.values[x], trial.values[y]) for trial in front(own, directions))
+        points = [(trial.values[x], trial.values[y]) for trial in own]
+        label = f"{kind} (n = {len(own)})"
+        axes.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4, alpha=0.45, **look)
+        axes.plot(*_apart(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
+    axes.set_xlabel(_aim(x, across))
+    axes.set_ylabel(_aim(y, directions[y]))
+    finish(axes.figure, [axes], "line: through the trials that no other of their kind beats in both", own=own)
+    return axes
+
+
+def _losses(trial: Trial, directions: Mapping[str, str]) -> tuple[float, ...]:
+    """The objectives, the lower the better."""
+    return tuple((-1 if aim == "maximize" else 1) * trial.values[name] for name, aim in directions.items())
+
+
+def _looks(trials: Iterable[Trial]) -> dict[str, tuple[dict[str, str], str]]:
+    """Colour and marker of each kind, and its dash."""
+    styles = colours(trial.kind for trial in trials)
+    return {
+        kind: ({"color": colour, "marker": MARKERS[colour], "markeredgewidth": 0.8}, dash)
+        for kind, (colour, dash) in styles.items()
+    }
+
+
+def _apart(points: Sequence[tuple[float, float]]) -> np.ndarray:
+    """x and y, (2, n)."""
+    return np.array(points, float).reshape(-1, 2).T
+
+
+def _place(trial: Trial, parameter: str, one: Range) -> float:
+    """Where a parameter stands on its axis; equal choices lie side by side, by the trial's number."""
+    value = trial.params[parameter]
+    if not one.choices:
+        return value
+    return one.choices.index(value) + 0.36 * ((trial.number * (math.sqrt(5) - 1) / 2) % 1 - 0.5)
+
+
+def _scale(axes: Axes, one: Range) -> None:
+    """An axis as wide as the range, with ticks that suit it."""
+    if one.choices:
+        longest = max(len(str(choice)) for choice in one.choices)
+        turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if longest > 20 // len(one.choices) else {}
+        axes.set_xticks(range(len(one.choices)), map(str, one.choices), **turned)
+        axes.set_xlim(-0.5, len(one.choices) - 0.5)
+        axes.grid(axis="x", visible=False)
+    elif one.log:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(FixedLocator(_powers(one.low, one.high)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        margin = (one.high / one.low) ** MARGIN if one.high > one.low else 10
+        axes.set_xlim(one.low / margin, one.high * margin)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        margin = MARGIN * (one.high - one.low) or 1
+        axes.set_xlim(one.low - margin, one.high + margin)
+
+
+def _powers(low: float, high: float) -> list[float]:
+    """Two to four ticks of a logarithmic axis: powers of ten, or else its ends."""
+    powers = [10.0**n for n in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
+    return powers[:: -(-len(powers) // 4)] if len(powers) > 1 else [low, high]
+
+
+def _aim(name: str, direction: str) -> str:
+    return f"{LABELS.get(name, name)}, {'higher' if direction == 'maximize' else 'lower'} is better"
+
+
+def _wrapped(name: str, width: int = 24) -> str:
+    """A long name on several lines, parted behind its dots and underscores."""
+    return textwrap.fill(name.replace("_", "_ ").replace(".", ". "), width).replace("_ ", "_").replace(". ", ".")

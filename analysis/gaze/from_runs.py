@@ -1,0 +1,289 @@
+"""`attend plot saccades` and `attend plot gaze`: pictures of the gaze, and its statistics over a split."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from attend.analysis.figures.figures import FORMATS, save
+from attend.analysis.figures.from_runs import draw_maps
+from attend.analysis.gaze.film import film
+from attend.analysis.gaze.human_gaze import MEASURES as AGREEMENT
+from attend.analysis.gaze.human_gaze import by_image, compare_people, read_people
+from attend.analysis.gaze.path_figures import (
+    HEADER,
+    draw_gaze_statistics,
+    say_gaze,
+    tabulate_differences,
+    tabulate_gaze,
+)
+from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Looks, drawn_cells, measure, paths, read_looks
+from attend.analysis.gaze.pictures import Glance, looked, side_by_side
+from attend.analysis.gaze.saccades import Attention
+from attend.analysis.gaze.similarity import say_similarity, tabulate_similarity
+from attend.analysis.records import Evaluation, Record
+from attend.analysis.statistics.intervals import interval
+
+from attend.data.images import open_image
+from attend.data.prepared import Prepared
+from attend.runs.files import write_text
+
+FIXATIONS = (
+    *("image", "subject", "variant", "seed", "way", "draw", "order", "x", "y", "duration"),
+    *("first", "words", "attention", "gate", "caption"),
+)
+"""Columns of exported fixations; ``subject`` makes a model's path one that can be read as a person's."""
+
+
+def say(sentence: str) -> None:
+    """What is left out, while the rest goes on."""
+    print(sentence, file=sys.stderr)
+
+
+def draw_saccades(
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    images: int = 4,
+    names: Sequence[str] = (),
+    dots: str = "attention",
+    raw: bool = False,
+    moving: bool = False,
+    decode: str | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> list[Path]:
+    """For each image: the gaze of every variant (its first run) in all ways side by side, the maps, and perhaps a film.
+
+    They are the first images, or those named; ``dots`` says what their area shows, ``raw`` draws maps cell by cell,
+    and ``draws`` paths, keyed by ``seed``, are drawn from a hard model's weights. ``decode`` names the evaluation of
+    hard models that is drawn; none is that of their headline scores.
+    """
+    shown = _first_of_each(records, decode)
+    if not shown:
+        return []
+    files: list[Path] = []
+    for name in _chosen(shown, images, names):
+        looks = [(record, one) for record, one in shown if name in one.attention]
+        try:
+            picture = open_image(_image_of(looks[0][0], name))
+        except ValueError as error:
+            say(f"{error}; this image is left out")
+            continue
+        stem = Path(name).stem if names else str(list(looks[0][1].attention).index(name))
+        rows = [glances(one, name, draws, seed) for _, one in looks]
+        sizes = None if dots == "equal" else dots
+        if sizes == "gate" and any(glance.attention.gates is None for row in rows for glance in row):
+            say(f"a model without a gate looked at {name}: dots are sized by attention")
+            sizes = "attention"
+        note = _note([one for _, one in looks], draws, seed, " The dots of a cloud: how many look there.")
+        numbers = [FIXATIONS, *(line for _, one in looks for line in exported(one, [name], draws, seed))]
+        figure = side_by_side(picture, rows, sizes=sizes, note=note)
+        files += save(figure, folder / f"gaze-{stem}", formats=("png",), numbers=numbers)
+        if moving:
+            longest = max(len(one.attention[name].words) for _, one in looks)
+            first = [[row[0] for row in rows][i : i + 3] for i in range(0, len(rows), 3)]
+            ends = [*range(1, longest + 1), None]
+            frames = (side_by_side(picture, first, sizes=sizes, spoken=spoken) for spoken in ends)
+            files.append(film(frames, folder / f"gaze-{stem}.gif"))
+        for _, one in looks:
+            path = folder / f"maps-{stem}-{one.variant.replace('/', '-')}"
+            files += draw_maps(picture, one.attention[name], path, smooth=not raw)
+    return files
+
+
+def glances(looks: Looks, name: str, draws: int, seed: int) -> list[Glance]:
+    """The panels of one run: soft by largest weight and centre of mass; hard as decoded, one draw, and many draws."""
+    one, variant = looks.attention[name], looks.variant
+    first = Glance(name=f"{variant}: {looks.ways[0]}", variant=variant, attention=_read(one, looks.ways[0]))
+    if not looks.glimpsed:
+        return [first, Glance(name=f"{variant}: {MASS}", variant=variant, attention=one, path="mass")]
+    cells = drawn_cells(one, draws, seed)
+    drawn = _with(one, cells[0])
+    many = f"{variant}: {draws} draws"
+    return [
+        first,
+        Glance(name=f"{variant}: one draw", variant=variant, attention=drawn),
+        Glance(name=many, variant=variant, attention=one, cloud=cells),
+    ]
+
+
+def exported(looks: Looks, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
+    """Rows of FIXATIONS: every way of a run, draws where there are any; duration in words, attention of the place."""
+    for name in images:
+        one = looks.attention[name]
+        for way in looks.ways[: 2 if draws or not looks.glimpsed else 1]:
+            for draw, path in enumerate(paths(one, way, draws=draws, seed=seed)):
+                subject = f"{looks.variant}/seed{looks.seed}/{way}" + (f"/{draw}" if way == DRAWS else "")
+                who = (name, subject, looks.variant, looks.seed, way, draw)
+                weights = looked(path, one.weights, one.geometry, "attention") if path else ()
+                gated = path and one.gates is not None
+                gates = looked(path, one.weights, one.geometry, "gate", one.gates) if gated else [np.nan] * len(path)
+                for k, (fixation, weight, gate) in enumerate(zip(path, weights, gates, strict=True), 1):
+                    x, y = (round(v, 2) for v in fixation.point)
+                    said = (fixation.first + 1, " ".join(fixation.words), round(float(weight), 5))
+                    gate = "" if np.isnan(gate) else round(float(gate), 5)
+                    yield (*who, k, x, y, len(fixation.words), *said, gate, one.caption)
+
+
+def draw_gaze(
+    records: Sequence[Record],
+    folder: Path,
+    *,
+    decode: str | None = None,
+    draws: int = 20,
+    seed: int = 0,
+    people: Path | None = None,
+    formats: Sequence[str] = FORMATS,
+) -> list[Path]:
+    """Statistics of the gaze over the split of each run's headline scores, similarity of paths, fixations, people."""
+    looks = [one for _, one in _read_records(records, decode)]
+    if not looks:
+        return []
+    images = _common(looks)
+    measured = [measure(one, way, images, draws=draws, seed=seed) for one in looks for way in one.ways]
+    rows, differences = tabulate_gaze(measured), tabulate_differences(measured)
+    figure = draw_gaze_statistics(rows, measured[0].ceiling)
+    numbers = [HEADER, *(row.cells() for row in (*rows, *differences))]
+    files = save(figure, folder / "gaze", formats=formats, numbers=numbers)
+    said = ["# The gaze", "", say_gaze(rows, differences), "", _about(looks, images, draws, seed)]
+    if len(looks) > 1:
+        alike = tabulate_similarity(looks, images, seed=seed)
+        said += ["", "# Similarity of paths (MultiMatch)", "", say_similarity(alike)]
+        files.append(_write_csv(folder / "similarity.csv", [HEADER, *(row.cells() for row in alike)]))
+    lines = (line for one in looks for line in exported(one, images, draws=0))
+    files.append(_write_csv(folder / "fixations.csv", [FIXATIONS, *lines]))
+    if people is not None:
+        told, more = _people(looks, folder, people)
+        said, files = [*said, "", *told], [*files, *more]
+    write_text(folder / "gaze.md", "\n".join(said) + "\n")
+    return [folder / "gaze.md", *files]
+
+
+def _people(looks: Sequence[Looks], folder: Path, people: Path) -> tuple[list[str], list[Path]]:
+    """NSS, AUC and similarity of paths against people's fixations, as Markdown and a file with a line a comparison."""
+    geometries = {name: look.geometry for one in looks for name, look in one.attention.items()}
+    scans, left = read_people(people, geometries)
+    for sentence in left[:20]:
+        say(sentence)
+    if len(left) > 20:
+        say(f"{len(left) - 20} more of such lines in {people}")
+    rows = compare_people(scans, looks)
+    images, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
+    said = [f"# Against people: {len(subjects)} subjects on {len(images)} images", ""]
+    said += ["| model | " + " | ".join(AGREEMENT) + " |", "| --- |" + " ---: |" * len(AGREEMENT)]
+    for model, values in by_image(rows).items():
+        cells = []
+        for name in AGREEMENT:
+            known = [row for row in values[name] if (row == row).any()]
+            found = interval(known) if known else None
+            cells.append("" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
+        said.append(f"| {model} | " + " | ".join(cells) + " |")
+    return said, [_write_csv(folder / "people.csv", rows)]
+
+
+def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Looks]]:
+    """The first run of each variant whose attention can be read."""
+    shown: dict[str, tuple[Record, Looks]] = {}
+    for record, one in _read_records(records, decode, once=True):
+        shown.setdefault(one.variant, (record, one))
+    return list(shown.values())
+
+
+def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Looks]]:
+    """The stored attention of every finished run that learned to look, ``once`` for each variant; others are named."""
+    several = len({record.experiment for record in records}) > 1
+    seen: set[str] = set()
+    for record in sorted(records, key=lambda record: record.config.attention.select == "sample"):  # soft first
+        variant = f"{record.experiment}/{record.variant}" if several else record.variant
+        if (once and variant in seen) or record.config.attention.weights != "learned":
+            continue
+        if not record.finished:
+            say(f"{record.folder} is not finished: resume it; it is left out")
+            continue
+        try:
+            yield record, read_looks(record, _evaluation(record, decode), variant)
+            seen.add(variant)
+        except ValueError as error:
+            say(f"{error}; this run is left out")
+
+
+def _evaluation(record: Record, decode: str | None) -> Evaluation:
+    """The evaluation that the run's headline scores are of, or of a hard run the one on their split decoded so."""
+    wanted = {name: record.scores.get(name) for name in ("split", "decode", "beam", "look")}
+    if decode is not None and record.config.attention.select == "sample":
+        wanted = {"split": wanted["split"], "decode": decode, "look": None}
+    for evaluation in record.evaluations:
+        if all(evaluation.scores.get(name) == value for name, value in wanted.items()):
+            return evaluation
+    how = " ".join(str(value) for value in wanted.values() if value is not None)
+    raise ValueError(f"{record.folder} has no evaluation {how}: evaluate it so (`attend evaluate`)")
+
+
+def _chosen(shown: Sequence[tuple[Record, Looks]], images: int, names: Sequence[str]) -> list[str]:
+    """The images asked for by name, or the first ones that all have looked at."""
+    common = _common([one for _, one in shown])
+    if not names:
+        return common[:images]
+    found = []
+    for name in names:
+        match = [one for one in common if one == name or Path(one).name == name]
+        if match:
+            found.append(match[0])
+        else:
+            say(f"no image {name!r} among the {len(common)} that these runs have looked at: it is left out")
+    return found
+
+
+def _common(looks: Sequence[Looks]) -> list[str]:
+    """The images of all runs, in the order of the first; ValueError where runs of different data share none."""
+    common = [name for name in looks[0].attention if all(name in one.attention for one in looks)]
+    if not common:
+        raise ValueError("these runs looked at different images: compare runs of one dataset and split")
+    most = max(len(one.attention) for one in looks)
+    if len(common) < most:
+        say(f"only {len(common)} images are common to these runs, of up to {most}: the others are left out")
+    return common
+
+
+def _read(one: Attention, way: str) -> Attention:
+    """The attention as a way reads it: the largest weight leaves glimpses aside."""
+    return _with(one, None) if way == LARGEST else one
+
+
+def _with(one: Attention, glimpses: np.ndarray | None) -> Attention:
+    return replace(one, glimpses=glimpses)
+
+
+def _note(looks: Sequence[Looks], draws: int, seed: int, more: str = "") -> str:
+    """What the draws are, where there are some, and ``more`` of them."""
+    if not any(one.glimpsed for one in looks):
+        return ""
+    note = f"Draws ({draws}, seed {seed}): each word's place on its own, from the weights stored with the caption."
+    decoded = " and ".join(dict.fromkeys(one.decode for one in looks if one.conditional))
+    follow = f" These follow from the places read while it was written ({decoded}), not from those drawn."
+    return note + (follow if decoded else "") + more
+
+
+def _about(looks: Sequence[Looks], images: Sequence[str], draws: int, seed: int) -> str:
+    """What the table is of."""
+    runs = "; ".join(f"{one.variant} seed {one.seed} ({one.decode})" for one in looks)
+    return f"{len(images):,} images; {runs}. {_note(looks, draws, seed)}".rstrip()
+
+
+def _image_of(record: Record, name: str) -> Path:
+    """The file of an image of the dataset a run was trained on."""
+    dataset = Prepared(record.config.data)
+    return dataset.folder / dataset.about["images"] / name
+
+
+def _write_csv(path: Path, rows) -> Path:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_text(path, text.getvalue())
+    return path

@@ -1,0 +1,283 @@
+"""The gaze of a caption over its picture: fixations, arrows and words, several models side by side, and as a film.
+
+A *glance* is one way to read a stored caption's attention as a path: the cells that were sampled or else those of the
+largest weight, the centres of mass of the weights, or a cloud of many paths drawn from the weights.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from attend.analysis.figures.figures import PALETTE, colours, styled
+from attend.analysis.figures.panels import Picture, check, fit, panels, photo_of, show
+from attend.analysis.gaze.labels import write_labels
+from attend.analysis.gaze.saccades import Attention, spread
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
+from matplotlib.patheffects import Normal, withStroke
+
+from attend.geometry import Geometry
+from attend.metrics.gaze import Fixation, centres_of_mass, fixations, merge, radius
+
+BEND = 0.15
+"""How far an arrow bends, in its own length: there and back are two arrows."""
+PATHS = {"cells": "the cell sampled, or that of the largest weight", "mass": "centre of mass of the weights"}
+SIZES = ("attention", "gate")
+WHITE = [withStroke(linewidth=2.9, foreground="white"), Normal()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """A caption's attention, and how it is drawn: as one of PATHS, or as a ``cloud`` (K, T) of drawn cells."""
+
+    name: str
+    variant: str
+    attention: Attention
+    path: str = "cells"
+    cloud: np.ndarray | None = None
+
+
+def path_of(words, weights, geometry: Geometry, glimpses=None, path: str = "cells") -> list[Fixation]:
+    """The fixations of one of PATHS. Words within half a cell of each other are one fixation.
+
+    Raises ValueError for another path, and as ``fixations``.
+    """
+    if path not in PATHS:
+        raise ValueError(f"path is {path!r}; known are {', '.join(PATHS)}")
+    mass = path == "mass"
+    points = centres_of_mass(weights, geometry) if mass else fixations(weights, glimpses, geometry)
+    return merge(words, points, radius(geometry) if mass else 0.0)
+
+
+def looked(path: Sequence[Fixation], weights, geometry: Geometry, sizes: str, gates=None) -> np.ndarray:
+    """What a fixation's dot shows, (n,): the mean over its words of the weight of the cell that it lies in, or gate.
+
+    Raises ValueError for another of SIZES, and for gates where there are none.
+    """
+    if sizes not in SIZES:
+        raise ValueError(f"dots are sized by {sizes!r}; known are {', '.join(SIZES)}")
+    if sizes == "gate" and gates is None:
+        raise ValueError("this model has no gate to size dots by; size them by attention")
+    spans = [slice(fixation.first, fixation.first + len(fixation.words)) for fixation in path]
+    if sizes == "gate":
+        return np.array([np.mean(gates[span]) for span in spans])
+    centres = geometry.centres()
+    cells = [np.linalg.norm(centres - fixation.point, axis=1).argmin() for fixation in path]
+    return np.array([np.mean(weights[span, cell]) for span, cell in zip(spans, cells, strict=True)])
+
+
+@styled
+def gaze_path(
+    image: Picture,
+    words: Sequence[str],
+    weights: np.ndarray,
+    geometry: Geometry,
+    *,
+    glimpses: np.ndarray | None = None,
+    gates: np.ndarray | None = None,
+    path: str = "cells",
+    sizes: str | None = None,
+    largest: float | None = None,
+    spoken: int | None = None,
+    caption: str = "",
+    colour: str = PALETTE[1],
+    axes: Axes | None = None,
+) -> Axes:
+    """The path of the gaze over the picture: numbered fixations, arrows, and the words written at each place.
+
+    Words in a row that look at one place are one fixation. The area of a dot is its attention or gate (``sizes``), as
+    a share of the ``largest``, or dots are equal. With ``spoken`` the path ends with so many words, over the picture
+    lit by the last one's weights, and all that is drawn lies where it does in the whole path. Draw into ``axes`` only
+    once their size is settled, since labels are placed to the point.
+
+    Raises:
+        ValueError: words, weights, glimpses and geometry do not belong together, or the picture is another.
+    """
+    check(image, words, weights, geometry, glimpses, gates)
+    if axes is None:
+        _, (axes,) = panels(1, geometry.size, caption, width=5.0)
+    photo = 0.25 + 0.75 * photo_of(image, 1600)
+    if spoken:
+        photo *= 0.45 + 0.55 * spread(weights[spoken - 1], geometry, photo.shape[1::-1])[..., None]
+    show(axes, photo, geometry)
+    whole = path_of(words, weights, geometry, glimpses, path)
+    if not whole:  # a caption without a word
+        return axes
+    shown = _until(whole, len(words) if spoken is None else spoken)
+    diameters = np.full(len(whole), 6.0)
+    if sizes is not None:
+        values = looked(whole, weights, geometry, sizes, gates)
+        diameters = 3.5 + 8 * np.sqrt(values / max(largest or values.max(), 1e-12))
+    points = np.array([fixation.point for fixation in whole])
+    arrow = {"arrowstyle": "-|>,head_length=3.4,head_width=1.8", "connectionstyle": f"arc3,rad={BEND}"}
+    line = {"color": colour, "linewidth": 1.1, "joinstyle": "miter", "capstyle": "butt"}
+    for i, (here, there) in enumerate(pairwise(points[: len(shown)])):
+        shrink = {"shrinkA": diameters[i] / 2 + 0.5, "shrinkB": diameters[i + 1] / 2 + 0.5}
+        axes.add_patch(FancyArrowPatch(here, there, **shrink, **arrow, **line, path_effects=WHITE, zorder=3))
+    _dots(axes, points[: len(shown)], diameters, colour)
+    axes.figure.draw_without_rendering()
+    _write(axes, diameters / 2, whole, shown, colour)
+    return axes
+
+
+@styled
+def gaze_cloud(
+    image: Picture, geometry: Geometry, cells: np.ndarray, *, colour: str = PALETTE[1], axes: Axes | None = None
+) -> Axes:
+    """Many paths (K, T) over the picture, each a thin line, with a dot in each cell by how often they look there.
+
+    Points are shaken within their cells, or lines would hide each other.
+    """
+    if axes is None:
+        _, (axes,) = panels(1, geometry.size, "", width=5.0)
+    show(axes, 0.25 + 0.75 * photo_of(image, 1600), geometry)
+    cells = np.asarray(cells, int)
+    if not cells.size:
+        return axes
+    centres, side = geometry.centres(), 2 * radius(geometry)
+    apart = np.random.default_rng(0).uniform(-0.3, 0.3, (*cells.shape, 2)) * side
+    for points in centres[cells] + apart:
+        axes.plot(*points.T, color="white", linewidth=1.6, alpha=0.25, zorder=2.9, solid_joinstyle="round")
+        axes.plot(*points.T, color=colour, linewidth=0.7, alpha=0.4, zorder=3, solid_joinstyle="round")
+    visited, counts = np.unique(cells, return_counts=True)
+    diameters = 2.5 + 9 * np.sqrt(counts / counts.max())
+    _dots(axes, centres[visited], diameters, colour, alpha=0.85)
+    return axes
+
+
+@styled
+def compare_gaze(image: Picture, models: Mapping[str, Attention], **options) -> Figure:
+    """Several models' gazes over one picture side by side, each under its name and above what it wrote.
+
+    ``options`` are those of ``side_by_side``.
+
+    Raises:
+        ValueError: the models looked at different images, or the picture is another.
+    """
+    glances = [Glance(name=name, variant=name, attention=one) for name, one in models.items()]
+    return side_by_side(image, [glances[i : i + 3] for i in range(0, len(glances), 3)], **options)
+
+
+@styled
+def side_by_side(
+    image: Picture,
+    rows: Sequence[Sequence[Glance]],
+    *,
+    sizes: str | None = None,
+    spoken: int | None = None,
+    note: str = "",
+) -> Figure:
+    """Glances over one picture in rows, each in its variant's colour under its name and above what it wrote.
+
+    Areas of dots are on one scale in the whole figure. ``spoken`` is as in ``gaze_path``; a shorter caption stays as
+    it ended. ``note`` stands below all, after what the dots are.
+
+    Raises:
+        ValueError: the glances are of different images, or the picture is another.
+    """
+    glances = [glance for row in rows for glance in row]
+    seen = {glance.attention.image for glance in glances}
+    if len(seen) != 1:
+        raise ValueError(f"one image is to be compared, not {len(seen)} ({', '.join(sorted(seen))})")
+    paths = [glance for glance in glances if glance.cloud is None]
+    largest = max((v for glance in paths for v in _values(glance, sizes)), default=None) if sizes else None
+    if largest is not None:
+        of = {"attention": "attention at the place", "gate": "gate on what is read"}[sizes]
+        note = f"Area of a dot: {of}, on average over its words (largest {largest:.2f}). {note}"
+    size, across = glances[0].attention.geometry.size, max(map(len, rows))
+    styles = colours(glance.variant for glance in glances)
+    letters = int(14 * fit(3.5, size)[0])
+    written = {id(g): textwrap.fill(_caption(g, spoken), letters) for g in glances}
+    lines = max(textwrap.fill(g.attention.caption, letters).count("\n") + 1 for g in glances)
+    foot, below = 0.06 + 0.16 * lines, textwrap.wrap(note, int(17 * (across * (fit(3.5, size)[0] + 0.07))))
+    figure, places = panels(
+        len(rows) * across, size, "", width=3.5, across=across, foot=foot, below=0.13 * len(below) + 0.04 * bool(below)
+    )
+    for row, of_row in zip(rows, (places[i : i + across] for i in range(0, len(places), across)), strict=True):
+        for spare in of_row[len(row) :]:
+            spare.remove()
+        for glance, axes in zip(row, of_row, strict=False):
+            colour, _ = styles[glance.variant]
+            _draw(image, glance, axes, colour, sizes, largest, spoken)
+            axes.set_title(glance.name, color=colour, fontweight="bold", pad=4)
+            look = {"ha": "center", "va": "top"}
+            axes.annotate(written[id(glance)], (0.5, 0), (0, -4), "axes fraction", "offset points", **look)
+    inches = figure.get_size_inches()
+    figure.text(0.07 / inches[0], 0.05 / inches[1], "\n".join(below), fontsize=7, color="#555555", va="bottom")
+    return figure
+
+
+def _draw(image, glance: Glance, axes: Axes, colour: str, sizes, largest, spoken) -> None:
+    one = glance.attention
+    end = None if spoken is None else min(spoken, len(one.words))
+    if glance.cloud is not None:
+        gaze_cloud(image, one.geometry, glance.cloud[:, :end], colour=colour, axes=axes)
+        return
+    options = {"sizes": sizes, "largest": largest, "spoken": end, "path": glance.path}
+    looks = {"glimpses": one.glimpses, "gates": one.gates}
+    gaze_path(image, one.words, one.weights, one.geometry, **looks, **options, colour=colour, axes=axes)
+
+
+def _values(glance: Glance, sizes: str) -> np.ndarray:
+    one = glance.attention
+    path = path_of(one.words, one.weights, one.geometry, one.glimpses, glance.path)
+    return looked(path, one.weights, one.geometry, sizes, one.gates)
+
+
+def _caption(glance: Glance, spoken: int | None) -> str:
+    """The caption, or what has been said of it."""
+    return glance.attention.caption if spoken is None else " ".join(glance.attention.words[:spoken])
+
+
+def _until(path: Sequence[Fixation], spoken: int) -> list[Fixation]:
+    """The path until so many words have been spoken."""
+    begun = [fixation for fixation in path if fixation.first < spoken]
+    return [
+        Fixation(point=fixation.point, first=fixation.first, words=fixation.words[: spoken - fixation.first])
+        for fixation in begun
+    ]
+
+
+def _dots(axes: Axes, points: np.ndarray, diameters: np.ndarray, colour: str, alpha: float = 1.0) -> None:
+    """Dots, the smaller above the larger; those of a path bear the numbers that ``figures.save`` writes."""
+    look = {"color": colour, "markeredgecolor": "white", "markeredgewidth": 1.0, "clip_on": False, "alpha": alpha}
+    for i in np.argsort(-diameters[: len(points)], kind="stable"):
+        axes.plot(*points[i], "o", markersize=diameters[i], **look, zorder=4)
+    axes.plot(*points.T, linestyle="none", gid="fixations")
+
+
+def _write(axes: Axes, radii: np.ndarray, whole: Sequence[Fixation], shown: Sequence[Fixation], colour: str) -> None:
+    """A label for each place, with a line for each fixation there; where the whole path's would stand."""
+    points = np.array([fixation.point for fixation in whole])
+    anchors = list(dict.fromkeys(fixation.point for fixation in whole))
+    widest = [max(r for r, fixation in zip(radii, whole, strict=True) if fixation.point == at) for at in anchors]
+    lines = {anchor: [] for anchor in anchors}
+    for number, fixation in enumerate(whole, 1):
+        lines[fixation.point].append((number, label(number, fixation)))
+    corners = axes.transData.transform(points)
+    path = np.concatenate([np.repeat(corners, 8, axis=0), *(_arc(*ends) for ends in pairwise(corners))])
+    full = ["\n".join(text for _, text in lines[anchor]) for anchor in anchors]
+    said = {number: label(number, fixation) for number, fixation in enumerate(shown, 1)}
+    labels = write_labels(axes, np.array(anchors), np.array(widest), full, path, colour)
+    for anchor, (text, tie) in zip(anchors, labels, strict=True):
+        text.set_text("\n".join(said[number] for number, _ in lines[anchor] if number in said))
+        if tie is not None and not text.get_text():
+            tie.remove()
+
+
+def label(number: int, fixation: Fixation) -> str:
+    """What stands beside a fixation: its number on the path and its words, ``2 a red circle``."""
+    return textwrap.fill(f"{number} {' '.join(fixation.words)}", 26)
+
+
+def _arc(here: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Points (24, 2) along the arrow between two dots: the quadratic curve that matplotlib's arc3 draws."""
+    x, y = there - here
+    middle = (here + there) / 2 + BEND * np.array([y, -x])
+    t = np.linspace(0, 1, 24)[:, None]
+    return (1 - t) ** 2 * here + 2 * t * (1 - t) * middle + t**2 * there

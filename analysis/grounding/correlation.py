@@ -1,0 +1,142 @@
+"""Does looking at the right place go with better captions? Rank correlation over images, with its interval."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from attend.analysis.grounding.words import LOOKS, MEASURES, Grounded
+from attend.analysis.records import Evaluation
+from attend.analysis.statistics.intervals import Interval, of_sums
+from attend.analysis.statistics.resampling import Sums
+
+QUALITIES = ("cider", "meteor", "bleu4")
+RESAMPLES = 2_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """Spearman's rank correlation over images, mean over seeds, between a grounding and a score of the caption.
+
+    ``looks`` is mass or pointing, of given or of ``generated`` captions, or what it has beyond uniform weights on the
+    same words, which takes out how large an image's boxes are.
+    """
+
+    variant: str
+    decode: str
+    captions: str
+    looks: str
+    score: str
+    rho: Interval
+
+
+def ranks(
+    variant: str, decode: str, evaluations: Sequence[Evaluation], words: dict[Path, Grounded], notes: list[str]
+) -> Iterable[Rank]:
+    """Every grounding against every score, of evaluations (a seed each) that have both."""
+    tables = []
+    for one in evaluations:
+        try:
+            tables.append((one, _columns(one.folder / "images.csv")))
+        except ValueError as error:
+            notes.append(str(error))
+    alike = [(one, table) for one, table in tables if table["image"] == tables[0][1]["image"]]
+    if len(alike) < len(tables):
+        notes.append(f"{variant}, {decode}: seeds of other images than the first are left out of the correlations")
+    tables = alike
+    looks: dict[tuple[str, str], list] = {}
+    for one, table in tables:
+        seed = {}
+        for name in MEASURES:
+            if f"grounding_{name}" in table:
+                seed["given", name] = table[f"grounding_{name}"]
+                seed["given", f"{name} beyond uniform"] = seed["given", name] - table[f"grounding_uniform_{name}"]
+        if one.folder in words and list(words[one.folder].images) == table["image"]:
+            seed |= _per_image(words[one.folder])
+        for key, values in seed.items():
+            looks.setdefault(key, []).append((values, table))
+    for (captions, name), seeds in looks.items():
+        for score in QUALITIES:
+            pairs = [(values, table[score]) for values, table in seeds if score in table]
+            if pairs:
+                rho = correlation(*map(np.stack, zip(*pairs, strict=True)))
+                if rho is not None:
+                    yield Rank(variant=variant, decode=decode, captions=captions, looks=name, score=score, rho=rho)
+
+
+def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
+    """Spearman's rho of x and y (S, N), NaN where an image has none; None where a seed does not vary.
+
+    Images are resampled, the same for all seeds, and all ranks are computed again.
+    """
+    images = x.shape[1]
+    generator = np.random.default_rng([seed, 3])
+    counts = generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(float)
+    whole, again = [], []
+    for own_x, own_y in zip(x, y, strict=True):
+        there = np.isfinite(own_x) & np.isfinite(own_y)
+        one, two = own_x[there], own_y[there]
+        if len(one) < 3 or np.ptp(one) == 0 or np.ptp(two) == 0:
+            return None
+        whole.append(spearman(np.ones((1, len(one))), one, two)[0])
+        again.append(spearman(counts[:, there], one, two))
+    resampled = np.stack(again, axis=1)[..., None]
+    drawn = Sums(np.array(whole)[:, None], resampled, resampled, int(np.isfinite(x + y).any(axis=0).sum()))
+    return of_sums(drawn, lambda rho: rho[..., 0])
+
+
+def spearman(counts: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Spearman's rho (R,) of points (N,) that are there so often as counts (R, N) say: as of the repeated points.
+
+    rho = Pearson's correlation of the ranks, equal values sharing their mean rank. NaN where one side does not vary.
+    """
+    a, b = _ranks(counts, x), _ranks(counts, y)
+    n = counts.sum(axis=1, keepdims=True)
+    a, b = (one - (counts * one).sum(axis=1, keepdims=True) / n for one in (a, b))
+    together, own, other = ((counts * one * two).sum(axis=1) for one, two in ((a, b), (a, a), (b, b)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return together / np.sqrt(own * other)
+
+
+def _ranks(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Mean ranks (R, N) of values (N,) in each resample: the points below, and half of those that are equal."""
+    _, group = np.unique(values, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(group.max() + 1))
+    equal = np.add.reduceat(counts[:, order], starts, axis=1)  # (R, groups)
+    return (np.cumsum(equal, axis=1) - equal + (equal + 1) / 2)[:, group]
+
+
+def _per_image(words: Grounded) -> dict[tuple[str, str], np.ndarray]:
+    """Means (N,) of each measure over the words of each image, NaN where it has none."""
+    counts = np.bincount(words.image, minlength=len(words.images)).astype(float)
+    found = {}
+    for m, name in enumerate(MEASURES):
+        own, uniform = (
+            np.bincount(words.image, words.scores[:, LOOKS.index(look), m], minlength=len(counts))
+            / np.where(counts, counts, np.nan)
+            for look in ("learned", "uniform")
+        )
+        found["generated", name], found["generated", f"{name} beyond uniform"] = own, own - uniform
+    return found
+
+
+def _columns(path: Path) -> dict:
+    """The names, scores and groundings of images.csv, NaN where there is none.
+
+    Raises:
+        ValueError: the file is missing, or has something else where a number belongs.
+    """
+    if not path.exists():
+        raise ValueError(f"{path} is missing, so nothing is said of its captions' quality: evaluate the run again")
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = [name for name in rows[0] if name in QUALITIES or name.startswith("grounding_")]
+        columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
+        return {"image": [row["image"] for row in rows]} | columns
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(f"{path} is damaged ({error}): evaluate the run again") from None

@@ -1,0 +1,247 @@
+"""Do models look at what their words name, and better than looks that know nothing of the caption?
+
+Attention mass and pointing (``attend.metrics.grounding``) of given and of generated captions, by type of phrase and by
+size of box, against three controls on the same words: uniform weights, a Gaussian at the centre, and the model's own
+weights at a word of another image, drawn by a seed. ``mass`` and ``pointing`` are means over words; intervals are over
+seeds and images (``analysis.statistics.intervals``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from attend.analysis.figures.figures import colours, styled
+from attend.analysis.grounding.correlation import Rank, ranks
+from attend.analysis.grounding.words import LOOKS, MEASURES, Grounded, by_group, generated, given
+from attend.analysis.records import Evaluation, Record
+from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
+from attend.analysis.statistics.resampling import sums
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attend.data.phrases import Phrases, read_phrases
+from attend.data.prepared import Prepared
+
+SIZES = {"small": (0.0, 1 / 16), "medium": (1 / 16, 1 / 4), "large": (1 / 4, 1.0)}
+"""Boxes by the share of the picture that they cover, lowest (not in it) and highest (in it)."""
+FEWEST = 50
+"""Words that every seed must have of a part, or it is left out: less says nothing."""
+RESAMPLES = 10_000
+READERS = {"given": "given.h5", "generated": "attention.h5"}
+"""Kinds of captions, and the file of an evaluation that has their weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model's looks at one part of the words: ``measure`` of each of LOOKS, and learned less each control.
+
+    ``words`` is the mean over seeds. ``by`` is what the words were divided by: all, size or type.
+    """
+
+    captions: str
+    variant: str
+    decode: str
+    by: str
+    group: str
+    measure: str
+    words: float
+    looks: dict[str, Interval]
+    beyond: dict[str, Difference]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What was measured, whether it goes with the quality of captions, and what was left out and why."""
+
+    split: str
+    rows: tuple[Row, ...]
+    ranks: tuple[Rank, ...]
+    notes: tuple[str, ...]
+
+
+def measure(records: Sequence[Record], *, data: Path | None = None, split: str | None = None, seed: int = 0) -> Found:
+    """All rows of finished runs on one split, by default that of their headlines.
+
+    ``data`` is where their prepared dataset is now; none looks where each was trained. ``seed`` draws the words of
+    other images for ``shuffled``. What cannot be measured is left out and named in ``notes``.
+
+    Raises:
+        ValueError: nothing could be measured.
+    """
+    notes: list[str] = []
+    split = split or next((record.scores["split"] for record in records if record.finished), "test")
+    groups = _groups([record for record in records if record.finished], split)
+    known: dict[Path, Phrases | str] = {}
+    rows, found_ranks = [], []
+    for (variant, decode), runs in groups.items():
+        read = {captions: _read(captions, runs, data, known, notes, seed) for captions in READERS}
+        for captions, seeds in read.items():
+            for part in _alike(list(seeds.values()), f"{variant}, {decode}: {captions} captions", notes):
+                rows += _rows(captions, variant, decode, part, notes)
+        found_ranks += ranks(variant, decode, [one for _, one in runs], read["generated"], notes)
+    if not rows:
+        raise ValueError(
+            f"nothing of these runs can be grounded: {'; '.join(dict.fromkeys(notes)) or f'none was scored on {split}'}"
+        )
+    return Found(split=split, rows=tuple(rows), ranks=tuple(found_ranks), notes=tuple(dict.fromkeys(notes)))
+
+
+def _groups(records: Sequence[Record], split: str) -> dict[tuple[str, str], list[tuple[Record, Evaluation]]]:
+    """The evaluations of each variant and way of decoding, one a seed: that of the headline's beam, or the widest."""
+    several = len({record.experiment for record in records}) > 1
+    groups: dict[tuple[str, str], dict[Path, tuple[Record, Evaluation]]] = {}
+    for record in records:
+        name = f"{record.experiment}/{record.variant}" if several else record.variant
+        own = [one for one in record.evaluations if one.split == split and one.look is None]
+        for one in sorted(own, key=lambda one: (one.beam == record.scores["beam"], one.beam)):
+            groups.setdefault((name, one.decode), {})[record.folder] = record, one
+    return {name: list(runs.values()) for name, runs in groups.items()}
+
+
+def _read(
+    captions: str,
+    runs: Iterable[tuple[Record, Evaluation]],
+    data: Path | None,
+    known: dict[Path, Phrases | str],
+    notes: list[str],
+    seed: int,
+) -> dict[Path, Grounded]:
+    """The words of each seed's evaluation, by its folder."""
+    read = {}
+    for record, one in runs:
+        path = one.folder / READERS[captions]
+        try:
+            phrases = _phrases(data or Path(record.config.data), one, known)
+            if not path.exists():
+                raise ValueError(f"{one.folder} has no {path.name}: evaluate the run again (`attend evaluate`)")
+            if captions == "given":
+                read[one.folder] = given(path, phrases, seed=seed)
+            else:
+                read[one.folder] = generated(path, one.scores["images"], phrases, seed=seed)
+        except ValueError as error:
+            notes.append(str(error))
+    return read
+
+
+def _phrases(folder: Path, evaluation: Evaluation, known: dict[Path, Phrases | str]) -> Phrases:
+    """The phrases of the dataset that an evaluation was made on; an error is found once and said again."""
+    if folder not in known:
+        try:
+            known[folder] = read_phrases(folder)
+        except ValueError as error:
+            known[folder] = str(error)
+        if not (folder / "dataset.json").exists():
+            known[folder] = f"there is no prepared dataset at {folder}: say where it is with --data"
+    if isinstance(known[folder], str):
+        raise ValueError(known[folder])
+    there, here = evaluation.scores.get("data_fingerprint"), Prepared(folder).about["fingerprint"]
+    if there not in (None, here):
+        raise ValueError(f"{evaluation.folder} was evaluated on other data than {folder}: name its own with --data")
+    return known[folder]
+
+
+def _alike(seeds: list[Grounded], what: str, notes: list[str]) -> list[list[Grounded]]:
+    """The seeds that were evaluated on the images of the first, as one group; empty where there are none."""
+    same = [one for one in seeds if one.images == seeds[0].images]
+    if len(same) < len(seeds):
+        left = len(seeds) - len(same)
+        several = "1 seed" if left == 1 else f"{left} seeds"
+        notes.append(f"{what} of {several} are of other images than the first, and are left out")
+    return [same] if same else []
+
+
+def _rows(captions: str, variant: str, decode: str, seeds: list[Grounded], notes: list[str]) -> Iterable[Row]:
+    """Rows of one model from its seeds; a part with few words in some seed is left out."""
+    parts = [{part[:2]: part[2] for part in by_group(one, SIZES)} for one in seeds]
+    shared = [name for name in parts[0] if all(name in some and some[name].sum() >= FEWEST for some in parts)]
+    if not shared:
+        notes.append(f"{variant}, {decode}: of {captions} captions fewer than {FEWEST} words speak of boxes")
+        return
+    for by, group in shared:
+        statistics = np.stack([_sums(one, some[by, group]) for one, some in zip(seeds, parts, strict=True)])
+        drawn = sums(statistics[:, (statistics[..., 0] > 0).any(axis=0)], resamples=RESAMPLES)  # images with such words
+        for m, measure in enumerate(MEASURES):
+            looks = {look: drawn.of(slice(None), [1 + i * len(MEASURES) + m, 0]) for i, look in enumerate(LOOKS)}
+            yield Row(
+                captions=captions,
+                variant=variant,
+                decode=decode,
+                by=by,
+                group=group,
+                measure=measure,
+                words=float(np.mean([some[by, group].sum() for some in parts])),
+                looks={look: within(of_sums(one, ratio), 0, 1) for look, one in looks.items()},
+                beyond={look: within(of_pair(looks["learned"], looks[look], ratio), -1, 1) for look in LOOKS[1:]},
+            )
+
+
+def _sums(grounded: Grounded, words: np.ndarray) -> np.ndarray:
+    """Per image (N, 1 + LOOKS MEASURES): how many of these words, and the sums of their scores."""
+    columns = np.concatenate([np.ones((len(words), 1)), grounded.scores.reshape(len(words), -1)], axis=1)
+    summed = np.zeros((len(grounded.images), columns.shape[1]))
+    np.add.at(summed, grounded.image[words], columns[words])
+    return summed
+
+
+@styled
+def grounding_bars(
+    rows: Sequence[Row], *, captions: str = "given", measure: str = "mass", axes: Axes | None = None
+) -> Axes:
+    """A bar for each model in each part of the words, with its interval, and the controls as marks across them.
+
+    Raises:
+        ValueError: no row is of these captions.
+    """
+    rows = [row for row in rows if row.captions == captions and row.measure == measure]
+    if not rows:
+        raise ValueError(f"there is no {measure} of {captions} captions to draw")
+    parts = list(dict.fromkeys((row.by, row.group) for row in rows))
+    models = list(dict.fromkeys((row.variant, row.decode) for row in rows))
+    styles = colours(variant for variant, _ in models)
+    several = {v for v, _ in models if sum(v == other for other, _ in models) > 1}
+    axes = axes or Figure(figsize=(7.2, 3.2), layout="constrained").add_subplot()
+    wide = 0.8 / len(models)
+    seen: dict[str, int] = {}
+    for number, (variant, decode) in enumerate(models):
+        own = {(row.by, row.group): row for row in rows if (row.variant, row.decode) == (variant, decode)}
+        at = np.array([p for p, part in enumerate(parts) if part in own])
+        x = at - 0.4 + wide * (number + 0.5)
+        looks = [own[parts[p]].looks for p in at]
+        found = [one["learned"] for one in looks]
+        name = f"{variant} ({decode})" if variant in several else variant
+        seen[variant] = seen.get(variant, 0) + 1
+        bars = axes.bar(x, [100 * one.value for one in found], width=0.9 * wide, color=styles[variant][0])
+        bars.set_label(name)
+        for bar in bars:
+            bar.set_alpha((1.0, 0.55, 0.3)[min(seen[variant], 3) - 1])
+        low, high = ([100 * abs(getattr(one, end) - one.value) for one in found] for end in ("low", "high"))
+        axes.errorbar(x, [100 * one.value for one in found], [low, high], fmt="none", ecolor="#222222", elinewidth=0.9)
+        axes.plot(
+            x, [100 * one["shuffled"].value for one in looks], "o", markersize=3.4, markerfacecolor="white",
+            markeredgecolor="#222222", markeredgewidth=0.8, label="its weights at another image's word" if
+            number == len(models) - 1 else None,
+        )  # fmt: skip
+        for look, label, dash in (("uniform", "looks nowhere: uniform", ":"), ("centre", "looks at the centre", "-")):
+            axes.hlines(
+                [100 * one[look].value for one in looks], x - wide / 2, x + wide / 2, color="#222222", linestyle=dash,
+                linewidth=1.3, label=label if number == len(models) - 1 else None,
+            )  # fmt: skip
+    axes.set_xticks(range(len(parts)), [_label(by, group) for by, group in parts], rotation=30, ha="right")
+    axes.set_ylim(bottom=0)
+    axes.grid(False, axis="x")
+    seeds = sorted({row.looks["learned"].seeds for row in rows})
+    axes.set_title(f"{TITLES[measure]}, {captions} captions (seeds: {' or '.join(map(str, seeds))})", loc="left")
+    return axes
+
+
+TITLES = {
+    "mass": "attention in the boxes (%)",
+    "pointing": "largest weight in a box (%)",
+}
+
+
+def _label(by: str, group: str) -> str:
+    return {"all": "all words", "size": f"{group} boxes"}.get(by, group)

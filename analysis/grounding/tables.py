@@ -1,0 +1,118 @@
+"""What ``grounding.measure`` found, as Markdown to read and as rows of CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from attend.analysis.grounding.measure import SIZES, Found, Row
+from attend.analysis.grounding.words import LOOKS, MEASURES
+from attend.analysis.statistics.intervals import Interval
+
+CONTROLS = LOOKS[1:]
+
+
+def method(found: Found) -> str:
+    """How intervals were found, and over how many."""
+    intervals = [row.looks["learned"] for row in found.rows]
+    seeds = " or ".join(map(str, sorted({one.seeds for one in intervals})))
+    fewest, most = (end(one.images for one in intervals) for end in (min, max))
+    images = f"{fewest:,} to {most:,}" if fewest < most else f"{most:,}"
+    return f"bootstrap over {seeds} {'seed' if seeds == '1' else 'seeds'} and the {images} images with such words"
+
+
+def markdown(found: Found) -> str:
+    """A table for each kind of captions and each measure, the rank correlations, and how to read them."""
+    blocks = ["# Grounding", _about(found)]
+    for captions in dict.fromkeys(row.captions for row in found.rows):
+        for measure in MEASURES:
+            rows = [row for row in found.rows if (row.captions, row.measure) == (captions, measure)]
+            blocks += [f"## {measure.capitalize()}, {captions} captions", _table(HEADER, map(_cells, rows))]
+    if found.ranks:
+        blocks += [
+            "## Do better grounded captions score better?",
+            "Spearman's rank correlation over images, mean over seeds [95 % interval].",
+            _table(*_ranks(found)),
+        ]
+    if found.notes:
+        blocks += ["Left out:", "\n".join(f"- {note}" for note in found.notes)]
+    return "\n\n".join(blocks) + "\n"
+
+
+HEADER = ("Model", "Words of", "n", "Looks", *CONTROLS, *(f"less {control}" for control in CONTROLS))
+
+
+def _about(found: Found) -> str:
+    sizes = ", ".join(
+        f"{name} {'up to' if not low else 'over'} {low if low else high:.1%}" for name, (low, high) in SIZES.items()
+    )
+    return (
+        f"On {found.split}, in percent, means over the n words of a part. Boxes by share of the picture: {sizes}. "
+        "`shuffled` is the model's own weights at a word of another image. Brackets are 95 % intervals "
+        f"({method(found)}); differences are on the same words, and those whose interval excludes 0 are bold. "
+        "They are not corrected for how many there are."
+    )
+
+
+def _cells(row: Row) -> list[str]:
+    part = {"all": "all", "size": f"{row.group} boxes"}.get(row.by, row.group)
+    looks = [_percent(row.looks["learned"]), *(f"{100 * row.looks[one].value:.1f}" for one in CONTROLS)]
+    differences = [_percent(row.beyond[one], sign="+", bold=True) for one in CONTROLS]
+    return [f"{row.variant} ({row.decode})", part, f"{row.words:,.0f}", *looks, *differences]
+
+
+def _percent(one: Interval, *, sign: str = "", bold: bool = False) -> str:
+    text = f"{100 * one.value:{sign}.1f} [{100 * one.low:{sign}.1f}, {100 * one.high:{sign}.1f}]"
+    return f"**{text}**" if bold and (one.low > 0 or one.high < 0) else text
+
+
+def _ranks(found: Found) -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+    scores = list(dict.fromkeys(rank.score for rank in found.ranks))
+    rows: dict[tuple[str, str, str], dict[str, str]] = {}
+    for rank in found.ranks:
+        rho = rank.rho
+        text = f"{rho.value:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]"
+        name = f"{rank.variant} ({rank.decode})", rank.captions, rank.looks
+        rows.setdefault(name, {})[rank.score] = f"**{text}**" if rho.low > 0 or rho.high < 0 else text
+    lines = [[*name, *(cells.get(score, "–") for score in scores)] for name, cells in rows.items()]
+    return ("Model", "Captions", "Grounding", *scores), lines
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def numbers(found: Found) -> list[tuple]:
+    """A header and a line for each row, as fractions."""
+    ends = ("", "_low", "_high")
+    header = ["captions", "variant", "decode", "by", "group", "measure", "words", "seeds", "images"]
+    header += [f"{look}{end}" for look in LOOKS for end in ends]
+    header += [f"less_{look}{end}" for look in CONTROLS for end in (*ends, "_p")]
+    lines: list[tuple] = [tuple(header)]
+    for row in found.rows:
+        own = row.looks["learned"]
+        lines.append(
+            (
+                *(row.captions, row.variant, row.decode, row.by, row.group, row.measure),
+                *(f"{row.words:g}", own.seeds, own.images),
+                *(f"{value:.6g}" for look in LOOKS for value in _ends(row.looks[look])),
+                *(f"{value:.6g}" for look in CONTROLS for value in (*_ends(row.beyond[look]), row.beyond[look].p)),
+            )
+        )
+    return lines
+
+
+def rank_numbers(found: Found) -> list[tuple]:
+    """A header and a line for each rank correlation."""
+    lines: list[tuple] = [
+        ("variant", "decode", "captions", "grounding", "score", "rho", "low", "high", "seeds", "images")
+    ]
+    for one in found.ranks:
+        values = (f"{value:.6g}" for value in _ends(one.rho))
+        name = (one.variant, one.decode, one.captions, one.looks, one.score)
+        lines.append((*name, *values, one.rho.seeds, one.rho.images))
+    return lines
+
+
+def _ends(one: Interval) -> tuple[float, float, float]:
+    return one.value, one.low, one.high

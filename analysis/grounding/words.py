@@ -1,0 +1,183 @@
+"""Where the words that name things look: words of given captions, and of generated ones, with the boxes they speak of.
+
+Given captions are aligned with their boxes by people. A generated caption is matched by head noun: its words that equal
+the head of a phrase of the image's own captions, singular or plural, speak of the boxes of that phrase. The head is a
+phrase's last word (``the blue tube top`` has ``top``), a possessive 's left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+from attend.analysis.gaze.saccades import read_attention
+
+from attend.data.examples import Phrase
+from attend.data.phrases import Phrases
+from attend.geometry import Box, Geometry
+from attend.metrics.grounding import centre_weights
+
+LOOKS = ("learned", "uniform", "centre", "shuffled")
+MEASURES = ("mass", "pointing")
+IRREGULAR = {"men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word that speaks of boxes: the number of its image, its weights (L,), and the types of its phrases."""
+
+    image: int
+    weights: np.ndarray
+    boxes: tuple[Box, ...]
+    types: tuple[str, ...]
+    geometry: Geometry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grounded:
+    """M words of N images: ``image`` (M,) numbers, types of each, ``size`` (M,) and ``scores`` (M, LOOKS, MEASURES).
+
+    ``size`` is the share of the picture that a word's boxes cover, as far as the grid reaches.
+    """
+
+    images: tuple[str, ...]
+    image: np.ndarray
+    types: tuple[tuple[str, ...], ...]
+    size: np.ndarray
+    scores: np.ndarray
+
+
+def given(path: Path, phrases: Phrases, *, seed: int = 0) -> Grounded:
+    """The words of given captions in given.h5; ``seed`` draws the words of other images that stand in for them.
+
+    Raises:
+        ValueError: the file cannot be read, or is of other captions than the phrases.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            names = tuple(file["images"].asstr()[:])
+            columns = [file[name][:] for name in ("image", "caption", "word", "alpha", "size", "affine")]
+            grid = tuple(map(int, file.attrs["grid"]))
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} cannot be read as weights of given captions ({error}); evaluate again") from None
+    image, caption, place, alpha, size, affine = columns
+    geometries = [
+        Geometry(size=tuple(s), grid=grid, affine=tuple(a)) for s, a in zip(size.tolist(), affine.tolist(), strict=True)
+    ]
+    words = []
+    for i, c, t, weights in zip(image.tolist(), caption.tolist(), place.tolist(), alpha.astype(float), strict=True):
+        if found := _phrase(phrases, names[i], c, t):
+            words.append(Word(image=i, weights=weights, boxes=found.boxes, types=found.types, geometry=geometries[i]))
+    if not words:
+        raise ValueError(f"{path} is of other captions than the phrases of the dataset: evaluate the run again")
+    return _grounded(names, words, seed)
+
+
+def _phrase(phrases: Phrases, image: str, caption: int, place: int) -> Phrase | None:
+    """The phrase with boxes that a word is part of."""
+    captions = phrases.get(image, ())
+    some = captions[caption] if caption < len(captions) else None
+    return next((one for one in some or () if one.start <= place < one.stop and one.boxes), None)
+
+
+def generated(path: Path, images: int, phrases: Phrases, *, seed: int = 0) -> Grounded:
+    """The words of so many generated captions in attention.h5 that equal the head of a phrase with boxes.
+
+    Raises:
+        ValueError: the file cannot be read, or no word meets a phrase.
+    """
+    names, words = [], []
+    for number in range(images):
+        attention = read_attention(path, number)
+        names.append(attention.image)
+        named = heads(phrases.get(attention.image, ()))
+        for word, weights in zip(attention.words, attention.weights.astype(float), strict=True):
+            if found := named.get(singular(word)):
+                boxes = tuple(dict.fromkeys(box for one in found for box in one.boxes))
+                types = tuple(dict.fromkeys(kind for one in found for kind in one.types))
+                words.append(Word(image=number, weights=weights, boxes=boxes, types=types, geometry=attention.geometry))
+    if not words:
+        raise ValueError(f"no word of the captions in {path} is the head of a phrase of the dataset")
+    return _grounded(tuple(names), words, seed)
+
+
+def heads(captions: tuple[tuple[Phrase, ...] | None, ...]) -> dict[str, list[Phrase]]:
+    """The phrases with boxes of an image by their head nouns, in the singular."""
+    found: dict[str, list[Phrase]] = defaultdict(list)
+    for phrase in (one for some in captions for one in some or () if one.boxes and one.head):
+        found[singular(phrase.head)].append(phrase)
+    return found
+
+
+@lru_cache(maxsize=100_000)
+def singular(word: str) -> str:
+    """A noun in lower case, its plural undone by rule: IRREGULAR, -ies, -es after s, sh, ch, x and z, and -s.
+
+    A word that ends in -ss, -us or -is stays. Both sides are treated alike, so a wrong rule still matches itself.
+    """
+    word = word.lower()
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    if len(word) > 4 and word.endswith("ies"):
+        return word[:-3] + "y"
+    if len(word) > 4 and word.endswith(("sses", "shes", "ches", "xes", "zes")):
+        return word[:-2]
+    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
+        return word[:-1]
+    return word
+
+
+def partners(image: np.ndarray, seed: int) -> np.ndarray:
+    """For each of M words another one, drawn from those of other images: numbers (M,); itself where there is none."""
+    rng = np.random.default_rng([seed, len(image)])
+    chosen = np.arange(len(image))
+    if len(np.unique(image)) < 2:
+        return chosen
+    left = chosen.copy()
+    while len(left):
+        chosen[left] = rng.integers(len(image), size=len(left))
+        left = left[image[chosen[left]] == image[left]]
+    return chosen
+
+
+def _grounded(images: tuple[str, ...], words: list[Word], seed: int) -> Grounded:
+    """What each look at the words' boxes scores. Words whose boxes a crop has cut away are left out."""
+    shown = [(word, *_box_on(word.geometry, word.boxes)) for word in words]
+    shown = [(word, shares, holds) for word, shares, holds in shown if shares.any()]
+    image = np.array([word.image for word, *_ in shown], int)
+    other = partners(image, seed)
+    centre = centre_weights(words[0].geometry.grid)
+    uniform = np.full(len(centre), 1 / len(centre))
+    scores = np.empty((len(shown), len(LOOKS), len(MEASURES)))
+    for m, (word, shares, holds) in enumerate(shown):
+        looks = (word.weights, uniform, centre, shown[other[m]][0].weights)
+        scores[m] = [(weights @ shares, holds[weights == weights.max()].mean()) for weights in looks]
+    return Grounded(
+        images=images,
+        image=image,
+        types=tuple(word.types for word, *_ in shown),
+        size=np.array([shares.mean() for _, shares, _ in shown]),
+        scores=scores,
+    )
+
+
+@lru_cache(maxsize=50_000)
+def _box_on(geometry: Geometry, boxes: tuple[Box, ...]) -> tuple[np.ndarray, np.ndarray]:
+    return geometry.shares(boxes), geometry.holds(boxes)
+
+
+def by_group(grounded: Grounded, sizes: dict[str, tuple[float, float]]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """What the words are divided by, the name of the part, and which words (M,) are in it.
+
+    A word of several types is in each.
+    """
+    yield "all", "all", np.ones(len(grounded.image), bool)
+    for name, (low, high) in sizes.items():
+        yield "size", name, (grounded.size > low) & (grounded.size <= high)
+    for kind in sorted({kind for types in grounded.types for kind in types}):
+        yield "type", kind, np.array([kind in types for types in grounded.types])

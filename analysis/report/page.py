@@ -1,0 +1,230 @@
+"""One page of a comparison that others can open: what was run, the scores, the curves, and where each model looked.
+
+The page is one HTML file that loads nothing: pictures, weights, style and program are inside it, and its
+Content-Security-Policy lets no other script run, so a caption stays text whatever it holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from attend.analysis.figures.figures import health_curves, learning_curves
+from attend.analysis.records import Record, one_dataset, read_runs
+from attend.analysis.report.gallery import gallery
+from attend.analysis.report.svg import inline
+from attend.analysis.tables.comparison import Table, comparison
+from attend.analysis.tables.render import grid
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from attend.config.text import difference
+from attend.runs.files import read_json
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("data.js", "heat.js", "gaze.js", "card.js", "gallery.js")
+"""The page's program, in the order in which it is read."""
+ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+def report(
+    folders: Sequence[str | Path],
+    *,
+    images: int | None = None,
+    pictures: bool = True,
+    seed: int | None = None,
+    data: str | Path | None = None,
+) -> tuple[str, list[str]]:
+    """The page as HTML, and a sentence for everything that it had to leave out.
+
+    Args:
+        folders: runs, or folders of them; what is broken or unfinished among them is noted.
+        images: how many the gallery shows at most; None is all.
+        pictures: whether the gallery has photographs.
+        seed: whose gaze the gallery shows; None is each variant's first.
+        data: the prepared dataset, where it has moved since.
+
+    Raises:
+        ValueError: none of the folders holds a run that can be read.
+    """
+    notes: list[str] = []
+    records = _read(folders, notes)
+    table = _tried(lambda: comparison(records), "There is no table", notes)
+    curves = list(_curves(records, notes))
+    looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
+    notes += lacking
+    program = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    environment = Environment(
+        autoescape=True, loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["said"] = _said
+    page = environment.get_template("report.html").render(
+        title=_title(records),
+        summary=_summary(records),
+        facts=_facts(records),
+        variants=_variants(records),
+        table=table and _shown(table),
+        curves=curves,
+        gallery=looked,
+        data=Markup(script_json(looked)),
+        notes=notes,
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        program=Markup(program),
+        digest=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
+    )
+    return page.encode("utf-8", "replace").decode(), notes  # a folder's name need not be valid Unicode
+
+
+def script_json(value: object) -> str:
+    """JSON that can stand inside a script element: no ``</script>``, ``<!--`` or line separator survives in it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(ESCAPES)
+
+
+def _read(folders: Sequence[str | Path], notes: list[str]) -> list[Record]:
+    broken: list[str] = []
+    records = read_runs(folders, unfinished=True, broken=broken)
+    notes += [f"Left out: {one.rstrip('.')}." for one in broken]
+    return records
+
+
+def _tried(work: Callable, lacking: str, notes: list[str]):
+    """What ``work`` returns, or None and a note of why not."""
+    try:
+        return work()
+    except (OSError, ValueError) as error:
+        notes.append(f"{lacking}: {str(error).rstrip('.')}.")
+        return None
+
+
+def _curves(records: Sequence[Record], notes: list[str]) -> Iterable[tuple[str, Markup]]:
+    """Learning curves and attention health, as far as there are any, each with what it is."""
+    records, others = one_dataset(records)
+    notes += [f"The curves leave out {one}." for one in others]
+    logged = [r for r in records if _tried(lambda r=r: r.metrics, "The curves leave out a run", notes)]
+    for score in ("cider", "nll"):
+        scored = _tried(lambda s=score: [r for r in logged if len(r.series(s, "val")[0])], "There are no curves", notes)
+        if scored:
+            drawn = _tried(lambda s=score, of=scored: learning_curves(of, score=s), "There are no curves", notes)
+            if drawn:
+                yield "Learning curves", inline(drawn[0].figure, "Learning curves")
+            break
+    learned = [record for record in logged if record.config.attention.weights == "learned"]
+    drawn = learned and _tried(lambda: health_curves(learned), "Attention health is not drawn", notes)
+    if drawn:
+        yield "Attention health", inline(drawn[0].figure, "Attention health in training")
+
+
+def _title(records: Sequence[Record]) -> str:
+    variants = list(dict.fromkeys(record.variant for record in records))
+    experiments = " and ".join(dict.fromkeys(record.experiment for record in records))
+    if len(variants) > 3:
+        return f"{experiments}: {len(variants)} variants"
+    return f"{experiments}: {' against '.join(variants)}"
+
+
+def _summary(records: Sequence[Record]) -> str:
+    """How much the page is about."""
+    finished = [record for record in records if record.finished]
+    said = [_count(len(records), "run"), _count(len({(r.experiment, r.variant) for r in records}), "variant")]
+    if unfinished := len(records) - len(finished):
+        said.append(f"{unfinished} unfinished")
+    scored = sorted({(r.scores["images"], r.scores["split"]) for r in finished})
+    said += [f"{images:,} {split} images" for images, split in scored]
+    return " · ".join([*said, *dict.fromkeys(str(record.config.data) for record in records)])
+
+
+def _count(n: int, thing: str) -> str:
+    return f"{n:,} {thing}" + ("" if n == 1 else "s")
+
+
+def _facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
+    """What was run, on what and with what: a label, and its values over all runs, each once."""
+    around = [_environment(record) for record in records]
+    commits = []
+    for one in around:
+        if one.get("commit"):
+            commits.append(str(one["commit"])[:12] + (", changed since" if one.get("dirty") else ""))
+    started = sorted(str(one["started"])[:16].replace("T", " ") for one in around if one.get("started"))
+    facts = {
+        "Experiment": [record.experiment for record in records],
+        "Command": [shlex.join(["attend", *map(str, one["command"][1:])]) for one in around if _listed(one, "command")],
+        "Commit": commits,
+        "Data": [_data(record, one) for record, one in zip(records, around, strict=True)],
+        "Versions": [_versions(one) for one in around],
+        "Machine": [_machine(one) for one in around],
+        "Started": [" to ".join(dict.fromkeys((started[0], started[-1]))) + " UTC"] if started else [],
+    }
+    return [(label, list(dict.fromkeys(filter(None, values)))) for label, values in facts.items() if any(values)]
+
+
+def _environment(record: Record) -> dict:
+    try:
+        found = read_json(record.folder / "environment.json")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(environment: dict, name: str) -> bool:
+    return isinstance(environment.get(name), list) and bool(environment[name])
+
+
+def _data(record: Record, environment: dict) -> str:
+    fingerprint = environment.get("data_fingerprint") or (record.scores or {}).get("data_fingerprint")
+    return str(record.config.data) + (f", fingerprint {fingerprint}" if fingerprint else "")
+
+
+def _versions(environment: dict) -> str:
+    versions = environment.get("versions")
+    versions = versions if isinstance(versions, dict) else {}
+    known = {"Python": environment.get("python"), **versions}
+    return ", ".join(f"{name} {version}" for name, version in known.items() if version)
+
+
+def _machine(environment: dict) -> str:
+    cores = environment.get("cores")
+    said = (environment.get("device"), environment.get("precision"), f"{cores} cores" if cores else None)
+    return ", ".join(str(one) for one in (*said, environment.get("system")) if one)
+
+
+def _variants(records: Sequence[Record]) -> list[dict]:
+    """A row for each variant: its seeds, size and time, and how its settings differ from the first one's."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.experiment, record.variant), []).append(record)
+    base = records[0].config
+    several = len({record.experiment for record in records}) > 1
+    return [
+        {
+            "name": f"{experiment}/{variant}" if several else variant,
+            "seeds": ", ".join(str(record.seed) for record in group),
+            "unfinished": ", ".join(str(record.seed) for record in group if not record.finished),
+            "epochs": _range([(r.scores or {}).get("epochs") for r in group], lambda n: f"{n:g}"),
+            "differs": difference(replace(group[0].config, seed=base.seed), base),
+        }
+        for (experiment, variant), group in groups.items()
+    ]
+
+
+def _range(values: Iterable, said: Callable[[float], str]) -> str:
+    values = [value for value in values if isinstance(value, int | float)]
+    return " to ".join(dict.fromkeys((said(min(values)), said(max(values))))) if values else "–"
+
+
+def _shown(table: Table) -> dict:
+    """The comparison table for the template, the decoding of a row below its name."""
+    header, rows = grid(table)
+    lines = [{"name": name.text, "decoding": decoding.text, "cells": cells} for name, decoding, *cells in rows]
+    return {"columns": header[2:], "rows": lines, "caption": table.caption, "notes": table.notes}
+
+
+def _said(text: str) -> Markup:
+    """A sentence in which `this` is code."""
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))

@@ -1,0 +1,259 @@
+"""The rows of a table against chance: intervals of cells, differences between rows, and which of them are claims."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from attend.analysis.records import Record
+from attend.analysis.statistics.intervals import Difference, Interval, holm, of_pair, of_sums
+from attend.analysis.statistics.per_image import RESAMPLED, TOLERANCE, Family, PerImage, read_images
+from attend.analysis.statistics.resampling import Sums, sums
+from attend.analysis.tables.columns import Cell, Column
+
+ALPHA = 0.05
+"""A p-value below this, corrected for all tests of the table, is called a difference."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One run as it was scored in a row of a table; ``folder`` is of the evaluation, None where there is none."""
+
+    record: Record
+    scores: dict
+    folder: Path | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.record.variant}/seed{self.record.seed}"
+
+    def value(self, name: str) -> float | None:
+        """A corpus score as recorded; of several draws their mean."""
+        for part in ("captions", "grounding"):
+            if name in (self.scores.get(part) or {}):
+                value = self.scores[part][name]
+                return value if value is not None and math.isfinite(value) else None
+        return None
+
+
+class Evidence:
+    """What the images of a table's rows tell: each row is the runs of one variant, decoded one way.
+
+    ``notes`` has a sentence for each run whose images could not be used: its row then has no interval. Where no run has
+    images.csv at all there is nothing to note. ``images`` is how many every run was scored on.
+    """
+
+    def __init__(self, rows: Sequence[Sequence[Scored]]) -> None:
+        self.rows = rows
+        self.notes: list[str] = []
+        runs = {id(run): run for row in rows for run in row}
+        self._tables: dict[int, PerImage] = {}
+        if any(run.folder and (run.folder / "images.csv").exists() for run in runs.values()):
+            self._read(runs)
+        self._family: Family | None = None
+        self._drawn: list[tuple[dict, Sums] | None] = []
+
+    @property
+    def images(self) -> int:
+        return len(next(iter(self._tables.values())).images) if self._tables else 0
+
+    def _read(self, runs: dict[int, Scored]) -> None:
+        found: dict[int, PerImage] = {}
+        for key, run in runs.items():
+            try:
+                if run.folder is None:
+                    raise ValueError(f"{run.record.folder} has no folder of this evaluation")
+                found[key] = read_images(run.folder, run.scores.get("images"))
+            except (ValueError, OSError) as error:
+                self._note(run, error)
+        sets = Counter(frozenset(table.images) for table in found.values())
+        if not sets:
+            return
+        common, _ = sets.most_common(1)[0]
+        for key, table in found.items():
+            if frozenset(table.images) == common:
+                self._tables[key] = table
+            else:
+                images = f"{len(table.images):,} other images than the {len(common):,} of most runs here"
+                self._note(runs[key], f"{table.path} is of {images}: it is compared with none")
+
+    def _note(self, run: Scored, why: object) -> None:
+        note = f"No interval of {run.name} ({run.scores['decode']}): {why}."
+        if note not in self.notes:
+            self.notes.append(note)
+
+    def interval(self, row: int, name: str) -> Interval | None:
+        """The interval of a corpus score of a row, over those of its seeds that have it; None without images."""
+        drawn = self._sums(row, name)
+        if drawn is None:
+            return None
+        return of_sums(drawn[1], RESAMPLED[name].scores[name])
+
+    def difference(self, row: int, other: int, name: str) -> Difference | None:
+        """``row`` minus ``other`` on the seeds that both have; None without images or such seeds."""
+        ours, theirs = self._sums(row, name), self._sums(other, name)
+        if ours is None or theirs is None:
+            return None
+        keys = [key for key in ours[0] if key in theirs[0]]
+        if not keys:
+            return None
+        a, b = (one.of([list(seeds).index(key) for key in keys]) for seeds, one in (ours, theirs))
+        return of_pair(a, b, RESAMPLED[name].scores[name])
+
+    def _sums(self, row: int, name: str) -> tuple[dict, Sums] | None:
+        """The seeds of a row that have a score, and the sums it is a function of."""
+        if name not in RESAMPLED or not self._tables:
+            return None
+        if self._family is not RESAMPLED[name]:  # one at a time: those of all families fill a memory
+            self._family, self._drawn = RESAMPLED[name], self._draw(RESAMPLED[name])
+        return self._drawn[row]
+
+    def _draw(self, family: Family) -> list[tuple[dict, Sums] | None]:
+        """All rows of one family at once, so that they share their resamples."""
+        found: list[tuple[dict, list[np.ndarray]] | None] = []
+        for row in self.rows:
+            seeds = _by_seed([run for run in row if any(run.value(name) is not None for name in family.scores)])
+            statistics = [self._statistics(run, family) for run in seeds.values()]
+            found.append((seeds, statistics) if statistics and all(s is not None for s in statistics) else None)
+        everything = [one for some in found if some for one in some[1]]
+        if not everything:
+            return [None] * len(found)
+        drawn, start, parts = sums(np.stack(everything)), 0, []
+        for some in found:
+            parts.append((some[0], drawn.of(slice(start, start + len(some[1])))) if some else None)
+            start += len(some[1]) if some else 0
+        return parts
+
+    def _statistics(self, run: Scored, family: Family) -> np.ndarray | None:
+        table = self._tables.get(id(run))
+        if table is None:
+            return None
+        reference = next(iter(self._tables.values())).images
+        try:
+            statistics = table.statistics(next(iter(family.scores)))
+            for name, score in family.scores.items():
+                again, said = float(score(statistics.sum(axis=0))), run.value(name)
+                if said is not None and "draws" not in run.scores and not abs(again - said) <= TOLERANCE:
+                    raise ValueError(
+                        f"{table.path} gives {name} {again:.4f}, and scores.json {said:.4f}: copy it again"
+                    )
+        except ValueError as error:
+            self._note(run, error)
+            return None
+        places = {image: place for place, image in enumerate(table.images)}
+        return statistics[[places[image] for image in reference]]
+
+
+def _by_seed(runs: Sequence[Scored]) -> dict[tuple[int, int], Scored]:
+    """Runs by seed, those of the same seed in their order."""
+    seen: Counter[int] = Counter()
+    found = {}
+    for run in runs:
+        found[run.record.seed, seen[run.record.seed]] = run
+        seen[run.record.seed] += 1
+    return dict(sorted(found.items()))
+
+
+Cells = list[list[Cell | None]]
+
+
+def compared(evidence: Evidence, cells: Cells, columns: Sequence[Column]) -> tuple[Cells, list[Difference], set[int]]:
+    """The cells with their intervals, and those of each column that are best, or not distinguishable from it, marked.
+
+    Every row is tested against the best of a column, on the seeds and images of both. A run that stands for its variant
+    alone is told from other runs by its images, and says nothing of the variant: it is tested, and may be the best,
+    only where no row has more. Also gives the tests, in units of the columns, and the rows that were not tested where
+    others were.
+    """
+    cells, tests, untested = [list(row) for row in cells], {}, set()
+    best, least = {}, _least(evidence)
+    for c, column in enumerate(columns):
+        for r, row in enumerate(cells):
+            row[c] = _with_interval(row[c], evidence, r, column)
+        shown = [r for r, row in enumerate(cells) if row[c] is not None]
+        rated = [r for r in shown if len(cells[r][c].values) >= least]
+        if column.better and len(rated) > 1:
+            top = max(rated, key=lambda r: column.better * cells[r][c].mean)
+            found = {r: evidence.difference(r, top, column.name) for r in rated if r != top and not column.power}
+            found = {r: _scaled(one, column) for r, one in found.items() if one and one.seeds >= least}
+            if found:
+                best[c] = top
+                untested |= {*shown} - {*found, top}
+            tests |= {(r, c): one for r, one in found.items()}
+    ps = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
+    for c, top in best.items():
+        cells[top][c] = replace(cells[top][c], mark="best")
+    for (r, c), p in ps.items():
+        cells[r][c] = replace(cells[r][c], p=p, mark="" if p < ALPHA else "tied")
+    return cells, list(tests.values()), untested
+
+
+def against(
+    evidence: Evidence, bases: Sequence[int], columns: Sequence[Column]
+) -> tuple[Cells, list[tuple[Column, Difference]]]:
+    """Every row minus its base, ``bases[row]``, on the seeds that both have; a row that is its own base stays as it is.
+
+    Where there are no scores of images, only the differences of the seeds are known. One seed is tested only where no
+    row has more.
+    """
+    cells, tests, least = [[None] * len(columns) for _ in bases], {}, _least(evidence)
+    for c, column in enumerate(columns):
+        for r, base in enumerate(bases):
+            ours, theirs = (_values(evidence.rows[one], column) for one in (r, base))
+            if r == base:
+                cells[r][c] = _with_interval(Cell(tuple(ours.values())) if ours else None, evidence, r, column)
+                continue
+            both = tuple(value - theirs[seed] for seed, value in ours.items() if seed in theirs)
+            cells[r][c] = Cell(both) if both else None
+            found = evidence.difference(r, base, column.name) if both and not column.power else None
+            if found:
+                found = _around(_scaled(found, column), cells[r][c].mean, column)
+                cells[r][c] = replace(cells[r][c], interval=found)
+                if found.seeds >= least:
+                    tests[r, c] = found
+    ps = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
+    for (r, c), p in ps.items():
+        cells[r][c] = replace(cells[r][c], p=p, mark="differs" if p < ALPHA else "")
+    return cells, [(columns[c], one) for (_, c), one in tests.items()]
+
+
+def _least(evidence: Evidence) -> int:
+    """Of how many seeds a test is."""
+    return min(2, max(len(row) for row in evidence.rows))
+
+
+def shared_seeds(row: Sequence[Scored], base: Sequence[Scored]) -> int:
+    """How many seeds two rows have in common."""
+    return len(_by_seed(row).keys() & _by_seed(base).keys())
+
+
+def _values(row: Sequence[Scored], column: Column) -> dict[tuple[int, int], float]:
+    values = {seed: column.read(run.scores) for seed, run in _by_seed(row).items()}
+    return {seed: value for seed, value in values.items() if value is not None}
+
+
+def _with_interval(cell: Cell | None, evidence: Evidence, row: int, column: Column) -> Cell | None:
+    found = evidence.interval(row, column.name) if cell and not column.power else None
+    return replace(cell, interval=_around(_scaled(found, column), cell.mean, column)) if found else cell
+
+
+SCALED = ("value", "low", "high", "detectable")
+
+
+def _scaled(found: Interval, column: Column) -> Interval:
+    """In the units of a column."""
+    return replace(found, **{name: column.scale * getattr(found, name) for name in SCALED if hasattr(found, name)})
+
+
+def _around(found: Interval, value: float, column: Column) -> Interval:
+    """Moved to a mean, and cut where no score can be.
+
+    The mean is another where several captions an image were drawn: it is theirs, and the width that of the first.
+    """
+    shift, most = value - found.value, 100.0 if column.scale == 100 else math.inf
+    least = -most if isinstance(found, Difference) else 0.0
+    return replace(found, value=value, low=max(found.low + shift, least), high=min(found.high + shift, most))

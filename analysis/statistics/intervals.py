@@ -1,0 +1,235 @@
+"""Means, differences and their intervals over seeds and images: what a table may claim.
+
+Scores y_si of seed s on image i have three sources of chance: the seed, the image, and what is of both. Images are
+resampled, the same for all seeds, and scores computed again. Seeds are too few to be resampled: where they differ, the
+bootstrap over two, three or five seeds holds the truth in 63, 77 or 85 of 100 cases instead of 95. So their part is
+drawn from Student's t on S - 1 degrees of freedom, with the spread that they show:
+
+    mean + sqrt(share) (mean of resampled images - mean) + sqrt(s^2 / S) t_(S-1)
+
+where s is the deviation of the seeds' scores and share is what of the images' variance all seeds have in common: the
+rest, which is of seed and image together, is in s already. ``docs/statistics.md`` says how often that holds the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from attend.analysis.statistics.resampling import Score, Sums, sums
+from scipy import stats
+
+POWER = 0.8
+"""Chance at which the smallest detectable difference would have been found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A score, and where chance of seeds and images leaves it at ``level``. ``method`` says how that was found.
+
+    ``low`` and ``high`` are NaN where one seed on one image tells nothing of chance.
+    """
+
+    value: float
+    low: float
+    high: float
+    level: float
+    seeds: int
+    images: int
+    method: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Interval):
+    """a - b on the same images and seeds.
+
+    ``p`` is two-sided: how often a difference as large comes about where images swap a and b at random, and seeds
+    spread as they do; ``p_images`` is that of the swaps alone, so of these very runs and no others of their kind.
+    ``effect`` is Cohen's d_z over images: the difference in standard deviations of an image's part in it.
+    ``detectable`` is the smallest difference that so many seeds and images find at ``level`` with a chance of 80 %.
+    ``improvement`` is the chance that a run of a beats a run of b on images like these, over all pairs of seeds.
+    """
+
+    p: float
+    p_images: float
+    effect: float
+    detectable: float
+    improvement: float
+
+
+def interval(values, *, weights=None, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """The mean over seeds of each seed's mean over its images, with its interval.
+
+    ``values`` (S, N), or (N,) for one seed; NaN is missing. With ``weights`` (S, N) a seed's mean is weighted, as by
+    the words of an image.
+
+    Raises:
+        ValueError: shapes that do not fit, a level that is none, or a seed without any value.
+    """
+    statistics = _means(values, weights)
+    statistics = statistics[:, _known(statistics)]
+    return of_sums(sums(statistics, resamples=resamples, seed=seed), ratio, level=level, seed=seed)
+
+
+def paired(a, b, *, weights=None, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Difference:
+    """a - b of means as in ``interval``, both (S, N) on the same seeds and images. What one lacks, both lack.
+
+    Raises:
+        ValueError: as ``interval``, or shapes that differ.
+    """
+    a, b = (np.atleast_2d(np.asarray(one, float)) for one in (a, b))
+    if a.shape != b.shape:
+        raise ValueError(f"a is {a.shape} and b {b.shape}: pair the same seeds on the same images")
+    missing = np.isnan(a) | np.isnan(b)
+    a, b = (np.where(missing, np.nan, one) for one in (a, b))
+    statistics = np.concatenate([_means(a, weights), _means(b, weights)])
+    both = sums(statistics[:, _known(statistics)], resamples=resamples, seed=seed)
+    first, second = both.of(slice(len(a))), both.of(slice(len(a), None))
+    return of_pair(first, second, ratio, level=level, seed=seed)
+
+
+def within(found: Interval, least: float, largest: float) -> Interval:
+    """The interval, or difference, ended where no score can be."""
+    return replace(found, low=max(found.low, least), high=min(found.high, largest))
+
+
+def ratio(sums: np.ndarray) -> np.ndarray:
+    """Sums (..., 2) of values and their weights -> the mean; NaN where nothing was summed."""
+    weight = sums[..., 1]
+    return np.divide(sums[..., 0], weight, out=np.full(weight.shape, np.nan), where=weight > 0)
+
+
+def of_sums(drawn: Sums, score: Score, *, level: float = 0.95, seed: int = 0) -> Interval:
+    """The mean over seeds of a corpus score, with its interval."""
+    whole, resampled = score(drawn.whole), score(drawn.resampled)
+    _check(level, whole)
+    value = float(whole.mean())
+    low, high = _ends(whole, resampled, drawn.images, level, seed)
+    return Interval(value=value, low=low, high=high, level=level, **_said(len(whole), drawn.images))
+
+
+def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 0) -> Difference:
+    """a - b of a corpus score, the seeds paired in their order."""
+    a_whole, b_whole, a_again, b_again = score(a.whole), score(b.whole), score(a.resampled), score(b.resampled)
+    whole, resampled = a_whole - b_whole, a_again - b_again
+    _check(level, whole)
+    images, value = a.images, float(whole.mean())
+    low, high = _ends(whole, resampled, images, level, seed)
+    moved = b.chosen - a.chosen
+    swapped = score(a.whole + moved) - score(b.whole - moved)  # (R, S)
+    least = abs(value) - 1e-12 * max(1.0, abs(value))  # a draw that swaps nothing rounds otherwise
+    ps = [
+        float((1 + np.sum(np.abs(noise) >= least)) / (1 + len(noise))) for noise in _noises(whole, swapped, 0.0, seed)
+    ]
+    together, shared, seeds = _variances(whole, resampled)
+    error = np.sqrt(max(together, shared + seeds))
+    deviation = np.sqrt(together * images)
+    wins = a_again[:, :, None] - b_again[:, None, :]
+    return Difference(
+        value=value,
+        low=low,
+        high=high,
+        level=level,
+        p=max(ps),
+        p_images=ps[0],
+        effect=float(value / deviation) if deviation else np.nan,
+        detectable=float((high - low) / 2 + stats.norm.ppf(POWER) * error),
+        improvement=float(np.mean(wins > 0) + np.mean(wins == 0) / 2),
+        **_said(len(whole), images),
+    )
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p-values of a family of tests, adjusted: p_(k) -> max_{j <= k} min(1, (m - j + 1) p_(j)), in ascending order.
+
+    What is below 0.05 then holds for all of them together: the chance of one false claim or more is at most 5 %.
+    NaN is no test and stays.
+    Source: Holm (1979).
+    """
+    order = sorted((i for i, p in enumerate(ps) if not np.isnan(p)), key=lambda i: ps[i])
+    adjusted, largest = [float("nan")] * len(ps), 0.0
+    for place, i in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - place) * ps[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _variances(whole: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float]:
+    """Variance of the mean over seeds: by images with these seeds, what of it all seeds share, and by seeds.
+
+    whole (S,) are the seeds' scores, drawn (R, S) the same of resampled images. The first has the interaction of seed
+    and image, and so has the last: the second and the last are the whole, each part once.
+    """
+    seeds = len(whole)
+    together = float(np.nanvar(_mean(drawn)))
+    if seeds == 1:
+        return together, together, 0.0
+    alone = float(np.nanmean(np.nanvar(drawn, axis=0)))
+    shared = max(0.0, (seeds * together - alone) / (seeds - 1))
+    return together, shared, float(whole.var(ddof=1)) / seeds
+
+
+def _noises(whole: np.ndarray, drawn: np.ndarray, centre: float, seed: int) -> list[np.ndarray]:
+    """What chance adds to the mean over seeds, draws (R,): by images alone, and by images and seeds."""
+    noise = _mean(drawn) - centre
+    noise = noise[np.isfinite(noise)]
+    if len(whole) == 1:
+        return [noise]
+    together, shared, seeds = _variances(whole, drawn)
+    places = np.random.default_rng([seed, 2]).permutation(len(noise)) + 0.5
+    student = stats.t.ppf(places / len(noise), len(whole) - 1)  # one draw of each quantile
+    return [noise, noise * (np.sqrt(shared / together) if together else 0.0) + np.sqrt(seeds) * student]
+
+
+def _ends(whole: np.ndarray, drawn: np.ndarray, images: int, level: float, seed: int) -> tuple[float, float]:
+    """The outermost ends: seeds that happen to agree do not make an interval narrower than images alone do."""
+    if images * len(whole) == 1:
+        return np.nan, np.nan
+    wider = 1.0
+    if images > 1:  # Hesterberg (2015): of n values the bootstrap's spread is short, and its tails are normal
+        tails = stats.t.ppf((1 + level) / 2, images - 1) / stats.norm.ppf((1 + level) / 2)
+        wider = tails * np.sqrt(images / (images - 1))
+    value = float(whole.mean())
+    ends = [
+        np.quantile(noise, [(1 - level) / 2, (1 + level) / 2])
+        for noise in _noises(whole, value + wider * (drawn - value), value, seed)
+    ]
+    return value + float(min(low for low, _ in ends)), value + float(max(high for _, high in ends))
+
+
+def _mean(drawn: np.ndarray) -> np.ndarray:
+    """The mean over seeds, (R, S) -> (R,); NaN where a seed has no value on the images that were drawn."""
+    return drawn.mean(axis=1)
+
+
+def _said(seeds: int, images: int) -> dict:
+    """n, and the method in words."""
+    many = f"{images:,} {'image' if images == 1 else 'images'}"
+    over = f"{many} of one seed" if seeds == 1 else f"{seeds} seeds and {many}"
+    method = f"bootstrap over {over}" if seeds * images > 1 else "one value: nothing is known of chance"
+    return {"seeds": seeds, "images": images, "method": method}
+
+
+def _means(values, weights) -> np.ndarray:
+    """Values and weights (S, N) -> statistics (S, N, 2) whose ``ratio`` is the mean."""
+    values = np.atleast_2d(np.asarray(values, float))
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"values are seeds x images, at least one of each, not {values.shape}")
+    weights = np.ones(values.shape) if weights is None else np.broadcast_to(np.asarray(weights, float), values.shape)
+    weights = np.where(np.isnan(values), 0.0, weights)
+    return np.stack([np.where(np.isnan(values), 0.0, values) * weights, weights], axis=-1)
+
+
+def _known(statistics: np.ndarray) -> np.ndarray:
+    """Which images have a value in some seed; the others are no part of n. All, where none has."""
+    known = (statistics[..., 1] > 0).any(axis=0)
+    return known if known.any() else np.ones_like(known)
+
+
+def _check(level: float, whole: np.ndarray) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, but must be between 0 and 1, as 0.95")
+    if not np.isfinite(whole).all():
+        seed = int(np.flatnonzero(~np.isfinite(whole))[0])
+        raise ValueError(f"seed {seed} of {len(whole)} has no value on any image: leave it out")

@@ -1,0 +1,120 @@
+"""What a table is made of: columns, which say where scores.json holds a score and how it is printed, cells and rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from attend.analysis.statistics.intervals import Interval
+
+LARGEST_POWER = 700.0
+"""e to more is no number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A score: its heading, where scores.json holds it (part, name), and how it is printed: with ``power`` as e^it.
+
+    ``better`` is 1 where more is better, -1 where less is, and 0 where neither is.
+    """
+
+    title: str
+    part: str
+    name: str
+    scale: float = 100.0
+    decimals: int = 1
+    power: bool = False
+    better: int = 0
+
+    def read(self, scores: dict) -> float | None:
+        """The score as printed, or None where it is missing or no finite number."""
+        value = (scores.get(self.part) or {}).get(self.name)
+        if value is None or not math.isfinite(value) or (self.power and value > LARGEST_POWER):
+            return None
+        return math.exp(value) if self.power else value * self.scale
+
+
+COLUMNS = {
+    **{f"bleu{n}": Column(title=f"BLEU-{n}", part="captions", name=f"bleu{n}", better=1) for n in (1, 2, 3, 4)},
+    **{
+        f"bleu{n}_free": Column(title=f"BLEU-{n}, no penalty", part="captions", name=f"bleu{n}_free", better=1)
+        for n in (1, 2, 3, 4)
+    },
+    "meteor": Column(title="METEOR", part="captions", name="meteor", better=1),
+    "rouge_l": Column(title="ROUGE-L", part="captions", name="rouge_l", better=1),
+    "cider": Column(title="CIDEr", part="captions", name="cider", scale=1, decimals=3, better=1),
+    "length_ratio": Column(title="Length ratio", part="captions", name="length_ratio", scale=1, decimals=2),
+    "mass": Column(title="Grounding mass", part="grounding", name="mass", better=1),
+    "pointing": Column(title="Grounding pointing", part="grounding", name="pointing", better=1),
+    "nll": Column(title="NLL (nats per token)", part="given", name="nll", scale=1, decimals=3, better=-1),
+    "perplexity": Column(title="Perplexity", part="given", name="nll", scale=1, decimals=3, power=True, better=-1),
+    "top1": Column(title="Top-1", part="given", name="top1", better=1),
+    "top5": Column(title="Top-5", part="given", name="top5", better=1),
+    "content_top1": Column(title="Top-1 of content words", part="given", name="content_top1", better=1),
+    "entropy": Column(title="Entropy (nats)", part="health", name="entropy", scale=1, decimals=2),
+    "maximum": Column(title="Largest weight", part="health", name="maximum"),
+    "change": Column(title="Change between words", part="health", name="change"),
+    "distinct": Column(title="Distinct places", part="health", name="distinct"),
+}
+DEFAULT = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "mass", "pointing")
+CONTROLS = {"uniform": "looks nowhere: uniform", "centre": "looks at the centre"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The values of one score over the seeds that have it, at least one, or of its differences to a base.
+
+    ``interval`` is where chance leaves their mean, None where there are no scores of images. ``mark`` is ``best`` of
+    its column, ``tied`` where it is not distinguishable from the best, or ``differs`` from the base; ``p`` is that of
+    the test, corrected for all of the table.
+    """
+
+    values: tuple[float, ...]
+    interval: Interval | None = None
+    mark: str = ""
+    p: float | None = None
+
+    @property
+    def mean(self) -> float:
+        return sum(self.values) / len(self.values)
+
+    @property
+    def low(self) -> float:
+        return min(self.values)
+
+    @property
+    def high(self) -> float:
+        return max(self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for what was not trained
+    here: a control, or a ``published`` model; ``trials`` is what the study took that it comes from. ``parameters`` and
+    ``seconds`` of training are of each run that recorded them; ``base`` is what the others are differences to."""
+
+    name: str
+    decode: str = ""
+    beam: int | None = None
+    look: str = ""
+    runs: int = 0
+    collapsed: int = 0
+    published: bool = False
+    trials: int = 0
+    parameters: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
+    base: bool = False
+    cells: tuple[Cell | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under columns. ``caption`` says what the numbers are, ``notes`` what is missing and why. With a ``base`` all
+    other rows are differences to it."""
+
+    split: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str
+    notes: tuple[str, ...] = ()
+    base: str | None = None

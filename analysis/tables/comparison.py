@@ -1,0 +1,322 @@
+"""The comparison table: one row for each variant and way of decoding, one column for each score.
+
+Scores are fractions in files and become percentages here and nowhere else; CIDEr stays as the literature
+prints it. A cell is the mean over seeds with its interval over seeds and images, or, where no scores of single images
+were kept, with the range of the seeds, or the bare value of one run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from attend.analysis.records import Record
+from attend.analysis.statistics.evidence import Cells, Evidence, Scored, against, compared, shared_seeds
+from attend.analysis.statistics.intervals import Difference
+from attend.analysis.tables.columns import COLUMNS, CONTROLS, DEFAULT, Cell, Column, Row, Table
+from attend.analysis.tables.published import PUBLISHED, Published
+from attend.analysis.tables.render import COLLAPSED, DASH, FORMATS, render
+
+from attend.runs.files import number
+
+__all__ = ["COLUMNS", "DEFAULT", "FORMATS", "Cell", "Column", "Row", "Table", "comparison", "render"]
+
+
+def comparison(
+    records: Iterable[Record],
+    *,
+    columns: Sequence[str] = DEFAULT,
+    split: str | None = None,
+    published: str | None = None,
+    base: str | None = None,
+    broken: Sequence[str] = (),
+) -> Table:
+    """Compare finished runs on one split, by default the one their headline evaluations were made on.
+
+    ``published`` names a dataset whose published scores stand below, where they have any of the columns. With ``base``,
+    a variant, all other rows are differences to it: to the row that is decoded the same way, or else to its headline.
+    ``broken`` has a sentence for each run that could not be read, for the notes.
+
+    Raises:
+        ValueError: unknown columns, dataset or base, nothing finished, runs of different data, headlines of several
+            splits, or none on this one.
+    """
+    if published is not None and published not in PUBLISHED:
+        raise ValueError(f"no published scores of {published!r}; known are those of {', '.join(PUBLISHED)}")
+    unknown = [name for name in columns if name not in COLUMNS]
+    if unknown:
+        raise ValueError(f"unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+    records = list(records)
+    finished = [record for record in records if record.finished]
+    split = split or _headline_split(finished)
+    chosen = tuple(COLUMNS[name] for name in columns)
+
+    groups: dict[tuple, list[Scored]] = {}
+    several = len({record.experiment for record in finished}) > 1
+    for record in finished:
+        name = f"{record.experiment}/{record.variant}" if several else record.variant
+        for way, scored in _scored(record, split).items():
+            groups.setdefault((name, *way), []).append(scored)
+    if not groups:
+        known = sorted({e.split for record in finished for e in record.evaluations})
+        raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
+    ways = _together(groups)
+    everything = [run.scores for _, group in ways for run in group]
+    _same_data([run for _, group in ways for run in group])
+
+    rows = [_row(*way, group, chosen) for way, group in ways]
+    evidence = Evidence([group for _, group in ways])
+    if base is None:
+        cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
+        said = _marked(cells, tests, [rows[r].name for r in sorted(untested)])
+    else:
+        bases = _bases(base, ways)
+        rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
+        cells, found = against(evidence, bases, chosen)
+        said = _contrasted(rows, evidence, bases, found)
+    rows = [replace(row, cells=tuple(some)) for row, some in zip(rows, cells, strict=True)]
+    theirs = [model for model in PUBLISHED.get(published, ()) if not model.scores.keys().isdisjoint(columns)]
+    return Table(
+        split=split,
+        columns=chosen,
+        rows=(*rows, *_controls(everything, chosen), *_published(theirs, chosen)) if base is None else tuple(rows),
+        caption=_caption(rows, split, chosen, base),
+        notes=(
+            *said,
+            *evidence.notes,
+            *(f"Left out because broken: {why}." for why in broken),
+            *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
+            *_spent(finished),
+            *(_sources(theirs, chosen) if base is None else ()),
+        ),
+        base=base,
+    )
+
+
+def _headline_split(finished: Sequence[Record]) -> str:
+    splits = sorted({record.scores["split"] for record in finished})
+    if not splits:
+        raise ValueError("no run is finished (no scores.json), so there is nothing to compare")
+    if len(splits) > 1:
+        raise ValueError(f"the runs report different splits ({', '.join(splits)}); choose one with split=...")
+    return splits[0]
+
+
+def _same_data(runs: Sequence[Scored]) -> None:
+    """ValueError where runs are of different data; what an older run does not say is believed."""
+    prints: dict[str, Scored] = {}
+    for run in runs:
+        if "data_fingerprint" in run.scores:
+            prints.setdefault(run.scores["data_fingerprint"], run)
+    if len(prints) > 1:
+        said = ", ".join(f"{key} of {run.record.experiment}/{run.name}" for key, run in prints.items())
+        raise ValueError(f"the runs are of different data ({said}): compare those of one dataset")
+
+
+def _scored(record: Record, split: str) -> dict[tuple[str, int, str], Scored]:
+    """A run as scored by (decode, beam, look), its headline first; scores of several draws are their mean.
+
+    Where the headline was evaluated again, as with boxes that came later, the new scores are shown.
+    """
+    found: dict[tuple[str, int, str], Scored] = {}
+    evaluated = [(evaluation.scores, evaluation.folder) for evaluation in record.evaluations]
+    for scores, folder in ((record.scores, None), *evaluated):
+        if scores["split"] == split:
+            mean = scores.get("captions", {}) | scores.get("draws", {}).get("mean", {})
+            way = scores["decode"], scores["beam"], scores.get("look", "")
+            found[way] = Scored(record, scores | {"captions": mean}, folder)
+    return found
+
+
+def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
+    """The groups with all rows of a variant next to each other, in order of first appearance."""
+    names = list(dict.fromkeys(name for name, *_ in groups))
+    return sorted(groups.items(), key=lambda group: (names.index(group[0][0]), *group[0][1:]))
+
+
+def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
+    """What each row is compared with: the base decoded the same way, or else its headline."""
+    theirs = {way[1:]: r for r, (way, _) in enumerate(ways) if way[0] == base}
+    if not theirs:
+        known = ", ".join(dict.fromkeys(way[0] for way, _ in ways))
+        raise ValueError(f"there is no variant {base!r} to compare with; known are {known}")
+    headlines = (run.record.scores for way, group in ways if way[0] == base for run in group)
+    main = next(((one["decode"], one["beam"], one.get("look", "")) for one in headlines), None)
+    return [theirs.get(way[1:], theirs.get(main, min(theirs.values()))) for way, _ in ways]
+
+
+def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], columns: Sequence[Column]) -> Row:
+    def recorded(what: str) -> tuple:
+        values = (run.record.scores.get(what) for run in group)
+        return tuple(value for value in values if number(value))
+
+    return Row(
+        name=name,
+        decode=decode,
+        beam=beam,
+        look=look,
+        runs=len(group),
+        collapsed=sum(run.record.collapsed for run in group),
+        trials=max((run.record.study or {}).get("trials", 0) for run in group),
+        parameters=recorded("parameters"),
+        seconds=recorded("train_seconds"),
+        cells=tuple(_cell(column, [run.scores for run in group]) for column in columns),
+    )
+
+
+def _cell(column: Column, scores: Iterable[dict]) -> Cell | None:
+    values = [column.read(s) for s in scores]
+    values = tuple(value for value in values if value is not None)
+    return Cell(values) if values else None
+
+
+def _controls(scores: Sequence[dict], columns: Sequence[Column]) -> Iterable[Row]:
+    """What a gaze that knows nothing scores on the same words: rows for the grounding columns alone."""
+    for control, name in CONTROLS.items():
+        cells = []
+        for column in columns:
+            blind = Column(title=column.title, part="grounding", name=f"{control}_{column.name}")
+            cells.append(_cell(blind, scores) if column.part == "grounding" else None)
+        if any(cells):
+            yield Row(name=name, cells=tuple(cells))
+
+
+def _published(models: Sequence[Published], columns: Sequence[Column]) -> Iterable[Row]:
+    """What others report: rows for the columns they have."""
+    for model in models:
+        cells = tuple(_cell(column, [{column.part: model.scores}]) for column in columns)
+        yield Row(name=model.name, published=True, cells=cells)
+
+
+def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column], base: str | None) -> str:
+    said = [f"Scores on {split}." if base is None else f"Scores on {split}: {base}, and differences of others to it."]
+    said += _spread(rows, columns)
+    scales = {column.scale for column in columns}
+    if 100 in scales:
+        plain = [column.title for column in columns if column.scale == 1]
+        said.append("In percent" + (f", {' and '.join(plain)} aside." if plain else "."))
+    if any(column.name == "cider" for column in columns):
+        said.append("CIDEr is CIDEr-D with the document frequencies of the references it is scored on.")
+    return " ".join(said)
+
+
+def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
+    """What stands beside a mean: an interval, a range, or nothing."""
+    counts = [row.runs for row in rows]
+    n = f"n = {counts[0]}" if len(set(counts)) == 1 else f"n = {min(counts)} to {max(counts)}"
+    cells = [(column, cell) for row in rows for column, cell in zip(columns, row.cells, strict=True) if cell]
+    intervals = [cell.interval for _, cell in cells if cell.interval]
+    if not intervals:
+        if max(counts) > 1:
+            yield f"Mean over {n} seeds, [lowest, highest] in brackets."
+        if min(counts) == 1:
+            yield "A value without brackets is a single run: it says nothing of the spread between seeds."
+        return
+    images = f"{intervals[0].images:,} images"
+    if max(counts) == 1:
+        yield (
+            f"[95 % interval] in brackets: bootstrap over {images} of one seed, so it says nothing of the spread "
+            "between seeds."
+        )
+    else:
+        yield f"Mean over {n} seeds with its [95 % interval] in brackets: bootstrap over seeds and {images}."
+    if max(counts) > 1 and any(one.seeds == 1 for one in intervals):
+        yield "Of one seed the interval is over images alone and says nothing of the spread between seeds."
+    bare = list(dict.fromkeys(column.title for column, cell in cells if not cell.interval))
+    if bare and max(counts) > 1:
+        yield f"In (parentheses) the range over seeds, where no scores of images are kept: {', '.join(bare)}."
+    elif bare:
+        yield f"Without an interval, as no scores of images are kept: {', '.join(bare)}."
+
+
+def _method(tests: Sequence[Difference]) -> str:
+    """How rows are told apart."""
+    over = "images of one seed" if all(one.seeds == 1 for one in tests) else "seeds and images"
+    count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
+    return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"
+
+
+def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
+    if not tests:
+        return
+    yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
+    if untested:
+        names = ", ".join(dict.fromkeys(untested))
+        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {names}."
+
+
+def _contrasted(
+    rows: Sequence[Row], evidence: Evidence, bases: Sequence[int], tests: Sequence[tuple[Column, Difference]]
+) -> Iterable[str]:
+    """What differences were tested, and how small they could have been."""
+    fewer = []
+    for row, group, base in zip(rows, evidence.rows, bases, strict=True):
+        both, most = shared_seeds(group, evidence.rows[base]), max(row.runs, len(evidence.rows[base]))
+        if both < most:
+            fewer.append(f"{row.name} ({both} of {most})")
+    if fewer:
+        yield f"Differences are of the seeds that both have; fewer than there are: {', '.join(dict.fromkeys(fewer))}."
+    if not tests:
+        return
+    yield f"Bold: differs from the base ({_method([one for _, one in tests])})."
+    least: dict[Column, list[float]] = {}
+    for column, one in tests:
+        least.setdefault(column, []).append(one.detectable)
+    small = [f"{c.title} {_ends([f'{value:.{c.decimals}f}' for value in sorted(some)])}" for c, some in least.items()]
+    yield (
+        "Smallest difference that so many seeds and images find with a chance of 80 %, before correction: "
+        f"{', '.join(small)}."
+    )
+
+
+def _ends(texts: Sequence[str]) -> str:
+    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
+
+
+def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column], *, unfinished: int) -> Iterable[str]:
+    collapsed = [f"{row.name} ({row.collapsed} of {row.runs})" for row in rows if row.collapsed]
+    if collapsed:
+        yield f"{COLLAPSED} collapsed in training, counted in: {', '.join(dict.fromkeys(collapsed))}."
+    draws = sorted({s["draws"]["n"] for s in scores if "draws" in s})
+    if draws:
+        yield f"Captions decoded by `sample` are scored as the mean over {' or '.join(map(str, draws))} draws."
+    for column in columns:
+        lacking = sum(column.read(s) is None for s in scores)
+        if lacking and column.part == "grounding" and not any(s.get("grounding") for s in scores):
+            yield f"{DASH} {column.title}: not measured; these images have no boxes."
+        elif lacking:
+            reasons = sorted({_reason(column, s) for s in scores if column.read(s) is None})
+            where = f"{lacking} of {len(scores)} evaluations"
+            yield f"{DASH} {column.title} missing in {where}: {'; '.join(reasons)}."
+    if unfinished:
+        yield f"Left out because unfinished: {unfinished} {'run' if unfinished == 1 else 'runs'}."
+
+
+def _sources(models: Sequence[Published], columns: Sequence[Column]) -> Iterable[str]:
+    """How the published rows compare with ours, and where they are from."""
+    if not models:
+        return
+    sources = "; ".join(dict.fromkeys(model.source for model in models))
+    yield (
+        "Published rows are single runs of their source, with its own encoder, words and METEOR, and say nothing of "
+        f"the spread between seeds: {sources}."
+    )
+    if any(model.penalty_free for model in models):
+        shown = any(column.name.endswith("_free") for column in columns)
+        where = "it stands under 'no penalty', beside ours" if shown else "the columns bleu1_free to bleu4_free show it"
+        yield f"Published BLEU has no brevity penalty: {where}, and does not compare with BLEU that has one."
+
+
+def _spent(records: Iterable[Record]) -> Iterable[str]:
+    """The best of many trials is too good on average, so how many there were belongs to every table of them."""
+    studies = {(record.experiment, json.dumps(record.study)): record.study for record in records if record.study}
+    for (experiment, _), study in studies.items():
+        trials = "1 trial was" if study["trials"] == 1 else f"{study['trials']} trials were"
+        of = ", ".join(f"{kind} {count}" for kind, count in study.get("of", {}).items())
+        yield f"{experiment}: {trials} spent on the study {study['study']}{f' ({of})' if of else ''}."
+
+
+def _reason(column: Column, scores: dict) -> str:
+    missing = scores.get("missing", {})
+    return str(missing.get(column.name, missing.get(column.part, "no reason recorded"))).rstrip(".")

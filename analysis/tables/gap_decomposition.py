@@ -1,0 +1,78 @@
+"""What the bound costs hard attention and what its samples' variance costs: differences along a chain of models.
+
+soft -> marginal -> enumerated -> sampled: each differs from the one before in one thing, how it was trained, and all
+are compared by the same numbers, so the differences along the chain add up to that of its ends.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attend.analysis.records import Record
+from attend.analysis.tables.comparison import COLUMNS, DASH, Column
+
+from attend.runs.files import read_json
+from attend.runs.folder import RunFolder
+
+SCORES = (
+    Column(title="NLL, marginal (nats a token)", part="bounds", name="marginal", scale=1, decimals=3),
+    Column(title="NLL, bound J", part="bounds", name="bound", scale=1, decimals=3),
+    *(COLUMNS[name] for name in ("bleu4", "meteor", "cider", "mass", "entropy")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One link of the chain: what is said of it, and the variants it is the difference of (second less first)."""
+
+    title: str
+    before: str
+    after: str
+
+
+def scores_of(record: Record, draws: int) -> dict:
+    """The headline scores of a run, and as ``bounds`` what bounds its likelihood, in nats a token."""
+    path = RunFolder(record.folder).bound(record.scores["split"], draws) / "scores.json"
+    bounds = read_json(path)["bounds"] if path.exists() else {}
+    return record.scores | {"bounds": {name: one["nats"] for name, one in bounds.items()}}
+
+
+def split(records: Sequence[Record], steps: Sequence[Step], draws: int) -> list[dict[str, str]]:
+    """One row a step: the mean over seeds, and the range, of the difference of each score, seed by seed."""
+    runs = {(record.variant, record.seed): scores_of(record, draws) for record in records if record.finished}
+    rows = []
+    for step in steps:
+        seeds = sorted(seed for name, seed in runs if name == step.before and (step.after, seed) in runs)
+        row = {"Difference": step.title, "Runs": str(len(seeds))}
+        for score in SCORES:
+            pairs = [[score.read(runs[one, seed]) for one in (step.before, step.after)] for seed in seeds]
+            found = [after - before for before, after in pairs if before is not None and after is not None]
+            row[score.title] = _cell(found, score.decimals)
+        rows.append(row)
+    return [row for row in rows if row["Runs"] != "0"]
+
+
+def _cell(values: Sequence[float], decimals: int) -> str:
+    if not values:
+        return DASH
+    mean = f"{sum(values) / len(values):+.{decimals}f}"
+    return mean if len(values) == 1 else f"{mean} [{min(values):+.{decimals}f}, {max(values):+.{decimals}f}]"
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """The rows as a Markdown table."""
+    titles = list(rows[0])
+    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *(list(row.values()) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def comma_separated(rows: Sequence[dict[str, str]]) -> str:
+    """The rows as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

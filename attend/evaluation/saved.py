@@ -1,0 +1,119 @@
+"""A run's best model, evaluated in one more way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from attend.config import Decode, Look, require
+from attend.data.batches import Batches
+from attend.data.prepared import Prepared
+from attend.encoder.features import ensure_store
+from attend.evaluation.bounds import evaluate_bounds
+from attend.evaluation.controls import check_look
+from attend.evaluation.evaluate import evaluate, headline
+from attend.model import Model
+from attend.runs.folder import RunFolder
+from attend.runs.lease import Lease
+from attend.runs.processes import accelerator
+from attend.runs.scores import read_bounds, read_scores
+
+
+def evaluate_run(
+    folder: Path | str,
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    decode: Decode | None = None,
+    beam: int | None = None,
+    draws: int = 1,
+    look: Look | None = None,
+    again: bool = True,
+) -> tuple[Path, dict[str, Any]]:
+    """Evaluate the best model of a run in one more way; returns the folder written and its scores.
+
+    ``data`` is another place of its dataset, ``look`` whose weights take the place of the run's own. With ``again``
+    False an evaluation that is there, of as many draws, is only read.
+    """
+    run = RunFolder(folder)
+    config = run.config()
+    dataset, split = _given(run, data, split)
+    decode, beam = config.way(decode, beam)
+    check_look(config.attention, look, decode, dataset.boxes, len(dataset.rows(split)))
+    target, weights = run.evaluation(split, decode, beam, look), look or config.attention.weights
+    if not again and (target / "scores.json").exists():
+        scores = read_scores(target / "scores.json")
+        if scores.get("draws", {"n": 1})["n"] == draws:
+            return target, scores
+    if draws > 1 and decode != "sample" and beam and weights != "random":
+        raise ValueError(
+            f"draws is {draws}, but decode {decode!r} with beam {beam} always says the same: decode 'sample' draws the "
+            "glimpses, and beam 0 the words"
+        )
+    with _reopened(run, dataset, boxes=weights == "oracle") as (model, batches, lease, device):
+        way = {"split": split, "decode": decode, "beam": beam, "draws": draws, "look": look}
+        return target, evaluate(model, batches, run, lease, device, **way)
+
+
+def evaluate_bound(
+    folder: Path | str, draws: int, *, data: str | None = None, split: str | None = None, again: bool = True
+) -> tuple[Path, dict[str, Any]]:
+    """Bound the likelihood of given captions under the best model of a run, from so many paths of each.
+
+    Returns the folder written and its scores. With ``again`` False bounds that are there, of as many draws, are only
+    read.
+    """
+    require(1 <= draws <= 1000, "bound", draws, "1 to 1000 paths of each caption")
+    run = RunFolder(folder)
+    config = run.config()
+    if config.attention.weights in ("oracle", "random"):
+        raise ValueError(
+            f"{run.path} has {config.attention.weights} weights, which are shown where a caption's words are or drawn "
+            "for each: it gives captions no likelihood to bound, name another run"
+        )
+    dataset, split = _given(run, data, split)
+    target = run.bound(split, draws)
+    if not again and (target / "scores.json").exists():
+        return target, read_bounds(target / "scores.json")
+    with _reopened(run, dataset) as (model, batches, lease, device):
+        return target, evaluate_bounds(model, batches, run, lease, device, split=split, draws=draws)
+
+
+def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
+    """The dataset a run was trained on, in its own place or in another."""
+    own = run.config().data
+    if data is None and not Path(own).exists():
+        raise ValueError(f"{run.path} was trained on {own}, which is not here: say where it is with --data")
+    return Prepared(data or own)
+
+
+def check_words(run: RunFolder, model: Model, dataset: Prepared) -> None:
+    """Raise ValueError where a dataset is not the one that the model of a run was trained on."""
+    if model.vocabulary != dataset.vocabulary:
+        raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
+
+
+def _given(run: RunFolder, data: str | None, split: str | None) -> tuple[Prepared, str]:
+    """The dataset of a run, or where it is now, and a split of it, which must not be empty."""
+    dataset = dataset_of(run, data)
+    split = split or headline(dataset)
+    dataset.rows(split)  # an empty split is said now, not after its features
+    return dataset, split
+
+
+@contextlib.contextmanager
+def _reopened(
+    run: RunFolder, dataset: Prepared, *, boxes: bool = False
+) -> Iterator[tuple[Model, Batches, Lease, Accelerator]]:
+    """The best model of a run and its data, while the run is held."""
+    model = Model.read(run)
+    check_words(run, model, dataset)
+    with Lease(run.path) as lease:
+        device = accelerator()
+        store = ensure_store(dataset, model.encoder, device.device)
+        batches = Batches(dataset, store, boxes=boxes)
+        yield model.to(device.device), batches, lease, device

@@ -1,0 +1,85 @@
+"""Files on disk, whole or not at all, and JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None = None) -> None:
+    """Write a file whole or not at all; not where ``check``, which is called when all is written, raises."""
+    with whole(path) as partial:
+        partial.write_bytes(content)
+        if check is not None:
+            check()
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write into: renamed into place at the end, removed where writing fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _partial(path)
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk does not say which file it was
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    """Where a file is written until it is whole: a name that says by which process of which machine."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}@{socket.gethostname()}.partial")
+
+
+def sweep(folder: Path, pattern: str = "*.partial") -> None:
+    """Remove what processes of this machine were writing when they were killed."""
+    for partial in folder.glob(pattern):
+        process, _, host = partial.stem.rpartition("@")
+        pid = process.rpartition(".")[2]
+        if host == socket.gethostname() and pid.isdecimal() and not running(int(pid)):
+            partial.unlink(missing_ok=True)
+
+
+def running(pid: int) -> bool:
+    """Whether this machine runs a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; ValueError names a file that is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
+        raise ValueError(f"{path} is not readable as JSON ({error}): restore it or remove it") from None
+
+
+def number(value: object) -> bool:
+    """Whether it is a number that fits a float."""
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)

@@ -1,0 +1,122 @@
+"""Who may write into a run folder: one process at a time, also when it is killed or frozen."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from attend.runs.files import _partial, running, sweep, write_text
+
+LEASE_SECONDS = 60.0
+"""A lease that was not renewed for so long is stale."""
+
+
+class LeaseLost(RuntimeError):
+    """Another process took this run over while this one was not renewing its lease."""
+
+
+class InUse(ValueError):
+    """Another process works in this run folder."""
+
+
+class Lease:
+    """The right to write into a run folder: lease.json, renewed by a thread while it is held.
+
+    A lease is taken over when it is stale: not renewed for LEASE_SECONDS, or held by a process of this machine
+    that no longer runs. Whoever lost it finds out in ``check``, which is called before every write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "lease.json"
+        self.owner = uuid.uuid4().hex
+        self._stop = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, daemon=True)
+
+    def __enter__(self) -> Lease:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        holder = self._holder()
+        if holder is not None and not _stale(holder):
+            raise InUse(
+                f"{self.path.parent} is in use by process {holder['pid']} on {holder['host']}: wait for it, stop it, "
+                "or choose another folder"
+            )
+        if holder is not None or not self._create():
+            self._renew()
+            time.sleep(0.2)  # of two that take over one stale lease, the later one stands
+        self.check()
+        self._keeper.start()
+        sweep(self.path.parent, "**/*.partial")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._keeper.join()  # or it might renew what is removed below
+        holder = self._holder()
+        if holder is not None and holder["owner"] == self.owner:
+            self.path.unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Raise LeaseLost unless the lease on disk is still ours."""
+        holder = self._holder()
+        if holder is None or holder["owner"] != self.owner:
+            raise LeaseLost(f"{self.path.parent} was taken over by another process: this one stops")
+
+    def _holder(self) -> dict[str, Any] | None:
+        nobody = {"owner": "", "pid": -1, "host": "", "renewed": 0.0}
+        try:
+            found = json.loads(self.path.read_text())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return nobody
+        return found if isinstance(found, dict) and found.keys() >= nobody.keys() else nobody
+
+    def _lease(self) -> str:
+        return json.dumps(
+            {"owner": self.owner, "pid": os.getpid(), "host": socket.gethostname(), "renewed": time.time()}
+        )
+
+    def _create(self) -> bool:
+        """Make the lease where there is none; False where the file system knows no hard links."""
+        partial = _partial(self.path)
+        try:
+            partial.write_text(self._lease())
+            os.link(partial, self.path)  # fails if another was faster, unlike a rename
+        except FileExistsError:
+            raise InUse(f"{self.path.parent} was just taken by another process: wait for it") from None
+        except OSError:
+            return False
+        finally:
+            partial.unlink(missing_ok=True)
+        return True
+
+    def _renew(self) -> None:
+        write_text(self.path, self._lease())
+
+    def _keep(self) -> None:
+        while not self._stop.wait(LEASE_SECONDS / 6):
+            try:
+                self.check()
+                self._renew()
+            except LeaseLost:
+                return
+            except OSError:  # a full disk or a network that is away: the lease may be renewed in time yet
+                continue
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody works in a run folder, as far as its lease says."""
+    holder = Lease(folder)._holder()
+    return holder is not None and not _stale(holder)
+
+
+def _stale(holder: dict[str, Any]) -> bool:
+    if holder["host"] == socket.gethostname() and not running(holder["pid"]):
+        return True
+    return time.time() - holder["renewed"] > LEASE_SECONDS

@@ -1,0 +1,369 @@
+"""Training: the loop, readable as the algorithm."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from attend.attention.controls import numbers
+from attend.captioner.noise import Noise
+from attend.captioner.traces import ranks
+from attend.config import Config
+from attend.data.batches import Batch, Batches, drawn_rows, epoch_rows, longest
+from attend.data.prepared import Prepared
+from attend.data.stores import Store
+from attend.data.text import Vocabulary
+from attend.encoder.features import ensure_store
+from attend.estimators import ESTIMATORS
+from attend.estimators.baselines import MovingAverage
+from attend.estimators.helpers import Helpers
+from attend.evaluation.evaluate import Given, evaluate, headline, score_quickly
+from attend.evaluation.generate import generate
+from attend.evaluation.health import collapsed, health
+from attend.evaluation.teacher_forced import traces
+from attend.model import Model
+from attend.runs.checkpoint import read_checkpoint, write_checkpoint
+from attend.runs.folder import RunFolder
+from attend.runs.lease import Lease
+from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
+from attend.training.glimpses import check_fits, loss_of
+
+OPTIMISERS = {
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "rmsprop": torch.optim.RMSprop,
+    "adadelta": torch.optim.Adadelta,
+    "sgd": partial(torch.optim.SGD, fused=True),
+}
+
+
+@dataclass
+class Progress:
+    """Where a run stands: with the weights and the optimiser, all that resume needs (noise is keyed by seed and step).
+
+    ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better),
+    ``stale`` the epochs since; ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length;
+    ``train_seconds`` what all steps took.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    baseline: float | None = None
+    places: list[float] = field(default_factory=list)
+    meters: dict[str, float] = field(default_factory=dict)
+    logged: int = 0
+    train_seconds: float = 0.0
+
+
+class Trainer:
+    """Model, data and optimiser of one run, and the loop over them. Without a lease, another process writes."""
+
+    def __init__(self, config: Config, run: RunFolder, lease: Lease | None, accelerator: Accelerator) -> None:
+        self.config, self.run, self.lease, self.accelerator = config, run, lease, accelerator
+        dataset = Prepared(config.data)
+        self.rows = drawn_rows(dataset.rows("train"), config.train.training_images, config.seed)
+        dataset.rows("val")  # an empty split is said now, not after an epoch
+        boxes = config.attention.weights == "oracle" or config.objective.supervised > 0
+        if boxes and not dataset.boxes:
+            what = "objective.supervised" if config.objective.supervised else "attention.weights 'oracle'"
+            raise ValueError(f"{what} needs boxes, and {config.data} has none: use scenes")
+        if lease is not None:
+            device = {"device": str(accelerator.device), "processes": accelerator.num_processes}
+            facts = {"precision": config.train.precision, "data_fingerprint": dataset.about["fingerprint"]}
+            run.note(lease, **device, **facts, threads=torch.get_num_threads())
+            keep_vocabulary(run, dataset.vocabulary)
+        with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
+            self.model = Model.build(config, dataset.vocabulary)
+            check_fits(config, math.prod(self.model.encoder.grid), longest(dataset, "train"))  # before long work
+            store = self.store(dataset)
+        self.batches = Batches(dataset, store, boxes=boxes)
+        self.part = share(accelerator)
+        self.model.to(accelerator.device)
+        self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.helpers = Helpers(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
+        self.helping = list(self.helpers.parameters())
+        groups = [{"params": self.parameters + self.helping, "lr": config.train.learning_rate}]
+        if self.model.tuned:
+            tuned = self.model.encoder.tuned()
+            groups.append({"params": tuned, "lr": config.train.encoder_learning_rate})
+            self.parameters = self.parameters + tuned
+        self.optimiser = OPTIMISERS[config.train.optimiser](groups)
+        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.optimiser,
+            mode="max",
+            factor=config.train.lower_by,
+            patience=config.train.lower_after - 1 if config.train.lower_after else 10**9,
+            threshold=0.0,
+        )
+        self.baseline = MovingAverage(config.estimator.decay, reduce=partial(accelerator.reduce, reduction="sum"))
+        self.progress = Progress()
+        if run.last.exists():
+            self.resume()
+        if lease is not None:
+            run.cut_log(self.progress.logged)
+
+    def store(self, dataset: Prepared) -> Store:
+        """What the encoder makes of the images, or squares of them, computed where it is not there yet."""
+        return ensure_store(dataset, self.model.encoder, self.accelerator.device)
+
+    def train(self, after_epoch: Callable[[], object] | None = None) -> None:
+        """Epochs until they are over or validation has stalled; every one ends with validation and a checkpoint.
+
+        Then ``after_epoch`` is called, and also where a run goes on that has epochs behind it: what it raises ends the
+        run.
+        """
+        if after_epoch is not None and self.progress.epoch:
+            after_epoch()
+        settings, progress = self.config.train, self.progress
+        while progress.epoch < settings.epochs and not self.stalled:
+            self.epoch()
+            score = self.validate()
+            better = score > progress.best
+            progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
+            progress.epoch, progress.position = progress.epoch + 1, 0
+            self.schedule.step(score)
+            kept = settings.keep_every > 0 and progress.epoch % settings.keep_every == 0
+            for path, due in ((self.run.best, better), (self.run.kept(progress.epoch), kept)):
+                if due and self.lease is not None:
+                    self.lease.check()
+                    state = self.model.identity() | {"epoch": progress.epoch, "score": score}
+                    write_checkpoint(path, self.model.tensors(), state, self.lease.check)
+            self.checkpoint()
+            if after_epoch is not None:
+                after_epoch()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether validation has not improved for ``patience`` epochs."""
+        return 0 < self.config.train.patience <= self.progress.stale
+
+    def epoch(self) -> None:
+        """One pass over the training images, from where the last checkpoint left it."""
+        settings, progress = self.config.train, self.progress
+        batches = epoch_rows(self.rows, settings.images, self.config.seed, progress.epoch)
+        saved = time.monotonic()
+        bar = tqdm(
+            total=len(batches), initial=progress.position, unit="step", disable=None, leave=False,
+            desc=f"epoch {progress.epoch + 1}/{settings.epochs}",
+        )  # fmt: skip
+        own = Batches(self.batches.dataset, self.batches.store, boxes=self.batches.boxes, part=self.part)
+        loader = own.loader(batches[progress.position :], settings.workers)
+        with bar:
+            for _ in batches[progress.position :]:
+                before = time.perf_counter()
+                batch = next(loader).to(self.accelerator.device)
+                waited = time.perf_counter() - before
+                meters = self.step(batch)
+                meters |= {"steps": 1, "wait_seconds": waited, "step_seconds": time.perf_counter() - before}
+                for name, value in meters.items():
+                    progress.meters[name] = progress.meters.get(name, 0.0) + value
+                progress.step, progress.position = progress.step + 1, progress.position + 1
+                progress.train_seconds += meters["step_seconds"]
+                if progress.step % settings.log_every == 0:
+                    self.log_training(batch, progress.epoch + progress.position / len(batches))
+                bar.update()
+                bar.set_postfix(nll=f"{meters['nll'] / meters['words']:.3f}", refresh=False)
+                if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                    self.checkpoint()
+                    saved = time.monotonic()
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters.
+
+        ``batch`` is this process's share: what is drawn, counted and summed is so for the whole minibatch.
+        """
+        config = self.config
+        words, captions = max(1, int(batch.whole.sum())), int((batch.whole > 0).sum())
+        self.model.captioner.train()
+        shape, locations = (*batch.whole.shape, batch.words.shape[-1]), math.prod(self.model.encoder.grid)
+        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations).part(self.part)
+        noise = noise.to(self.accelerator.device)
+        with self.model.autocast():
+            features, seen = self.model.features(batch.inputs), batch.shares
+            if config.attention.weights == "random":
+                seen = numbers((*shape, locations), config.seed, self.progress.step)[self.part].to(features.device)
+            trace, loss = loss_of(
+                self.model.captioner, features, batch, noise, self.baseline, helpers=self.helpers, words=words,
+                captions=captions, seen=seen,
+            )  # fmt: skip
+        means = {name: float(term.detach()) for name, term in {"loss": loss.total, **loss.terms}.items()}
+        if trace.logits is not None:
+            means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * trace.samples)
+        means = summed(means, self.accelerator)
+        if not math.isfinite(means["loss"]):
+            raise ValueError(
+                f"the loss is {means['loss']} at step {self.progress.step}: lower train.learning_rate or use "
+                "precision fp32"
+            )
+        loss.total.backward()
+        sum_gradients([*self.parameters, *self.helping], self.accelerator)
+        attention = norm(self.model.captioner.attention.parameters())
+        if config.train.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
+            if self.helping:
+                torch.nn.utils.clip_grad_norm_(self.helping, config.train.clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
+        self.last_trace = trace
+        return {"words": words, "attention_gradient": attention} | {name: m * words for name, m in means.items()}
+
+    def log_training(self, batch, epoch: float) -> None:
+        """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
+        sums = self.progress.meters
+        steps, words = sums.pop("steps"), sums.pop("words")
+        per_step = ("attention_gradient", "wait_seconds", "step_seconds")
+        values = {name: total / (steps if name in per_step else words) for name, total in sums.items()}
+        values["tokens_per_second"] = words / sums["step_seconds"]
+        values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+        if self.baseline.value is not None:
+            values["baseline"] = self.baseline.value
+        values |= health(self.last_trace, partial(summed, found=self.accelerator))
+        self.progress.meters = {}
+        self.log(epoch=round(epoch, 4), split="train", **values)
+
+    def log(self, **record: Any) -> None:
+        """One line of metrics.jsonl."""
+        if self.lease is not None:
+            self.run.log(self.lease, step=self.progress.step, **record)
+
+    def validate(self) -> float:
+        """Score given and generated captions of the validation split, log both, and return what is monitored."""
+        config, dataset = self.config, self.batches.dataset
+        rows = dataset.rows("val")
+        rows = rows[: config.train.validation_images or len(rows)]
+        given = Given(dataset, self.batches, grounding=False)
+        sampled = config.attention.hard and ESTIMATORS[config.estimator.name].validated_sampled
+        decode, semi = ("sample", config.estimator.mixed) if sampled else (config.decode, 0.0)
+        for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
+            given.add(batch, trace)
+        scores = given.gather(self.accelerator).scores()
+        values = {name: scores["given"][name] for name in ("nll", "top1", "top5")} | scores["health"]
+        if config.train.monitor != "nll":
+            beam = config.train.validation_beam
+            said = generate(self.model, self.batches, rows, self.accelerator, config.decode, beam)
+            values |= of_main(partial(score_quickly, dataset, said), self.accelerator)
+        values["collapsed"] = collapsed(scores["health"], config.attention.weights == "learned")
+        if values["collapsed"]:
+            tqdm.write(
+                f"warning: after epoch {self.progress.epoch + 1} attention looks the same at every word "
+                f"(change {values['change']:.4f}): it has collapsed",
+                file=sys.stderr,
+            )
+        self.log(epoch=self.progress.epoch + 1, split="val", **values)
+        shown = ", ".join(f"{n} {values[n]:.3f}" for n in ("nll", "bleu4", "cider") if n in values)
+        tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}", file=sys.stderr)
+        return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor]
+
+    def checkpoint(self) -> None:
+        """Write all that resume needs, whole or not at all."""
+        if self.lease is None:
+            return
+        self.lease.check()
+        self.progress.baseline, self.progress.places = self.baseline.value, self.baseline.places
+        self.progress.logged = self.run.logged()
+        packed = self.optimiser.state_dict()
+        tensors = {
+            f"optimiser.{index}.{name}": torch.as_tensor(value)
+            for index, values in packed["state"].items()
+            for name, value in values.items()
+        }
+        state = self.model.identity() | {
+            "progress": asdict(self.progress),
+            "groups": packed["param_groups"],
+            "schedule": self.schedule.state_dict(),
+        }
+        tensors |= {f"helpers.{name}": tensor for name, tensor in self.helpers.state_dict().items()}
+        write_checkpoint(self.run.last, self.model.tensors() | tensors, state, self.lease.check)
+
+    def resume(self) -> None:
+        """Go back to the last checkpoint."""
+        tensors, state = read_checkpoint(self.run.last)
+        if "progress" not in state:
+            raise ValueError(
+                f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
+            )
+        self.model.load(tensors, state, str(self.run.last))
+        self.helpers.load_state_dict({name: tensors[f"helpers.{name}"] for name in self.helpers.state_dict()})
+        self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
+        self.schedule.load_state_dict(state["schedule"])
+        self.progress = Progress(**state["progress"])
+        self.baseline.value, self.baseline.places = self.progress.baseline, self.progress.places
+        tqdm.write(
+            f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}", file=sys.stderr
+        )
+
+
+def train(
+    config: Config, folder: Path | str, *, split: str | None = None, after_epoch: Callable[[], object] | None = None
+) -> dict[str, Any]:
+    """Train a run from wherever it stands, evaluate its best model, and return the headline scores.
+
+    These are of ``split``; none is test, or val where there is no test split. ``after_epoch`` is called after each, and
+    what it raises ends the run, which stays as it is. A finished run is not repeated. Raises ValueError for what the
+    user can mend: data, weights, another configuration or another process in the folder. Processes that were launched
+    together train one run.
+    """
+    run = RunFolder(folder)
+    if run.finished:
+        run.same(config)
+        return run.scores()
+    found = accelerator(several=True)
+    with open_run(run, config, found) as lease:
+        trainer = Trainer(config, run, lease, found)
+        trainer.train(after_epoch)
+        found.wait_for_everyone()  # the best model may still be being written
+        model = Model.read(run).to(found.device)
+        split = split or headline(trainer.batches.dataset)
+        scores = evaluate(model, trainer.batches, run, lease, found, split=split)
+        scores |= {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch}
+        scores |= {"train_seconds": round(trainer.progress.train_seconds, 1)}
+        if lease is not None:
+            run.finish(lease, scores)
+    return scores
+
+
+def keep_vocabulary(run: RunFolder, vocabulary: Vocabulary) -> None:
+    """The run keeps its own vocabulary, so that it can caption without its dataset; ValueError if it has another."""
+    path = run.path / "vocabulary.json"
+    if path.exists() and Vocabulary.read(path) != vocabulary:
+        raise ValueError(
+            f"{path} differs from the dataset's vocabulary: prepare the data as before, or start a new run"
+        )
+    vocabulary.write(path)
+
+
+def norm(parameters) -> float:
+    """Norm of the gradients of some parameters; 0 where there are none."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+
+def count(parameters: list[torch.nn.Parameter]) -> int:
+    """How many numbers are trained."""
+    return sum(p.numel() for p in parameters)
+
+
+def _unpack(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimiser's state from the names of a checkpoint."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".", 2)
+            state.setdefault(int(index), {})[key] = tensor
+    return state

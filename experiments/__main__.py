@@ -1,5 +1,0 @@
-"""`python -m experiments` is `attend`."""
-
-from experiments.cli import main
-
-main()

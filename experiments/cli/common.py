@@ -1,0 +1,91 @@
+"""What several verbs of `attend` share: options, checks, and the question before a long command starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, UseAppendAction, arg
+
+from attend.config import LARGEST, Search
+from attend.config.text import check_field
+
+if TYPE_CHECKING:
+    from attend.experiments.runner import runner
+
+
+OneRun = Annotated[Positional[Path], arg(metavar="RUN")]
+Runs = Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN [RUN ...]", help_behavior_hint="(required)")]
+Images = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="(required)")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued:
+    """What experiments and studies have in common: many runs, done in turn by whoever joins."""
+
+    data: Path | None = None
+    """folder of the dataset, prepared (or for Flickr8k as distributed); none makes the built-in world's"""
+    out: Path = Path("runs")
+    """folder of all experiments"""
+    workers: int | None = None
+    """runs at once; none is one a core, or one where there is a GPU"""
+    storage: str | None = None
+    """where the runs wait their turn, so that the same command on any machine that shares --out joins the work:
+    sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a shared disk); none is a file of
+    SQLite's in --out"""
+    only: str | None = None
+    """variants of an experiment, or a study's kinds of attention, separated by commas; none is all"""
+    set: UseAppendAction[tuple[str, ...]] = ()
+    """a field of all runs, as train.epochs=3; may be given several times"""
+    yes: bool = False
+    """do not ask before starting; without a terminal nothing asks"""
+    dry_run: bool = False
+    """print the plan (runs, steps, time and disk) and stop; data that are not there are prepared first"""
+    tiny: bool = False
+    """a twin of some seconds that learns nothing, to see that everything works"""
+
+
+def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
+    """Say what these runs will cost, and whether they shall start."""
+    from attend.experiments.runner import consent
+    from attend.experiments.runner.estimate import estimate
+
+    plan = estimate(runs, command.workers) if runs else None
+    text = plan.text() if plan else "nothing is left to run"
+    if command.dry_run:
+        print(text)
+        return False
+    return consent.agreed(text, command.yes or plan is None or plan.nothing)
+
+
+def settings_of(command: Queued) -> dict[str, str]:
+    """What --set says."""
+    settings = {}
+    for one in command.set:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise ValueError(f"--set {one!r} is no setting: write it as train.epochs=3")
+        settings[name] = value
+        check_field(name)  # before any data are made
+    if command.tiny and command.data is not None:
+        raise ValueError("--data has no effect with --tiny, which is of the built-in world: leave one of them out")
+    return settings
+
+
+def named(runs: Sequence[Path]) -> None:
+    if not runs:
+        raise ValueError("no run is named: give run folders, or folders of them, as runs/quickstart")
+
+
+def check_beam(beam: int | None) -> None:
+    """ValueError for a width that no run could have been configured with."""
+    if beam is not None:
+        Search(beam=beam)
+
+
+def at_least(least: int, **values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and not least <= value <= LARGEST:
+            raise ValueError(f"{name} is {value}, but must be {least} to {LARGEST}")

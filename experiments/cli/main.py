@@ -1,0 +1,131 @@
+"""The program `attend`: reads the command line, calls the verb, and tells in one sentence what fails."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+
+import tyro
+from attend.experiments.cli.errors import EXPECTED, LOST, sentence
+from attend.experiments.cli.verbs import VERBS
+from attend.experiments.runner import plugins
+
+from attend.config import Config
+from attend.config.presets import PRESETS, Preset
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; exit status 2 and one plain sentence on error, a traceback only with --debug."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        try:
+            arguments = plugins.take(arguments)
+            _dispatch(arguments)
+        finally:
+            sys.stdout.flush()  # a reader that is gone is found out here, not at the interpreter's end
+    except KeyboardInterrupt:
+        _fail("interrupted: the same command goes on from the last checkpoint", 130)
+    except BrokenPipeError:  # whoever read the output, as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except EXPECTED as error:
+        if debug:
+            raise
+        _fail(sentence(error))
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return
+    verb, *rest = arguments
+    if verb not in VERBS:
+        raise ValueError(f"unknown verb {verb!r}: `attend --help` lists them")
+    kind, function = VERBS[verb]
+    if verb != "train" and _launched():
+        raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
+    if verb == "train":
+        if rest and rest[0] in PRESETS:
+            function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
+        elif not rest or rest[0] in ("-h", "--help"):
+            print(
+                "attend train PRESET [--FIELD VALUE ...]\n\n" + _list({n: _preset(one) for n, one in PRESETS.items()})
+            )
+            print("\n`attend train soft --help` shows every field with its unit and default.")
+        else:
+            raise ValueError(f"unknown preset {rest[0]!r}: known are {', '.join(PRESETS)}")
+    else:
+        function(_parse(kind, rest, f"attend {verb}"))
+
+
+def _parse(kind: type, arguments: list[str], program: str, default: Config | None = None):
+    """Read one verb's fields with tyro; what tyro says of an error becomes one sentence."""
+    if default is not None:
+        default = kind(**{one.name: getattr(default, one.name) for one in fields(default)})
+    said = io.StringIO()
+    options = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, prog=program, args=arguments, **options)
+    except SystemExit as stop:
+        if stop.code:
+            raise ValueError(f"{_plain(said.getvalue())}; see `{program} --help`") from None
+        sys.stderr.write(said.getvalue())
+        raise
+
+
+def _plain(panel: str) -> str:
+    """The gist of tyro's framed message: its first paragraph, and the option it thinks was meant."""
+    lines = [line.strip("│ \n") for line in panel.splitlines() if line.strip() and line[0] not in "╭╰"]
+    paragraphs = re.split(r"\n[─-]+\n", "\n".join(lines))
+    framed = any(line.startswith("╭") for line in panel.splitlines())
+    gist = " ".join(paragraphs[0 if framed or len(paragraphs) == 1 else 1].split())  # else the first is a title
+    gist = re.sub(r"^Error parsing (?!--)[\w.-]+: ", "", gist)
+    meant = re.search(r"meant:.*?(--[\w.-]+)", " ".join(lines))
+    return gist.rstrip(".") + (f", did you mean {meant[1]}?" if meant else "")
+
+
+def _fail(sentence: str, status: int = 2) -> None:
+    rank = int(os.environ["RANK"]) if _launched() else 0
+    if rank or sentence == LOST:
+        time.sleep(5)  # what another process says too, it says first, and this one is ended meanwhile
+    if rank:
+        sentence = f"process {rank}: {sentence}"
+    print(f"attend: {sentence}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _launched() -> bool:
+    """Whether this is one of several processes, as torchrun and `accelerate launch` start them."""
+    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def _preset(preset: Preset) -> str:
+    """What a preset is, and the fields in which it differs from `soft`."""
+    return preset.about + (f" Differs from soft: {preset.differences}." if preset.differences else "")
+
+
+def _usage() -> str:
+    verbs = {name: kind.__doc__.split("\n")[0] for name, (kind, _) in VERBS.items()}
+    return (
+        "attend VERB ...  soft and hard attention for image captioning\n\n"
+        + _list(verbs)
+        + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error,\n"
+        "and --plugin FILE.py runs a file of yours first (docs/your-own-attention-or-estimator.md)."
+    )
+
+
+def _list(entries: dict[str, str]) -> str:
+    lines, width = [], max(map(len, entries)) + 2
+    for name, text in entries.items():
+        lines += textwrap.wrap(text, 100, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2))
+    return "\n".join(lines)

@@ -1,0 +1,219 @@
+"""`attend plot KIND RUNS`: a table from each kind of picture to the function that draws it.
+
+What a run lacks for a picture is said in one sentence, and the other runs are drawn.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attend.analysis.figures import beam_width as widths
+from attend.analysis.figures import dots as charts
+from attend.analysis.figures import metric_agreement as correlations
+from attend.analysis.figures.estimators import read_rows
+from attend.analysis.figures.figures import FORMATS, HEALTH, colours, named, save
+from attend.analysis.figures.from_runs import draw_curves, draw_estimators, draw_health, say
+from attend.analysis.gaze.from_runs import draw_gaze, draw_saccades
+from attend.analysis.grounding.from_runs import draw_grounding
+from attend.analysis.records import Evaluation, Record, one_dataset, read_runs
+from attend.analysis.tables.columns import COLUMNS, Table
+from attend.analysis.tables.comparison import comparison
+from attend.experiments.cli.plot import Plot
+
+SCORES = ("bleu4", "meteor", "cider", "mass", "pointing")
+"""That are drawn where none are asked for."""
+WAY = ("split", "decode", "beam", "look")
+"""What tells one evaluation of a run from another."""
+
+
+def curves(command: Plot) -> list[Path]:
+    return draw_curves(_logged(command), command.out, formats(command))
+
+
+def health(command: Plot) -> list[Path]:
+    return draw_health(_logged(command), command.out, formats(command))
+
+
+def scores(command: Plot) -> list[Path]:
+    return _dots(command, "scores", comparison(_ways(command), **_shown(command)))
+
+
+def differences(command: Plot) -> list[Path]:
+    records = _ways(command)
+    base = command.base or records[0].variant
+    if len({record.variant for record in records}) == 1:
+        raise ValueError(f"{records[0].variant} is the only variant here, so it differs from none: name other runs too")
+    return _dots(command, "differences", comparison(records, base=base, **_shown(command)))
+
+
+def _dots(command: Plot, name: str, table: Table) -> list[Path]:
+    for note in table.notes:
+        if not note.startswith("Bold"):  # which is how the table marks what the picture fills
+            print(note, file=sys.stderr)
+    figure = charts.dot_panels(table)[0].figure
+    return save(figure, command.out / name, formats=formats(command), numbers=charts.numbers(table))
+
+
+def _shown(command: Plot) -> dict[str, Any]:
+    return {"columns": _scores(command, SCORES), "split": command.split}
+
+
+def _ways(command: Plot) -> list[Record]:
+    """The runs with their headline evaluation, or with all if the ``ways`` of decoding are asked for."""
+    records = _finished(command)
+    if command.ways:
+        return records
+    return [replace(record, evaluations=tuple(filter(None, [_headline(record, command.split)]))) for record in records]
+
+
+def _headline(record: Record, split: str | None) -> Evaluation | None:
+    """How a run is decoded of itself, on these images."""
+    wanted = record.scores | {"split": split or record.scores["split"]}
+    same = (one for one in record.evaluations if all(one.scores.get(k) == wanted.get(k) for k in WAY))
+    return next(same, None)
+
+
+def beam(command: Plot) -> list[Path]:
+    records, chosen = _finished(command), _scores(command, widths.DEFAULT)
+    for record in records:
+        if not any(widths.widths([record], score, command.split) for score in chosen):
+            say(f"{record.folder} was not evaluated with two widths of the beam")
+    axes = widths.width_curves(records, scores=chosen, split=command.split)
+    return save(axes[0].figure, command.out / "beam", formats=formats(command))
+
+
+def metrics(command: Plot) -> list[Path]:
+    records = _finished(command)
+    called, tables = named(records), {}
+    for record in records:
+        one = _headline(record, command.split)
+        if one is None:
+            images = command.split or record.scores["split"]
+            say(f"{record.folder} has no evaluation on {images} as it decodes of itself")
+        elif (table := _read(correlations.read_metrics, one)) is not None:
+            tables.setdefault(called[record.folder], []).append(table)
+    found = [correlations.correlate(name, tables[name]) for name in colours(tables)]
+    figure = correlations.heat_maps(found)[0].figure
+    return save(figure, command.out / "metrics", formats=formats(command), numbers=correlations.numbers(found))
+
+
+def study(command: Plot) -> list[Path]:
+    from attend.experiments.runner.show import draw_found
+
+    return [file for run in command.runs for file in draw_found(run, command.out, formats(command))]
+
+
+def estimators(command: Plot) -> list[Path]:
+    files = []
+    for folder in command.runs:
+        path = folder / "estimators.csv"
+        rows = _read(lambda path: read_rows(path.read_text(), str(path)), path) if path.exists() else None
+        if not path.exists():
+            say(f"{folder} has no estimators.csv: run `attend estimators --out {folder}`")
+        elif rows and not any(row.draws for row in rows):
+            say(f"{path} has no estimator that was measured")
+        out = command.out / folder.name if len(command.runs) > 1 else command.out
+        files += draw_estimators(rows or [], out, formats(command))
+    return files
+
+
+def saccades(command: Plot) -> list[Path]:
+    options = {name: getattr(command, name) for name in ("images", "dots", "raw", "decode", "draws", "seed")}
+    return draw_saccades(_finished(command), command.out, names=command.image, moving=command.film, **options)
+
+
+def gaze(command: Plot) -> list[Path]:
+    options = {name: getattr(command, name) for name in ("decode", "draws", "seed", "people")}
+    return draw_gaze(_finished(command), command.out, formats=formats(command), **options)
+
+
+def grounding(command: Plot) -> list[Path]:
+    return draw_grounding(_finished(command), command.out, command.data, command.split, formats(command))
+
+
+KINDS: dict[str, Callable[[Plot], list[Path]]] = {
+    "curves": curves,
+    "health": health,
+    "scores": scores,
+    "differences": differences,
+    "beam": beam,
+    "metrics": metrics,
+    "study": study,
+    "estimators": estimators,
+    "saccades": saccades,
+    "gaze": gaze,
+    "grounding": grounding,
+}
+"""Each returns the files it wrote; the names are those that options.Plot knows."""
+
+
+def formats(command: Plot) -> tuple[str, ...]:
+    """The formats of pictures; ValueError for one that is unknown."""
+    chosen = tuple(dict.fromkeys(command.formats.split(",")))
+    if unknown := [one for one in chosen if one not in FORMATS]:
+        raise ValueError(f"unknown format {', '.join(map(repr, unknown))}: --formats takes {', '.join(FORMATS)}")
+    return chosen
+
+
+def _scores(command: Plot, default: Sequence[str]) -> tuple[str, ...]:
+    chosen = tuple(default) if command.scores is None else tuple(dict.fromkeys(command.scores.split(",")))
+    if unknown := [one for one in chosen if one not in COLUMNS]:
+        raise ValueError(f"unknown scores {', '.join(unknown)}: known are {', '.join(COLUMNS)}")
+    return chosen
+
+
+def readable(folders: Iterable[Path]) -> list[Record]:
+    """The runs at or below the folders, finished or not; those that are broken are said and left out."""
+    broken: list[str] = []
+    records = read_runs(folders, unfinished=True, broken=broken)
+    for sentence in broken:
+        say(sentence)
+    return records
+
+
+def _finished(command: Plot) -> list[Record]:
+    """Those with scores; what is unfinished is said."""
+    records = readable(command.runs)
+    for record in records:
+        if not record.finished:
+            say(f"{record.folder} is unfinished (no scores.json)")
+    finished = [record for record in records if record.finished]
+    if not finished:
+        raise ValueError("none of these runs is finished (no scores.json): resume one first")
+    return _alike(finished)
+
+
+def _alike(records: Sequence[Record]) -> list[Record]:
+    """Those of one dataset, the one that most are of; the others are said."""
+    kept, left = one_dataset(records)
+    for sentence in left:
+        say(sentence)
+    return kept
+
+
+def _logged(command: Plot) -> list[Record]:
+    """Those whose metrics.jsonl can be read."""
+    records = readable(command.runs)
+    return _alike([one for one in records if _read(_drawable, one)])
+
+
+def _drawable(record: Record) -> bool:
+    """Whether a run logged anything; ValueError where what is to be drawn of it is no numbers."""
+    for name, split in (*((name, "train") for name in ("nll", *HEALTH)), ("nll", "val"), ("cider", "val")):
+        record.series(name, split)
+    if not record.metrics:
+        say(f"{record.folder} has no metrics.jsonl, or an empty one")
+    return bool(record.metrics)
+
+
+def _read(function: Callable[[Any], Any], what: Any) -> Any:
+    """What the function makes of it, or None, with the reason said."""
+    try:
+        return function(what)
+    except (ValueError, OSError) as error:
+        say(" ".join(str(error).split()))
+        return None

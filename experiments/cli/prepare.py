@@ -1,0 +1,105 @@
+"""`attend prepare`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from attend.config import Encoder
+
+if TYPE_CHECKING:
+    pass
+from attend.experiments.cli.common import at_least
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """A dataset or the built-in world `scenes` -> a prepared folder: examples, vocabulary and stores."""
+
+    source: Annotated[Positional[Path], arg(metavar="SOURCE")]
+    """folder of a dataset, its caption file, or `scenes`"""
+    out: Path
+    """folder to write"""
+    images: Path | None = None
+    """folder of the images, where it is not beside the captions"""
+    entities: Path | None = None
+    """folder of Flickr30k Entities (Annotations/ and Sentences/), for the boxes of the words"""
+    layout: Literal["karpathy", "flickr8k", "kaggle", "coco", "classic", "csv", "json"] | None = None
+    """layout of the captions; none tells it from the files"""
+    split: tuple[float, float, float] = (80, 10, 10)
+    """shares of train, val and test, also as 0.8 0.1 0.1, drawn by image where the dataset has no splits of its own"""
+    split_seed: int = 0
+    """of that draw"""
+    captions_per_image: int | None = None
+    """captions of every image, drawn where it has more and repeated where it has fewer; none takes all"""
+    caption_seed: int = 0
+    """of that draw"""
+    minimum_count: int = 5
+    """how often a word occurs in the training captions to enter the vocabulary"""
+    classic: str | None = None
+    """write the classic input files (HDF5 and JSON) under this name, as flickr8k, instead of a prepared folder"""
+    count: Literal["all", "train"] = "all"
+    """captions that the classic word map counts, for words seen more than minimum-count times"""
+    maximum_length: int = 52
+    """tokens of a caption in the classic files, its two marks among them"""
+    strict: bool = False
+    """stray entries and missing or unreadable images are errors instead of being skipped"""
+    restval: bool = True
+    """join COCO's restval to the training split"""
+    features: bool = False
+    """compute the encoder's features now; otherwise the first run does"""
+    compress: bool = False
+    """those features: a quarter of the disk where most are 0, as after a ReLU, and read half as fast"""
+    encoder: Encoder = field(default_factory=Encoder)
+
+
+NEEDS = {
+    "caption_seed": "captions_per_image",
+    "encoder": "features",
+    "compress": "features",
+    "count": "classic",
+    "maximum_length": "classic",
+}
+"""Options of `prepare` that another one must go with."""
+READING = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval", "split",
+           "split_seed")  # fmt: skip
+CLASSIC = ("maximum_length", "count")
+
+
+def prepare(command: Prepare) -> None:
+    from attend.data import prepare as sources
+
+    options = {name: getattr(command, name) for name in READING}
+    if command.classic is not None:
+        _without_effect(command, "the classic files", READING + CLASSIC)
+        options |= {name: getattr(command, name) for name in CLASSIC}
+        for file in sources.write_classic_files(command.source, command.out, name=command.classic, **options):
+            print(file)
+        return
+    at_least(1, minimum_count=command.minimum_count)
+    if command.source == Path(sources.SCENES) and not command.source.exists():
+        _without_effect(command, "the built-in world", ("minimum_count", "features", "compress", "encoder"))
+        dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
+    else:
+        _without_effect(command, "a prepared folder", (*READING, "entities", "features", "compress", "encoder"))
+        dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
+    sources.say(dataset)
+    if command.features:
+        print(sources.store_features(dataset, command.encoder, compress=command.compress))
+    print(command.out)
+
+
+def _without_effect(command: Prepare, what: str, used: Sequence[str]) -> None:
+    """ValueError for an option that was given and would not be read."""
+    plain = Prepare(source=command.source, out=command.out)
+    given = [one.name for one in fields(command) if getattr(command, one.name) != getattr(plain, one.name)]
+    for name in given:
+        option, needed = (f"--{one.replace('_', '-')}" for one in (name, NEEDS.get(name, name)))
+        if NEEDS.get(name, name) not in given:
+            raise ValueError(f"{option} has no effect without {needed}: leave it out, or give both")
+        if name not in ("classic", *used):
+            raise ValueError(f"{option} has no effect on {what}: leave it out")

@@ -1,0 +1,89 @@
+"""`attend run`"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from attend.experiments.cli.common import Queued
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from attend.experiments.runner.experiment import Experiment
+from attend.experiments.cli.common import agreed, at_least, settings_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Queued):
+    """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
+
+    experiment: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+    """an experiment by its name (`attend run list` shows them), or a file that declares one: path/to/mine.py"""
+    from_study: str | None = None
+    """instead of an experiment, the winners of this study on fresh seeds"""
+    best: int = 1
+    """with --from-study, how many of the best trials of each kind"""
+    seeds: int | None = None
+    """seeds of every variant; none is the experiment's own"""
+
+
+def run(command: Run) -> None:
+    from attend.experiments.runner import runner
+    from attend.experiments.runner.experiment import EXPERIMENTS, catalogue
+
+    if command.experiment == "list":
+        print(catalogue(EXPERIMENTS))
+        return
+    from attend.experiments.runner.storages import address
+
+    at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
+    settings = settings_of(command)
+    address(command.storage, command.out)  # what cannot be is said before data are made
+    experiment = _experiment(command).with_settings(settings)
+    if not experiment.variants:
+        _conclude(experiment, command)
+        return
+    runs = runner.plan(experiment, command.out, command.seeds)
+    if experiment.prepare:
+        experiment.prepare()
+    if not agreed(runs, command):
+        return
+    runner.run(runs, experiment.name, command.out, command.storage, command.workers)
+    for file in runner.present(experiment, command.out):
+        print(file)
+
+
+def _conclude(experiment: Experiment, command: Run) -> None:
+    """All of an experiment that trains nothing."""
+    if experiment.conclude is None:
+        raise ValueError(f"{experiment.name} has neither variants nor anything to conclude: declare one of them")
+    for name in ("set", "seeds", "workers", "storage"):
+        if getattr(command, name) != getattr(Run, name):
+            raise ValueError(f"--{name} has no effect on {experiment.name}, which trains nothing: leave it out")
+    if command.dry_run:
+        print(f"{experiment.name}: nothing is to be trained")
+        return
+    if experiment.prepare:
+        experiment.prepare()
+    print(*experiment.conclude((), command.out / experiment.name), sep="\n")
+
+
+def _experiment(command: Run) -> Experiment:
+    """The experiment that is named, or that confirms a study."""
+    from attend.experiments.runner.confirm import confirmation
+    from attend.experiments.runner.experiment import load
+    from attend.experiments.runner.storages import address
+    from attend.experiments.runner.study import load_study
+
+    if (command.experiment is None) == (command.from_study is None):
+        raise ValueError("name an experiment, or a study with --from-study: `attend run list` shows the experiments")
+    if command.experiment is not None:
+        if command.best != Run.best:
+            raise ValueError("--best has no effect without --from-study: leave it out, or name a study")
+        experiment = load(command.experiment, command.data, command.tiny)
+        return experiment.only(command.only.split(",")) if command.only else experiment
+    study = load_study(command.from_study, command.data, command.tiny)
+    url = address(command.storage, command.out)
+    kinds = study.only(command.only.split(",")).kinds if command.only else study.kinds
+    queues = {kind: study.queue(url, kind, begun=True) for kind in kinds}
+    return confirmation(study, queues, command.best, command.out)

@@ -1,0 +1,75 @@
+"""`attend study`"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from attend.experiments.cli.common import Queued
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    pass
+from attend.experiments.cli.common import agreed, at_least, settings_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study(Queued):
+    """A study: trials of settings with Optuna, as many for each kind of attention. Run it again to go on."""
+
+    study: Annotated[Positional[str], arg(metavar="NAME")]
+    """a study by its name (`attend study list` shows them), or a file that declares one: path/to/mine.py"""
+    trials: int | None = None
+    """trials of each kind; none is the study's own. More may be asked for later"""
+    objectives: str | None = None
+    """what is sought on validation, separated by commas: cider, bleu4, meteor, nll, mass, pointing, parameters or
+    seconds; none is the study's own. Of several there is a Pareto front and no pruning"""
+    sampler: str | None = None
+    """tpe, random or nsga2; none is the study's own"""
+    pruner: str | None = None
+    """median, halving, hyperband or none; left out it is the study's own"""
+    heartbeat: int = 20
+    """seconds between two signs of life of a worker; one that gives none for 120 (or three times as long) is taken for
+    dead, and its trial goes on in another"""
+    requeue: bool = False
+    """put back the trials in whose run folder nobody works, and stop: for a journal, which has no heartbeats"""
+    show: bool = False
+    """the best trials, what mattered, and pictures, without running anything"""
+
+
+def study(command: Study) -> None:
+    from attend.experiments.runner import trials
+    from attend.experiments.runner.experiment import catalogue
+    from attend.experiments.runner.show import show
+    from attend.experiments.runner.storages import address
+    from attend.experiments.runner.study import STUDIES, spent
+
+    if command.study == "list":
+        print(catalogue(STUDIES))
+        return
+    at_least(1, trials=command.trials, workers=command.workers, heartbeat=command.heartbeat)
+    if command.show and command.requeue:
+        raise ValueError("--show and --requeue are two things to do: leave one of them out")
+    changes = {name: getattr(command, name) for name in ("trials", "sampler", "pruner")}
+    changes = {name: value for name, value in changes.items() if value is not None} | {"settings": settings_of(command)}
+    changes |= {"objectives": tuple(command.objectives.split(","))} if command.objectives else {}
+    told = trials.Told(command.study, command.data, command.tiny, tuple(changes.items()))
+    kinds = told.study.only(command.only.split(",") if command.only else told.study.kinds).kinds
+    url = address(command.storage, command.out)
+    if command.requeue:
+        print(f"{told.study.name}: {trials.requeue(told, kinds, command.out, url)} trials put back")
+        return
+    if command.show:
+        queues, failed = trials.queues_of(told, kinds, url), ""
+    else:
+        runs = trials.planned(told, kinds, command.out, url)
+        if told.study.prepare:
+            told.study.prepare()
+        if not agreed(runs, command):
+            return
+        queues, failed = trials.search(told, kinds, command.out, url, command.workers, command.heartbeat)
+    if any(spent(queue.jobs()) for queue in queues.values()) or not failed:
+        for file in show(told.study, queues, command.out):
+            print(file)
+    if failed:
+        raise ValueError(failed)

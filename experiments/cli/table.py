@@ -1,0 +1,44 @@
+"""`attend table`"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    pass
+from attend.experiments.cli.common import Runs, named
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Compare finished runs, with intervals over seeds and images."""
+
+    runs: Runs
+    """run folders, or folders of them"""
+    format: Literal["markdown", "latex", "csv", "html"] = "markdown"
+    """of the table"""
+    base: str | None = None
+    """variant that all others are shown as differences to"""
+    columns: str | None = None
+    """scores to show, separated by commas"""
+    split: str | None = None
+    """none is that of the headline scores"""
+    published: Literal["flickr8k", "flickr30k", "coco"] | None = None
+    """show below what others published on this dataset: single runs, BLEU without brevity penalty"""
+
+
+def table(command: Table) -> None:
+    from attend.analysis.records import read_runs
+    from attend.analysis.tables.comparison import DEFAULT, comparison, render
+
+    theirs = [f"bleu{n}_free" for n in (1, 2, 3, 4)] if command.published else []
+    columns = command.columns.split(",") if command.columns else (*DEFAULT, *theirs)
+    if command.published and command.base:
+        raise ValueError("--published has no effect with --base, which shows differences: leave one of them out")
+    named(command.runs)
+    broken: list[str] = []
+    records = read_runs(command.runs, broken=broken)
+    options = {name: getattr(command, name) for name in ("split", "base", "published")}
+    compared = comparison(records, columns=columns, broken=broken, **options)
+    print(render(compared, command.format))

@@ -1,0 +1,33 @@
+"""`attend train`"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attend.experiments.cli.summaries import summary
+
+from attend.config import Config
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Config):
+    """One run: train, evaluate, and leave everything in a run folder. Run it again to resume."""
+
+    out: Path | None = None
+    """run folder; none is runs/train/<preset>/seed<k>"""
+
+
+def train(command: Train, preset: str) -> None:
+    from attend.training import loop as training
+
+    config = Config(**{one.name: getattr(command, one.name) for one in fields(Config)})
+    folder = command.out or Path("runs") / "train" / preset / f"seed{config.seed}"
+    scores = training.train(config, folder)
+    if int(os.environ.get("RANK", 0)) == 0:  # of several processes the main one speaks
+        print(f"{folder}: {summary(scores)}")

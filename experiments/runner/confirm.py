@@ -1,0 +1,100 @@
+"""`attend run --from-study`: the winners of a study once more, on seeds that had no part in choosing them.
+
+A winner's own score is the best of many, so it is too good on average; both are told, apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from attend.analysis.records import Record
+from attend.experiments.runner.experiment import Experiment, Setting
+from attend.experiments.runner.queue import Queue
+from attend.experiments.runner.study import OBJECTIVES, Study, spent
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from attend.config.text import replace as with_fields
+from attend.runs.files import write_json, write_text
+
+FRESH = 1000
+"""The first seed of those that confirm; a study's own are its configurations', from 0 on."""
+SEEDS = 5
+"""Unless --seeds says how many."""
+COLUMNS = ("bleu4", "meteor", "cider", "mass", "pointing", "nll")
+
+
+def confirmation(study: Study, queues: Mapping[str, Queue], best: int, out: Path) -> Experiment:
+    """The ``best`` trials of each kind as variants. ValueError where there are not as many."""
+    variants, winners, trials = {}, {}, {}
+    for kind, queue in queues.items():
+        chosen = ranked(study, queue)[:best]
+        if len(chosen) < best:
+            raise ValueError(
+                f"{queue.name} has {len(chosen)} completed trials, and --best is {best}: run `attend study` first"
+            )
+        trials[kind] = spent(queue.jobs())
+        for rank, trial in enumerate(chosen, 1):
+            config = study.config(FixedTrial(trial.params), kind)
+            variants[f"{kind}-best{rank}"] = with_fields(config, {"seed": config.seed + FRESH})
+            winners[f"{kind}-best{rank}"] = trial
+    name = f"{study.name}-confirmed"
+    write_json(out / name / "study.json", {"study": study.name, "trials": sum(trials.values()), "of": trials})
+    return Experiment(
+        name=name,
+        variants=variants,
+        seeds=dict.fromkeys(variants, SEEDS),
+        also=dict.fromkeys(variants, (Setting(split="val"),)),
+        columns=COLUMNS,
+        prepare=study.prepare,
+        conclude=partial(apart, study, winners, trials),
+    )
+
+
+def ranked(study: Study, queue: Queue) -> list[FrozenTrial]:
+    """Completed trials, the best first; of several objectives those that no other beats in all, by the first."""
+    complete = [job.trial for job in queue.jobs().values() if job.state == "done"]
+    complete = [trial for trial in complete if trial.state == TrialState.COMPLETE]
+    if len(study.objectives) > 1:
+        front = {trial.number for trial in queue.study.best_trials}
+        complete = [trial for trial in complete if trial.number in front]
+    sign = -1 if OBJECTIVES[study.objectives[0]].direction == "maximize" else 1
+    return sorted(complete, key=lambda trial: (sign * trial.values[0], trial.number))
+
+
+def apart(
+    study: Study, winners: Mapping[str, FrozenTrial], trials: Mapping[str, int], records: Sequence[Record], folder: Path
+) -> list[Path]:
+    """Tuned-on and confirmed scores of each winner, in a table of their own."""
+    lines = [
+        "| Winner | Trials | Objective | Tuned on (val, one seed, the best of these trials) | Confirmed (val) | "
+        "Confirmed (headline) | Seeds |",
+        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for variant, trial in winners.items():
+        runs = [record for record in records if record.variant == variant and record.finished]
+        for name, tuned in zip(study.objectives, trial.values, strict=True):
+            val = [one.scores for run in runs for one in run.evaluations if one.split == "val" and one.look is None]
+            cells = [_several(name, scores) for scores in (val, [run.scores for run in runs])]
+            kind = variant.rpartition("-best")[0]
+            lines.append(
+                f"| {variant} (trial {trial.user_attrs['job']}) | {trials[kind]} | {name} | {tuned:.4f} | "
+                f"{' | '.join(cells)} | {len(runs)} |"
+            )
+    text = "\n".join(lines) + "\n"
+    print(text)
+    write_text(folder / "confirmed.md", text)
+    return [folder / "confirmed.md"]
+
+
+def _several(name: str, scores: Sequence[dict]) -> str:
+    values = []
+    for one in scores:
+        try:
+            values.append(OBJECTIVES[name].read(one))
+        except ValueError:
+            continue
+    if not values:
+        return "–"
+    return f"{sum(values) / len(values):.4f} [{min(values):.4f}, {max(values):.4f}]"

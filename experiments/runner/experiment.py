@@ -1,0 +1,140 @@
+"""What an experiment is: some variants x seeds as configurations, and the files that declare one."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple, TypeVar
+
+from attend.analysis.records import Record
+
+from attend.config import Config, Decode, Look
+from attend.config.text import replace as with_fields
+
+Found = TypeVar("Found")
+
+
+class Setting(NamedTuple):
+    """A way to evaluate: the context, the width of the beam (none is the run's own), how often ``sample`` draws, whose
+    weights take the place of the run's own, and the split (none is that of the headline)."""
+
+    decode: Decode | None = None
+    beam: int | None = None
+    draws: int = 1
+    look: Look | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A question asked of some variants, and what to do to answer it.
+
+    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline,
+    ``bound`` from how many paths its likelihood is bounded (none: not at all), ``columns`` which scores its table shows
+    (none: the usual ones), ``published`` of which dataset published scores stand beside them; ``prepare`` makes the
+    data that are not there, and ``conclude`` writes what else follows from the records, into a folder, and returns the
+    files. Without variants nothing is trained, and ``conclude``, given no records, is all of it.
+    """
+
+    name: str
+    variants: Mapping[str, Config]
+    seeds: Mapping[str, int]
+    also: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
+    bound: int | None = None
+    columns: Sequence[str] | None = None
+    published: str | None = None
+    prepare: Callable[[], object] | None = None
+    conclude: Callable[[Sequence[Record], Path], list[Path]] | None = None
+
+    def with_settings(self, settings: Mapping[str, str]) -> Experiment:
+        """The same with fields of all variants set by dotted names."""
+        changed = {name: with_fields(one, dict(settings)) for name, one in self.variants.items()}
+        return replace(self, variants=changed)
+
+    def only(self, names: Sequence[str]) -> Experiment:
+        """The same with these variants alone; ValueError for a name it has not."""
+        for name in names:
+            if name not in self.variants:
+                raise ValueError(f"{self.name} has no variant {name!r}: it has {', '.join(self.variants)}")
+        return replace(self, variants={name: self.variants[name] for name in names})
+
+
+ABLATIONS = (
+    "table1", "doubly_stochastic", "gate", "deep_output", "baseline", "reward_scale", "entropy", "semi_sampling",
+    "temperature", "decoding", "grid", "encoders", "tuning", "activation", "cell", "beam", "early_stopping",
+    "training_size",
+)  # fmt: skip
+EXPERIMENTS = {
+    name: f"experiments.{name}"
+    for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance", "metric_validity")
+} | {name: f"attend.experiments.ablations.{name}" for name in ABLATIONS}
+"""By name, the module whose ``experiment(data, tiny)`` declares it."""
+
+
+def catalogue(known: Mapping[str, str]) -> str:
+    """The names, each with the first line of its file."""
+    lines = []
+    for name, module in known.items():
+        with open(importlib.util.find_spec(module).origin, encoding="utf-8") as file:
+            about = ast.get_docstring(ast.parse(file.read()))
+        lines.append(f"  {name:<{max(map(len, known))}}  {about.splitlines()[0]}")
+    return "\n".join(lines)
+
+
+def load(name: str, data: Path | None, tiny: bool) -> Experiment:
+    """The experiment of a name, or of a file of the user's: path/to/mine.py. ValueError says what is wrong with it."""
+    return find(name, EXPERIMENTS, "experiment", Experiment, data, tiny)
+
+
+def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data: Path | None, tiny: bool) -> Found:
+    """What the module of a known name declares, or else a file: the result of its function ``what``(data, tiny)."""
+    if name in known:
+        return getattr(importlib.import_module(known[name]), what)(data, tiny)
+    file = Path(name)
+    if file.suffix != ".py":
+        raise ValueError(f"unknown {what} {name!r}: known are {', '.join(known)}; or give a file, as mine.py")
+    declare = declared(file, what)
+    with blaming(file):
+        found = declare(data, tiny)
+    if not isinstance(found, kind):
+        raise ValueError(f"{file}: {what}(data, tiny) returns {type(found).__name__}, and no {kind.__name__}")
+    return found
+
+
+def declared(file: Path, name: str) -> Callable:
+    """What a file of the user's declares under a name."""
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}: check the name")
+    with blaming(file):
+        spec = importlib.util.spec_from_file_location(f"experiments_of_{file.stem}", file)
+        module: ModuleType = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    if not callable(getattr(module, name, None)):
+        raise ValueError(f"{file} declares no {name}: define `{name}(...)` in it, as experiments/quickstart.py does")
+    return getattr(module, name)
+
+
+class blaming:
+    """Errors in a file of the user's become one sentence that names its line."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception):
+            return
+        lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == str(self.file)]
+        if isinstance(error, SyntaxError):
+            lines = [error.lineno]
+        where = f", line {lines[-1]}" if lines else ""
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ValueError(f"{self.file}{where}: {kind}{error}") from error

@@ -1,0 +1,220 @@
+"""Run an experiment: every variant with every seed, each in its run folder, then a table and pictures.
+
+The runs are the jobs of a queue that processes and machines share: the same command on any of them joins the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from attend.experiments.runner.experiment import Experiment, Setting
+from attend.experiments.runner.queue import WAIT, Queue
+from attend.experiments.runner.storages import address
+from attend.experiments.runner.workers import default_workers, together
+from optuna.trial import Trial
+from tqdm import tqdm
+
+from attend.config import Config
+from attend.config.text import to_dict
+from attend.data.prepared import Prepared
+from attend.encoder.features import store_features
+from attend.metrics.java import meteor_kept
+from attend.runs.files import write_text
+from attend.runs.folder import RunFolder
+from attend.runs.lease import InUse
+
+Some = TypeVar("Some")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run: its folder, its settings, and how it is evaluated beyond its headline."""
+
+    folder: Path
+    variant: str
+    config: Config
+    also: Sequence[Setting] = ()
+    bound: int | None = None
+
+    @property
+    def name(self) -> str:
+        """<variant>/seed<k>, its name in the queue."""
+        return f"{self.variant}/{self.folder.name}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it is trained, and evaluated in every way; ValueError where the folder is of other settings."""
+        run = RunFolder(self.folder)
+        if not run.finished:
+            return False
+        run.same(self.config)
+        split = run.scores()["split"]
+        ways = [(one.split or split, *self.config.way(one.decode, one.beam), one.look) for one in self.also]
+        folders = [run.evaluation(*way) for way in ways]
+        folders += [] if self.bound is None else [run.bound(split, self.bound)]
+        return all((folder / "scores.json").exists() for folder in folders)
+
+    @meteor_kept()
+    def do(self) -> dict[str, Any]:
+        """Train it, from wherever it stands, and evaluate it; returns its headline scores."""
+        from attend.evaluation.saved import evaluate_bound, evaluate_run
+        from attend.training.loop import train
+
+        scores = train(self.config, self.folder)
+        for setting in self.also:
+            evaluate_run(self.folder, **setting._asdict(), again=False)
+        if self.bound is not None:
+            evaluate_bound(self.folder, self.bound, again=False)
+        return scores
+
+
+def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[Run]:
+    """The runs in their order: whichever variant has most seeds still to come is next."""
+    counts = {name: seeds if seeds is not None else experiment.seeds[name] for name in experiment.variants}
+    runs = [(count - seed, name, seed) for name, count in counts.items() for seed in range(count)]
+    runs.sort(key=lambda run: -run[0])
+    return [
+        Run(
+            folder=out / experiment.name / name / f"seed{one.seed + seed}",
+            variant=name,
+            config=replace(one, seed=one.seed + seed),
+            also=experiment.also.get(name, ()),
+            bound=experiment.bound,
+        )
+        for _, name, seed in runs
+        if (one := experiment.variants[name])
+    ]
+
+
+def run(
+    runs: Sequence[Run], name: str, out: Path, storage: str | None = None, workers: int | None = None
+) -> list[Path]:
+    """Train and evaluate every run that is not finished; returns the folders that are.
+
+    The ``storage`` holds the queue (none: a file in ``out``, the folder of all experiments), and whoever is given the
+    same runs joins the work. ``workers`` runs go on at once, each a process with its share of the cores; none is one
+    run a core, or one run where there is a GPU. A run that fails does not stop the others: what failed is said at the
+    end, as one ValueError.
+    """
+    left = {one.name: one for one in runs if not _finished(one)}
+    if left:
+        store_inputs(list(left.values()))
+        queue = Queue(address(storage, out), f"{name}-{_digest(runs, identity(out))}", direction="minimize")
+        queue.fill(left, again=list(left))
+        perform(queue, partial(_do, {one.name: one for one in runs}), left, workers, name)
+        failed = [f"{left[name].folder}: {job.error}" for name, job in queue.jobs().items() if job.state == "failed"]
+        if failed:
+            raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+    return sorted(one.folder for one in runs)
+
+
+def store_inputs(runs: Sequence[Run]) -> None:
+    """Compute the features that runs read, once, before the workers ask for them."""
+    for data, encoder in dict.fromkeys((one.config.data, one.config.encoder) for one in runs):
+        dataset = Prepared(data)
+        dataset.rows("train"), dataset.rows("val")  # an empty split is said before its features are computed
+        store_features(dataset, encoder)
+
+
+def patiently(do: Callable[[], Some]) -> Some:
+    """Do something in a run folder, as soon as no other process works there."""
+    while True:
+        try:
+            return do()
+        except InUse:
+            time.sleep(WAIT)
+
+
+def perform(
+    queue: Queue,
+    do: Callable[[Trial], Any],
+    names: Collection[str],
+    workers: int | None,
+    title: str,
+    *,
+    wait: bool = True,
+) -> None:
+    """Do the jobs of a queue, several at once, with a bar over those of these names; ``wait`` for those of others."""
+    names = set(names)
+    workers = min(workers or default_workers(), len(names))
+    failed: set[str] = set()
+    with tqdm(total=len(names), desc=title, unit="run", disable=None) as bar:
+
+        def look(*_: object) -> None:
+            jobs = {name: job for name, job in queue.jobs().items() if name in names}
+            bar.n = sum(job.state in ("done", "failed") for job in jobs.values())
+            bar.refresh()
+            for name, job in jobs.items():
+                if job.state == "failed" and name not in failed:
+                    failed.add(name)
+                    tqdm.write(f"failed: {name}: {job.error}", file=sys.stderr)
+
+        if workers == 1:
+            queue.work(do, after=look, wait=wait)
+            return
+        died = together(workers, partial(queue.work, do, wait=wait), look=look)
+        look()
+    if died == workers and any(job.state not in ("done", "failed") for job in queue.jobs().values()):
+        raise ValueError(f"{died} of {workers} workers died: the same command goes on with what is left")
+
+
+def _do(runs: dict[str, Run], trial: Trial) -> float:
+    """The job of a trial; its value is the likelihood of given captions, in nats per token."""
+    one = runs[trial.user_attrs["job"]]
+    trial.set_user_attr("folder", str(one.folder))
+    return patiently(one.do)["given"]["nll"]
+
+
+def _finished(one: Run) -> bool:
+    """Whether nothing is left to do; a run that cannot be said of is left to fail by itself."""
+    try:
+        return one.finished
+    except (ValueError, OSError):
+        return False
+
+
+def identity(out: Path) -> str:
+    """A name of the folder of all experiments that is the same on all machines that share it."""
+    path = out / "queue.id"
+    if not path.exists():
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text()
+
+
+def _digest(runs: Sequence[Run], where: str) -> str:
+    """What tells these runs from others of the same experiment."""
+    told = [[one.name, to_dict(one.config), list(map(list, one.also)), one.bound] for one in runs]
+    return hashlib.sha256(json.dumps([where, told], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
+    """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
+    from attend.analysis.figures.from_runs import draw_curves
+    from attend.analysis.gaze.from_runs import draw_saccades
+    from attend.analysis.records import read_runs
+    from attend.analysis.tables.comparison import DEFAULT, comparison, render
+
+    folder = out / experiment.name
+    broken: list[str] = []
+    records = [record for record in read_runs([folder], broken=broken) if record.variant in experiment.variants]
+    columns = experiment.columns or DEFAULT
+    table = comparison(records, columns=columns, published=experiment.published, broken=broken)
+    files = []
+    for format, suffix in (("markdown", "md"), ("csv", "csv")):
+        files.append(folder / f"table.{suffix}")
+        write_text(files[-1], render(table, format))
+    print(render(table, "markdown"))
+    if experiment.conclude:
+        files += experiment.conclude(records, folder)
+    files += draw_curves(records, folder / "pictures")
+    files += draw_saccades(records, folder / "pictures", images=pictures)
+    return files

@@ -1,0 +1,139 @@
+"""`--storage`: where jobs are kept so that processes and machines share them, one of Optuna's storages."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import optuna
+import psutil
+import sqlalchemy
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from attend.runs.lease import LEASE_SECONDS
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails is told by us, once
+warnings.filterwarnings("ignore", category=ExperimentalWarning)
+
+BEAT = 20
+"""Seconds between two signs of life of a worker, unless it is told otherwise."""
+GRACE = int(2 * LEASE_SECONDS)
+"""Seconds without a sign of life after which its job is another's: by then its lease is stale too."""
+PATIENCE = 60
+"""Seconds that SQLite waits for another process to have written."""
+ANSWER = 20
+"""Seconds in which a server has to answer."""
+NETWORK = {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs",
+           "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.gpfs", "pvfs2", "panfs", "wekafs"}  # fmt: skip
+"""File systems on which the locks that SQLite needs are not to be trusted."""
+TRIES = 20
+"""To open a database while others make its tables."""
+SERVERS = ("postgresql", "postgres", "postgresql+psycopg")
+KINDS = (
+    "sqlite:///queue.db (one machine), postgresql://user@host/name (a server), or journal:///shared/queue.journal "
+    "(a disk that all machines share)"
+)
+
+
+def address(text: str | None, out: Path) -> str:
+    """The storage as a URL; none is a file of SQLite's in the folder of all runs. ValueError for an unknown kind."""
+    if text is None:
+        return f"sqlite:///{out / 'queue.db'}"
+    if "://" not in text:
+        kind = {".db": "sqlite", ".sqlite": "sqlite", ".journal": "journal"}.get(Path(text).suffix)
+        if kind is None:
+            raise ValueError(f"--storage {text!r} is no storage: give {KINDS}")
+        return f"{kind}:///{text}"
+    if text.partition("://")[0] not in ("sqlite", "journal", *SERVERS):
+        raise ValueError(f"--storage {shown(text)!r} is of an unknown kind: give {KINDS}")
+    return text
+
+
+def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
+    """The storage at a URL, made if it is not there. ValueError or OSError says what is wrong with it.
+
+    Workers of a database give a sign of life every ``beat`` seconds.
+    """
+    kind, _, rest = url.partition("://")
+    if kind == "journal":
+        path = _file(url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with reached(url):
+            return JournalStorage(JournalFileBackend(str(path)))
+    if kind == "sqlite":
+        path = _file(url)
+        if system := network(path):
+            raise ValueError(
+                f"{path} lies on a disk of the network ({system}), where SQLite loses what several machines write: "
+                f"give --storage journal:///{path.with_suffix('.journal')} or a database server"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        more = {"engine_kwargs": {"connect_args": {"timeout": PATIENCE}}}
+    else:
+        url, more = (
+            f"postgresql+psycopg://{rest}",
+            {"engine_kwargs": {"pool_pre_ping": True, "connect_args": {"connect_timeout": ANSWER}}},
+        )
+    opened = partial(RDBStorage, url, heartbeat_interval=beat, grace_period=max(GRACE, 3 * beat), **more)
+    with reached(url):
+        for _ in range(TRIES):
+            try:
+                return opened()
+            except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):  # another makes the same tables
+                time.sleep(0.2)
+        return opened()
+
+
+def turn(url: str) -> contextlib.AbstractContextManager:
+    """Held while a job is taken: SQLite lets two processes take the same one, the other storages do not."""
+    return FileLock(f"{_file(url)}.lock") if url.startswith("sqlite") else contextlib.nullcontext()
+
+
+def exists(url: str) -> bool:
+    """Whether there may be something at a URL: of a file one can see that there is nothing, without making it."""
+    return not url.startswith(("sqlite", "journal")) or _file(url).exists()
+
+
+def _file(url: str) -> Path:
+    return Path(url.partition("://")[2].removeprefix("/"))
+
+
+def network(path: Path) -> str | None:
+    """The kind of file system that a path lies on, if it is one of a network."""
+    path = path.absolute()
+    mounts = {disk.mountpoint: disk.fstype for disk in psutil.disk_partitions(all=True)}
+    nearest = next((str(folder) for folder in (path, *path.parents) if str(folder) in mounts), None)
+    return mounts[nearest] if nearest is not None and mounts[nearest] in NETWORK else None
+
+
+def shown(url: str) -> str:
+    """The URL without its password."""
+    try:
+        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return url
+
+
+@contextlib.contextmanager
+def reached(url: str) -> Iterator[None]:
+    """What a storage says when it is not there, in one sentence."""
+    try:
+        yield
+    except ImportError:
+        raise ValueError("a storage on PostgreSQL needs a driver: pip install 'psycopg[binary]'") from None
+    except (sqlalchemy.exc.ArgumentError, KeyError) as error:
+        raise ValueError(f"--storage {url!r} cannot be read ({error}): give {KINDS}") from None
+    except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        lines = [line.strip() for line in str(getattr(cause, "orig", cause)).splitlines() if line.strip()]
+        raise ConnectionError(
+            f"the storage {shown(url)} cannot be reached ({lines[-1] if lines else type(cause).__name__}): start it, "
+            "or check its name, user and password; what is done stays done"
+        ) from error

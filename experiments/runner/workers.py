@@ -1,0 +1,80 @@
+"""Several worker processes of one command: each has its share of the cores, and ends with the command."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from attend.experiments.cli.errors import EXPECTED, sentence
+from attend.experiments.runner import plugins
+
+LOOK = 0.5
+"""Seconds between two looks at how far the workers are."""
+
+
+def together(workers: int, function: Callable[..., Any], *arguments: Any, look: Callable[[], object]) -> int:
+    """Call a function in so many processes, and ``look`` while they work; returns how many of them failed.
+
+    A function that ends in an expected error says so and counts as failed; the others go on.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    threads = max(1, cores() // workers)
+    some = [spawn.Process(target=_work, args=(threads, function, arguments)) for _ in range(workers)]
+    for one in some:
+        one.start()
+    try:
+        while any(one.is_alive() for one in some):
+            next(one for one in some if one.is_alive()).join(LOOK)
+            look()
+    except BaseException:
+        for one in some:
+            one.terminate()
+        raise
+    return sum(one.exitcode != 0 for one in some)
+
+
+def default_workers() -> int:
+    """One run a core: a model of this size gains little from a second one. One run where there is a GPU."""
+    import torch
+
+    return 1 if torch.cuda.is_available() else cores()
+
+
+def cores() -> int:
+    """Cores that this process may use; all there are, where the system does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _work(threads: int, function: Callable[..., Any], arguments: tuple) -> None:
+    """What a worker does. Progress bars are off, since those of several would overwrite each other."""
+    import torch
+
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    plugins.load()
+    torch.set_num_threads(threads)
+    sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
+    try:
+        function(*arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except EXPECTED as error:
+        print(f"attend: {sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _end_with_parent() -> None:
+    """A worker whose command was killed would train on unseen, and hold its run's lease."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+class _NoTerminal(io.TextIOWrapper):
+    """A stream on which tqdm draws no bars."""
+
+    def isatty(self) -> bool:
+        return False

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from attend.analysis.gaze.human_gaze import CENTRE, MEASURES, PEOPLE, by_image, compare_people, read_people
+from attend.analysis.gaze.paths import LARGEST, Looks, paths
+from attend.analysis.gaze.saccades import Attention
+
+from attend.geometry import Geometry
+
+GEOMETRY = Geometry.of("squash", (200, 100), (4, 8))  # cells of 25 x 25 pixels
+NAMES = [f"folder/{number}.jpg" for number in range(12)]
+GEOMETRIES = dict.fromkeys(NAMES, GEOMETRY)
+
+
+def looks(seed=0, variant="soft"):
+    rng = np.random.default_rng(seed)
+    attention = {}
+    for name in NAMES:
+        weights = rng.dirichlet(np.full(32, 0.05), 6)
+        words = ("a", "red", "dog", "runs", "and", "jumps")
+        attention[name] = Attention(
+            image=name,
+            caption=" ".join(words),
+            words=words,
+            weights=weights,
+            glimpses=None,
+            gates=None,
+            geometry=GEOMETRY,
+        )
+    return Looks(variant=variant, seed=seed, decode="expected", glimpsed=False, conditional=False, attention=attention)
+
+
+def write(path, rows, header="image,subject,order,x,y"):
+    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
+    return path
+
+
+def observers(model, count, follow, seed=1):
+    """Fixations of people who look where the model looks, or anywhere."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, look in model.attention.items():
+        for subject in range(count):
+            for t, alpha in enumerate(look.weights):
+                cell = rng.choice(32, p=alpha / alpha.sum()) if follow else rng.integers(32)
+                x, y = GEOMETRY.centres()[cell] + rng.uniform(-10, 10, 2)
+                rows.append((name, f"s{subject}", t + 1, round(x, 1), round(y, 1)))
+    return rows
+
+
+def test_a_file_by_hand(tmp_path):
+    rows = [("0.jpg", "ann", 2, 30, 40), ("0.jpg", "ann", 1, 10, 20), ("folder/1.jpg", "bob", 1, 0, 99.5)]
+    scans, left = read_people(write(tmp_path / "p.csv", rows), GEOMETRIES)
+    assert [(scan.image, scan.subject) for scan in scans] == [("folder/0.jpg", "ann"), ("folder/1.jpg", "bob")]
+    assert scans[0].points.tolist() == [[10, 20], [30, 40]] and scans[0].durations.tolist() == [1, 1]
+    assert left == [f"{tmp_path / 'p.csv'}: subject bob has one fixation on folder/1.jpg, so no path to compare"]
+    timed = write(tmp_path / "t.csv", [(0, 1, "0.jpg", 5, 6, 0.25)], "order,subject,image,x,y,duration")
+    assert read_people(timed, GEOMETRIES)[0][0].durations.tolist() == [0.25]
+
+
+def test_what_is_left_out_is_said_and_the_rest_goes_on(tmp_path):
+    rows = [
+        ("0.jpg", "a", 1, 200, 20),
+        ("0.jpg", "a", 1, -1, 20),
+        ("0.jpg", "a", "first", 1, 20),
+        ("0.jpg", "a", 1),
+        ("none.jpg", "a", 1, 1, 1),
+        ("none.jpg", "a", 2, 1, 1),
+        ("0.jpg", "a", 1, "nan", 1),
+        ("0.jpg", "a", 1, 5, 5),
+        ("0.jpg", "a", 2, 9, 5),
+    ]
+    path = write(tmp_path / "p.csv", rows)
+    scans, left = read_people(path, GEOMETRIES)
+    assert [scan.points.tolist() for scan in scans] == [[[5, 5], [9, 5]]]
+    broken = "a fixation needs numbers for order, x and y, and a duration above 0"
+    assert left == [
+        f"{path}, line 2: (200, 20) is outside folder/0.jpg, which has 200 x 100 pixels",
+        f"{path}, line 3: (-1, 20) is outside folder/0.jpg, which has 200 x 100 pixels",
+        *(f"{path}, line {number}: {broken}" for number in (4, 5, 8)),
+        f"{path}: no run has looked at the image 'none.jpg' (2 fixations)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"image,subject,x,y\n", "lacks the column order; its first line needs image,subject,order,x,y"),
+        (b"", "lacks the column image, subject, order, x, y"),
+        (b"image,subject,order,x,y\n", "holds no fixation on an image of these runs"),
+        (b"image,subject,order,x,y\nno.jpg,a,1,2,3\n", "no run has looked at the image 'no.jpg'"),
+        (b"\xff\xfe\x00\x00\xd8", "is not readable as CSV"),
+        (b'image,subject,order,x,y\n"0.jpg,a,1,2,3\n', "is not readable as CSV"),
+    ],
+)
+def test_what_is_no_such_file(tmp_path, content, said):
+    path = tmp_path / "p.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=said) as error:
+        read_people(path, GEOMETRIES)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_who_looks_where_the_model_looks_agrees_with_it(tmp_path):
+    model = looks()
+    found = {}
+    for follow in (True, False):
+        scans, left = read_people(write(tmp_path / "p.csv", observers(model, 3, follow)), GEOMETRIES)
+        assert not left
+        found[follow] = by_image(compare_people(scans, [model]))
+    means = {follow: {name: np.nanmean(of["soft"][name]) for name in MEASURES} for follow, of in found.items()}
+    for name in MEASURES:
+        if name != "duration":  # of made-up people they are all 1
+            assert means[True][name] > means[False][name], name
+    assert means[True]["auc"] > 0.7 and abs(means[False]["auc"] - 0.5) < 0.08 and abs(means[False]["nss"]) < 0.25
+    other = by_image(compare_people(scans, [looks(5)]))
+    assert abs(np.nanmean(other["soft"]["nss"])) < 0.3
+    assert np.isnan(found[True][CENTRE]["shape"]).all() and np.isfinite(found[True][CENTRE]["auc"]).all()
+    assert np.isnan(found[True][PEOPLE]["nss"]).all() and found[True][PEOPLE]["shape"].shape == (1, 12)
+
+
+def test_a_models_own_path_is_like_itself(tmp_path):
+    """Exported as a person's, the path of the largest weights is the run's own."""
+    model = looks()
+    rows = [
+        (name, "me", number, *fixation.point, len(fixation.words))
+        for name, look in model.attention.items()
+        for number, fixation in enumerate(paths(look, LARGEST)[0], 1)
+    ]
+    scans, _ = read_people(write(tmp_path / "p.csv", rows, "image,subject,order,x,y,duration"), GEOMETRIES)
+    values = by_image(compare_people(scans, [model]))["soft"]
+    for name in MEASURES[2:]:
+        np.testing.assert_allclose(values[name], 1)
+
+
+def test_seeds_and_subjects_have_their_places(tmp_path):
+    models = [looks(0), looks(1)]
+    rows = [row for row in observers(models[0], 2, True) if row[0] != NAMES[3] or row[1] == "s0"]
+    scans, _ = read_people(write(tmp_path / "p.csv", rows), GEOMETRIES)
+    compared = compare_people(scans, models)
+    values = by_image(compared)["soft"]
+    assert values["nss"].shape == (2, 12)
+    own = [row for row in compared[1:] if row[:3] == ("soft", 1, NAMES[0])]
+    assert values["nss"][1, sorted(NAMES).index(NAMES[0])] == pytest.approx(np.mean([row[4] for row in own]))
+    assert len(own) == 2

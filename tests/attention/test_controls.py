@@ -1,0 +1,360 @@
+"""Controls, the frozen first glimpse, the largest weights alone and supervision, as functions and in a model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from attend.attention import controls
+from attend.attention.attention import Attention
+from attend.attention.select import expected, top_k
+from attend.attention.simplex import entmax, softmax, sparsemax
+from attend.captioner.captioner import Captioner, Noise
+from attend.captioner.search import ancestral, beam_search
+from attend.captioner.traces import negative_log_likelihood
+from attend.config import Attention as Settings
+from attend.estimators.baselines import MovingAverage
+from attend.evaluation.generate import chooser
+from attend.metrics.grounding import centre_weights
+from attend.training.objective import objective
+from attend.training.supervised import supervised
+from tests import bed, oracles
+
+ROWS = [[[4, 5, 6, 3, 2], [5, 6, 2]], [[6, 4, 2], [4, 2]]]
+GRU = {"decoder": {"embedding": 4, "hidden": 5, "dropout": 0.0, "cell": "gru-residual", "gate": "none",
+                   "readout": "linear"}}  # fmt: skip
+
+
+def drawn(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_the_centre_of_two_rows_and_three_columns_by_hand():
+    """Rows lie half a cell from the middle, so alike; columns a cell away, 14/9 deviations of 3/14 x 3 cells."""
+    away = math.exp(-((14 / 9) ** 2) / 2)
+    by_hand = [weight / (2 + 4 * away) for weight in [away, 1, away] * 2]
+    assert controls.centre((2, 3)).tolist() == pytest.approx(by_hand)
+    assert controls.centre((3, 2)).view(3, 2).T.flatten().tolist() == pytest.approx(by_hand)
+
+
+def test_the_centre_is_the_gaze_that_stands_below_every_table():
+    """Of 7 x 7 cells; on a finer grid it is as wide in the picture: each of 14 x 14 cells has a quarter of one of 7."""
+    assert torch.allclose(controls.centre((7, 7)).double(), torch.from_numpy(centre_weights((7, 7))), atol=1e-7)
+    finer = controls.centre((14, 14)).view(7, 2, 7, 2).sum((1, 3))
+    assert torch.allclose(finer, controls.centre((7, 7)).view(7, 7), atol=2e-3)
+
+
+def test_random_weights_are_those_of_the_flat_dirichlet():
+    """Each is Beta(1, L - 1): P(weight > x) = (1 - x)^(L - 1); and two of them have covariance -1 / (L^2 (L + 1))."""
+    locations, draws = 4, 40_000
+    weights = controls.random(torch.rand(draws, locations, generator=torch.Generator().manual_seed(0)))
+    assert torch.allclose(weights.sum(-1), torch.ones(())) and (weights >= 0).all()
+    for x in (0.1, 0.25, 0.5, 0.8):
+        truth = (1 - x) ** (locations - 1)
+        off = ((weights > x).float().mean(0) - truth) / math.sqrt(truth * (1 - truth) / draws)
+        assert off.abs().max() < 4, x
+    covariance = weights.T.cov()[0, 1]
+    assert covariance == pytest.approx(-1 / (locations**2 * (locations + 1)), rel=0.05)
+
+
+def test_random_weights_of_a_step_are_keyed_by_seed_and_step():
+    one = controls.numbers((2, 3, 4, 5), 1, 7)
+    assert torch.equal(one, controls.numbers((2, 3, 4, 5), 1, 7))
+    assert not torch.equal(one, controls.numbers((2, 3, 4, 5), 1, 8))
+    assert not torch.equal(one, controls.numbers((2, 3, 4, 5), 2, 7))
+    assert len(one.unique()) == one.numel(), "every word and location has its own"
+
+
+@pytest.mark.parametrize("top", [1, 2, 3])
+def test_the_largest_weights_alone_by_a_loop(top):
+    a, weights = drawn(2, 4, 5, seed=1), softmax(drawn(2, 3, 4, seed=2)).requires_grad_()
+    chosen = top_k(a, weights, top)
+    for n, r in itertools.product(range(2), range(3)):
+        kept = weights[n, r].detach().argsort(descending=True).tolist()[:top]
+        by_hand = sum(weights[n, r, i] * a[n, i] for i in kept) / sum(weights[n, r, i] for i in kept)
+        assert torch.allclose(chosen.context[n, r], by_hand)
+        ours, theirs = (
+            torch.autograd.grad(z.sum(), weights, retain_graph=True)[0] for z in (chosen.context[n, r], by_hand)
+        )
+        assert torch.allclose(ours, theirs, atol=1e-12)
+        reached = (ours[n, r].abs() > 1e-12).nonzero()[:, 0].tolist()
+        assert reached == (sorted(kept) if top > 1 else []), "one alone has no gradient"
+    assert (chosen.glimpse == -1).all() and not chosen.log_prob.any()
+
+
+@pytest.mark.parametrize("top", [4, 9])
+def test_all_weights_are_the_expectation(top):
+    a, weights = drawn(2, 4, 5, seed=1), softmax(drawn(2, 3, 4, seed=2))
+    assert torch.equal(top_k(a, weights, top).context, expected(a, weights).context)
+
+
+def test_of_sparse_weights_the_others_stay_out():
+    weights = torch.tensor([[[0.75, 0.0, 0.25, 0.0]]]).double()
+    assert torch.allclose(top_k(drawn(1, 4, 5), weights, 3).context, weights @ drawn(1, 4, 5))
+
+
+def test_the_captioner_keeps_as_many_as_its_settings_say():
+    a, (words, lengths) = bed.features(2), bed.captions(ROWS)
+    traces = {}
+    for top in (2, 3):
+        model = bed.captioner(bed.settings(attention={"select": "top-k", "top": top}))
+        traces[top] = model(a, words, lengths, select="top-k").logits
+    soft, likeliest = (model(a, words, lengths, select=name).logits for name in ("expected", "argmax"))
+    assert torch.allclose(traces[3], soft)
+    assert not torch.allclose(traces[2], soft, atol=1e-3) and not torch.allclose(traces[2], likeliest, atol=1e-3)
+
+
+@pytest.mark.parametrize("look", controls.CONTROLS)
+@pytest.mark.parametrize("heads", [1, 2])
+def test_controls_are_distributions_over_the_locations_that_exist_and_teach_attention_nothing(look, heads):
+    """In a model that has attention parameters all the same: an evaluation control."""
+    settings = Settings(score="dot", width=4, heads=heads)
+    attention = Attention(settings, 4, 6, grid=(2, 3)).double()
+    attention.look = look
+    mask = torch.tensor([[True, True, True, False, True, True], [True, False, True, True, True, True]])
+    memory = attention.memory(drawn(2, 6, 4), mask)
+    seen = softmax(drawn(2, 3, 6, seed=3)).requires_grad_(False)
+    weights, chosen = attention(memory, drawn(2, 3, 6, seed=4).requires_grad_(), expected, seen)
+    assert torch.allclose(weights.sum(-1), torch.ones(()).to(weights.dtype)) and (weights >= 0).all()
+    assert not weights[~mask[:, None].expand_as(weights)].any() and not weights.requires_grad
+    by_hand = {
+        "uniform": torch.ones(6),
+        "centre": controls.centre((2, 3)),
+        "random": -(1 - seen).log(),
+        "oracle": seen,
+        "shuffled": seen,
+    }[look] * mask[:, None]
+    by_hand = by_hand / by_hand.sum(-1, keepdim=True)
+    assert torch.allclose(weights.double(), by_hand.expand(2, 3, 6).double(), atol=1e-6)
+    assert chosen.context.shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("weights", [*sorted(set(controls.CONTROLS) - {"shuffled"}), "first", "learned"])
+@pytest.mark.parametrize("look", [None, *controls.CONTROLS, "first"])
+def test_no_gradient_reaches_attention_but_where_it_is_learned(weights, look):
+    """Trained so, or looking so at evaluation: a control has no parameters, or none of them has a gradient."""
+    settings = bed.settings(attention={"weights": weights}, train={"monitor": "nll"})
+    torch.manual_seed(0)
+    model = Captioner(settings, bed.FEATURES, bed.WORDS, grid=(1, 3)).double()
+    learned = weights in ("learned", "first")
+    assert bool(list(model.attention.parameters())) == learned
+    if look == "first" and not learned:
+        return
+    model.attention.look = look or weights
+    words, lengths = bed.captions(ROWS)
+    trace = model(bed.features(2), words, lengths, shares=torch.rand(2, 2, 5, 3).double())
+    cost = negative_log_likelihood(trace).sum()
+    found = bed.gradient(model, cost)
+    reached = {name for name, slope in found.items() if name.startswith("attention.") and bool(slope.any())}
+    assert bool(reached) == (model.attention.look in ("learned", "first"))
+    assert found["decoder.context_gates.weight"].any()
+
+
+@pytest.mark.parametrize("look", ["random", "oracle", "shuffled"])
+def test_a_control_that_is_shown_nothing_says_what_it_needs(look):
+    model = bed.captioner(bed.settings())
+    model.attention.look = look
+    with pytest.raises(ValueError, match=f"{look} attention needs "):
+        model(bed.features(), torch.tensor([[[4, 2]]]), torch.tensor([[2]]))
+
+
+def test_the_centre_without_a_grid_says_what_it_needs():
+    with pytest.raises(ValueError, match="'centre' needs the grid's rows and columns"):
+        Captioner(bed.settings(attention={"weights": "centre"}), 4, 7)
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_frozen_first_glimpse_is_the_plain_loop(hard):
+    """Logits, weights and every gradient; attention's own have one."""
+    model, a = bed.captioner(bed.settings(attention={"weights": "first"})), bed.features(2)
+    words, lengths = bed.captions(ROWS)
+    path = torch.tensor([2, 0]).view(2, 1, 1).expand(2, 2, 5) if hard else None
+    trace = model(a, words, lengths, path=path)
+    logits = [trace.spread(column) for column in trace.logits.T]
+    cost = 0.0
+    for n, c in itertools.product(range(2), range(2)):
+        length = int(lengths[n, c])
+        way = path[n, c].tolist() if hard else None
+        truth, maps = oracles.plain_logits(model, a[n], ROWS[n][c], way, first=True)
+        ours = torch.stack([column[n, c, :length] for column in logits], dim=-1)
+        assert torch.allclose(ours, truth, atol=1e-12)
+        assert torch.allclose(trace.weights[n, c, :length], maps, atol=1e-12)
+        cost = cost - torch.log_softmax(truth, -1)[torch.arange(length), words[n, c, :length]].sum()
+        if hard:
+            cost = cost + maps[0, way[0]].log()
+    ours = bed.gradient(model, negative_log_likelihood(trace).sum() + trace.log_probs.sum())
+    truth = bed.gradient(model, cost)
+    for name in truth:
+        assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
+    assert all(truth[f"attention.score.{name}.weight"].any() for name in ("key", "query"))
+
+
+@pytest.mark.parametrize("cell", [{}, GRU])
+def test_a_frozen_first_glimpse_is_the_oracle_shown_the_first_map(cell):
+    """By another way through the code, for both cells: what is learned at the first word, shown at all of them."""
+    model, a = bed.captioner(bed.settings(**cell)), bed.features(2)
+    words, lengths = bed.captions(ROWS)
+    shown = model(a, words, lengths).weights[:, :, :1].expand(-1, -1, 5, -1)
+    model.attention.look = "first"
+    frozen = model(a, words, lengths)
+    model.attention.look = "oracle"
+    assert torch.allclose(frozen.logits, model(a, words, lengths, shares=shown).logits, atol=1e-12)
+    assert torch.allclose(frozen.weights, shown * frozen.real[..., None], atol=1e-12)
+
+
+def test_hard_attention_frozen_at_its_first_glimpse_draws_one_and_keeps_it():
+    """All words look at the cell that the first word's noise picks; only the first has a log-probability."""
+    settings = bed.settings(attention={"weights": "first", "select": "sample"})
+    model, (words, lengths) = bed.captioner(settings), bed.captions(ROWS)
+    for step in range(20):
+        noise = Noise.draw(settings, tuple(words.shape), 0, step)
+        trace = model(bed.features(2), words, lengths, select="sample", noise=noise)
+        first = trace.glimpses[..., :1]
+        assert torch.equal(trace.glimpses, torch.where(trace.real, first.expand_as(trace.glimpses), 0))
+        log_prob = trace.weights[:, :, 0].gather(-1, first).squeeze(-1).log()
+        assert torch.allclose(trace.log_probs[..., 0], log_prob) and not trace.log_probs[..., 1:].any()
+
+
+@pytest.mark.parametrize("cost", ["to-go", "sentence"])
+def test_reinforce_of_a_frozen_glimpse_is_the_gradient_of_its_bound(cost):
+    """L paths in place of L^T; own-step cost would charge the glimpse with one word of those it shows."""
+    settings = bed.settings(attention={"weights": "first", "select": "sample"}, estimator={"cost": cost})
+    model, a, words = bed.captioner(settings), bed.features(), torch.tensor([[[4, 5, 6, 2]]])
+    lengths, ours, truth, whole = torch.tensor([[4]]), 0.0, 0.0, 0.0
+    for cell in range(bed.LOCATIONS):
+        trace = model(a, words, lengths, path=torch.full((1, 1, 4), cell))
+        probability = trace.log_probs.sum().exp()
+        ours = ours + probability.detach() * objective(trace, settings, MovingAverage(value=2.5), words=1).total
+        truth = truth + probability * negative_log_likelihood(trace).sum()
+        whole = whole + probability
+    truth = bed.gradient(model, truth)
+    assert torch.isclose(whole, torch.ones(()).double())
+    assert bed.distance(bed.gradient(model, ours), truth) < 1e-10
+    assert float(truth["attention.score.key.weight"].abs().sum()) > 1e-3
+
+
+@pytest.mark.parametrize("cell", [{}, GRU])
+@pytest.mark.parametrize("decode", ["expected", "top-k", "argmax", "sample"])
+def test_search_with_a_frozen_glimpse_scores_its_caption_as_the_trace_does(cell, decode):
+    attention = {"weights": "first", "select": "top-k", "top": 2}
+    model, a = bed.captioner(bed.settings(attention=attention, **cell)), bed.features(3)
+    noise = torch.rand((3, 6, 4), generator=torch.Generator().manual_seed(1))
+    found = beam_search(model, model.attention.memory(a), chooser(decode, noise, top=2, first=True), 4, 6)
+    bed.search_says_what_the_trace_does(model, a, decode, noise, found)
+    for weights, length in zip(found.weights, found.lengths.tolist(), strict=True):
+        assert torch.allclose(weights[:length], weights[:1].expand(length, -1))
+
+
+@pytest.mark.parametrize("words_drawn", [False, True])
+def test_search_shows_a_control_what_each_word_is_to_see(words_drawn):
+    """Its caption, told to a trace that is shown the same, costs what search says."""
+    model, a = bed.captioner(bed.settings()), bed.features(3)
+    model.attention.look = "random"
+    seen = torch.rand((3, 6, 4, 3), generator=torch.Generator().manual_seed(1))[:, :, :1].expand(3, 6, 4, 3)
+    memory, choose = model.attention.memory(a), chooser("expected")
+    if words_drawn:
+        noise = torch.rand((3, 6), generator=torch.Generator().manual_seed(2))
+        found = ancestral(model, memory, choose, noise, 6, 1.0, seen)
+    else:
+        found = beam_search(model, memory, choose, 4, 6, 1.0, seen)
+    for n in range(3):
+        length = int(found.lengths[n])
+        words = found.words[n : n + 1, None, :length]
+        trace = model(a[n : n + 1], words, torch.tensor([[length]]), shares=seen[n : n + 1, None, :length, 0])
+        assert torch.allclose(trace.weights[0, 0], found.weights[n, :length], atol=1e-6)
+        if not words_drawn:
+            assert torch.isclose(-negative_log_likelihood(trace).mean(), found.score[n].double(), atol=1e-6)
+
+
+SHARES = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.25, 0.25]], [[0.0] * 3, [0.0, 0.0, 0.2], [0.0] * 3]])
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_supervised_attention_by_a_loop(sparse):
+    weights = sparsemax(2 * drawn(2, 3, 3)) if sparse else softmax(drawn(2, 3, 3))
+    by_hand = 0.0
+    for n, t in itertools.product(range(2), range(3)):
+        inside = float(SHARES[n, t].sum())
+        for i in range(3):
+            if inside and SHARES[n, t, i]:
+                alpha = float(weights[n, t, i])
+                alpha = 0.99 * alpha + 0.01 / 3 if sparse else alpha
+                by_hand -= float(SHARES[n, t, i]) / inside * math.log(alpha)
+    assert by_hand > 0 and float(supervised(weights, SHARES.double(), sparse)) == pytest.approx(by_hand)
+
+
+def test_supervised_softmax_has_the_gradient_of_a_cross_entropy():
+    """alpha - g for the scores of each word with boxes, however wrong alpha is; torch's own cross-entropy beside it."""
+    scores = (15 * drawn(2, 3, 3)).requires_grad_()
+    target = SHARES.double() / SHARES.double().sum(-1, keepdim=True).clamp(min=1e-12)
+    (slope,) = torch.autograd.grad(supervised(softmax(scores), SHARES.double()), scores)
+    boxed = SHARES.sum(-1, keepdim=True) > 0
+    assert torch.allclose(slope, torch.where(boxed, softmax(scores) - target, 0.0), atol=1e-9)
+    truth = F.cross_entropy(scores[boxed[..., 0]], target[boxed[..., 0]], reduction="sum")
+    assert torch.allclose(supervised(softmax(scores), SHARES.double()), truth)
+
+
+@pytest.mark.parametrize("simplex", [sparsemax, entmax])
+def test_supervised_sparse_maps_have_a_cost_and_a_gradient_that_are_finite(simplex):
+    """The box lies where alpha is 0: log 100 L and no gradient. Half of it does: the half that is seen is pulled at."""
+    scores = torch.tensor([3.0, 0.0, 2.9, 0.0], requires_grad=True)
+    missed, half = torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 1.0, 0.0])
+    weights = simplex(scores)
+    assert (weights == 0).sum() == 2
+    cost = supervised(weights, missed, sparse=True)
+    assert float(cost) == pytest.approx(math.log(400))
+    assert not torch.autograd.grad(cost, scores, retain_graph=True)[0].any()
+    (slope,) = torch.autograd.grad(supervised(weights, half, sparse=True), scores)
+    assert slope.isfinite().all() and slope[2] < 0 < slope[0]
+
+
+def test_the_supervised_term_is_lambda_times_the_sum_a_word_and_the_mean_over_samples():
+    plain = bed.settings(attention={"select": "sample"}, estimator={"samples": 2})
+    told = bed.settings(attention={"select": "sample"}, estimator={"samples": 2}, objective={"supervised": 0.5})
+    model, (words, lengths) = bed.captioner(plain), bed.captions(ROWS)
+    shares = torch.zeros(2, 2, 5, 3).double()
+    shares[0, 0, 1], shares[0, 1, 0], shares[1, 1, 1] = (
+        torch.tensor(s).double() for s in SHARES[0].roll(1, 0).tolist()
+    )
+    path = torch.randint(3, (2, 4, 5), generator=torch.Generator().manual_seed(0))
+    trace = model(bed.features(2), words, lengths, path=path, samples=2)
+    without, loss = objective(trace, plain), objective(trace, told, shares=shares)
+    assert "supervised" not in without.terms
+    by_hand = [supervised(trace.weights[:, k::2], shares) for k in range(2)]
+    assert not torch.isclose(*by_hand), "or the order of samples would not matter"
+    assert torch.isclose(loss.terms["supervised"], 0.5 * sum(by_hand) / 2 / int(lengths.sum()))
+    assert torch.isclose(loss.total, without.total + loss.terms["supervised"])
+
+
+@pytest.mark.parametrize(
+    "attention",
+    [{}, {"select": "top-k", "top": 2}, {"simplex": "sparsemax"}, {"simplex": "entmax"}, {"weights": "first"},
+     {"select": "sample"}, {"score": "dot", "heads": 2, "width": 4}, {"select": "sample", "weights": "first"}],
+)  # fmt: skip
+def test_supervision_goes_with_every_learned_attention(attention):
+    """A small step against the gradient of its term moves weight into the boxes."""
+    settings = bed.settings(attention=attention, objective={"supervised": 1.0})
+    model, (words, lengths) = bed.captioner(settings), bed.captions(ROWS)
+    with torch.no_grad():
+        for parameter in model.attention.parameters():
+            parameter *= 0.1  # so that sparse maps leave no location out
+    shares = torch.zeros(2, 2, 5, 3).double()
+    shares[:, :, :2, 1] = 1.0
+
+    def run():
+        noise = Noise.draw(settings, tuple(words.shape), 0, 0)
+        noise = Noise(glimpse=noise.glimpse, soft=noise.soft)
+        return model(bed.features(2), words, lengths, select=settings.attention.select, noise=noise)
+
+    before = run()
+    term = objective(before, settings, MovingAverage(value=1.0), shares=shares).terms["supervised"]
+    slopes = bed.gradient(model, term)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter -= 0.05 * slopes[name]
+    told = (shares * before.real[..., None]).bool()
+    assert run().weights[told].sum() > before.weights[told].sum()

@@ -1,0 +1,167 @@
+"""`make test-services`: a study on a real PostgreSQL server, whose workers are really killed and frozen.
+
+The server is that of Debian's package `postgresql`, started here in a folder of its own and stopped at the end.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from attend.experiments.runner.study import load_study
+from optuna.trial import TrialState
+
+from attend.runs.folder import RunFolder
+from tests.experiments.test_kills import same
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
+ROOT = Path(__file__).parents[3]
+TRIALS = 6
+STUDY = """
+from dataclasses import replace
+from experiments import quickstart
+from experiments.study import Study
+
+
+def space(trial, kind):
+    base = quickstart.experiment(None, tiny=True).variants[kind]
+    rate = trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
+    return replace(base, train=replace(base.train, learning_rate=rate, epochs=40, patience=0))
+
+
+def study(data, tiny):
+    way = {"trials": TRIALS, "sampler": "random", "pruner": "none", "collapse": 0}
+    return Study(name="served", kinds=("hard",), space=space, **way)
+""".replace("TRIALS", str(TRIALS))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The URL of a server that any user of this machine may write to."""
+    programs = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
+    assert programs, "there is no PostgreSQL: apt-get install postgresql"
+    bin, folder = Path(programs[-1]).parent, Path("/tmp") / f"attend-postgresql-{os.getpid()}"
+    user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def call(*command: str) -> None:
+        subprocess.run([*user, *command], check=True, capture_output=True, cwd="/tmp")
+
+    call(str(bin / "initdb"), "-D", str(folder), "-A", "trust", "-U", "attend")
+    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
+    call(str(bin / "pg_ctl"), "-D", str(folder), "-l", str(folder / "log"), "-w", "-o", options, "start")
+    yield f"postgresql://attend@127.0.0.1:{port}/postgres"
+    call(str(bin / "pg_ctl"), "-D", str(folder), "-m", "immediate", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """The study's file and its data."""
+    from attend.experiments import quickstart
+
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "served.py").write_text(STUDY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        quickstart.paint(None, tiny=True)
+    return folder
+
+
+def command(place: Path, out: str, *more: str) -> subprocess.Popen:
+    asked = [sys.executable, "-m", "attend", "study", "served.py", "--workers", "1", "--out", out, *more]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(asked, cwd=place, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_workers_that_start_at_once_make_one_set_of_tables(server):
+    """Optuna's own tables are made by whoever comes first, and several can be first."""
+    said = (
+        "from attend.experiments.runner.queue import Queue; queue = Queue(URL, 'at-once'); "
+        "queue.fill('ab'); print(len(queue.jobs()))"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", said.replace("URL", repr(server))]
+    some = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    assert [one.communicate(timeout=300)[0] for one in some] == ["2\n"] * 5
+
+
+def under_way(place: Path, pid: int, epochs: int = 3) -> Path | None:
+    """The run folder that a process works in, some epochs after it began."""
+    for lease in place.glob("shared/served-hard/*/lease.json"):
+        try:
+            holder = json.loads(lease.read_text())["pid"]
+        except (OSError, ValueError):
+            continue
+        log = lease.with_name("metrics.jsonl")
+        if holder == pid and log.exists() and log.read_text().count('"split": "val"') >= epochs:
+            return lease.parent
+    return None
+
+
+def wait_for(holds, seconds: float = 600) -> object:
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+def test_of_three_workers_one_is_killed_and_one_frozen_and_no_trial_is_lost_or_counted_twice(server, place):
+    killed, frozen, last = (command(place, "shared", "--storage", server, "--heartbeat", "5") for _ in range(3))
+    first = wait_for(lambda: under_way(place, killed.pid))
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    second = wait_for(lambda: under_way(place, frozen.pid))
+    frozen.send_signal(signal.SIGSTOP)
+    assert first != second
+    began = time.monotonic()
+    wait_for(lambda: RunFolder(second).finished, 1000)  # the third takes it up, after its heartbeat has stopped
+    assert time.monotonic() - began > 60
+    frozen.send_signal(signal.SIGCONT)
+    said = frozen.communicate(timeout=300)[1]
+    assert frozen.returncode == 2 and "another goes on with its job: this one stops" in said.splitlines()[-1]
+    assert last.communicate(timeout=600)[1] is not None and last.returncode == 0
+    study = load_study(str(place / "served.py"), None, False)
+    queue = study.queue(server, "hard")
+    jobs = queue.jobs()
+    assert sorted(jobs, key=int) == [str(n) for n in range(TRIALS)] and {job.state for job in jobs.values()} == {"done"}
+    tried = [trial for trial in queue.study.trials if "job" in trial.user_attrs and "duplicate" not in trial.user_attrs]
+    states = [trial.state for trial in tried]
+    assert states.count(TrialState.COMPLETE) == TRIALS and states.count(TrialState.FAIL) == 2
+    assert not list(place.glob("shared/**/*.partial")) and not list(place.glob("shared/**/lease.json"))
+    alone = command(place, "alone")
+    assert alone.communicate(timeout=900)[1] is not None and alone.returncode == 0
+    for number in range(TRIALS):  # every trial is what it is without any of this, but for its name and its times
+        one, other = (place / out / f"served-hard/trial{number:03}" for out in ("shared", "alone"))
+        for run in (one, other):
+            (run / "environment.json").unlink()
+        same(one, other)
+
+
+def test_three_commands_of_an_experiment_share_its_runs(server, place):
+    asked = [sys.executable, "-m", "attend", "run", "quickstart", "--tiny", "--workers", "1", "--out", "together"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    some = [
+        subprocess.Popen([*asked, "--storage", server], cwd=place, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    tables = {process.communicate(timeout=900)[0].split("\n\n")[0] for process in some}
+    assert [process.returncode for process in some] == [0, 0, 0] and len(tables) == 1
+    assert len(list(place.glob("together/quickstart-tiny/*/seed*/scores.json"))) == 5
+
+
+def test_a_server_that_cannot_be_reached_is_said_in_one_sentence(place, tmp_path):
+    away = command(place, str(tmp_path), "--storage", "postgresql://attend@127.0.0.1:1/postgres")
+    said = away.communicate(timeout=120)[1]
+    assert away.returncode == 2 and said.count("\n") == 1 and "cannot be reached" in said

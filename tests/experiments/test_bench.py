@@ -1,0 +1,185 @@
+"""The benchmark compares the same equations, and counts the floor right."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import torch
+from attend.experiments.bench import growth, run
+from attend.experiments.bench.beds import KINDS, Bed, SearchBed
+from attend.experiments.bench.clock import Setup, ratio
+from attend.experiments.bench.floor import SIZES, Size, moved, products, tanhs
+from attend.experiments.bench.memory import peak, peaks, tensors
+from attend.experiments.bench.sample import sample
+from attend.experiments.bench.steps import train
+from attend.experiments.cli.main import main
+
+from tests import halves
+
+CPU = torch.device("cpu")
+TINY = SIZES["tiny"]
+SETUP = Setup(sizes=[TINY], rounds=1, device=CPU, precision="fp32")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_textbook_finds_the_same_loss_and_the_same_gradient(kind):
+    bed = Bed(TINY, kind, CPU)
+    ours, theirs = bed.losses()
+    assert ours == pytest.approx(theirs, rel=1e-5)
+    for parameter in bed.textbook.parameters():
+        parameter.data.mul_(1.5)
+    assert bed.losses()[1] != pytest.approx(ours, rel=1e-3)
+
+
+def test_the_textbook_writes_the_same_captions():
+    bed = SearchBed(TINY, CPU, "fp32", 6).exact()
+    said = bed.ours()
+    assert said == bed.plain()
+    assert len({tuple(words) for words in said}) > 1
+
+
+def test_the_floor_of_a_size_by_hand():
+    """One image of 2 locations and one caption of 3 words: 2 x 2 < 3 x 3, so what maps a context maps the features."""
+    size = Size(name="", images=1, captions=1, locations=2, features=5, vocabulary=11, width=7, embedding=3, hidden=4)
+    live = [1, 1, 1]
+    counted = {}
+    for one in products(size, live):
+        counted[one.what.partition(":")[0]] = counted.get(one.what.partition(":")[0], 0) + one.operations // 2
+    assert counted == {
+        "keys": 2 * (2 * 5 * 7),
+        "initial state": 3 * (5 * 8),
+        "context to gates": 2 * (2 * 5 * 16),
+        "context to readout": 2 * (2 * 5 * 3),
+        "words to gates": 3 * (3 * 3 * 16),
+        "state to readout": 3 * (3 * 4 * 3),
+        "readout to logits": 3 * (3 * 3 * 11),
+        "state to gates": 3 * (3 * 4 * 16),
+        "state to query": 3 * (3 * 4 * 7),
+    }
+    assert tanhs(size, live) == 3 * 2 * 7
+    assert moved(size, live, 100, torch.bfloat16) == 2 * 5 * 2 * 2 + 100 * 36 + 3 * 11 * 2 * 5
+
+
+def test_a_ratio_is_taken_within_each_round():
+    seconds = {"a": [2.0, 9.0, 4.0], "b": [1.0, 3.0, 4.0]}
+    assert ratio(seconds, "a", "b") == {"median": 2.0, "low": 1.0, "high": 3.0}
+
+
+def test_arrangements_that_disagree_are_not_compared(monkeypatch):
+    monkeypatch.setattr(Bed, "losses", lambda self: (1.0, 1.1))
+    with pytest.raises(RuntimeError, match="the arrangements disagree at tiny, soft"):
+        next(train(SETUP))
+
+
+def test_memory_counts_what_is_alive_at_once():
+    """4 MB, then 8 MB more of which 4 stay, then 4 more: at most 12 MB at once, of 16 in all."""
+
+    def call() -> None:
+        one = torch.zeros(10**6)
+        both = [torch.zeros(10**6), torch.zeros(10**6)]
+        del both[0]
+        both.append(one + 1)
+
+    assert 12e6 <= tensors(call) < 12.1e6
+    assert peak(call, CPU) == tensors(call)
+
+
+def test_memory_is_measured_in_silence(capfd):
+    """The profiler's own library writes to stderr past Python."""
+    tensors(lambda: torch.zeros(9))
+    print("heard", file=sys.stderr)
+    assert capfd.readouterr().err == "heard\n"
+
+
+def test_memory_is_measured_in_another_process():
+    step, search = peaks([(TINY, "soft", "ours"), (TINY, "3", "pieces")], CPU, "fp32")
+    assert step["tensors"] > 4 * Bed(TINY, "soft", CPU).parameters and step["resident"] > 0 and search["tensors"] > 0
+    with pytest.raises(RuntimeError, match=r"memory could not be measured: .*'nobody'"):
+        peaks([(TINY, "soft", "nobody")], CPU, "fp32")
+
+
+def test_powers_of_growth():
+    rows = [
+        {"number": "n", "of": "soft", "value": n, "seconds": 3 * n**2, "MiB of tensors": max(n, 4)} for n in (2, 4, 8)
+    ]
+    (found,) = growth.exponents(rows)
+    assert found["times"] == 4 and found["power of seconds"] == found["power of seconds at the end"] == 2
+    assert (found["power of MiB of tensors"], found["power of MiB of tensors at the end"]) == (0.5, 1)
+
+
+def test_every_number_grows_sixteenfold():
+    for name, sweep in growth.SWEEPS.items():
+        assert sweep.values[-1] >= 16 * sweep.values[0] and sorted(sweep.values) == list(sweep.values), name
+        assert name in ("beam",) or sweep.resized(sweep.values[0]) != sweep.resized(sweep.values[1])
+
+
+def test_bench_leaves_tables_and_their_numbers(tmp_path, capsys):
+    options = ["--rounds", "2", "--precision", "fp32", "--out", str(tmp_path)]
+    main(["bench", "--sizes", "tiny", "--parts", "train,samples,search", *options])
+    results = json.loads((tmp_path / "bench.json").read_text())
+    assert [(row["size"], row["attention"]) for row in results["train"]] == [("tiny", "soft"), ("tiny", "hard")]
+    for row in results["train"]:
+        assert len(row["seconds"]["ours"]) == 2 and row["share of the floor"]["median"] > 0
+    assert results["samples"][0]["times one"]["median"] > 0
+    assert results["search"][0]["times the textbook"]["median"] > 0
+    assert (tmp_path / "bench.md").read_text() in capsys.readouterr().out
+
+
+@pytest.fixture()
+def small(monkeypatch):
+    """All parts in seconds: few images, short sweeps."""
+    from attend.experiments.bench import around, data
+
+    for module in (around, data):
+        monkeypatch.setattr(module, "sample", lambda setup, images, sample=module.sample: sample(setup, min(images, 8)))
+    monkeypatch.setitem(SIZES, "lite", TINY)
+    monkeypatch.setattr(data, "SETTINGS", data.SETTINGS | {"size": 64})
+    monkeypatch.setattr(growth, "BASE", TINY)
+    short = {name: growth.Sweep(one.values[:2], one.resized, one.search) for name, one in growth.SWEEPS.items()}
+    monkeypatch.setattr(growth, "SWEEPS", short)
+
+
+def test_the_parts_around_a_step(tmp_path, small, meteor):
+    options = ["--rounds", "1", "--precision", "fp32", "--out", str(tmp_path)]
+    main(["bench", "--sizes", "tiny", "--parts", "features,waiting,stores,scoring,startup", *options])
+    results = json.loads((tmp_path / "bench.json").read_text())
+    assert results["features"][0]["images a second"] > 0
+    assert results["waiting"][0]["cold"] and 0 < results["waiting"][0]["share of a step"] < 1
+    shares = {row["layout"]: row["share"] for row in results["stores"]}
+    assert shares["an image a chunk (ours)"] == 1 and shares["gzip 1"] < 0.9
+    assert results["scoring"][0]["images"] == 8
+    beyond = {row["command"]: row["beyond a bare one"] for row in results["startup"]}
+    assert beyond["bare interpreter"] == 0 and beyond["attend --help"] > 0
+
+
+@pytest.mark.slow
+def test_growth_processes_and_memory(tmp_path, small):
+    options = ["--rounds", "1", "--precision", "fp32", "--out", str(tmp_path)]
+    main(["bench", "--sizes", "tiny", "--parts", "processes,growth,memory", *options])
+    results = json.loads((tmp_path / "bench.json").read_text())
+    assert all(row["MiB of tensors"] > 0 and row["MiB of the process"] > 0 for row in results["memory"])
+    assert results["processes"][0]["MiB exchanged"] == pytest.approx(Bed(TINY, "soft", CPU).parameters * 4 / 2**20)
+    assert {row["number"] for row in results["growth"]} == set(growth.SWEEPS)
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_bench_reads_a_dataset_of_ones_own(tmp_path, small, fails, monkeypatch, capsys):
+    dataset = halves.write(tmp_path / "data")
+    monkeypatch.setitem(run.PARTS, "features", lambda setup: iter([{"data": str(setup.data)}]))
+    main(
+        ["bench", "--parts", "features", "--data", str(dataset), "--precision", "fp32", "--out", str(tmp_path / "out")]
+    )
+    assert json.loads((tmp_path / "out/bench.json").read_text())["features"] == [{"data": str(dataset)}]
+    with sample(Setup(sizes=[], rounds=1, device=CPU, precision="fp32", data=dataset), 3) as some:
+        assert len(some.examples) == 3 and all(some.image(row).exists() for row in range(3))
+        assert not some.folder.is_relative_to(dataset)
+    capsys.readouterr()
+    assert "is no prepared dataset" in fails("bench", "--data", tmp_path / "none", "--precision", "fp32")
+
+
+def test_what_is_not_known_is_said(fails):
+    assert "unknown sizes 'large': known are flickr8k, lite, coco" in fails("bench", "--sizes", "large")
+    assert "unknown parts 'sleep': known are train" in fails("bench", "--parts", "sleep")
+    assert "rounds is 0" in fails("bench", "--rounds", "0")

@@ -1,0 +1,205 @@
+"""Experiments end to end, as their tiny twins: runs, table, pictures; a second call does nothing again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+from attend.experiments import quickstart, world
+from attend.experiments.cli.main import main
+from attend.experiments.runner import runner, workers
+
+from attend.metrics import java
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The tiny quickstart, run once in a folder of its own."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        main(["run", "quickstart", "--tiny", "--seeds", "1", "--workers", "1"])
+    return folder
+
+
+def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monkeypatch):
+    monkeypatch.chdir(done)
+    before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("metrics.jsonl")}
+    main(["run", "quickstart", "--tiny", "--seeds", "1", "--workers", "1"])
+    said = capsys.readouterr().out
+    for variant in ("soft", "hard", "uniform"):
+        assert f"| {variant}" in said
+        scores = json.loads((done / f"runs/quickstart-tiny/{variant}/seed0/scores.json").read_text())
+        assert scores["images"] == 6 and scores["grounding"]["words"] > 0
+    files = [Path(line) for line in said.splitlines() if line.startswith("runs/")]
+    assert all((done / file).exists() for file in files)
+    names = {file.name for file in files}
+    assert {"table.md", "table.csv", "curves.png", "gaze-0.png", "maps-0-soft.png", "maps-0-hard.png"} <= names
+    assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing was trained twice
+
+
+def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monkeypatch):
+    monkeypatch.chdir(done)
+    with pytest.raises(SystemExit):
+        main(
+            [
+                "run",
+                "quickstart",
+                "--tiny",
+                "--seeds",
+                "1",
+                "--workers",
+                "1",
+                "--only",
+                "soft",
+                "--set",
+                "train.epochs=2",
+            ]
+        )
+    assert "train.epochs 2 (was 1)" in capsys.readouterr().err
+
+
+def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path):
+    planned = runner.plan(quickstart.experiment(tmp_path, tiny=False), Path("runs"), None)
+    assert [(one.variant, one.config.seed) for one in planned] == [
+        ("soft", 0), ("hard", 0), ("soft", 1), ("hard", 1), ("uniform", 0)]  # fmt: skip
+    assert str(planned[0].folder) == "runs/quickstart/soft/seed0"
+
+
+def test_variants_differ_in_attention_alone(tmp_path):
+    from attend.config.text import difference
+
+    for experiment in (quickstart.experiment(tmp_path, tiny=False), world.experiment(tmp_path, tiny=False)):
+        first, *others = experiment.variants.values()
+        changed = [part.split()[0] for other in others for part in difference(first, other).split("), ")]
+        assert all(name.startswith(("attention.", "estimator.")) for name in changed)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--set", "train.epochs=abc"], "train.epochs is 'abc', but must be a whole number"),
+        (["--set", "attention.heads=3"], "attention.heads is 3, which only the learned score 'dot' has"),
+        (["--only", "sotf"], "quickstart has no variant 'sotf': it has soft, hard, uniform"),
+    ],
+)
+def test_a_command_is_checked_before_any_data_are_made(tmp_path, monkeypatch, capsys, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["run", "quickstart", *arguments])
+    assert says in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
+    monkeypatch.chdir(done)
+    experiment = quickstart.experiment(None, tiny=True).only(["soft", "uniform"])
+    (tmp_path / "quickstart-tiny/soft/seed0").mkdir(parents=True)
+    (tmp_path / "quickstart-tiny/soft/seed0/config.json").write_text("{")
+    runs = runner.plan(experiment, tmp_path, 1)
+    with pytest.raises(ValueError, match=r"1 of 2 runs failed: .*soft/seed0: .*config.json is not readable as JSON"):
+        runner.run(runs, experiment.name, tmp_path, workers=2)
+    assert (tmp_path / "quickstart-tiny/uniform/seed0/scores.json").exists()
+
+
+def test_the_same_command_on_another_machine_joins_the_work(done, tmp_path):
+    """Two commands at once, with one storage and one folder of runs: every run is trained by one of them."""
+    command = [
+        sys.executable,
+        "-m",
+        "experiments",
+        "run",
+        "quickstart",
+        "--tiny",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
+    command += ["--storage", f"journal:///{tmp_path}/shared.journal"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    both = [subprocess.Popen(command, cwd=done, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    tables = [process.communicate(timeout=500)[0].split("\n\n")[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0] and tables[0] == tables[1] and "| soft" in tables[0]
+    for folder in tmp_path.glob("quickstart-tiny/*/seed*"):
+        steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert steps == sorted(steps) and not (folder / "lease.json").exists()
+    assert len(list(tmp_path.glob("quickstart-tiny/*/seed*/scores.json"))) == 5
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_experiment(done, tmp_path, how):
+    command = [sys.executable, "-m", "attend", "run", "quickstart", "--tiny", "--seeds", "1", "--workers", "2"]
+    command += ["--only", "soft,uniform", "--set", "train.epochs=9999", "--set", "train.patience=0"]
+    command += ["--out", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=done, env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # who runs in the background may ignore it
+    )  # fmt: skip
+    runs = [tmp_path / f"quickstart-tiny/{variant}/seed0" for variant in ("soft", "uniform")]
+    wait_for(lambda: all((run / "metrics.jsonl").exists() for run in runs))
+    pids = [json.loads((run / "lease.json").read_text())["pid"] for run in runs]
+    assert process.pid not in pids and all(map(running, pids))
+    process.send_signal(how)
+    wait_for(lambda: not any(map(running, pids)))
+    _, said = process.communicate(timeout=30)
+    if how is signal.SIGINT:
+        assert process.returncode == 130 and "interrupted" in said
+    assert not any((run / "scores.json").exists() for run in runs)
+
+
+def test_where_the_system_does_not_say_which_cores_are_free_all_are(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert workers.cores() == 3
+
+
+def wait_for(holds) -> None:
+    end = time.monotonic() + 300
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def running(pid: int) -> bool:
+    """Whether a process lives; one that is dead but not yet reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.slow
+def test_the_tiny_twin_of_flickr8k_decodes_hard_in_three_ways(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    starts, start = [], java._start
+    monkeypatch.setattr(java, "_start", lambda arguments, *rest: starts.append(arguments) or start(arguments, *rest))
+    main(["run", "flickr8k", "--tiny", "--workers", "1", "--set", "search.beam=2"])
+    said = capsys.readouterr().out
+    assert sum("-stdio" in arguments for arguments in starts) == 3, "METEOR starts once a run"
+    for decode in ("argmax", "expected", "sample"):  # one so small may have collapsed, and is marked
+        assert re.search(rf"\| hard( †)? \| {decode}, beam 2", said), said
+    assert "the mean over 3 draws" in said and "Entropy (nats)" in said
+
+
+@pytest.mark.slow
+def test_the_tiny_twin_of_the_arrangements_trains_both_soft_and_hard(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["run", "arrangements", "--tiny", "--workers", "1"])
+    said = capsys.readouterr().out
+    assert all(f"\n| {name}-{kind}" in said for name in ("tutorial", "gru-residual") for kind in ("soft", "hard"))
+
+
+@pytest.mark.slow
+def test_the_world_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    main(["run", "world", "--tiny", "--seeds", "1", "--workers", "1"])
+    assert "| oracle" in capsys.readouterr().out

@@ -1,0 +1,263 @@
+"""Killed at any moment, and the same command again: whole, and equal to what an undisturbed command leaves.
+
+One process imports everything and forks a child for each command, so that many real processes can be killed in a
+short time. `make test` kills a few, `make test-slow` fifty of each.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+from tests import halves
+from tests.experiments.cli.test_cli import SMALL
+
+FEW, MANY = 3, 50
+VARYING = {"commit", "dirty", "time", "seconds", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
+VARYING.add("started")
+PREPARE = [
+    "prepare",
+    "data/captions",
+    "--out",
+    "data",
+    "--minimum-count",
+    "1",
+    "--features",
+    *SMALL[: SMALL.index("--attention.width")],
+]
+CLASSIC = ["prepare", "data/captions", "--out", "classic", "--classic", "halves", "--captions-per-image", "2"]
+CLASSIC += ["--minimum-count", "1"]
+TRAIN = ["train", "hard", "--data", "data", "--out", "run", *SMALL, "--train.epochs", "2", "--train.monitor", "nll"]
+EVALUATE = ["evaluate", "run", "--split", "val", "--decode", "sample", "--draws", "2"]
+RUN = ["run", "mine.py", "--workers", "1"]
+MINE = """
+from dataclasses import replace
+from attend.settings import from_dict
+from experiments.experiment import Experiment, Setting
+
+
+def experiment(data, tiny):
+    soft = from_dict(SETTINGS)
+    hard = replace(soft, attention=replace(soft.attention, select="sample"))
+    also = {"hard": [Setting("expected")]}
+    return Experiment(name="mine", variants={"soft": soft, "hard": hard}, seeds={"soft": 1, "hard": 1}, also=also)
+"""
+PASSED = {"queue.db", "queue.db.lock", "queue.id", "__pycache__"}
+"""Files of the queue, which remembers every try (SQLite's own check says whether it is whole), and Python's own."""
+
+FORKS = """
+import functools, json, os, random, shutil, signal, sys, time, warnings
+import torch
+import attend.prepare, attend.training, attend.data.readers, experiments.sources
+from attend.data.stores import fill_store
+from attend.metrics import java
+from attend.prepare import Encoder
+from experiments.cli import main
+
+warnings.filterwarnings("ignore", message=".*fork.*")
+attend.encoder.features.fill_store = functools.partial(fill_store, shard=8)  # so that kills fall between shards too
+torch.set_num_threads(1)
+asked = json.load(sys.stdin)
+
+def missing():
+    raise java.JavaError("no Java in this test")
+
+def start(folder):
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    os.chdir(folder)
+    log = os.open("../log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1), os.dup2(log, 2)
+    java.find_java = missing
+    import attend.metrics.captions as captions
+    captions.find_java = missing
+    status = 1
+    try:
+        main(asked["command"])
+        status = 0
+    except SystemExit as stop:
+        status = stop.code or 0
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+
+def finish(folder):
+    _, status = os.waitpid(start(folder), 0)
+    if status:
+        sys.exit(f"{folder}: status {status}: " + open(f"{folder}/../log").read()[-3000:])
+
+def kill(child):
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:  # it leads no group yet
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+began = time.perf_counter()
+finish(asked["whole"])
+took = time.perf_counter() - began
+chance = random.Random(asked["seed"])
+for folder in asked["broken"]:
+    while True:
+        child = start(folder)
+        time.sleep(chance.uniform(0, took))
+        if os.waitpid(child, os.WNOHANG)[0] == 0:
+            break
+        took *= 0.9  # it had ended before: once more
+        shutil.rmtree(folder)
+        shutil.copytree(asked["start"], folder)
+    kill(child)
+    finish(folder)
+"""
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """What each command starts from: the dataset as distributed, prepared, and a trained run."""
+    folder = tmp_path_factory.mktemp("stages")
+    raw = folder / "raw"
+    made = halves.write(folder / "made")
+    lines = [json.loads(line) for line in (made / "examples.jsonl").read_text().splitlines()]
+    images = [
+        {"filename": e["image"], "split": e["split"], "sentences": [{"raw": c["raw"]} for c in e["captions"]]}
+        for e in lines
+    ]
+    shutil.copytree(made / "images", raw / "data/captions/images")
+    (raw / "data/captions/dataset_halves.json").write_text(json.dumps({"dataset": "halves", "images": images}))
+    prepared = undisturbed(folder, raw, PREPARE)
+    experiment = Path(shutil.copytree(prepared, folder / "experiment"))
+    settings = halves.SMALL | {"data": "data", "train": halves.SMALL["train"] | {"epochs": 2, "monitor": "nll"}}
+    (experiment / "mine.py").write_text(MINE.replace("SETTINGS", repr(settings)))
+    trained = undisturbed(folder, prepared, TRAIN)
+    return {"prepare": raw, "classic": raw, "train": prepared, "evaluate": trained, "run": experiment}
+
+
+def undisturbed(folder: Path, start: Path, command: list[str]) -> Path:
+    """The folder after the command."""
+    return forks(folder / command[0], start, command, 0)[0]
+
+
+def forks(folder: Path, start: Path, command: list[str], kills: int, seed: int = 0) -> tuple[Path, list[Path]]:
+    """An undisturbed run of the command, and others that were killed once while they ran, and run again."""
+    whole, broken = folder / "whole", [folder / f"broken{i}" for i in range(kills)]
+    for one in (whole, *broken):
+        shutil.copytree(start, one)
+    asked = {"command": command, "start": str(start), "whole": str(whole), "broken": list(map(str, broken))}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKS],
+        input=json.dumps(asked | {"seed": seed}),
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    return whole, broken
+
+
+@pytest.mark.parametrize("verb", ["prepare", "classic", "train", "evaluate", "run"])
+@pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
+def test_killed_and_run_again_is_as_undisturbed(stages, tmp_path, verb, kills):
+    command = {"prepare": PREPARE, "classic": CLASSIC, "train": TRAIN, "evaluate": EVALUATE, "run": RUN}[verb]
+    whole, broken = forks(tmp_path, stages[verb], command, kills)
+    for one in broken:
+        same(one, whole)
+        if verb == "run":
+            with sqlite3.connect(one / "runs/queue.db") as queue:
+                assert queue.execute("pragma integrity_check").fetchall() == [("ok",)]
+
+
+def test_the_comparison_sees_what_differs(stages, tmp_path):
+    """A number, an array, an attribute and a file more are seen; times are not."""
+    whole = stages["evaluate"]
+    (shard, *others) = sorted(path.relative_to(whole) for path in whole.glob("data/features-*/*.h5"))
+    assert others, "a kill cannot fall between shards"
+    for name, change in {
+        "run/scores.json": lambda path: path.write_text(path.read_text().replace('"nll": ', '"nll": 1')),
+        "run/metrics.jsonl": lambda path: path.write_text(path.read_text().replace('"nll": ', '"nll": 1')),
+        "run/stray.partial": lambda path: path.touch(),
+        "data/vocabulary.json": lambda path: path.unlink(),
+        "run/evaluations/test-argmax-beam2/attention.h5": lambda path: renamed(path, "0"),
+        str(shard): lambda path: renamed(path, "/"),
+    }.items():
+        other = Path(shutil.copytree(whole, tmp_path / name.replace("/", "-")))
+        same(other, whole)
+        change(other / name)
+        with pytest.raises(AssertionError):
+            same(other, whole)
+
+
+def renamed(path: Path, group: str) -> None:
+    with h5py.File(path, "a") as file:
+        file[group].attrs["image"] = "another.png"
+
+
+def same(one: Path, two: Path) -> None:
+    """Equal as the architecture says: bit for bit but for times, and HDF5 files by their arrays and attributes."""
+    files = [
+        {path.relative_to(root) for path in root.rglob("*") if path.is_file() and not PASSED & {*path.parts}}
+        for root in (one, two)
+    ]
+    assert files[0] == files[1], files[0] ^ files[1]
+    for name in files[0]:
+        assert content(one / name) == content(two / name), name
+
+
+def content(path: Path) -> object:
+    if path.suffix in (".h5", ".hdf5"):
+        with h5py.File(path) as file:
+            found = {"/": described(file)}
+
+            def keep(name: str, item: h5py.Group | h5py.Dataset) -> None:
+                found[name] = described(item)
+
+            file.visititems(keep)
+            return found
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="numpy") as file:
+            state = json.loads(file.metadata()["state"])
+            meters = state.get("progress", {}).pop("meters", {})
+            state.get("progress", {}).pop("logged", None)  # bytes of a log that holds times
+            return {name: file.get_tensor(name).tobytes() for name in file.keys()}, timeless(state), timeless(meters)  # noqa: SIM118
+    if path.suffix == ".jsonl":
+        return [timeless(json.loads(line)) for line in path.read_text().splitlines()]
+    if path.suffix == ".json":
+        return timeless(json.loads(path.read_text()))
+    if path.stem == "table":
+        return untimed(path)
+    return path.read_bytes()
+
+
+def untimed(path: Path) -> list[list[str]]:
+    """The lines of a table without the column that says how long training took."""
+    if path.suffix == ".csv":
+        lines = list(csv.reader(path.read_text().splitlines()))
+    else:
+        lines = [line.split(" | ") for line in path.read_text().splitlines()]
+    (at,) = [number for number, name in enumerate(lines[0]) if name in ("Training seconds", "Training")]
+    return [line[:at] + line[at + 1 :] if len(line) == len(lines[0]) else line for line in lines]
+
+
+def described(item: h5py.Group | h5py.Dataset) -> tuple:
+    """Attributes, and the type and numbers of an array."""
+    array = (str(item.dtype), item[()].tolist()) if isinstance(item, h5py.Dataset) else ()
+    return {name: np.asarray(value).tolist() for name, value in item.attrs.items()}, *array
+
+
+def timeless(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: timeless(one) for name, one in value.items() if name not in VARYING}
+    return value

@@ -1,0 +1,394 @@
+"""Training: a killed run equals an uninterrupted one, and learning happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from attend import config
+from attend.config.text import from_dict, replace, to_dict
+from attend.data.prepared import Prepared
+from attend.estimators import ESTIMATORS
+from attend.estimators.baselines import BASELINES
+from attend.metrics.java import JavaError
+from attend.runs.files import write_json
+from attend.training.loop import OPTIMISERS
+from tests import halves
+
+
+@pytest.fixture(autouse=True)
+def no_java(monkeypatch):
+    """Captions are scored on simple tokens and without METEOR, to save time; processes of their own keep their Java."""
+
+    def missing():
+        raise JavaError("no Java in this test")
+
+    monkeypatch.setattr("attend.metrics.captions.find_java", missing)
+
+
+TIMES = {"time", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return halves.write(tmp_path_factory.mktemp("halves") / "data", boxes=True)
+
+
+def settings(dataset: Path, kind: str, **train) -> config.Config:
+    return from_dict(
+        halves.SMALL
+        | {
+            "data": str(dataset),
+            "attention": {"select": kind, "width": 16},
+            "train": halves.SMALL["train"] | {"epochs": 4} | train,
+        }
+    )
+
+
+def start(settings: config.Config, folder: Path) -> subprocess.Popen:
+    """`attend train` as a process of its own; config.json is what a resumed run reads."""
+    code = "import sys, json; from attend.config.text import from_dict; from attend.training.loop import train; "
+    code += "train(from_dict(json.load(open(sys.argv[1]))), sys.argv[2])"
+    path = folder.with_suffix(".json")
+    write_json(path, to_dict(settings))
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-c", code, path, folder], env=environment, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen) -> None:
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said.decode()[-2000:]
+
+
+def kill_at(process: subprocess.Popen, folder: Path, steps: int) -> None:
+    """SIGKILL once metrics.jsonl tells of so many steps."""
+    log = folder / "metrics.jsonl"
+    for _ in range(12000):
+        if process.poll() is not None:
+            raise AssertionError(process.stderr.read().decode()[-2000:])
+        if log.exists() and any(json.loads(line)["step"] >= steps for line in whole_lines(log)):
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            return
+        time.sleep(0.01)
+    raise AssertionError("the run never came so far")
+
+
+def whole_lines(log: Path) -> list[str]:
+    return log.read_text().rpartition("\n")[0].splitlines()
+
+
+def metrics(folder: Path) -> list[dict]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def same_tensors(ours: Path, theirs: Path) -> None:
+    one, two = load_file(ours), load_file(theirs)
+    assert one.keys() == two.keys()
+    for name in one:
+        assert np.array_equal(one[name], two[name]), name
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks"), [("sample", 0), pytest.param("expected", 0, marks=SLOW), pytest.param("sample", 1, marks=SLOW)]
+)
+def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path, kind, blocks):
+    """Killed twice in the middle of an epoch, by SIGKILL; weights, captions, scores and metrics are compared."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    wanted = replace(settings(dataset, kind), {"encoder.tune_blocks": blocks})
+    finish(start(wanted, whole))
+    for steps in (4, 12):
+        kill_at(start(wanted, broken), broken, steps)
+        assert not (broken / "scores.json").exists()
+    finish(start(wanted, broken))
+    assert metrics(broken) == metrics(whole)
+    for name in ("best", "last"):
+        same_tensors(broken / f"checkpoint/{name}.safetensors", whole / f"checkpoint/{name}.safetensors")
+    (ours,), (theirs,) = ((folder / "evaluations").iterdir() for folder in (broken, whole))
+    for name in ("captions.json", "images.csv"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    times = {"seconds": 0, "train_seconds": 0}
+    scores = [json.loads((folder / "scores.json").read_text()) | times for folder in (broken, whole)]
+    assert scores[0] == scores[1]
+    with h5py.File(ours / "attention.h5") as one, h5py.File(theirs / "attention.h5") as two:
+        assert list(one) == list(two)
+        assert all(np.array_equal(one[n]["alpha"][:], two[n]["alpha"][:]) for n in one)
+    assert not list(broken.rglob("*.partial")) and not (broken / "lease.json").exists()
+
+
+SMALLER = {  # where the grid, two by two, has too many paths, or too few locations
+    "enumeration": {"encoder.grid": "1 2"},
+    "marginal": {"encoder.grid": "1 2"},
+    "unordered-set": {"estimator.samples": 3},
+}
+APART = [name for name in ESTIMATORS if name != "xu2015-code"]
+CHANGED = [
+    *({"train.optimiser": name} for name in OPTIMISERS),
+    {"encoder.tune_blocks": 1},
+    *({"estimator.name": name} | SMALLER.get(name, {}) for name in ESTIMATORS),
+    *(
+        pytest.param(
+            {"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}),
+            marks=() if name in ("marginal", "rebar", "variational") else SLOW,
+        )
+        for name in APART
+    ),
+    *({"estimator.baseline": name} for name in BASELINES),
+    {"estimator.name": "vimco", "train.precision": "bf16"},
+    {"estimator.baseline": "soft", "estimator.rollout": "prefix"},
+    *(
+        {"attention.weights": name, "attention.select": "expected"}
+        for name in ("uniform", "centre", "random", "oracle")
+    ),
+    {"attention.weights": "first"},
+    {"attention.select": "top-k", "attention.top": 2},
+    {"estimator.name": "vimco", "objective.supervised": 0.5},
+    {"train.training_images": 22},
+]
+
+
+@pytest.mark.parametrize("changed", CHANGED, ids=lambda changed: "-".join(map(str, changed.values())).replace(" ", "x"))
+def test_an_interrupted_run_equals_an_uninterrupted_one_whatever_is_changed(dataset, tmp_path, monkeypatch, changed):
+    """Stopped in the middle of the second epoch; every optimiser, estimator and baseline, and a tuned encoder."""
+    from attend.model import Model
+    from attend.training.loop import Trainer, train
+
+    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: {})
+    wanted = settings(dataset, "sample", epochs=2, monitor="nll", encoder_learning_rate=0.01)
+    wanted, blocks = replace(wanted, changed), changed.get("encoder.tune_blocks", 0)
+    train(wanted, tmp_path / "whole")
+    step = Trainer.step
+
+    def stop(trainer, batch):
+        if trainer.progress.step == 10:
+            raise KeyboardInterrupt
+        return step(trainer, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", stop)
+        train(wanted, tmp_path / "broken")
+    train(wanted, tmp_path / "broken")
+    assert metrics(tmp_path / "broken") == metrics(tmp_path / "whole")
+    last = tmp_path / "whole/checkpoint/last.safetensors"
+    same_tensors(tmp_path / "broken/checkpoint/last.safetensors", last)
+    began, ended = Model.build(wanted, Prepared(dataset).vocabulary).tensors(), load_file(last)
+    moved = {name.split(".")[0] for name, tensor in began.items() if not np.array_equal(tensor.numpy(), ended[name])}
+    assert moved == ({"captioner", "encoder"} if blocks else {"captioner"})
+
+
+def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(dataset, tmp_path):
+    from attend.training.loop import train
+
+    folder = tmp_path / "run"
+    first = train(settings(dataset, "expected", epochs=1, monitor="nll"), folder)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    again = train(settings(dataset, "expected", epochs=1, monitor="nll"), folder)
+    assert again["captions"] == first["captions"]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert environment["device"] == "cpu" and environment["precision"] == "fp32" and environment["data_fingerprint"]
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"another configuration: train.epochs 2 \(was 1\)"):
+        train(settings(dataset, "expected", epochs=2, monitor="nll"), folder)
+
+
+def test_kept_weights_are_those_of_a_run_that_ended_there(dataset, tmp_path, monkeypatch):
+    from attend.training.loop import train
+
+    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: {})
+    train(settings(dataset, "sample", epochs=3, monitor="nll", keep_every=2), tmp_path / "whole")
+    train(settings(dataset, "sample", epochs=2, monitor="nll"), tmp_path / "short")
+    kept = sorted(path.name for path in (tmp_path / "whole/checkpoint").iterdir())
+    assert kept == ["best.safetensors", "epoch2.safetensors", "last.safetensors"]
+    ours, theirs = (
+        load_file(tmp_path / name)
+        for name in ("whole/checkpoint/epoch2.safetensors", "short/checkpoint/last.safetensors")
+    )
+    assert ours and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_every_epoch_learns_from_the_same_part_of_the_training_images(dataset, tmp_path, monkeypatch):
+    from attend.training.loop import Trainer, train
+
+    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: {})
+    seen, step = [], Trainer.step
+    monkeypatch.setattr(
+        Trainer, "step", lambda trainer, batch: seen.extend(batch.rows.tolist()) or step(trainer, batch)
+    )
+    epochs = []
+    for seed in (0, 1):
+        wanted = settings(dataset, "expected", epochs=2, monitor="nll", training_images=5)
+        train(replace(wanted, {"seed": seed}), tmp_path / str(seed))
+        epochs += [set(seen[:5]), set(seen[5:])]
+        seen.clear()
+    first, again, other, _ = epochs
+    assert len(first) == 5 and first == again != other and first | other <= set(Prepared(dataset).rows("train"))
+    with pytest.raises(ValueError, match=r"training_images is 29, but the training split has 28"):
+        train(settings(dataset, "expected", training_images=29), tmp_path / "more")
+
+
+def test_soft_learns_what_two_halves_hold(dataset, tmp_path):
+    from attend.training.loop import train
+
+    scores = train(settings(dataset, "expected", epochs=25, patience=0, monitor="nll"), tmp_path / "run")
+    assert scores["given"]["nll"] < 0.6  # guessing colours costs 2 x log 4 in 5.5 words: 0.5, and the words besides
+
+
+def test_fine_tuning_moves_the_last_blocks_alone(dataset, tmp_path):
+    from attend.model import Model
+    from attend.runs.folder import RunFolder
+    from attend.training.loop import train
+
+    wanted = settings(dataset, "expected", epochs=1, monitor="nll", encoder_learning_rate=0.01)
+    wanted = replace(wanted, {"encoder.tune_blocks": 1})
+    train(wanted, tmp_path / "run")
+    tuned, fresh = (
+        Model.read(RunFolder(tmp_path / "run")),
+        Model.build(wanted, Model.read(RunFolder(tmp_path / "run")).vocabulary),
+    )
+    trained = {name for name, p in fresh.encoder.named_parameters() if p.requires_grad}
+    for (name, ours), theirs in zip(
+        tuned.encoder.state_dict().items(), fresh.encoder.state_dict().values(), strict=True
+    ):
+        assert (not np.array_equal(ours.numpy(), theirs.numpy())) == (name in trained), name
+    assert list(dataset.glob("images-resnet10t-*"))
+
+
+def test_stalled_validation_lowers_the_rate_and_stops(dataset, tmp_path, monkeypatch):
+    from attend.training.loop import Trainer, train
+
+    monkeypatch.setattr(Trainer, "validate", lambda self: -1.0)
+    train(settings(dataset, "expected", epochs=9, patience=3, lower_after=1, lower_by=0.5), tmp_path / "run")
+    rates = [record["learning_rate"] for record in metrics(tmp_path / "run")]
+    assert sorted(set(rates), reverse=True) == [0.01, 0.005, 0.0025]
+    assert max(record["epoch"] for record in metrics(tmp_path / "run")) == 4
+
+
+def test_collapse_is_warned_of_and_marked(dataset, tmp_path, capsys):
+    """At an enormous temperature every map is flat, and the same at every word."""
+    from attend.training.loop import train
+
+    wanted = replace(settings(dataset, "expected", epochs=1), {"attention.temperature": 1e6})
+    scores = train(wanted, tmp_path / "run")
+    assert scores["collapsed"] is True
+    assert "attention looks the same at every word" in "".join(capsys.readouterr())
+    assert [record["collapsed"] for record in metrics(tmp_path / "run") if record["split"] == "val"] == [True]
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tmp_path):
+    """A real limit on the size of files, in a process of its own; the error is the system's, with the file's name."""
+    code = """
+import resource, signal, sys, torch
+from pathlib import Path
+from attend.model import read_checkpoint, write_checkpoint
+path = Path(sys.argv[1])
+origin = {"vocabulary": "", "encoder": ""}
+write_checkpoint(path, {"a": torch.ones(10)}, origin | {"step": 1})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    write_checkpoint(path, {"a": torch.ones(10_000)}, origin | {"step": 2})
+except OSError as error:
+    assert error.filename == str(path), error.filename
+    tensors, state = read_checkpoint(path)
+    print(state["step"], len(tensors["a"]), [p.name for p in path.parent.iterdir()])
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "last.safetensors"], capture_output=True, text=True, timeout=100
+    )
+    assert told.stdout == "1 10 ['last.safetensors']\n", told.stderr
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision, monkeypatch):
+    import torch
+
+    from attend.training import glimpses
+    from attend.training.loop import train
+    from attend.training.objective import objective
+
+    seen = set()
+    monkeypatch.setattr(
+        glimpses, "objective", lambda trace, *r, **how: (seen.add(trace.logits.dtype), objective(trace, *r, **how))[1]
+    )
+    train(settings(dataset, "sample", epochs=1, monitor="nll", precision=precision, log_every=1), tmp_path / precision)
+    assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    first = metrics(tmp_path / precision)[0]
+    assert first["nll"] == pytest.approx(
+        np.log(len(json.loads((dataset / "vocabulary.json").read_text())["words"])), abs=0.2
+    )
+
+
+def test_a_checkpoint_of_weights_alone_is_not_resumed_from(dataset, tmp_path):
+    from attend.training.loop import train
+
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(one, tmp_path)
+    (tmp_path / "scores.json").unlink()
+    shutil.copy(tmp_path / "checkpoint/best.safetensors", tmp_path / "checkpoint/last.safetensors")
+    with pytest.raises(ValueError, match=r"last\.safetensors holds the weights of best\.safetensors alone"):
+        train(one, tmp_path)
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused(dataset, tmp_path):
+    """Another one beside the run, and a dataset that has another one."""
+    from attend.data.text import Vocabulary
+    from attend.evaluation.saved import evaluate_run
+    from attend.training.loop import train
+
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(one, tmp_path / "run")
+    other = halves.write(tmp_path / "data")
+    vocabulary = Vocabulary.read(other / "vocabulary.json")
+    Vocabulary(vocabulary.words[:-1]).write(other / "vocabulary.json")
+    with pytest.raises(ValueError, match="has another vocabulary than"):
+        evaluate_run(tmp_path / "run", data=str(other))
+    shutil.copy(other / "vocabulary.json", tmp_path / "run/vocabulary.json")
+    (tmp_path / "run/scores.json").unlink()
+    with pytest.raises(ValueError, match="differs from the dataset's vocabulary"):
+        train(one, tmp_path / "run")
+
+
+def test_embeddings_that_are_frozen_stay_and_how_many_are_known_is_said(dataset, tmp_path, capsys):
+    from attend.training.loop import train
+
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("red " + " ".join(["0.5"] * 16) + "\n")
+    one = settings(dataset, "expected", epochs=1, monitor="nll")
+    frozen = {"decoder.embeddings": str(vectors), "decoder.freeze_embeddings": True}
+    train(replace(one, frozen), tmp_path / "run")
+    words = len(json.loads((tmp_path / "run/vocabulary.json").read_text())["words"])
+    assert f"{vectors}: embeddings of 1 of {words} words of the vocabulary" in capsys.readouterr().err
+    kept = load_file(tmp_path / "run/checkpoint/best.safetensors")["captioner.decoder.embedding.weight"]
+    red = json.loads((tmp_path / "run/vocabulary.json").read_text())["words"].index("red")
+    assert np.array_equal(kept[red], np.full(16, 0.5, np.float32))
+
+
+def test_trained_embeddings_are_those_of_the_checkpoint(dataset, tmp_path):
+    """The file they started from is not read again."""
+    from attend.model import Model
+    from attend.runs.folder import RunFolder
+    from attend.training.loop import train
+
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("red " + " ".join(["0.5"] * 16) + "\n")
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(replace(one, {"decoder.embeddings": str(vectors)}), tmp_path / "run")
+    vectors.unlink()
+    model = Model.read(RunFolder(tmp_path / "run"))
+    kept = load_file(tmp_path / "run/checkpoint/best.safetensors")["captioner.decoder.embedding.weight"]
+    assert np.array_equal(model.captioner.decoder.embedding.weight.detach().numpy(), kept)
