@@ -5,16 +5,21 @@ from __future__ import annotations
 import copy
 import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attend.attention.attention import Attention
+from attend.attention.score import SCORES
+from attend.attention.simplex import SIMPLEXES
 from attend.captioner.captioner import Captioner
 from attend.config import Config, Look
 from attend.data.embeddings import read_embeddings
 from attend.data.text import Vocabulary
+from attend.decoder import DECODERS
 from attend.encoder.encoder import Encoder
 from attend.runs.checkpoint import read_checkpoint
 from attend.runs.folder import RunFolder
@@ -51,7 +56,7 @@ class Model:
         encoder = Encoder(replace(config.encoder, weights=weights), seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            captioner = Captioner(config, encoder.width, len(vocabulary), encoder.grid)
+            captioner = build_captioner(config, encoder.width, len(vocabulary), encoder.grid)
         return cls(config=config, vocabulary=vocabulary, encoder=encoder, captioner=captioner)
 
     @classmethod
@@ -125,3 +130,25 @@ class Model:
             raise ValueError(f"{origin} does not fit its configuration: {odd[0]} is missing or has another shape")
         for name, tensor in own.items():
             tensor.copy_(tensors[name])
+
+
+def build_captioner(config: Config, features: int, vocabulary: int, grid: tuple[int, int] | None = None) -> Captioner:
+    """A captioner for features (N, L, D) and V words, its weights drawn from torch's generator.
+
+    The modules take plain keywords; this is where they meet the configuration.
+    """
+    settings, words = config.attention, config.decoder
+    score, simplex = None, SIMPLEXES[settings.simplex]
+    if settings.learned:
+        plain = {"width": settings.width, "activation": settings.activation, "heads": settings.heads}
+        score = SCORES[settings.score](features=features, hidden=words.hidden, **plain)
+    if settings.simplex == "entmax":
+        simplex = partial(simplex, power=settings.power)
+    attention = Attention(
+        score, features, simplex=simplex, temperature=settings.temperature, heads=settings.heads,
+        look=settings.weights, grid=grid,
+    )  # fmt: skip
+    options = {"embedding": words.embedding, "hidden": words.hidden, "embedding_range": words.embedding_range}
+    decoder = DECODERS[words.cell](features, vocabulary, **options | words.options)
+    decoder.embedding.weight.requires_grad_(not words.freeze_embeddings)
+    return Captioner(attention, decoder, feed=settings.feed)

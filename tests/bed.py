@@ -10,12 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from attend import config
-from attend.captioner.captioner import Captioner, Trace
-from attend.captioner.noise import Noise
-from attend.captioner.search import Found
-from attend.captioner.traces import negative_log_likelihood
+from attend.attention.select import Forced, Policy
+from attend.captioner.captioner import Captioner, decoding
+from attend.captioner.search import Hypotheses
+from attend.captioner.unrolled import Readout
 from attend.config.text import from_dict
-from attend.estimators.helpers import Helpers
+from attend.data.batches import Batch
+from attend.estimators import Learner
+from attend.estimators.baselines import Average
+from attend.estimators.noise import Noise
+from attend.model import build_captioner
+from attend.training.objective import Counts, Loss, objective, paths_of
 
 LOCATIONS, FEATURES, WORDS = 3, 4, 7
 FEEDS = ("glimpse", "expected")
@@ -38,13 +43,14 @@ def hard(feed: str = "glimpse", **estimator: object) -> config.Config:
     return settings(attention={"select": "sample", "feed": feed}, estimator=estimator)
 
 
-def captioner(settings: config.Config, seed: int = 0) -> Captioner:
-    """A captioner whose weights are large enough that looking matters."""
+def captioner(settings: config.Config, seed: int = 0, grid: tuple[int, int] | None = None) -> Captioner:
+    """A captioner whose weights are large enough that looking matters. It keeps its ``settings`` for the tests."""
     torch.manual_seed(seed)
-    model = Captioner(settings, FEATURES, WORDS).double()
+    model = build_captioner(settings, FEATURES, WORDS, grid).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.7)
+    model.settings = settings
     return model
 
 
@@ -70,14 +76,63 @@ def uniform(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def costs_of(trace: Trace) -> Tensor:
-    """l_t at their places, (N, R, T)."""
-    return trace.spread(negative_log_likelihood(trace))
+def along(
+    model: Captioner, a: Tensor, words: Tensor, lengths: Tensor, path: Tensor | None = None, samples: int = 1, **more
+) -> Readout:
+    """Given captions along a path (N, R, T), or softly without one."""
+    policy = decoding("expected") if path is None else Forced(path)
+    return model(a, words, lengths, policy, samples=samples, **more)
 
 
-def summed(trace: Trace) -> Tensor:
+def one_caption(words: Tensor) -> Tensor:
+    """The lengths of one caption (1, 1, T) without padding."""
+    return torch.tensor([[words.shape[-1]]])
+
+
+def summed(u: Readout) -> Tensor:
     """sum_t l_t of all rows."""
-    return negative_log_likelihood(trace).sum()
+    return u.costs.sum()
+
+
+def learner(settings: config.Config, seed: int = 3) -> Learner:
+    """A learner whose networks, if it has any, have weights that are not small."""
+    torch.manual_seed(seed)
+    return Learner(settings, FEATURES, WORDS).double()
+
+
+def batch(a: Tensor, words: Tensor, lengths: Tensor, shares: Tensor | None = None) -> Batch:
+    """A minibatch of these captions."""
+    none = torch.zeros(words.shape[:2], dtype=torch.long)
+    return Batch(rows=none[:, 0], inputs=a, words=words, lengths=lengths, order=none, whole=lengths, shares=shares)
+
+
+def double(noise: Noise) -> Noise:
+    """The same noise in float64."""
+    return noise._each(lambda drawn: drawn.double() if drawn.is_floating_point() else drawn)
+
+
+def loss(
+    model: Captioner,
+    u: Readout,
+    learner: Learner,
+    average: Average | None = None,
+    *,
+    words: int | None = None,
+    noise: Noise | None = None,
+    passed: Tensor | None = None,
+    hard: bool = True,
+    shares: Tensor | None = None,
+) -> Loss:
+    """The loss of a pass that is there already, as ``loss_of`` has it, divided by ``words`` instead of their number.
+
+    ``passed`` are the costs of the baseline's own passes. Without ``hard`` there is no surrogate.
+    """
+    lengths, paths = torch.from_numpy(u.layout.lengths[:, :: u.samples]), None
+    counts = Counts.of(lengths)
+    counts = counts if words is None else Counts(words, counts.captions)
+    if learner.hard and hard:
+        paths = paths_of(u, u.costs, learner, noise or Noise(glimpse=u.costs), model.apart, passed)
+    return objective(u, u.costs, learner, learner.start() if average is None else average, counts, paths, shares)
 
 
 def gradient(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
@@ -87,13 +142,12 @@ def gradient(model: nn.Module, loss: Tensor) -> dict[str, Tensor]:
     return {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(named.items(), found, strict=True)}
 
 
-def expectation(model: Captioner, a: Tensor, words: Tensor, estimate: Callable[[Trace], Tensor]) -> dict[str, Tensor]:
+def expectation(model: Captioner, a: Tensor, words: Tensor, estimate: Callable[[Readout], Tensor]) -> dict[str, Tensor]:
     """sum over paths of p(path) (a constant) times the gradient of the estimate on that path."""
-    lengths = torch.tensor([[words.shape[-1]]])
     total = 0.0
     for path in paths(words.shape[-1]):
-        trace = model(a, words, lengths, path=path)
-        total = total + trace.log_probs.sum().exp().detach() * estimate(trace)
+        u = along(model, a, words, one_caption(words), path)
+        total = total + u.log_probs.sum().exp().detach() * estimate(u)
     return gradient(model, total)
 
 
@@ -108,35 +162,32 @@ def over_tuples(
     a: Tensor,
     words: Tensor,
     several: int,
-    estimate: Callable[[Trace], Tensor],
+    estimate: Callable[[Readout], Tensor],
     constant: bool = True,
     **more: object,
 ) -> Tensor:
     """sum over K-tuples of paths of p(paths) estimate(paths), one caption; p has no gradient if ``constant``."""
-    lengths = torch.tensor([[words.shape[-1]]])
     total = torch.zeros((), dtype=torch.float64)
     for path in tuples(several, words.shape[-1], a.shape[1]):
-        trace = model(a, words, lengths, path=path, samples=several, **more)
-        probability = trace.log_probs.sum().exp()
-        total = total + (probability.detach() if constant else probability) * estimate(trace)
+        u = along(model, a, words, one_caption(words), path, several, **more)
+        probability = u.log_probs.sum().exp()
+        total = total + (probability.detach() if constant else probability) * estimate(u)
     return total
 
 
-def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Trace], Tensor] = summed) -> Tensor:
+def bound(model: Captioner, a: Tensor, words: Tensor, cost: Callable[[Readout], Tensor] = summed) -> Tensor:
     """J = sum over paths of p(path) cost(path), both with their gradients: differentiated, it is G_J exactly."""
-    lengths = torch.tensor([[words.shape[-1]]])
     total = 0.0
     for path in paths(words.shape[-1], a.shape[1]):
-        trace = model(a, words, lengths, path=path)
-        total = total + trace.log_probs.sum().exp() * cost(trace)
+        u = along(model, a, words, one_caption(words), path)
+        total = total + u.log_probs.sum().exp() * cost(u)
     return total
 
 
 def marginal(model: Captioner, a: Tensor, words: Tensor) -> Tensor:
     """-log p(words) = -log sum over paths of p(path) p(words | path), by its definition; its gradient is G_M."""
-    lengths = torch.tensor([[words.shape[-1]]])
-    traces = [model(a, words, lengths, path=path) for path in paths(words.shape[-1], a.shape[1])]
-    return -torch.logsumexp(torch.stack([trace.log_probs.sum() - summed(trace) for trace in traces]), 0)
+    every = [along(model, a, words, one_caption(words), path) for path in paths(words.shape[-1], a.shape[1])]
+    return -torch.logsumexp(torch.stack([u.log_probs.sum() - summed(u) for u in every]), 0)
 
 
 def distance(ours: dict[str, Tensor], truth: dict[str, Tensor], part: str = "") -> float:
@@ -146,19 +197,16 @@ def distance(ours: dict[str, Tensor], truth: dict[str, Tensor], part: str = "") 
     return float((off / sum((truth[n] ** 2).sum() for n in names)).sqrt())
 
 
-def helpers(settings: config.Config, seed: int = 3) -> Helpers:
-    """What an estimator learns beside the model, with weights that are not small."""
-    torch.manual_seed(seed)
-    return Helpers(settings, FEATURES, WORDS).double()
+def search_agrees(model: Captioner, a: Tensor, decode: str, noise: Tensor, found: Hypotheses) -> None:
+    """Every best hypothesis costs, looks and draws as a teacher-forced pass over its words does.
 
-
-def search_says_what_the_trace_does(model: Captioner, a: Tensor, decode: str, noise: Tensor, found: Found) -> None:
-    """Every best hypothesis costs, looks and draws as a teacher-forced pass over its words does."""
+    ``noise`` (N, K, T) drew the glimpses.
+    """
     for n in range(len(a)):
         length = int(found.lengths[n])
         words = found.words[n : n + 1, None, :length]
-        chance = Noise(glimpse=noise[n : n + 1, None, :length, 0], soft=torch.zeros(1, 1, dtype=torch.bool))
-        trace = model(a[n : n + 1], words, torch.tensor([[length]]), select=decode, noise=chance)
-        assert torch.isclose(-negative_log_likelihood(trace).mean(), found.score[n], atol=1e-6)
-        assert torch.equal(trace.glimpses[0, 0], found.glimpses[n, :length])
-        assert torch.allclose(trace.weights[0, 0], found.weights[n, :length].double(), atol=1e-6)
+        policy: Policy = decoding(decode, noise=noise[n : n + 1, :1, :length])
+        u = model(a[n : n + 1], words, torch.tensor([[length]]), policy)
+        assert torch.isclose(-u.cost.mean(), found.score[n], atol=1e-6)
+        assert torch.equal(u.glimpses[0, 0], found.glimpses[n, :length])
+        assert torch.allclose(u.weights[0, 0], found.weights[n, :length].double(), atol=1e-6)

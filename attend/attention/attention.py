@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from attend import config
 from attend.attention import controls
-from attend.attention.score import SCORES, by_head
-from attend.attention.select import Selection
-from attend.attention.simplex import SIMPLEXES
-
-Select = Callable[[Tensor, Tensor], Selection]
+from attend.attention.score import by_head
+from attend.attention.select import At, Policy, Selection
+from attend.attention.simplex import softmax
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What attention knows of N images.
+    """What attention reads of N images.
 
     features (N, L, D), which locations exist (N, L), the keys (N, L, A) of the scores and the values (N, L, D) that
     select picks from. K heads have keys (N K, L, A/K) and values (N K, L, D/K), all heads of an image together.
-    ``projected`` says that the values are what the decoder makes of features before it adds them (``LSTM.project``).
+    ``projected`` says that the values are the decoder's maps of the features (``Decoder.memory``).
     """
 
     features: Tensor
@@ -34,7 +31,7 @@ class Memory:
     projected: bool = False
 
     def first(self, images: int) -> Memory:
-        """The first images, by view; all of them without one, since the gradient of a view is a copy."""
+        """The first images, by view. All images without one, since the gradient of a view is a copy."""
         whole = len(self.features)
         if images == whole:
             return self
@@ -43,35 +40,54 @@ class Memory:
         return Memory(*first, self.projected)
 
 
+class Look(NamedTuple):
+    """The attention of the rows (N, R) at one word: weights alpha (N, R, L), what a policy selected, and the query."""
+
+    weights: Tensor
+    context: Tensor
+    glimpse: Tensor | None
+    log_prob: Tensor | None
+    proposal: Tensor | None
+    query: Tensor
+
+
 class Attention(nn.Module):
-    """Where to look: ``memory`` once an image, then ``forward`` at every word for the R rows of each image.
+    """Where to look: ``memory`` once per image, then ``forward`` at every word for the R rows of each image.
 
-    With K heads each head scores and selects for itself, from its own share of the projected features; the context is
-    their shares side by side (Vaswani et al., 2017, section 3.2.2).
+    With K heads each head scores and selects from its own share of the projected features. The context is the
+    concatenation of the shares (Vaswani et al., 2017, section 3.2.2).
 
-    ``grid`` is (rows, columns) of the L locations, row by row. ``look`` says whose weights they are: the settings' own,
-    or those of an evaluation control (``Model.looking``).
+    Args:
+        score: a module with ``keys`` and ``forward`` as those of ``AdditiveScore``; None if weights are a control.
+        features: D.
+        simplex: the map from scores to weights, called with (scores, temperature, mask).
+        look: whose weights they are: "learned", "first" (learned, but the first word's query asks for all words), or
+            the name of a control (``controls.CONTROLS``).
+        grid: (rows, columns) of the L locations, row by row; needed by the control ``centre``.
     """
 
     def __init__(
-        self, settings: config.Attention, features: int, hidden: int, grid: tuple[int, int] | None = None
+        self,
+        score: nn.Module | None,
+        features: int,
+        *,
+        simplex: Callable[..., Tensor] = softmax,
+        temperature: float = 1.0,
+        heads: int = 1,
+        look: str = "learned",
+        grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        if features % settings.heads:
+        if features % heads:
             raise ValueError(
-                f"attention.heads is {settings.heads}, which does not divide the {features} features of the encoder: "
+                f"attention.heads is {heads}, which does not divide the {features} features of the encoder: "
                 "choose a divisor"
             )
-        if settings.weights == "centre" and grid is None:
+        if look == "centre" and grid is None:
             raise ValueError("attention.weights 'centre' needs the grid's rows and columns: pass grid")
-        self.settings = settings
-        self.look = settings.weights
-        self.score = SCORES[settings.score](settings, features, hidden) if settings.learned else None
+        self.score, self.simplex, self.temperature, self.heads, self.look = score, simplex, temperature, heads, look
         self.register_buffer("centre", None if grid is None else controls.centre(grid), persistent=False)
-        self.simplex = SIMPLEXES[settings.simplex]
-        if settings.simplex == "entmax":
-            self.simplex = partial(self.simplex, power=settings.power)
-        self.value = nn.Linear(features, features) if settings.heads > 1 else None
+        self.value = nn.Linear(features, features) if heads > 1 else None
 
     def memory(self, features: Tensor, mask: Tensor | None = None) -> Memory:
         """Project keys and values, once for all words and rows of an image."""
@@ -79,51 +95,64 @@ class Attention(nn.Module):
             features=features,
             mask=mask,
             keys=None if self.look in controls.CONTROLS else self.score.keys(features),
-            values=features if self.value is None else by_head(self.value(features), self.settings.heads),
+            values=features if self.value is None else by_head(self.value(features), self.heads),
         )
 
-    def weights(self, memory: Memory, hidden: Tensor, seen: Tensor | None = None) -> Tensor:
-        """alpha (N K, R, L) for the states that ask (N, R, H); ``seen`` (N, R, L) is what a control is shown."""
+    def weights(self, memory: Memory, query: Tensor, shown: Tensor | None = None) -> Tensor:
+        """alpha (N K, R, L) for queries (N, R, H). ``shown`` (N, R, L) is the input of a control, as boxes or noise."""
         mask = None if memory.mask is None else memory.mask[:, None]
         if self.look in controls.CONTROLS:
-            shape = (*hidden.shape[:2], memory.features.shape[1])
-            return self._control(shape, mask, seen, memory.features).repeat_interleave(self.settings.heads, 0)
+            shape = (*query.shape[:2], memory.features.shape[1])
+            shown = self.centre.expand(shape) if self.look == "centre" else shown
+            weights = controls.weights(self.look, shape, mask, shown, like=memory.features)
+            return weights.repeat_interleave(self.heads, 0)
         if mask is not None:
-            mask = mask.repeat_interleave(self.settings.heads, 0)
-        return self.simplex(self.score(memory.keys, hidden), self.settings.temperature, mask)
-
-    def _control(self, shape: tuple[int, ...], mask: Tensor | None, seen: Tensor | None, like: Tensor) -> Tensor:
-        if self.look == "uniform":
-            return controls.uniform(shape, mask, like=like)
-        if self.look == "centre":
-            seen = self.centre.expand(shape)
-        if seen is None:
-            raise ValueError(f"{self.look} attention needs {controls.CONTROLS[self.look]}")
-        return controls.random(seen, mask) if self.look == "random" else controls.oracle(seen, mask)
+            mask = mask.repeat_interleave(self.heads, 0)
+        return self.simplex(self.score(memory.keys, query), self.temperature, mask)
 
     def forward(
-        self, memory: Memory, hidden: Tensor, select: Select, seen: Tensor | None = None
-    ) -> tuple[Tensor, Selection]:
-        """The weights alpha (N, R, L) and what ``select`` picks with them.
+        self, memory: Memory, query: Tensor, policy: Policy, at: At | None = None, shown: Tensor | None = None
+    ) -> Look:
+        """The weights alpha (N, R, L) for queries (N, R, H), and what ``policy`` picks with them.
 
-        Of several heads the weights are the mean and the glimpse is that of the head that gave its own the most.
+        With several heads the weights are the mean over heads. The glimpse is that of the head whose own glimpse is
+        most likely.
         """
-        weights = self.weights(memory, hidden, seen)
-        chosen = select(memory.values, weights)
-        return (weights, chosen) if self.settings.heads == 1 else self._together(weights, chosen)
+        weights = self.weights(memory, query, shown)
+        chosen = policy(memory.values, weights, at if self.heads == 1 else _OfHeads(at, self.heads), query)
+        if self.heads > 1:
+            weights, chosen = self._together(weights, chosen)
+        return Look(weights, *chosen, query)
 
     def _together(self, weights: Tensor, chosen: Selection) -> tuple[Tensor, Selection]:
         weights, context, glimpse, log_prob = (
-            part.unflatten(0, (-1, self.settings.heads)).transpose(1, 2)  # (N, R, K, ...)
+            None if part is None else part.unflatten(0, (-1, self.heads)).transpose(1, 2)  # (N, R, K, ...)
             for part in (weights, chosen.context, chosen.glimpse, chosen.log_prob)
         )
+        if glimpse is None:
+            return weights.mean(2), Selection(context.flatten(2))
         surest = log_prob.detach().argmax(-1, keepdim=True)
-        glimpse = glimpse.gather(-1, surest).squeeze(-1)
-        return weights.mean(2), Selection(context.flatten(2), glimpse, log_prob.sum(-1))
+        return weights.mean(2), Selection(context.flatten(2), glimpse.gather(-1, surest).squeeze(-1), log_prob.sum(-1))
 
 
-def rows_of_heads(rows: Tensor, heads: int) -> Tensor:
-    """What is given a row (N, R), or a row and head (N, R, K), as ``select`` wants it: (N K, R)."""
-    if heads == 1:
-        return rows
-    return by_head(rows if rows.ndim == 3 else torch.stack([rows] * heads, -1), heads).squeeze(-1)
+@dataclass(frozen=True)
+class _OfHeads:
+    """A step whose parts are cut for K heads: given per row (N, R), or per row and head (N, R, K) -> (N K, R)."""
+
+    at: At | None
+    heads: int
+
+    @property
+    def t(self) -> int | Tensor:
+        return self.at.t
+
+    def cut(self, given: Tensor | None) -> Tensor | None:
+        rows = given if self.at is None else self.at.cut(given)
+        if rows is None:
+            return None
+        return by_head(rows if rows.ndim == 3 else torch.stack([rows] * self.heads, -1), self.heads).squeeze(-1)
+
+
+def projected(memory: Memory, values: Tensor) -> Memory:
+    """The same memory with the decoder's maps of the features as values."""
+    return replace(memory, values=values, projected=True)

@@ -8,7 +8,6 @@ The frozen first glimpse (``first``) may stand in either place too, but it is le
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,11 +16,23 @@ WIDTH = 3 / 14
 CONTROLS = {
     "uniform": None,
     "centre": None,
-    "random": "a random number for each word and location (controls.numbers)",
+    "random": "a random number for each word and location",
     "oracle": "the boxes of the words: use data that has them (scenes)",
     "shuffled": "the weights of another image (attend.evaluation.controls)",
 }
 """By name, and what each is shown at every word (``seen`` in ``Attention.weights``)."""
+
+
+def weights(look: str, shape: tuple[int, ...], mask: Tensor | None, shown: Tensor | None, like: Tensor) -> Tensor:
+    """The weights (N, R, L) of a control by its name, of the device and precision of ``like``.
+
+    Raises ValueError if the control needs an input that is not ``shown``.
+    """
+    if look == "uniform":
+        return uniform(shape, mask, like=like)
+    if shown is None:
+        raise ValueError(f"{look} attention needs {CONTROLS[look]}")
+    return random(shown, mask) if look == "random" else oracle(shown, mask)
 
 
 def uniform(shape: tuple[int, ...], mask: Tensor | None = None, like: Tensor | None = None) -> Tensor:
@@ -68,9 +79,3 @@ def random(noise: Tensor, mask: Tensor | None = None) -> Tensor:
     A training and an evaluation control.
     """
     return oracle(-torch.log1p(-noise), mask)
-
-
-def numbers(shape: tuple[int, ...], seed: int, step: int) -> Tensor:
-    """The noise (N, C, T, L) that ``random`` sees in a training step, keyed by seed and step alone, on the CPU."""
-    key = np.random.SeedSequence([seed, step, 1]).generate_state(1)[0]  # Noise.draw has the one without the 1
-    return torch.rand(shape, generator=torch.Generator().manual_seed(int(key)))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from attend import config
-from attend.config import catalogue as facts
+from attend.attention.simplex import at_least_fp32
+from attend.config import catalogue
 
 BLOCK = {"cpu": 2**19, "cuda": 2**26}
 """Units of the score that are in memory at once: 2 MiB of fp32 fit the cache of a CPU."""
@@ -87,11 +87,6 @@ def _units(keys: Tensor, query: Tensor, activation: Activation) -> Iterator[tupl
         yield block, activation.unit(out)
 
 
-def at_least_fp32(values: Tensor) -> Tensor:
-    """bf16 as fp32, and what is more exact as it is."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def dot(keys: Tensor, query: Tensor) -> Tensor:
     """e_i = k_i . q / sqrt(A), for keys (..., L, A) and queries (..., R, A) -> (..., R, L).
 
@@ -101,12 +96,11 @@ def dot(keys: Tensor, query: Tensor) -> Tensor:
 
 
 class AdditiveScore(nn.Module):
-    """The parameters W, U, b and v of ``additive``; ``keys`` is computed once an image, ``forward`` at every word."""
+    """The parameters W, U, b and v of ``additive``. ``keys`` is computed once per image, ``forward`` at every word."""
 
-    def __init__(self, settings: config.Attention, features: int, hidden: int) -> None:
+    def __init__(self, features: int, hidden: int, width: int = 512, *, activation: str = "tanh", **_: object) -> None:
         super().__init__()
-        width = settings.width
-        self.activation = settings.activation
+        self.activation = activation
         self.key = nn.Linear(features, width, bias=False)
         self.query = nn.Linear(hidden, width)
         self.vector = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
@@ -121,12 +115,12 @@ class AdditiveScore(nn.Module):
 
 
 class BilinearScore(nn.Module):
-    """The parameter W of e_i = h . W a_i; ``width`` is not read, since W a_i is as wide as h.
+    """The parameter W of e_i = h . W a_i. W a_i is as wide as h, so ``width`` is not read.
 
     Source: Luong et al. (2015), section 3.1, "general".
     """
 
-    def __init__(self, settings: config.Attention, features: int, hidden: int) -> None:
+    def __init__(self, features: int, hidden: int, **_: object) -> None:
         super().__init__()
         self.key = nn.Linear(features, hidden, bias=False)
 
@@ -140,13 +134,13 @@ class BilinearScore(nn.Module):
 
 
 class DotScore(nn.Module):
-    """The parameters W, U and b of ``dot``. K heads share out the A units, and each scores with its own."""
+    """The parameters W, U and b of ``dot``. K heads share out the A units. Each head scores with its own units."""
 
-    def __init__(self, settings: config.Attention, features: int, hidden: int) -> None:
+    def __init__(self, features: int, hidden: int, width: int = 512, *, heads: int = 1, **_: object) -> None:
         super().__init__()
-        self.heads = settings.heads
-        self.key = nn.Linear(features, settings.width, bias=False)
-        self.query = nn.Linear(hidden, settings.width)
+        self.heads = heads
+        self.key = nn.Linear(features, width, bias=False)
+        self.query = nn.Linear(hidden, width)
 
     def keys(self, features: Tensor) -> Tensor:
         """W a by heads: (N, L, D) -> (N K, L, A/K)."""
@@ -168,9 +162,10 @@ SCORES = {"additive": AdditiveScore, "bilinear": BilinearScore, "dot": DotScore}
 
 
 def add(name: str, kind: type[nn.Module]) -> None:
-    """A score of one's own: a module of (settings, features, hidden) with ``keys`` and ``forward`` as AdditiveScore's.
+    """Add a score of your own under a name that configurations then know.
 
-    Its name is then known to configurations.
+    ``kind`` is a module with ``keys`` and ``forward`` as those of ``AdditiveScore``. It is built with the keywords
+    features, hidden, width, activation and heads, and takes those that it does not read as ``**_``.
     """
     SCORES[name] = kind
-    facts.SCORES.append(name)
+    catalogue.SCORES.append(name)

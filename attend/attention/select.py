@@ -1,48 +1,219 @@
-"""Select: the context that the weights pick from the features, z = phi(a, alpha). Soft and hard differ here only.
+"""Select: the context that the weights pick, z = phi(a, alpha). Soft and hard attention differ here only.
 
-Each function takes features (N, L, D) and weights (N, R, L) and returns a ``Selection``. What else it needs (noise, a
-path, k) is bound beforehand: ``functools.partial(sample, noise=u)``.
+    Expected()       soft attention: z = sum_i alpha_i a_i
+    Sample(noise)    hard attention: s ~ Categorical(alpha), z = a_s
+
+A policy is called with values (N, L, D), weights (N, R, L), the step ``at`` and the query that asked, and returns a
+``Selection``. What is given for every word of a caption, as the noise (N, R, T), is cut to the words of ``at``. Without
+``at`` it is given for exactly the words of the weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from attend import config
+
+class Selection(NamedTuple):
+    """context z (N, R, D); glimpse s (N, R), -1 where a row has none; log alpha(s) (N, R), 0 where a row has none.
+
+    Glimpse and log-probability are None if no row has any. ``proposal`` q (N, R, L) is given if s was drawn from it:
+    then the log-probability is log q(s).
+    """
+
+    context: Tensor
+    glimpse: Tensor | None = None
+    log_prob: Tensor | None = None
+    proposal: Tensor | None = None
+
+
+class At(Protocol):
+    """The words that are asked for: their place ``t`` in the captions, and their part of a given tensor."""
+
+    t: int | Tensor
+
+    def cut(self, given: Tensor | None) -> Tensor | None: ...
+
+
+class Policy:
+    """How the weights of a word pick what is read.
+
+    ``picks`` says whether a policy may read something else than the mean under the weights: then a decoder that is fed
+    the expected context (``feed: expected``) shows the selection to its readout alone, by ``read``.
+    """
+
+    picks = True
+
+    def __call__(self, values: Tensor, weights: Tensor, at: At | None = None, query: Tensor | None = None) -> Selection:
+        raise ValueError(f"{type(self).__name__} needs a decoder that is fed the expected context (feed 'expected')")
+
+    def read(self, unrolled: Any, samples: int = 1) -> Any:
+        """The readout of an unrolled caption under this policy, ``samples`` times for each word."""
+        return unrolled.glimpsed(self, samples)
+
+
+def cut(given: Tensor | None, at: At | None) -> Tensor | None:
+    """The part of what is given that belongs to the words of ``at``."""
+    return given if at is None else at.cut(given)
 
 
 @dataclass(frozen=True)
-class Selection:
-    """context z (N, R, D); the glimpse s (N, R), -1 where there is none; log alpha(s) (N, R), 0 where none."""
-
-    context: Tensor
-    glimpse: Tensor
-    log_prob: Tensor
-
-
-def expected(features: Tensor, weights: Tensor) -> Selection:
+class Expected(Policy):
     """Soft attention: z = sum_i alpha_i a_i. Source: Xu et al. (2015), equation 8."""
-    context = weights.to(features.dtype) @ features
-    none = torch.full(weights.shape[:-1], -1, dtype=torch.long, device=weights.device)
-    return Selection(context, none, weights.new_zeros(weights.shape[:-1]))
+
+    picks = False
+
+    def __call__(self, values, weights, at=None, query=None):
+        return Selection(mean(values, weights))
 
 
-def forced(features: Tensor, weights: Tensor, glimpse: Tensor, proposal: Tensor | None = None) -> Selection:
-    """Hard attention on a given path: z = a_s, for s (N, R); its log-probability has a gradient, z has none in s.
+@dataclass(frozen=True)
+class TopK(Policy):
+    """The expected context under the ``top`` largest weights, z = sum_kept alpha_i a_i / sum_kept alpha_i.
 
-    Where it was drawn from a ``proposal`` q (N, R, L), that is log q(s).
+    It is deterministic, and the kept weights have a gradient (a single one has none). Among equal weights torch chooses
+    which are kept. With ``top`` of L or more it is ``Expected``. The recorded weights are alpha before the cut.
     """
-    chosen = (weights if proposal is None else proposal).gather(-1, glimpse[..., None]).squeeze(-1)
-    images = torch.arange(len(features), device=features.device)[:, None]
-    return Selection(features[images, glimpse], glimpse, log(chosen))
+
+    top: int = 4
+
+    def __call__(self, values, weights, at=None, query=None):
+        if self.top >= weights.shape[-1]:
+            return Selection(mean(values, weights))
+        kept, places = weights.topk(self.top, dim=-1)
+        kept = torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True))
+        return Selection(mean(values, kept))
+
+
+@dataclass(frozen=True)
+class Argmax(Policy):
+    """Hard attention without sampling: the location with the largest weight. For decoding; alpha gets no gradient."""
+
+    def __call__(self, values, weights, at=None, query=None):
+        return glimpsed(values, weights, weights.argmax(-1))
+
+
+@dataclass(frozen=True)
+class Sample(Policy):
+    """Hard attention: s ~ Categorical(alpha), drawn with ``noise`` (N, R, T) in [0, 1).
+
+    Rows marked in ``soft`` (N, R, T) take the expected context instead (semi-sampling). With a ``proposal``, a function
+    of the query and ``at``, s is drawn from its weights q.
+
+    Source: Xu et al. (2015), equations 5 and 6, and section 4.1 for semi-sampling.
+    """
+
+    noise: Tensor
+    soft: Tensor | None = None
+    proposal: Callable[[Tensor, At], Tensor] | None = None
+
+    def __call__(self, values, weights, at=None, query=None):
+        q = None if self.proposal is None else self.proposal(query, at)
+        drawn = draw((weights if q is None else q).detach(), cut(self.noise, at))
+        hard, soft = glimpsed(values, weights, drawn, q), cut(self.soft, at)
+        if soft is None:
+            return hard
+        return Selection(
+            torch.where(soft[..., None], mean(values, weights), hard.context),
+            torch.where(soft, -1, hard.glimpse),
+            torch.where(soft, 0.0, hard.log_prob),
+            q,
+        )
+
+
+@dataclass(frozen=True)
+class Forced(Policy):
+    """Hard attention along a given ``path`` (N, R, T); from word ``until`` on the policy ``then`` selects.
+
+    log alpha(s) has a gradient. z has none in s.
+    """
+
+    path: Tensor
+    until: int | None = None
+    then: Policy | None = None
+    proposal: Callable[[Tensor, At], Tensor] | None = None
+
+    def __call__(self, values, weights, at=None, query=None):
+        if self.until is None:
+            return self._along(values, weights, at, query)
+        if isinstance(at.t, int):
+            select = self._along if at.t < self.until else self.then
+            return select(values, weights, at, query)
+        forced = at.t < self.until  # words of several places at once
+        pairs = zip(self._along(values, weights, at, query), self.then(values, weights, at, query), strict=True)
+        return Selection(*(_either(forced, one, other) for one, other in pairs))
+
+    def _along(self, values, weights, at, query):
+        q = None if self.proposal is None else self.proposal(query, at)
+        return glimpsed(values, weights, cut(self.path, at), q)
+
+
+@dataclass(frozen=True)
+class Relaxed(Policy):
+    """Gumbel-softmax: z = sum_i r_i a_i, r = softmax((log alpha + gumbel) / tau_g), with ``noise`` (N, R, T, L).
+
+    The largest r_i is at i with probability alpha_i at every temperature. It is the glimpse.
+
+    Source: Jang et al. (2017); Maddison et al. (2017).
+    """
+
+    noise: Tensor
+    temperature: float = 1.0
+
+    def __call__(self, values, weights, at=None, query=None):
+        relaxed = relaxation(weights, cut(self.noise, at), self.temperature)
+        largest = relaxed.argmax(-1)
+        return Selection(mean(values, relaxed), largest, log_at(weights, largest))
+
+
+@dataclass(frozen=True)
+class StraightThrough(Policy):
+    """Forward the glimpse of ``Sample``, with ``noise`` (N, R, T); backward z = sum_i alpha_i a_i. Biased.
+
+    Source: Bengio et al. (2013).
+    """
+
+    noise: Tensor
+
+    def __call__(self, values, weights, at=None, query=None):
+        return _through(values, weights, weights, draw(weights.detach(), cut(self.noise, at)))
+
+
+@dataclass(frozen=True)
+class GumbelStraightThrough(Policy):
+    """Forward the glimpse of ``Relaxed``, backward as ``Relaxed``. Biased. Source: Jang et al. (2017)."""
+
+    noise: Tensor
+    temperature: float = 1.0
+
+    def __call__(self, values, weights, at=None, query=None):
+        relaxed = relaxation(weights, cut(self.noise, at), self.temperature)
+        return _through(values, weights, relaxed, relaxed.argmax(-1))
+
+
+def mean(values: Tensor, weights: Tensor) -> Tensor:
+    """sum_i alpha_i a_i: values (N, L, D), weights (N, R, L) -> (N, R, D)."""
+    return weights.to(values.dtype) @ values
+
+
+def glimpsed(values: Tensor, weights: Tensor, glimpse: Tensor, proposal: Tensor | None = None) -> Selection:
+    """z = a_s for glimpses s (N, R), with log alpha(s), or log q(s) if s was drawn from a proposal q (N, R, L)."""
+    context = values.gather(1, glimpse[..., None].expand(-1, -1, values.shape[-1]))
+    return Selection(context, glimpse, log_at(weights if proposal is None else proposal, glimpse), proposal)
 
 
 def log(weights: Tensor) -> Tensor:
-    """log alpha; of an exact zero that of the smallest normal number, without a gradient, so that 0 log 0 is 0."""
+    """log alpha. At an exact zero: the logarithm of the smallest normal number, without a gradient, so 0 log 0 is 0."""
     return weights.clamp(min=torch.finfo(weights.dtype).tiny).log()
+
+
+def log_at(weights: Tensor, glimpse: Tensor) -> Tensor:
+    """log alpha(s): weights (..., L), glimpses (...) -> (...)."""
+    return log(weights.gather(-1, glimpse[..., None]).squeeze(-1))
 
 
 def draw(weights: Tensor, noise: Tensor) -> Tensor:
@@ -51,111 +222,26 @@ def draw(weights: Tensor, noise: Tensor) -> Tensor:
     return (reached <= noise[..., None] * reached[..., -1:]).sum(-1).clamp(max=weights.shape[-1] - 1)
 
 
-def sample(
-    features: Tensor, weights: Tensor, noise: Tensor, soft: Tensor | None = None, proposal: Tensor | None = None
-) -> Selection:
-    """Hard attention: s ~ Categorical(alpha), or from a ``proposal`` q, drawn with ``noise`` (N, R) in [0, 1).
-
-    Rows marked in ``soft`` (N, R) take the expected context instead (semi-sampling).
-
-    Source: Xu et al. (2015), equations 5 and 6, and section 4.1 for the semi-sampling.
-    """
-    hard = forced(features, weights, draw((weights if proposal is None else proposal).detach(), noise), proposal)
-    if soft is None or not bool(soft.any()):
-        return hard
-    mean = expected(features, weights)
-    return Selection(
-        torch.where(soft[..., None], mean.context, hard.context),
-        torch.where(soft, mean.glimpse, hard.glimpse),
-        torch.where(soft, mean.log_prob, hard.log_prob),
-    )
-
-
-def top_k(features: Tensor, weights: Tensor, top: int = config.Attention.top) -> Selection:
-    """The expected context under the ``top`` largest weights, z = sum_kept alpha_i a_i / sum_kept alpha_i.
-
-    Without chance, and the weights that are kept have a gradient (one alone has none); of equal ones, which are kept is
-    torch's choice. With ``top`` of L or more it is ``expected``. The record keeps alpha itself, before the cut.
-    """
-    if top >= weights.shape[-1]:
-        return expected(features, weights)
-    kept, places = weights.topk(top, dim=-1)
-    return expected(features, torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True)))
-
-
-def argmax(features: Tensor, weights: Tensor) -> Selection:
-    """Hard attention without chance: the location with the largest weight. A way to decode; alpha learns nothing."""
-    return forced(features, weights, weights.argmax(-1))
-
-
-def relaxed(features: Tensor, weights: Tensor, noise: Tensor, temperature: float = 1.0) -> Selection:
-    """Gumbel-softmax: z = sum_i r_i a_i, r = softmax((log alpha + gumbel) / tau_g), with ``noise`` (N, R, L).
-
-    Its largest weight is at i with probability alpha_i at every temperature, and is given as the glimpse.
-
-    Source: Jang et al. (2017); Maddison et al. (2017).
-    """
-    weighed = relaxation(weights, noise, temperature)
-    return Selection(weighed.to(features.dtype) @ features, *_glimpse(weights, weighed.argmax(-1)))
-
-
 def relaxation(weights: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """softmax((log alpha + gumbel) / tau_g), gumbel = -log(-log noise): (..., L)."""
     return torch.softmax((log(weights) + gumbel(noise).to(weights.dtype)) / temperature, -1)
 
 
 def gumbel(noise: Tensor) -> Tensor:
-    """-log(-log u), Gumbel variables from uniform ones in [0, 1)."""
+    """-log(-log u): Gumbel variables from uniform ones in [0, 1)."""
     return -torch.log(-torch.log(noise.clamp(min=torch.finfo(noise.dtype).tiny)))
 
 
-def straight_through(features: Tensor, weights: Tensor, noise: Tensor) -> Selection:
-    """Forward the glimpse of ``sample``, with ``noise`` (N, R); backward z = sum_i alpha_i a_i. Biased.
-
-    Source: Bengio et al. (2013).
-    """
-    return _through(features, weights, weights, draw(weights.detach(), noise))
+def _through(values: Tensor, weights: Tensor, relaxed: Tensor, glimpse: Tensor) -> Selection:
+    """Forward exactly a_s, backward the gradient of sum_i relaxed_i a_i."""
+    forward = torch.zeros_like(relaxed).scatter(-1, glimpse[..., None], 1.0) + (relaxed - relaxed.detach())
+    return Selection(mean(values, forward), glimpse, log_at(weights, glimpse))
 
 
-def gumbel_straight_through(features: Tensor, weights: Tensor, noise: Tensor, temperature: float = 1.0) -> Selection:
-    """Forward the glimpse that ``relaxed`` makes largest, backward as ``relaxed``. Biased.
-
-    Source: Jang et al. (2017).
-    """
-    weighed = relaxation(weights, noise, temperature)
-    return _through(features, weights, weighed, weighed.argmax(-1))
-
-
-def _through(features: Tensor, weights: Tensor, instead: Tensor, glimpse: Tensor) -> Selection:
-    """Forward exactly a_s, backward the gradient of sum_i instead_i a_i."""
-    forward = torch.nn.functional.one_hot(glimpse, weights.shape[-1]) + (instead - instead.detach())
-    return Selection(forward.to(features.dtype) @ features, *_glimpse(weights, glimpse))
-
-
-def _glimpse(weights: Tensor, glimpse: Tensor) -> tuple[Tensor, Tensor]:
-    return glimpse, log(weights.gather(-1, glimpse[..., None]).squeeze(-1))
-
-
-SELECTIONS = {"expected": expected, "top-k": top_k, "sample": sample, "argmax": argmax}
-
-RELAXATIONS = {
-    "relaxed": relaxed,
-    "straight-through": straight_through,
-    "gumbel-straight-through": gumbel_straight_through,
-}
-"""How estimators with a gradient along the context select while training; never in decoding."""
-
-
-def distinct(weights: Tensor, several: int, noise: Tensor) -> Tensor:
-    """K locations without replacement, (..., K): those of the largest log alpha + gumbel, for ``noise`` (..., L)."""
-    return (log(weights) + gumbel(noise)).topk(several).indices
-
-
-def best_and_rest(weights: Tensor, several: int, noise: Tensor) -> Tensor:
-    """The K - 1 largest weights' locations, and one drawn from the others with ``noise`` (...): (..., K)."""
-    best = weights.topk(several - 1).indices
-    return torch.cat([best, draw(weights.scatter(-1, best, 0.0), noise)[..., None]], -1)
-
-
-CHOICES = ("all", "distinct", "best-and-rest")
-"""How estimators take several glimpses that are not drawn one by one."""
+def _either(first: Tensor, one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """``one`` where ``first`` (R,) says so, else ``other``: (N, R, ...). A policy without glimpses has -1 and 0."""
+    if one is None:
+        return None
+    if other is None:
+        other = torch.full_like(one, 0 if one.is_floating_point() else -1)
+    return torch.where(first.view(-1, *[1] * (one.ndim - 2)), one, other)

@@ -40,11 +40,16 @@ def entmax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = None,
     return torch.softmax(scores, dim=-1) if power == 1 else _Entmax.apply(scores, power)
 
 
+def at_least_fp32(values: Tensor) -> Tensor:
+    """bf16 as fp32, and what is more exact as it is."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def _ready(scores: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
-    scores = scores if scores.dtype == torch.float64 else scores.float()
+    scores = at_least_fp32(scores)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
-    return scores / temperature
+    return scores if temperature == 1 else scores / temperature
 
 
 class _Sparsemax(torch.autograd.Function):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attend.attention.attention import Memory, Select
-from attend.attention.select import draw
-from attend.captioner.captioner import Captioner, Glance
+from attend.attention.select import Policy, draw
+from attend.attention.simplex import at_least_fp32
+from attend.captioner.captioner import Captioner
+from attend.captioner.unrolled import Readout
 from attend.data.text import END, PAD, SPECIALS, START, UNK
+from attend.decoder.protocol import rows_of
 
 NEVER = [SPECIALS.index(word) for word in (PAD, START, UNK)]
 """Words that are never generated."""
@@ -19,8 +20,8 @@ LAST = SPECIALS.index(END)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """One caption of each of N images, and where the model looked for each word.
+class Hypotheses:
+    """One caption for each of N images, and where the model looked for each word.
 
     words (N, T) with the end mark, padded; lengths (N,) with the end mark; score (N,): log p / length^power in nats;
     weights (N, T, L); glimpses (N, T), -1 where none; gates (N, T). All are 0 at padding, glimpses -1.
@@ -57,41 +58,38 @@ class Best:
         return Best(*(torch.where(better, new, old) for new, old in pairs))
 
 
-Choose = Callable[[int, int], Select]
-"""The selection for a step, given the step and how many rows each image has."""
-
-
 @torch.no_grad()
 def beam_search(
-    model: Captioner,
-    memory: Memory,
-    choose: Choose,
+    captioner: Captioner,
+    features: Tensor,
+    policy: Policy,
+    *,
     beam: int,
     max_length: int,
     length_power: float = 1.0,
-    seen: Tensor | None = None,
-) -> Found:
-    """The best of ``beam`` hypotheses by log p / length^power; a beam of 1 is greedy.
+    shown: Tensor | None = None,
+) -> Hypotheses:
+    """The best of ``beam`` hypotheses by log p / length^power, for features (N, L, D). A beam of 1 is greedy.
 
-    A hypothesis that has ended keeps its place in the beam while its score is among the best, and is remembered when
-    it loses it to some that get worse later; those that have not ended after ``max_length`` words stand as they are.
-    Everything known of a hypothesis (state, words, weights, glimpses) is traced back along its own path. ``seen``
-    (N, T, K, L) is what a control is shown at each word of each hypothesis.
+    A hypothesis that has ended keeps its place in the beam while its score is among the best. If it loses its place,
+    it is remembered, since others may get worse later. Those that have not ended after ``max_length`` words count as
+    they are. State, words, weights and glimpses of a hypothesis are traced back along its own path. What ``policy`` and
+    a control (``shown``) are given has a row for each hypothesis, (N, K, T, ...).
 
     Differs: length-normalised from the first word on (Xu et al. give no normalisation; a power of 0 is without), and
-    <unk> is never said.
+    <unk> is never generated.
     """
-    images, device = len(memory.features), memory.features.device
-    state = model.decoder.start(memory, 1)
+    images, device = len(features), features.device
+    memory, state = captioner.start(features, images * beam * max_length // 2)
     words = torch.full((images, 1), SPECIALS.index(START), device=device)
     total = torch.zeros(images, 1, device=device)  # log p of each hypothesis
     lengths = torch.zeros(images, 1, device=device, dtype=torch.long)
     ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
-    steps = []  # for each word: the parent of each hypothesis, its word, and what the parent's step saw
+    steps = []  # for each word: the parent of each hypothesis, its word, and what the parent's step attended to
     best = Best.none(images, device)
     for t in range(max_length):
-        state, glance = model.step(memory, state, words, choose(t, words.shape[1]), *_at(seen, t, words.shape[1]))
-        extended = _forbid(glance.log_probs) + total[..., None]  # (N, R, V)
+        state, word = captioner.step(memory, state, words, policy, t, shown)
+        extended = _forbid(log_probs(word)) + total[..., None]  # (N, R, V)
         vocabulary = extended.shape[-1]
         # what has ended goes on as itself: its one extension is the padding word, at no cost
         extended = torch.where(ended[..., None], -torch.inf, extended)
@@ -103,8 +101,8 @@ def beam_search(
         total = extended.flatten(1).gather(1, kept)
         ended = ended.gather(1, parent) | (words == LAST)
         lengths = long.gather(1, parent)
-        state = state.rows(parent)
-        steps.append((parent, words, glance))
+        state = rows_of(state, parent)
+        steps.append((parent, words, word))
         final = ended | (t + 1 == max_length)
         best = best.or_better(torch.where(final, total / lengths**length_power, -torch.inf), lengths, t)
         if bool(ended.all()):
@@ -114,50 +112,52 @@ def beam_search(
 
 @torch.no_grad()
 def ancestral(
-    model: Captioner,
-    memory: Memory,
-    choose: Choose,
+    captioner: Captioner,
+    features: Tensor,
+    policy: Policy,
     noise: Tensor,
+    *,
     max_length: int,
     length_power: float = 1.0,
-    seen: Tensor | None = None,
-) -> Found:
-    """One caption an image, each word drawn from p(y_t | ...) without the words that are never said.
+    shown: Tensor | None = None,
+) -> Hypotheses:
+    """One caption per image, each word drawn from p(y_t | ...) without the words that are never generated.
 
-    ``noise`` (N, T) in [0, 1) for T words at most picks them, and ``seen`` (N, T, 1, L) is what a control is shown.
+    ``noise`` (N, T) in [0, 1) draws at most T words. ``policy`` and ``shown`` are given one row, (N, 1, T, ...).
     """
-    images, device = len(memory.features), memory.features.device
-    state = model.decoder.start(memory, 1)
+    images, device = len(features), features.device
+    memory, state = captioner.start(features, images * max_length // 2)
     words = torch.full((images, 1), SPECIALS.index(START), device=device)
     total = torch.zeros(images, 1, device=device)
     lengths = torch.zeros(images, 1, device=device, dtype=torch.long)
     ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
     steps = []
     for t in range(max_length):
-        state, glance = model.step(memory, state, words, choose(t, 1), *_at(seen, t, 1))
-        log_probs = torch.log_softmax(_forbid(glance.log_probs), dim=-1)
-        words = draw(log_probs.exp(), noise[:, t, None])
-        gained = log_probs.gather(2, words[..., None]).squeeze(-1)
+        state, word = captioner.step(memory, state, words, policy, t, shown)
+        log_p = torch.log_softmax(_forbid(log_probs(word)), dim=-1)
+        words = draw(log_p.exp(), noise[:, t, None])
+        gained = log_p.gather(2, words[..., None]).squeeze(-1)
         total = total + torch.where(ended, 0.0, gained)
         lengths = lengths + (~ended).long()
         ended = ended | (words == LAST)
-        steps.append((torch.zeros_like(words), words, glance))
+        steps.append((torch.zeros_like(words), words, word))
         if bool(ended.all()):
             break
     best = Best.none(images, device).or_better(total / lengths**length_power, lengths, len(steps) - 1)
     return _trace_back(steps, best)
 
 
-def _at(seen: Tensor | None, step: int, rows: int) -> tuple[Tensor, ...]:
-    """What a step's rows are shown (N, R, L), if anything."""
-    return () if seen is None else (seen[:, step, :rows],)
+def log_probs(word: Readout) -> Tensor:
+    """log p(y_t | ...) of one step, (N, R, V)."""
+    log_p = torch.log_softmax(at_least_fp32(word.logits), dim=-1)
+    return log_p.view(word.layout.images, word.layout.rows, -1)
 
 
-def _forbid(log_probs: Tensor) -> Tensor:
-    """log p with the words that are never said at -inf."""
-    log_probs = log_probs.clone()
-    log_probs[..., NEVER] = -torch.inf
-    return log_probs
+def _forbid(log_p: Tensor) -> Tensor:
+    """log p with the words that are never generated at -inf."""
+    log_p = log_p.clone()
+    log_p[..., NEVER] = -torch.inf
+    return log_p
 
 
 def _rows(values: Tensor, rows: Tensor) -> Tensor:
@@ -165,22 +165,23 @@ def _rows(values: Tensor, rows: Tensor) -> Tensor:
     return values[torch.arange(len(values), device=values.device)[:, None], rows]
 
 
-def _trace_back(steps: list[tuple[Tensor, Tensor, Glance]], best: Best) -> Found:
-    """Follow the best hypothesis of each image back to its first word, collecting what its own steps saw."""
+def _trace_back(steps: list[tuple[Tensor, Tensor, Readout]], best: Best) -> Hypotheses:
+    """Follow the best hypothesis of each image back to its first word, and collect what its own steps attended to."""
     row, path = best.row[:, None], []  # row (N, 1): where the hypothesis is at this step
-    for t, (parent, words, glance) in reversed(list(enumerate(steps))):
+    for t, (parent, words, seen) in reversed(list(enumerate(steps))):
         later = t > best.step[:, None]  # it was left at an earlier step
         here = torch.where(later, 0, row)
         word, above = words.gather(1, here), parent.gather(1, here)
         row = torch.where(later, row, above)
-        path.append((word, _rows(glance.weights, above), _rows(glance.glimpse, above), _rows(glance.gate, above)))
+        attended = (part.squeeze(2) for part in (seen.weights, seen.glimpses, seen.gates))
+        path.append((word, *(_rows(part, above) for part in attended)))
     words, weights, glimpses, gates = (torch.cat(parts, 1) for parts in zip(*reversed(path), strict=True))
-    said = torch.arange(len(steps), device=words.device) < best.length[:, None]
-    return Found(
-        words=torch.where(said, words, SPECIALS.index(PAD)),
+    real = torch.arange(len(steps), device=words.device) < best.length[:, None]
+    return Hypotheses(
+        words=torch.where(real, words, SPECIALS.index(PAD)),
         lengths=best.length,
         score=best.score,
-        weights=torch.where(said[..., None], weights, 0),
-        glimpses=torch.where(said, glimpses, -1),
-        gates=torch.where(said, gates, 0),
+        weights=torch.where(real[..., None], weights, 0),
+        glimpses=torch.where(real, glimpses, -1),
+        gates=torch.where(real, gates, 0),
     )

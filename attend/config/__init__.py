@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from attend.config.catalogue import ENUMERATED
 from attend.config.learning import Decode, Estimator, Look, Objective, Search, Train
 from attend.config.model import LEVEL, Attention, Decoder, Encoder
 from attend.config.section import LARGEST, require
@@ -96,6 +97,11 @@ class Config:
         return self.estimator.drawn if self.attention.hard else 1
 
     @property
+    def taken(self) -> str:
+        """How training takes the glimpses of a word: ``Facts.select``, or "expected" for soft attention."""
+        return self.estimator.facts.select if self.attention.hard else "expected"
+
+    @property
     def noisy(self) -> bool:
         """Whether training draws a number for every location of a word."""
         return self.attention.hard and self.estimator.facts.noise
@@ -117,3 +123,25 @@ class Config:
     def way(self, decode: Decode | None = None, beam: int | None = None) -> tuple[Decode, int]:
         """How captions are generated: the context and the beam that are given, else the run's own."""
         return decode or self.decode, self.search.beam if beam is None else beam
+
+    def check_fits(self, locations: int, longest: int) -> None:
+        """Raise ValueError if training takes more paths, or more different locations, than a dataset has.
+
+        ``locations`` is L of the encoder's grid, ``longest`` the words of the longest caption.
+        """
+        if self.taken == "all" and self.attention.feed == "glimpse":
+            check_enumerable(locations, longest)
+        if self.taken in ("distinct", "best-and-rest") and self.samples - (self.taken == "best-and-rest") > locations:
+            raise ValueError(
+                f"estimator.samples is {self.samples}, but estimator.name {self.estimator.name!r} takes different "
+                f"ones, and a caption of one word has {locations}, the locations of the encoder's grid: give fewer"
+            )
+
+
+def check_enumerable(locations: int, length: int) -> None:
+    """Raise ValueError if a caption has more than ENUMERATED paths."""
+    if locations**length > ENUMERATED:
+        raise ValueError(
+            f"a caption of {length} words over {locations} locations has {locations}^{length} paths, and no more than "
+            f"{ENUMERATED} are enumerated: set attention.feed to expected, where {locations} glimpses a word are enough"
+        )

@@ -1,6 +1,6 @@
-"""What a configuration has to know without torch: the names of scores and maps, and facts of each estimator.
+"""All that a configuration may name, without torch: scores, maps, and the facts of each estimator.
 
-Their functions are in ``attend.attention`` and ``attend.estimators``, which add to these what a user adds to them.
+The functions are in ``attend.attention`` and ``attend.estimators``. What a user adds there is added here.
 """
 
 from __future__ import annotations
@@ -14,23 +14,33 @@ SIMPLEXES = ["softmax", "sparsemax", "entmax"]
 """Names of ``attend.attention.simplex.SIMPLEXES``."""
 
 SEVERAL = 5
-"""Samples of a caption, where an estimator compares them."""
+"""Samples per caption, if an estimator compares them and the configuration gives no number."""
 
 ENUMERATED = 4096
-"""Paths of a caption that are enumerated at most, where the state reads the glimpses: L^T of L locations, T words."""
+"""Paths per caption that are enumerated at most, if the state reads the glimpses: L^T of L locations and T words."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """How an estimator's glimpses are taken and which settings it reads.
+    """What an estimator estimates, how it takes its glimpses, and which settings it reads.
 
-    ``select`` is a name of SELECTIONS, RELAXATIONS or CHOICES in ``attend.attention.select``;
-    ``samples`` the number of paths unless the configuration gives one, from ``fewest`` to ``most``; ``charged`` says
-    whether estimator.cost and estimator.baseline are read, ``relaxed`` whether estimator.relaxation is, and ``mixed``
-    whether some images take the expected context instead (semi-sampling). ``noise`` says that a number is drawn for
-    every location of a word, beside one for its glimpse, and ``proposal`` that glimpses are drawn from a network's q.
+    target: bound (J, or under q), K-sample bound, marginal or relaxed.
+    unbiased: whether its expectation is the gradient of the target.
+    source: where it is from.
+    passes: of the decoder, its cost. Those beyond the first find the paths, or are a control variate's.
+    select: how the glimpses of a word are taken: sample, all, distinct, best-and-rest, or a relaxation.
+    samples: paths per caption unless the configuration gives a number, from ``fewest`` to ``most``.
+    charged: whether estimator.cost and estimator.baseline are read.
+    relaxed: whether estimator.relaxation is read.
+    mixed: whether some images may take the expected context instead (semi-sampling).
+    noise: whether a number is drawn for every location of a word, beside one for its glimpse.
+    proposal: whether glimpses are drawn from a network's q.
     """
 
+    target: str = "bound"
+    unbiased: bool = True
+    source: str = ""
+    passes: int = 1
     select: str = "sample"
     samples: int = 1
     fewest: int = 1
@@ -43,24 +53,41 @@ class Facts:
 
     @property
     def plain(self) -> bool:
-        """Whether paths are drawn one by one from alpha and weighed as they are."""
+        """Whether paths are drawn one by one from alpha and have equal weight."""
         return self.select == "sample" and not self.noise and not self.proposal
 
 
+DENG, JANG = "Deng et al. (2018)", "Jang et al. (2017)"
+VARIED = {"charged": True, "relaxed": True, "noise": True, "passes": 2}
 FACTS = {
-    "reinforce": Facts(charged=True, mixed=True),
-    "enumeration": Facts(select="all", most=1),
-    "marginal": Facts(select="all", most=1),
-    "vimco": Facts(samples=SEVERAL, mixed=True),
-    "wake-sleep": Facts(samples=SEVERAL, mixed=True),
-    "sum-and-sample": Facts(select="best-and-rest", samples=SEVERAL, fewest=2, most=100),
-    "unordered-set": Facts(select="distinct", samples=SEVERAL, most=8, noise=True),
-    "rebar": Facts(charged=True, relaxed=True, noise=True),
-    "relax": Facts(charged=True, relaxed=True, noise=True),
-    "gumbel-softmax": Facts(select="relaxed", relaxed=True, noise=True),
-    "straight-through": Facts(select="straight-through"),
-    "gumbel-straight-through": Facts(select="gumbel-straight-through", relaxed=True, noise=True),
-    "variational": Facts(charged=True, proposal=True),
-    "xu2015-code": Facts(most=1, mixed=True),
+    "reinforce": Facts(source="Williams (1992); Xu et al. (2015)", charged=True, mixed=True),
+    "enumeration": Facts(source=DENG, select="all", most=1),
+    "marginal": Facts(source=DENG, target="marginal", select="all", most=1),
+    "vimco": Facts(source="Mnih and Rezende (2016)", target="K-sample bound", samples=SEVERAL, mixed=True),
+    "wake-sleep": Facts(
+        source="Ba et al. (2015)", target="K-sample bound, its proposal held fixed", samples=SEVERAL, mixed=True
+    ),
+    "sum-and-sample": Facts(
+        source="Liu et al. (2019)", passes=3, select="best-and-rest", samples=SEVERAL, fewest=2, most=100
+    ),
+    "unordered-set": Facts(
+        source="Kool et al. (2020)", passes=2, select="distinct", samples=SEVERAL, most=8, noise=True
+    ),
+    "rebar": Facts(source="Tucker et al. (2017)", **VARIED),
+    "relax": Facts(source="Grathwohl et al. (2018)", **VARIED),
+    "gumbel-softmax": Facts(
+        source=f"{JANG}; Maddison et al. (2017)",
+        target="relaxed",
+        unbiased=False,
+        select="relaxed",
+        relaxed=True,
+        noise=True,
+    ),
+    "straight-through": Facts(source="Bengio et al. (2013)", unbiased=False, select="straight-through"),
+    "gumbel-straight-through": Facts(
+        source=JANG, unbiased=False, select="gumbel-straight-through", relaxed=True, noise=True
+    ),
+    "variational": Facts(source=DENG, target="bound by q", charged=True, proposal=True),
+    "xu2015-code": Facts(source="the code released with Xu et al. (2015)", unbiased=False, most=1, mixed=True),
 }
 """By name."""

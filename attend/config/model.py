@@ -186,3 +186,14 @@ class Decoder(Section):
                 f"decoder.cell 'gru-residual' has no gate on the context and a linear readout, but gate is "
                 f"{self.gate!r} and readout {self.readout!r}: set decoder.gate none and decoder.readout linear"
             )
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What the deep output reads; nothing makes it a linear map of the state."""
+        given = {"word": self.readout_word, "hidden": self.readout_hidden, "context": self.readout_context}
+        return tuple(name for name, read in given.items() if read and self.readout == "deep")
+
+    @property
+    def options(self) -> dict[str, object]:
+        """The keywords that this cell alone has."""
+        return {"gate": self.gate, "readout": self.terms} if self.cell == "lstm" else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from attend.chance import numpy_generator
 from attend.data.examples import Caption
 from attend.data.prepared import Prepared
 from attend.data.stores import Store
@@ -30,7 +31,7 @@ class Batch:
     caption with its end mark, then padding; lengths (N, C) with the end mark, 0 for a row that only pads; order
     (N, C), the place of each row's caption in its example, -1 for padding; shares (N, C, T, L) of each cell in the
     word's boxes, where asked for. Where the minibatch is shared out, these are ``part`` of its images, padded as all of
-    them are, and ``whole`` has the lengths of all.
+    them are, and ``whole`` has the lengths of all. What says which words exist stays on the host.
     """
 
     rows: Tensor
@@ -42,8 +43,10 @@ class Batch:
     shares: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Batch(**{name: None if t is None else t.to(device, non_blocking=True) for name, t in moved.items()})
+        """The same with inputs, words and shares on the device."""
+        parts = {name: getattr(self, name) for name in ("inputs", "words", "shares")}
+        moved = {name: t.to(device, non_blocking=True) for name, t in parts.items() if t is not None}
+        return replace(self, **moved)
 
 
 ALL = slice(None)
@@ -136,7 +139,7 @@ def pad_captions(
 
 def epoch_rows(rows: Sequence[int], images: int, seed: int, epoch: int) -> list[list[int]]:
     """The minibatches of one epoch: a permutation keyed by seed and epoch, cut into pieces of ``images``."""
-    shuffled = np.random.default_rng([seed, epoch]).permutation(rows).tolist()
+    shuffled = numpy_generator("order of an epoch", seed, epoch).permutation(rows).tolist()
     return in_order(shuffled, images)
 
 
@@ -147,7 +150,7 @@ def drawn_rows(rows: Sequence[int], images: int, seed: int) -> list[int]:
     """
     if images > len(rows):
         raise ValueError(f"train.training_images is {images}, but the training split has {len(rows)}: 0 takes all")
-    drawn = np.random.default_rng([seed, 0, 1]).permutation(rows)  # an epoch's order has a key of two numbers
+    drawn = numpy_generator("training images", seed).permutation(rows)
     return sorted(drawn[: images or len(rows)].tolist())
 
 

@@ -1,70 +1,80 @@
-"""The residual GRU: it steps first and looks after its step, and its state never sees the image."""
+"""The residual GRU: it steps first and looks with h_t, and its state never reads the image."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
-from attend import config
-from attend.attention.attention import Memory
-from attend.decoder.protocol import Drop, State, start_embedding
+from attend.attention.attention import Memory, projected
+from attend.decoder.protocol import Ask, Dropout, Inputs, Word, dropped, start_embedding
 
 
 class ResidualGRU(nn.Module):
-    """E y -> GRU -> h, which asks; then the readout of LayerNorm(h + W z). The state never sees the image.
-
-    The word's part of the three gates runs once over all words, as in the LSTM; h_0 is zero and there is no gate.
+    """E y -> GRU -> h, which asks; then the readout of LayerNorm(h + W z). h_0 is zero, and there is no gate.
 
     Source: the arrangement of popular tutorials since 2022. Weights start as in torch's GRUCell.
     """
 
-    looks_first = False
+    blind = True
 
-    def __init__(self, settings: config.Decoder, features: int, vocabulary: int) -> None:
+    def __init__(
+        self, features: int, vocabulary: int, embedding: int = 512, hidden: int = 512, *, embedding_range: float = 0.1
+    ) -> None:
         super().__init__()
-        self.settings = settings
-        words, hidden = settings.embedding, settings.hidden
-        self.embedding = nn.Embedding(vocabulary, words)
-        self.word_gates = nn.Linear(words, 3 * hidden)
+        self.hidden = hidden
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.word_gates = nn.Linear(embedding, 3 * hidden)
         self.hidden_gates = nn.Linear(hidden, 3 * hidden)
         self.context = nn.Linear(features, hidden)
         self.norm = nn.LayerNorm(hidden)
         self.logits = nn.Linear(hidden, vocabulary)
-        start_embedding(self.embedding, settings)
+        start_embedding(self.embedding, embedding_range)
         for weight in (*self.word_gates.parameters(), *self.hidden_gates.parameters()):
             nn.init.uniform_(weight, -(hidden**-0.5), hidden**-0.5)
 
-    def start(self, memory: Memory, rows: int) -> State:
+    def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
+        """W times the features (N, L, H) as values, where that is less work (``LSTM.memory``)."""
+        if memory.projected or memory.values is not memory.features:
+            return memory
+        locations = memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2)
+        if not readout and locations >= 3 * words:
+            return memory
+        return projected(memory, F.linear(memory.features, self.context.weight))
+
+    def inputs(self, words: Tensor, place: Tensor, drop: Dropout | None = None) -> Inputs:
+        """E y (M, E) and its part of the three gates (M, 3H)."""
+        drop = drop or Dropout()
+        embedded = dropped(self.embedding(words), drop.words)
+        return Inputs(embedded, self.word_gates(embedded), drop.hidden, drop.deep)
+
+    def start(self, memory: Memory, rows: int) -> tuple[Tensor]:
         """h_0 = 0 for R rows of each image: (N, R, H)."""
-        return State(memory.features.new_zeros(len(memory.features), rows, self.settings.hidden))
+        return (memory.features.new_zeros(len(memory.features), rows, self.hidden),)
 
-    def gate(self, hidden: Tensor) -> None:
-        """There is none."""
-
-    def project(self, features: Tensor) -> Tensor:
-        """W times the features (N, L, D) instead of a context: (N, L, H)."""
-        return F.linear(features, self.context.weight)
-
-    def read(self, context: Tensor, projected: bool) -> tuple[None, Tensor]:
-        """The gates see nothing of it, the readout all."""
-        return None, context
-
-    def shown(self, memory: Memory) -> tuple[Tensor, bool]:
-        """W times the features (N, L, H), and True."""
-        return memory.values if memory.projected else self.project(memory.values), True
-
-    def step(self, state: State, word_gates: Tensor, context_gates: None = None) -> State:
-        """One GRU step, from the word's part of the gates (N, R, 3H): reset, update and new state."""
-        reset, update, new = word_gates.chunk(3, dim=-1)
-        old_reset, old_update, old_new = self.hidden_gates(state.hidden).chunk(3, dim=-1)
+    def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
+        """One GRU step with the word's part of the gates (N, R, 3H): reset, update and new state. Then it looks."""
+        (hidden,) = state
+        reset, update, new = drive.chunk(3, dim=-1)
+        old_reset, old_update, old_new = self.hidden_gates(hidden).chunk(3, dim=-1)
         keep = torch.sigmoid(update + old_update)
         written = torch.tanh(new + torch.sigmoid(reset + old_reset) * old_new)
-        return State((1 - keep) * written + keep * state.hidden)
+        hidden = (1 - keep) * written + keep * hidden
+        found = look(hidden)
+        return (hidden,), Word(hidden, found.context, None, found)
 
-    def readout(
-        self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None, projected: bool = False
-    ) -> Tensor:
-        """Logits L_o LayerNorm(h + W z): (..., H), (..., D) -> (..., V); the words (..., E) are not read again."""
+    def states(self, words: Tensor | PackedSequence) -> Tensor:
+        """h_1 .. h_T of given captions by the library's GRU, from embedded words (T, B, E) or a packed sequence."""
+        weights = [*self.word_gates.parameters(), *self.hidden_gates.parameters()]
+        weights = [weights[0], weights[2], weights[1], weights[3]]
+        options = (weights, True, 1, 0.0, self.training, False)  # biases, one layer, no dropout, one direction
+        if isinstance(words, PackedSequence):
+            start = words.data.new_zeros(1, int(words.batch_sizes[0]), self.hidden)
+            return torch.gru(words.data, words.batch_sizes, start, *options)[0]
+        return torch.gru(words, words.new_zeros(1, words.shape[1], self.hidden), *options, False)[0]
+
+    def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
+        """Logits L_o LayerNorm(h + W z): (..., H), (..., D) -> (..., V). The words are not read again."""
         seen = self.norm(hidden + (context + self.context.bias if projected else self.context(context)))
-        return self.logits(seen if drop is None else seen * drop[0])
+        return self.logits(dropped(seen, inputs.drop_hidden))

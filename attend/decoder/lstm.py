@@ -1,113 +1,130 @@
-"""One step of the decoder, and its readout: the LSTM of Xu et al. (2015), and a GRU that looks after its step."""
+"""The LSTM of Xu et al. (2015): it looks with h_{t-1}, then steps."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attend import config
-from attend.attention.attention import Memory
-from attend.decoder.protocol import Drop, State, start_embedding
+from attend.attention.attention import Memory, projected
+from attend.decoder.protocol import Ask, Dropout, Inputs, Word, dropped, mean_feature, start_embedding
+
+TERMS = ("word", "hidden", "context")
+"""What the deep output may read."""
 
 
 class LSTM(nn.Module):
-    """[E y; beta z; h] -> LSTM -> readout. Attention asks with h_{t-1}, and the LSTM reads what it finds.
+    """[E y; beta z; h] -> LSTM -> readout. Attention is asked with h_{t-1}, and the LSTM reads the context.
 
     Embeddings (by default) and LSTM weights start from U(-0.1, 0.1) and gate biases from 0.
+
+    Args:
+        features: D.
+        vocabulary: V.
+        embedding, hidden: E and H.
+        gate: of the context: "none", one number per word ("scalar") or one per feature ("vector").
+        readout: the terms of the deep output, some of TERMS; none is a linear map of the state.
+        embedding_range: r of U(-r, r).
 
     Source: Xu et al. (2015), section 3.1.2. Differs from torch's LSTMCell: one bias instead of two, and the word's
     part of the four gates is a product of its own, so that it runs once over all words of a caption, outside the loop
     over time.
     """
 
-    looks_first = True
+    blind = False
 
-    def __init__(self, settings: config.Decoder, features: int, vocabulary: int) -> None:
+    def __init__(
+        self,
+        features: int,
+        vocabulary: int,
+        embedding: int = 512,
+        hidden: int = 512,
+        *,
+        gate: str = "scalar",
+        readout: Sequence[str] = TERMS,
+        embedding_range: float = 0.1,
+    ) -> None:
         super().__init__()
-        self.settings = settings
-        words, hidden = settings.embedding, settings.hidden
-        deep = settings.readout == "deep"
-        self.embedding = nn.Embedding(vocabulary, words)
+        self.hidden, self.gate_kind, self.terms = hidden, gate, tuple(readout)
+        self.embedding = nn.Embedding(vocabulary, embedding)
         self.initial_hidden = nn.Sequential(nn.Linear(features, hidden), nn.Tanh())
         self.initial_cell = nn.Sequential(nn.Linear(features, hidden), nn.Tanh())
-        self.word_gates = nn.Linear(words, 4 * hidden)
+        self.word_gates = nn.Linear(embedding, 4 * hidden)
         self.context_gates = nn.Linear(features, 4 * hidden, bias=False)
         self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
-        widths = {"none": 0, "scalar": 1, "vector": features}
-        self.gate_score = nn.Linear(hidden, widths[settings.gate]) if widths[settings.gate] else None
-        self.readout_hidden = nn.Linear(hidden, words) if deep and settings.readout_hidden else None
-        self.readout_context = nn.Linear(features, words, bias=False) if deep and settings.readout_context else None
-        self.logits = nn.Linear(words if deep else hidden, vocabulary)
-        start_embedding(self.embedding, settings)
+        width = {"none": 0, "scalar": 1, "vector": features}[gate]
+        self.gate_score = nn.Linear(hidden, width) if width else None
+        self.readout_hidden = nn.Linear(hidden, embedding) if "hidden" in readout else None
+        self.readout_context = nn.Linear(features, embedding, bias=False) if "context" in readout else None
+        self.logits = nn.Linear(embedding if readout else hidden, vocabulary)
+        start_embedding(self.embedding, embedding_range)
         for weight in (self.word_gates, self.context_gates, self.hidden_gates):
             nn.init.uniform_(weight.weight, -0.1, 0.1)
         nn.init.zeros_(self.word_gates.bias)
 
-    def start(self, memory: Memory, rows: int) -> State:
-        """h_0 and c_0, two perceptrons of the mean feature, for R rows of each image by view: (N, R, H)."""
-        if memory.mask is None:
-            mean = memory.features.mean(1)
-        else:
-            mean = (memory.features * memory.mask[..., None]).sum(1) / memory.mask.sum(1, keepdim=True)
-        spread = (len(mean), rows, self.settings.hidden)
-        hidden, cell = self.initial_hidden(mean), self.initial_cell(mean)
-        return State(hidden[:, None].expand(spread), cell[:, None].expand(spread))
+    def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
+        """Values that are multiplied with the context matrices already, (N, L, 4H + E), where that is less work.
 
-    def gate(self, hidden: Tensor) -> Tensor | None:
-        """beta = sigmoid(w . h_{t-1} + b): (N, R, 1) or (N, R, D); None without a gate."""
-        return None if self.gate_score is None else torch.sigmoid(self.gate_score(hidden))
-
-    def project(self, features: Tensor) -> Tensor | None:
-        """All that a context is multiplied with, times the features (N, L, D) instead: (N, L, 4H + E) or (N, L, 4H).
-
-        A gate that is one number a word, and a mean under weights, change nothing in that; a vector gate does (None).
+        A map costs three products per word (forward, and the gradients of both sides), or as many per location: two
+        if the features are frozen. A gate that is one number per word, and a mean under weights, commute with the map;
+        a vector gate does not. Several heads have projected values already.
         """
-        if self.settings.gate == "vector":
-            return None
+        if readout:
+            return self._for_readout(memory)
+        locations = memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2)
+        several_heads = memory.values is not memory.features
+        if self.gate_kind == "vector" or several_heads or locations >= 3 * words:
+            return memory
         maps = [self.context_gates, self.readout_context] if self.readout_context else [self.context_gates]
-        return F.linear(features, torch.cat([one.weight for one in maps]))
+        return projected(memory, F.linear(memory.features, torch.cat([one.weight for one in maps])))
 
-    def read(self, context: Tensor, projected: bool) -> tuple[Tensor, Tensor]:
-        """Of a context (N, R, D), or what ``project`` made of it: its part of the gates, and what the readout wants."""
-        if projected:
-            gates = 4 * self.settings.hidden
-            return context.split([gates, context.shape[-1] - gates], dim=-1)
-        return self.context_gates(context), context
-
-    def shown(self, memory: Memory) -> tuple[Tensor, bool]:
-        """What the readout wants of each location (N, L, E), and True; with a vector gate the values, and False."""
+    def _for_readout(self, memory: Memory) -> Memory:
         if memory.projected:
-            return memory.values[..., 4 * self.settings.hidden :], True
-        if self.settings.gate == "vector":
-            return memory.values, False
-        return self.readout_context(memory.values), True
+            return projected(memory, memory.values[..., 4 * self.hidden :])
+        return memory if self.gate_kind == "vector" else projected(memory, self.readout_context(memory.values))
 
-    def step(self, state: State, word_gates: Tensor, context_gates: Tensor) -> State:
-        """One LSTM step, from the word's and the gated context's parts of the gates, both (N, R, 4H)."""
-        gates = word_gates + context_gates + self.hidden_gates(state.hidden)
-        enter, forget, leave, write = gates.chunk(4, dim=-1)
-        cell = torch.sigmoid(forget) * state.cell + torch.sigmoid(enter) * torch.tanh(write)
-        return State(torch.sigmoid(leave) * torch.tanh(cell), cell)
+    def inputs(self, words: Tensor, place: Tensor, drop: Dropout | None = None) -> Inputs:
+        """E y (M, E) and its part of the four gates (M, 4H)."""
+        drop = drop or Dropout()
+        embedded = dropped(self.embedding(words), drop.words)
+        return Inputs(embedded, self.word_gates(embedded), drop.hidden, drop.deep)
 
-    def readout(
-        self, words: Tensor, hidden: Tensor, context: Tensor, drop: Drop | None = None, projected: bool = False
-    ) -> Tensor:
-        """Logits L_o tanh(E y + L_h h + L_z beta z), or L_o h: (..., E), (..., H), (..., D) -> (..., V).
+    def start(self, memory: Memory, rows: int) -> tuple[Tensor, Tensor]:
+        """h_0 and c_0, two perceptrons of the mean feature, for R rows of each image by view: (N, R, H)."""
+        mean = mean_feature(memory)
+        hidden, cell = self.initial_hidden(mean), self.initial_cell(mean)
+        return hidden[:, None].expand(-1, rows, -1), cell[:, None].expand(-1, rows, -1)
 
-        Where the features were ``projected``, the context is L_z beta z already.
+    def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
+        """beta = sigmoid(w . h_{t-1} + b), then one LSTM step on the word, the gated context and h_{t-1}."""
+        hidden, cell = state
+        found = look(hidden)
+        gate = None if self.gate_score is None else torch.sigmoid(self.gate_score(hidden))
+        context = found.context if gate is None else gate * found.context
+        if look.projected:
+            gates, context = context.split([4 * self.hidden, context.shape[-1] - 4 * self.hidden], dim=-1)
+        else:
+            gates = self.context_gates(context)
+        enter, forget, leave, write = (drive + gates + self.hidden_gates(hidden)).chunk(4, dim=-1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(write)
+        hidden = torch.sigmoid(leave) * torch.tanh(cell)
+        return (hidden, cell), Word(hidden, context, gate, found)
+
+    def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
+        """Logits L_o tanh(E y + L_h h + L_z beta z), or L_o h: (..., H), (..., D) -> (..., V).
+
+        With ``projected`` the context is L_z beta z already.
 
         Source: Xu et al. (2015), equation 7. Differs: the tanh, which is the released code's.
         """
-        hidden = hidden if drop is None else hidden * drop[0]
-        if self.settings.readout == "linear":
+        hidden = dropped(hidden, inputs.drop_hidden)
+        if not self.terms:
             return self.logits(hidden)
-        terms = []
-        if self.settings.readout_word:
-            terms.append(words)
+        terms = [inputs.words] if "word" in self.terms else []
         if self.readout_hidden is not None:
             terms.append(self.readout_hidden(hidden))
         if self.readout_context is not None:
             terms.append(context if projected else self.readout_context(context))
-        deep = torch.tanh(sum(terms))
-        return self.logits(deep if drop is None else deep * drop[1])
+        return self.logits(dropped(torch.tanh(sum(terms)), inputs.drop_deep))

@@ -1,39 +1,142 @@
-"""What all decoders share: the state, dropout factors, and how embeddings start."""
+"""What the captioner needs of a decoder: five methods. A new decoder is one file and a row in ``DECODERS``.
+
+The decoder asks: ``step`` calls ``look(query)`` whenever it wants to see the image, an LSTM before its update, a GRU
+after. A state is a nest of tuples of tensors (N, R, ...).
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from attend import config
-
-Drop = tuple[Tensor, Tensor]
-"""Dropout factors on the state (..., H) and on the deep output (..., E)."""
+from attend.attention.attention import Look, Memory
 
 
-class State(NamedTuple):
-    """h and c of the LSTM, each (N, R, H); a GRU has no c. ``asked`` is the h that attention keeps asking with, where
-    it is frozen at its first glimpse."""
+class Dropout(NamedTuple):
+    """Factors (0 or 1 / (1 - p)) on the embeddings, the state and the deep output of each word; None is no dropout."""
+
+    words: Tensor | None = None
+    hidden: Tensor | None = None
+    deep: Tensor | None = None
+
+
+class Inputs(NamedTuple):
+    """What the words alone decide, computed once for all M words: what the readout sees (M, E), what drives the state
+    (M, I), and the dropout factors of the readout on state (M, H) and deep output (M, E)."""
+
+    words: Tensor
+    drive: Tensor
+    drop_hidden: Tensor | None = None
+    drop_deep: Tensor | None = None
+
+
+class Word(NamedTuple):
+    """What the readout reads: the state (N, R, H), the gated context, the gate (N, R, 1 or D) or None, and the look."""
 
     hidden: Tensor
-    cell: Tensor | None = None
-    asked: Tensor | None = None
-
-    def first(self, images: int, rows: int) -> State:
-        """The first rows of the first images, by view; all of them without one."""
-        if self.hidden.shape[:2] == (images, rows):
-            return self
-        return State(*(None if part is None else part[:images, :rows] for part in self))
-
-    def rows(self, rows: Tensor) -> State:
-        """Rows (N, K) of each image."""
-        images = torch.arange(len(rows), device=rows.device)[:, None]
-        return State(*(None if part is None else part[images, rows] for part in self))
+    context: Tensor
+    gate: Tensor | None
+    look: Look
 
 
-def start_embedding(embedding: nn.Embedding, settings: config.Decoder) -> None:
-    """Embeddings from U(-r, r), frozen where the settings say so."""
-    nn.init.uniform_(embedding.weight, -settings.embedding_range, settings.embedding_range)
-    embedding.weight.requires_grad_(not settings.freeze_embeddings)
+class Ask(Protocol):
+    """``look(query)`` returns what attention selects for the queries (N, R, H).
+
+    ``projected`` says whether contexts were selected from the decoder's maps of the features (``Decoder.memory``).
+    """
+
+    projected: bool
+
+    def __call__(self, query: Tensor) -> Look: ...
+
+
+class Decoder(Protocol):
+    """``embedding`` is the table of the words. ``blind`` says that the state never reads a context: then ``states``
+    gives the states of given captions without a loop over time."""
+
+    blind: bool
+    embedding: nn.Embedding
+
+    def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
+        """The memory, with values that cost less to read: the decoder's maps of a context, applied to the features.
+
+        ``words`` is how many words will read it. With ``readout``, the values are what the readout alone reads.
+        """
+
+    def inputs(self, words: Tensor, place: Tensor, drop: Dropout | None = None) -> Inputs:
+        """The inputs of M words that were said last, at their places in the captions (M,)."""
+
+    def start(self, memory: Memory, rows: int) -> tuple:
+        """The state before the first word, for R rows of each image."""
+
+    def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
+        """The state one word further, and what the readout reads of it."""
+
+    def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
+        """Logits (..., V) of the next word."""
+
+
+def start_embedding(embedding: nn.Embedding, largest: float) -> None:
+    """Draw embeddings from U(-r, r)."""
+    nn.init.uniform_(embedding.weight, -largest, largest)
+
+
+def dropped(values: Tensor, factors: Tensor | None) -> Tensor:
+    """The values after dropout."""
+    return values if factors is None else values * factors
+
+
+def mean_feature(memory: Memory) -> Tensor:
+    """The mean of the features over the locations that exist, (N, D)."""
+    if memory.mask is None:
+        return memory.features.mean(1)
+    return (memory.features * memory.mask[..., None]).sum(1) / memory.mask.sum(1, keepdim=True)
+
+
+class AsksOnce:
+    """A decoder whose first query asks for all words, so that all have the weights of the first (weights "first").
+
+    The first query is a part of the state. The gate on the context still changes.
+    """
+
+    blind = False
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.memory, self.inputs, self.readout = decoder.memory, decoder.inputs, decoder.readout
+
+    def start(self, memory: Memory, rows: int) -> tuple:
+        return self.decoder.start(memory, rows), ()
+
+    def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
+        before, asked = state
+        again = _Again(look, *asked)
+        after, word = self.decoder.step(before, drive, again)
+        return (after, (again.query,)), word
+
+
+class _Again:
+    """A look that keeps its first query."""
+
+    def __init__(self, look: Ask, query: Tensor | None = None) -> None:
+        self.look, self.query, self.projected = look, query, look.projected
+
+    def __call__(self, query: Tensor) -> Look:
+        self.query = query if self.query is None else self.query
+        return self.look(self.query)
+
+
+def first_of(state: tuple | Tensor, images: int, rows: int) -> tuple | Tensor:
+    """The state of the first images and rows, by view; the state itself if that is all of it."""
+    if isinstance(state, Tensor):
+        return state if state.shape[:2] == (images, rows) else state[:images, :rows]
+    return tuple(first_of(part, images, rows) for part in state)
+
+
+def rows_of(state: tuple | Tensor, rows: Tensor) -> tuple | Tensor:
+    """The state of rows (N, K) of each image."""
+    if isinstance(state, Tensor):
+        return state[torch.arange(len(rows), device=rows.device)[:, None], rows]
+    return tuple(rows_of(part, rows) for part in state)

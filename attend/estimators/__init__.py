@@ -1,155 +1,120 @@
-"""How hard attention learns: pure functions on tensors, and a table of what each estimates and needs."""
+"""How hard attention learns: a table of rules, one row a name. The functions of a family stand in one file."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor, nn
+
 from attend import config
+from attend.captioner.captioner import Captioner
+from attend.captioner.unrolled import Readout
 from attend.config.catalogue import FACTS, Facts
-from attend.estimators.baselines import MovingAverage
+from attend.estimators import relaxed
+from attend.estimators.baselines import BASELINES, Average, critic_loss
+from attend.estimators.control import Control, ControlNetwork, controlled, variance
+from attend.estimators.different_paths import likeliest_and_another, without_replacement
 from attend.estimators.distinct import sum_and_sample, unordered_set
 from attend.estimators.exact import enumeration, marginal
+from attend.estimators.noise import Noise
 from attend.estimators.paths import Charges, Paths
 from attend.estimators.reinforce import reinforce
-from attend.estimators.relaxed import pathwise
 from attend.estimators.released import released_rule
 from attend.estimators.several import vimco, wake_sleep
+from attend.estimators.take import Given, Take, every_path, samples, softly, under
+from attend.estimators.variational import Inference, divergence, from_proposal
+
+
+def nothing(paths: Paths, charges: Charges, settings: config.Estimator) -> dict[str, Tensor]:
+    """No loss beside the model's."""
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One estimator: its function, what it estimates, whether without bias, what it costs, and its source.
+class Rule:
+    """One estimator.
 
-    ``target`` is bound (J, or under q), K-sample bound, marginal or relaxed; ``passes`` of the decoder are its cost.
-    ``divided`` says whether score part and entropy bonus are divided by the captions of a minibatch, as the likelihood
-    is, ``penalised`` whether the doubly stochastic penalty has a gradient beside it, and ``validated_sampled`` whether
-    given captions of the validation split are sampled, semi-sampling and all, instead of being decoded. ``facts`` say
-    how its glimpses are taken, and how many.
+    charge: weighs the samples; a pure function of paths, settings and the moving average. None for soft attention.
+    take: how its glimpses of a minibatch are taken.
+    learns: the network that is learned beside the model, called with (config, features, vocabulary).
+    extra: the losses that this network learns from, summed over words.
+    start: the moving average before the first minibatch.
+    scaled: whether estimator.scale applies; what is computed without sampling is not scaled.
+    divided: whether score part and entropy bonus are divided by the captions of a minibatch, as the likelihood is.
+    penalised: whether the doubly stochastic penalty has a gradient beside it.
+    validated_sampled: whether given captions of the validation split are sampled, semi-sampling and all.
     """
 
-    facts: Facts
-    function: Callable[[Paths, config.Estimator, MovingAverage], Charges]
-    target: str
-    unbiased: bool
-    source: str
-    passes: int = 1
+    charge: Callable[[Paths, config.Estimator, Average], Charges] | None
+    take: Take = samples
+    learns: type[nn.Module] | None = None
+    extra: Callable[[Paths, Charges, config.Estimator], dict[str, Tensor]] = nothing
+    start: tuple[float | None, ...] = ()
+    scaled: bool = True
     divided: bool = True
     penalised: bool = True
     validated_sampled: bool = False
 
 
+SOFT = Rule(charge=None, take=softly)
 ESTIMATORS = {
-    "reinforce": Entry(
-        facts=FACTS["reinforce"],
-        function=reinforce,
-        target="bound",
-        unbiased=True,
-        source="Williams (1992); Xu et al. (2015)",
-    ),
-    "enumeration": Entry(
-        facts=FACTS["enumeration"],
-        function=enumeration,
-        target="bound",
-        unbiased=True,
-        source="Deng et al. (2018)",
-    ),
-    "marginal": Entry(
-        facts=FACTS["marginal"],
-        function=marginal,
-        target="marginal",
-        unbiased=True,
-        source="Deng et al. (2018)",
-    ),
-    "vimco": Entry(
-        facts=FACTS["vimco"],
-        function=vimco,
-        target="K-sample bound",
-        unbiased=True,
-        source="Mnih and Rezende (2016)",
-    ),
-    "wake-sleep": Entry(
-        facts=FACTS["wake-sleep"],
-        function=wake_sleep,
-        target="K-sample bound, its proposal held fixed",
-        unbiased=True,
-        source="Ba et al. (2015)",
-    ),
-    "sum-and-sample": Entry(
-        facts=FACTS["sum-and-sample"],
-        function=sum_and_sample,
-        target="bound",
-        unbiased=True,
-        passes=3,
-        source="Liu et al. (2019)",
-    ),
-    "unordered-set": Entry(
-        facts=FACTS["unordered-set"],
-        function=unordered_set,
-        target="bound",
-        unbiased=True,
-        passes=2,
-        source="Kool et al. (2020)",
-    ),
-    "rebar": Entry(
-        facts=FACTS["rebar"],
-        function=reinforce,
-        target="bound",
-        unbiased=True,
-        source="Tucker et al. (2017)",
-        passes=2,
-    ),
-    "relax": Entry(
-        facts=FACTS["relax"],
-        function=reinforce,
-        target="bound",
-        unbiased=True,
-        source="Grathwohl et al. (2018)",
-        passes=2,
-    ),
-    "gumbel-softmax": Entry(
-        facts=FACTS["gumbel-softmax"],
-        function=pathwise,
-        target="relaxed",
-        unbiased=False,
-        source="Jang et al. (2017); Maddison et al. (2017)",
-    ),
-    "straight-through": Entry(
-        facts=FACTS["straight-through"],
-        function=pathwise,
-        target="bound",
-        unbiased=False,
-        source="Bengio et al. (2013)",
-    ),
-    "gumbel-straight-through": Entry(
-        facts=FACTS["gumbel-straight-through"],
-        function=pathwise,
-        target="bound",
-        unbiased=False,
-        source="Jang et al. (2017)",
-    ),
-    "variational": Entry(
-        facts=FACTS["variational"],
-        function=reinforce,
-        target="bound by q",
-        unbiased=True,
-        source="Deng et al. (2018)",
-    ),
-    "xu2015-code": Entry(
-        facts=FACTS["xu2015-code"],
-        function=released_rule,
-        target="bound",
-        unbiased=False,
-        source="the code released with Xu et al. (2015)",
-        divided=False,
-        penalised=False,
-        validated_sampled=True,
-    ),
+    "reinforce": Rule(charge=reinforce),
+    "enumeration": Rule(charge=enumeration, take=every_path, scaled=False),
+    "marginal": Rule(charge=marginal, take=every_path, scaled=False),
+    "vimco": Rule(charge=vimco),
+    "wake-sleep": Rule(charge=wake_sleep),
+    "sum-and-sample": Rule(charge=sum_and_sample, take=likeliest_and_another),
+    "unordered-set": Rule(charge=unordered_set, take=without_replacement),
+    "rebar": Rule(charge=controlled, learns=Control, extra=variance),
+    "relax": Rule(charge=controlled, learns=ControlNetwork, extra=variance),
+    "gumbel-softmax": Rule(charge=relaxed.pathwise, take=under(relaxed.gumbel_softmax)),
+    "straight-through": Rule(charge=relaxed.pathwise, take=under(relaxed.straight_through)),
+    "gumbel-straight-through": Rule(charge=relaxed.pathwise, take=under(relaxed.gumbel_straight_through)),
+    "variational": Rule(charge=reinforce, take=from_proposal, learns=Inference, extra=divergence),
+    "xu2015-code": Rule(charge=released_rule, start=(0.0,), divided=False, penalised=False, validated_sampled=True),
 }
-"""By name. ``passes`` beyond the first find the paths, where the state reads glimpses, or are a control variate's."""
+"""By name. What each estimates, whether without bias, and its source stand in ``config.catalogue.FACTS``."""
 
 
-def add(name: str, entry: Entry) -> None:
-    """An estimator of one's own; its name is then known to configurations."""
-    ESTIMATORS[name] = entry
-    FACTS[name] = entry.facts
+def add(name: str, rule: Rule, facts: Facts) -> None:
+    """Add an estimator of your own under a name that configurations then know."""
+    ESTIMATORS[name], FACTS[name] = rule, facts
+
+
+class Learner(nn.Module):
+    """How a configuration learns: its rule, its baseline, and what these two learn beside the model."""
+
+    def __init__(self, settings: config.Config, features: int, vocabulary: int) -> None:
+        super().__init__()
+        self.settings, estimator = settings, settings.estimator
+        self.rule = ESTIMATORS[estimator.name] if settings.attention.hard else SOFT
+        self.baseline = BASELINES[estimator.baseline if estimator.facts.charged else "none"]
+        sizes = (settings, features, vocabulary)
+        critic = self.baseline.learns if self.hard else None
+        self.critic = None if critic is None else critic(*sizes)
+        self.learned = None if self.rule.learns is None else self.rule.learns(*sizes)
+
+    @property
+    def hard(self) -> bool:
+        """Whether there are glimpses to learn from."""
+        return self.rule.charge is not None
+
+    def start(self, device: torch.device | str = "cpu") -> Average:
+        """The moving average before the first minibatch."""
+        return Average.of(list(self.rule.start), device)
+
+    def take(self, captioner: Captioner, given: Given, noise: Noise) -> Readout:
+        """The glimpses of a minibatch, as the rule takes them."""
+        return self.rule.take(captioner, given, noise, self.settings, self.learned)
+
+    def charge(self, paths: Paths, average: Average) -> Charges:
+        return self.rule.charge(paths, self.settings.estimator, average)
+
+    def extra(self, paths: Paths, charges: Charges) -> dict[str, Tensor]:
+        """The losses of what is learned beside the model, summed over words."""
+        losses = self.rule.extra(paths, charges, self.settings.estimator)
+        if paths.level is not None:
+            losses["critic"] = critic_loss(paths, self.settings.estimator) / paths.costs.shape[-2]
+        return losses

@@ -1,7 +1,7 @@
 """Baselines: what the cost of a path is compared with, b_t. None depends on the glimpse s_t or on what follows it.
 
-Each is a function of the signal R_t (..., K, T), the paths, the settings and the moving average; it returns the level
-(..., K, T) that is subtracted, or what broadcasts to it.
+Each is a pure function of the signal R_t (..., K, T), the paths, the settings and the moving average. It returns the
+level (..., K, T) that is subtracted, or what broadcasts to it, and what the average observes, or None.
 """
 
 from __future__ import annotations
@@ -10,121 +10,142 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attend import config
+from attend.attention.select import Argmax, Expected, Policy
+from attend.estimators.critic import Critic
 from attend.estimators.paths import Paths
-from attend.estimators.signals import charged, signal_of, words_charged
+from attend.estimators.signals import charged, signal_of, signal_with_kl, words_charged
 
 
-@dataclass
-class MovingAverage:
-    """b <- decay b + (1 - decay) x. The first x starts it; ``places`` holds an average for each word's place.
+@dataclass(frozen=True)
+class Average:
+    """A moving average for each of P places, or P = 1: b <- decay b + (1 - decay) x. The first x starts it.
 
-    x is a mean over the minibatch: ``reduce`` adds what other processes have to its sum and its count.
+    ``value`` (P,); ``known`` (P,) says which have started. x is a mean over the whole minibatch: its sum and its count
+    are added over processes before ``after``.
 
-    The *old* value is the baseline of a minibatch; ``update`` comes after. Updating first would let the baseline
-    depend on the sample it is subtracted from and shrink the score part.
+    The *old* value is the baseline of a minibatch; ``after`` comes later. Updating first would let the baseline depend
+    on the sample that it is subtracted from, and shrink the score part.
 
     Source: Xu et al. (2015), section 4.1.
     """
 
-    decay: float = 0.9
-    value: float | None = None
-    places: list[float] = field(default_factory=list)
-    reduce: Callable[[Tensor], Tensor] = lambda sums: sums
+    value: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.float64))
+    known: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
-    def observe(self, total: Tensor, count: Tensor) -> None:
-        """Take in one more mean, of a sum and a count; nothing where there was nothing to count."""
-        total, count = self.reduce(torch.stack([total, count]))
-        if count > 0:
-            self.update(float(total / count))
+    @classmethod
+    def of(cls, values: list[float | None], device: torch.device | str = "cpu") -> Average:
+        """The average with these values; None has not started."""
+        dtype = torch.float32 if torch.device(device).type == "mps" else torch.float64
+        known = torch.tensor([one is not None for one in values], dtype=torch.bool)
+        return cls(torch.tensor([one or 0.0 for one in values], dtype=dtype).to(device), known.to(device))
 
-    def update(self, observed: float) -> None:
-        """Take in one more observation."""
-        self.value = self._moved(self.value, observed)
+    def values(self) -> list[float | None]:
+        """The inverse of ``of``. It waits for the device."""
+        return [value if known else None for value, known in zip(self.value.tolist(), self.known.tolist(), strict=True)]
 
-    def update_places(self, observed: list[float]) -> None:
-        """Take in one more observation of each place; a place that is new starts with it."""
-        known = [*self.places, *[None] * (len(observed) - len(self.places))]
-        self.places = [self._moved(old, new) for old, new in zip(known, observed, strict=False)] + known[
-            len(observed) :
-        ]
+    def level(self, places: int, like: Tensor) -> Tensor:
+        """The value of the first places (P,), 0 where it has not started."""
+        wide = self._of(places)
+        return torch.where(wide.known, wide.value, 0.0)[:places].to(like.device, like.dtype)
 
-    def _moved(self, old: float | None, new: float) -> float:
-        return new if old is None else self.decay * old + (1 - self.decay) * new
+    def after(self, observed: Tensor | None, decay: float) -> Average:
+        """The average after one more observation (2, P): sums and counts. A count of 0 is no observation."""
+        if observed is None:
+            return self
+        old = self._of(observed.shape[1])._to(observed.device)
+        total, count = F.pad(observed, (0, len(old.value) - observed.shape[1])).to(old.value.dtype)
+        x, seen = total / count.clamp(min=1e-300 if total.dtype == torch.float64 else 1e-30), count > 0
+        moved = torch.where(old.known, decay * old.value + (1 - decay) * x, x)
+        return Average(torch.where(seen, moved, old.value), old.known | seen)
+
+    def _of(self, places: int) -> Average:
+        missing = max(0, places - len(self.value))
+        return Average(F.pad(self.value, (0, missing)), F.pad(self.known, (0, missing)))
+
+    def _to(self, device: torch.device) -> Average:
+        return Average(self.value.to(device), self.known.to(device))
 
 
-def none(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
+Found = tuple[Tensor, Tensor | None]
+
+
+def none(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
     """b_t = 0."""
-    return torch.zeros_like(signal)
+    return torch.zeros_like(signal), None
 
 
-def moving(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
-    """One number, the average of what a glimpse (or a sentence) was charged."""
+def moving(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
+    """One number: the average of what a glimpse (or a sentence) was charged with."""
     return _moving(signal, torch.ones_like(signal), paths, settings, average)
 
 
-def moving_per_word(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
-    """The average cost a word, times the words that a glimpse is charged with."""
+def moving_per_word(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
+    """The average cost per word, times the words that a glimpse is charged with."""
     return _moving(signal, words_charged(paths, settings), paths, settings, average)
 
 
-def _moving(signal: Tensor, per: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
-    level = (average.value or 0.0) * per
+def _moving(signal: Tensor, per: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
     counted = paths.sampled.to(signal.dtype)
     if charged(paths, settings) == "sentence":
-        counted = counted / counted.sum(-1, keepdim=True).clamp(min=1)  # a sentence is seen once, not a word
-    average.observe((signal * counted).sum(), (per * counted).sum())
-    return level
+        counted = counted / counted.sum(-1, keepdim=True).clamp(min=1)  # a sentence counts once, not once per word
+    observed = torch.stack([(signal * counted).sum(), (per * counted).sum()])[:, None]
+    return average.level(1, signal) * per, observed
 
 
-def moving_per_place(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
+def moving_per_place(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
     """b_t, an average for each place t of a caption: the first word has more to come than the last."""
-    level = signal.new_zeros(signal.shape[-1])
-    known = min(len(average.places), len(level))
-    level[:known] = torch.tensor(average.places[:known], dtype=signal.dtype)
     sampled = paths.sampled.to(signal.dtype).flatten(0, -2)
-    totals, counts = average.reduce(torch.stack([(signal.flatten(0, -2) * sampled).sum(0), sampled.sum(0)]))
-    seen = int((counts > 0).sum())  # no caption has a word after a place where none has
-    average.update_places((totals / counts)[:seen].tolist())
-    return level
+    observed = torch.stack([(signal.flatten(0, -2) * sampled).sum(0), sampled.sum(0)])
+    return average.level(signal.shape[-1], signal), observed
 
 
-def leave_one_out(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
-    """b_t^k = mean over j != k of R_t^j: the other paths of the same caption, each in its own state.
+def leave_one_out(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
+    """b_t^k = mean over j != k of R_t^j: the other paths of the same caption, each in its own state (RLOO).
 
     Source: Kool et al. (2019). With the own path in the mean the score part would shrink to (K - 1)/K.
     """
     several = signal.shape[-2]
-    return (signal.sum(-2, keepdim=True) - signal) / (several - 1)
+    return (signal.sum(-2, keepdim=True) - signal) / (several - 1), None
 
 
-def learned(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
-    """C(h_{t-1}, image, t, caption), what the critic expects a word to cost, times the words that are charged.
+def learned(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
+    """C(query, image, t, caption), the critic's predicted cost per word, times the words that are charged.
 
-    It has read h_{t-1}, never h_t, which has consumed s_t. Source: Mnih and Gregor (2014).
+    It has read the query that attention was asked with, never a state that has consumed s_t. Source: Mnih and Gregor
+    (2014).
     """
-    return paths.level.detach() * words_charged(paths, settings)
+    return paths.level.detach() * words_charged(paths, settings), None
 
 
-def rolled_out(signal: Tensor, paths: Paths, settings: config.Estimator, average: MovingAverage) -> Tensor:
-    """b_t, what a pass without samples is charged from t on: with expected contexts, or with the likeliest glimpses.
+def rolled_out(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
+    """b_t, the charge from t on of a pass without samples: with expected contexts, or with the likeliest glimpses.
 
-    It starts at the first word, or follows the sample up to h_{t-1} (``estimator.rollout``): so it knows nothing of
-    s_t. Source: Deng et al. (2018), section 4.2; Rennie et al. (2017) for the likeliest.
+    It starts at the first word, or follows the sample up to h_{t-1} (``estimator.rollout``), so it does not depend on
+    s_t. Source: Deng et al. (2018), section 4.2; Rennie et al. (2017) for the likeliest (ReMax).
     """
-    charged = signal_of(paths.rollout, paths, settings)
-    return charged.diagonal(dim1=-2, dim2=-1) if charged.ndim > signal.ndim else charged
+    charge = signal_of(paths.rollout, paths, settings)
+    return (charge.diagonal(dim1=-2, dim2=-1) if charge.ndim > signal.ndim else charge), None
+
+
+def critic_loss(paths: Paths, settings: config.Estimator) -> Tensor:
+    """The sum of (C - R)^2 over the words that were sampled: the critic learns from it."""
+    level = paths.level * words_charged(paths, settings)
+    return ((level - signal_with_kl(paths, settings).detach()).square() * paths.sampled).sum()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A baseline: its function, the fewest paths it needs, the selection of the extra pass it needs, and its source."""
+    """A baseline: its function, the fewest paths it needs, the policy of the extra pass it needs, the network that
+    predicts a level for it, and its source."""
 
-    function: Callable[[Tensor, Paths, config.Estimator, MovingAverage], Tensor]
+    function: Callable[[Tensor, Paths, config.Estimator, Average], Found]
     paths: int = 1
-    rollout: str | None = None
+    rollout: Policy | None = None
+    learns: type[nn.Module] | None = None
     source: str = "Xu et al. (2015)"
 
 
@@ -134,7 +155,7 @@ BASELINES = {
     "average-per-word": Baseline(function=moving_per_word),
     "average-per-place": Baseline(function=moving_per_place),
     "leave-one-out": Baseline(function=leave_one_out, paths=2, source="Kool et al. (2019)"),
-    "learned": Baseline(function=learned, source="Mnih and Gregor (2014)"),
-    "soft": Baseline(function=rolled_out, rollout="expected", source="Deng et al. (2018)"),
-    "self-critical": Baseline(function=rolled_out, rollout="argmax", source="Rennie et al. (2017)"),
+    "learned": Baseline(function=learned, learns=Critic, source="Mnih and Gregor (2014)"),
+    "soft": Baseline(function=rolled_out, rollout=Expected(), source="Deng et al. (2018)"),
+    "self-critical": Baseline(function=rolled_out, rollout=Argmax(), source="Rennie et al. (2017)"),
 }

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from attend import config
-from attend.estimators.baselines import MovingAverage
+from attend.estimators.baselines import Average
 from attend.estimators.paths import Charges, Paths
 
 
-def sum_and_sample(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+def sum_and_sample(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """The first K - 1 paths are summed by their probability, the last one stands for all the rest:
 
         share_k = p_k,  share_K = 1 - sum_{k<K} p_k,    charge_t^k = share_k (cost_k - b) at every t.
@@ -29,7 +29,7 @@ def sum_and_sample(paths: Paths, settings: config.Estimator, average: MovingAver
     return Charges(share, share * (paths.cost - level) * paths.sampled, weight=share)
 
 
-def unordered_set(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+def unordered_set(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """K paths without replacement, a set S, each weighed by how likely it is to come first:
 
         share_k = p_k R(S, k),    R(S, k) = p(S | k first) / p(S),

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 
 from attend import config
-from attend.estimators.baselines import MovingAverage
+from attend.estimators.baselines import Average
 from attend.estimators.paths import Charges, Paths
 
 
-def enumeration(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+def enumeration(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """The gradient of the bound J = sum over paths of p(path) cost(path), exactly:
 
         share_k = p_k,    charge_t^k = p_k (cost_k - J) at every t;
@@ -26,7 +26,7 @@ def enumeration(paths: Paths, settings: config.Estimator, average: MovingAverage
     return Charges(share, share * (paths.cost - bound) * paths.sampled, weight=share)
 
 
-def marginal(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+def marginal(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """The gradient of -log p(y) = -log sum over paths of p(path) p(y | path), exactly: with the posterior
 
         share_k = p_k w_k / sum_j p_j w_j,    w_k = p(y | path k),    charge_t^k = -share_k at every t.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from attend import config
-from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.estimators.baselines import BASELINES, Average
 from attend.estimators.paths import Charges, Paths
 from attend.estimators.signals import signal_with_kl
 
 
-def reinforce(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+def reinforce(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """charge_t^k = (R_t^k - b_t^k) / K, share_k = 1/K: the mean over K paths. With K = 1 it is REINFORCE.
 
     Unbiased for any b_t that depends on neither s_t nor what follows it. Words that were not sampled (semi-sampling)
@@ -23,9 +23,9 @@ def reinforce(paths: Paths, settings: config.Estimator, average: MovingAverage) 
     sentence; ``reward_to_go`` drops what is past, which has the same mean.
     """
     signal = signal_with_kl(paths, settings)
-    level = BASELINES[settings.baseline].function(signal, paths, settings, average)
-    several = signal.shape[-2]
-    return Charges(equal_shares(paths), (signal - level) * paths.sampled / several)
+    level, observed = BASELINES[settings.baseline].function(signal, paths, settings, average)
+    charge = (signal - level) * paths.sampled / signal.shape[-2]
+    return Charges(equal_shares(paths), charge, observed=observed)
 
 
 def equal_shares(paths: Paths) -> Tensor:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from attend import config
-from attend.estimators.baselines import MovingAverage
+from attend.estimators.baselines import Average
 from attend.estimators.paths import Charges, Paths
 
 
-def vimco(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+def vimco(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """The gradient of the K-sample bound -E log I, I = (1/K) sum_k w_k, without bias:
 
         share_k = w_k / sum_j w_j,    charge_t^k = -log I + log I_{-k} at every t,
@@ -34,7 +34,7 @@ def vimco(paths: Paths, settings: config.Estimator, average: MovingAverage) -> C
     return Charges(shares(paths), charge.transpose(-1, -2) * paths.sampled, -log_i)
 
 
-def wake_sleep(paths: Paths, settings: config.Estimator, average: MovingAverage) -> Charges:
+def wake_sleep(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """Self-normalised importance weights, with the prior alpha as a proposal that is held fixed:
 
         share_k = w_k / sum_j w_j,    charge_t^k = -share_k at every t.

@@ -44,7 +44,8 @@ def signal_with_kl(paths: Paths, settings: config.Estimator) -> Tensor:
     """What each glimpse is charged with: costs, and where it was drawn from q the KL of the words after it."""
     if paths.kl is None:
         return signal_of(paths.costs, paths, settings)
-    return signal_of(paths.costs + paths.kl, paths, settings) - paths.kl
+    kl = paths.kl.detach()
+    return signal_of(paths.costs + kl, paths, settings) - kl
 
 
 def words_charged(paths: Paths, settings: config.Estimator) -> Tensor:

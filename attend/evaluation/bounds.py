@@ -20,13 +20,15 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.attention import select as selections
-from attend.captioner.captioner import Captioner, Noise, Trace
-from attend.captioner.readings import LOGITS
-from attend.captioner.traces import by_path, negative_log_likelihood
+from attend.attention.select import Sample, draw
+from attend.captioner.captioner import Captioner, decoding
+from attend.captioner.unrolled import LOGITS, EveryLocation, Readout
+from attend.chance import uniform
 from attend.config import Config
 from attend.data.batches import Batch, Batches, in_order
-from attend.evaluation.generate import IMAGES, noise
+from attend.estimators.paths import by_path
+from attend.estimators.take import Given
+from attend.evaluation.generate import IMAGES
 from attend.model import Model
 from attend.runs.files import write_json
 from attend.runs.folder import RunFolder
@@ -67,47 +69,42 @@ def chance(batch: Batch, settings: Config, draws: range) -> Tensor:
     """The noise of some draws of each caption, (N, C, draws, T), keyed by seed, row, caption and draw."""
     pairs = zip(batch.rows.tolist(), batch.order.tolist(), strict=True)
     keys = [(settings.seed, row, place + 1, d + 2) for row, places in pairs for place in places for d in draws]
-    glimpses = torch.stack([noise((batch.words.shape[2], *settings.attention.looks), *key) for key in keys])
-    return glimpses.unflatten(0, (*batch.words.shape[:2], len(draws)))
+    shape = (batch.words.shape[2], *settings.attention.looks)
+    glimpses = [torch.from_numpy(uniform(shape, "glimpses of a given caption", *key)) for key in keys]
+    return torch.stack(glimpses).unflatten(0, (*batch.words.shape[:2], len(draws)))
 
 
 def caption_bounds(
-    captioner: Captioner, features: Tensor, batch: Batch, draws: int
+    captioner: Captioner, settings: Config, features: Tensor, batch: Batch, draws: int
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Of each caption, in float64 nats: J (N, C), -log p(y) (N, C) or None, and the costs of its paths (N, C, draws).
+    """For each caption, in float64 nats: J (N, C), -log p(y) (N, C) or None, and the costs of its paths (N, C, draws).
 
-    J and -log p(y) are exact where the state is fed the expected context: there all three are read from the costs of
-    every location. Otherwise J is the draws' mean, and the sum over L^T paths is out of reach. Soft attention has
-    one path, whose cost is all three.
+    J and -log p(y) are exact if the state is fed the expected context: then all three are read from the costs of every
+    location. Otherwise J is the mean of the draws, and the sum over L^T paths is out of reach. Soft attention has one
+    path, whose cost is all three.
     """
-    settings, given = captioner.settings, (features, batch.words, batch.lengths)
+    given = Given(features, batch.words, batch.lengths)
     if not settings.attention.hard:
-        exact = _costs(captioner(*given, select=settings.attention.select)).sum((2, 3))
+        policy = decoding(settings.decode, settings.attention.top)
+        exact = _costs(given.unroll(captioner, policy, 1)).sum((2, 3))
         return exact, exact, exact[..., None].expand(-1, -1, draws)
     drawn = (chance(batch, settings, some).to(features.device) for some in _some(captioner, batch, draws))
-    if settings.attention.feed == "glimpse":
-        paths = torch.cat([_path_costs(captioner, given, glimpses) for glimpses in drawn], -1)
+    if not captioner.apart:
+        noises = ((noise.shape[2], noise.flatten(1, 2)) for noise in drawn)
+        paths = torch.cat([_costs(given.unroll(captioner, Sample(noise), k)).sum(-1) for k, noise in noises], -1)
         return paths.mean(-1), None, paths
-    trace = captioner(*given, select="all")
-    weights, costs = trace.weights, _costs(trace).transpose(2, 3)  # (N, C, T, L)
-    chosen = (selections.draw(weights[..., None, :], glimpses.transpose(2, 3)) for glimpses in drawn)
+    u = given.unroll(captioner, EveryLocation(), 1)
+    weights, costs = u.weights, _costs(u).transpose(2, 3)  # (N, C, T, L)
+    chosen = (draw(weights[..., None, :], noise.transpose(2, 3)) for noise in drawn)
     paths = torch.cat([costs.gather(-1, some).sum(2) for some in chosen], -1)
     bound = (weights.double() * costs).sum((2, 3))
     marginal = -torch.logsumexp(weights.double().log() - costs, -1)  # -log sum_i alpha_i p(y | i)
-    return bound, torch.where(trace.captions, marginal, 0).sum(2), paths
+    return bound, torch.where(u.maps.real, marginal, 0).sum(2), paths
 
 
-def _path_costs(captioner: Captioner, given: tuple[Tensor, Tensor, Tensor], glimpses: Tensor) -> Tensor:
-    """sum_t l_t of the paths that the noise (N, C, k, T) draws: (N, C, k)."""
-    several, glimpses = glimpses.shape[2], glimpses.flatten(1, 2)
-    soft = torch.zeros(glimpses.shape[:2], dtype=torch.bool, device=glimpses.device)
-    trace = captioner(*given, select="sample", noise=Noise(glimpse=glimpses, soft=soft), samples=several)
-    return _costs(trace).sum(-1)
-
-
-def _costs(trace: Trace) -> Tensor:
+def _costs(u: Readout) -> Tensor:
     """l_t of each sample, (N, C, K, T) in float64, 0 at padding."""
-    return by_path(trace, trace.spread(negative_log_likelihood(trace))).double()
+    return by_path(u, u.costs).double()
 
 
 def _some(captioner: Captioner, batch: Batch, draws: int) -> Iterator[range]:
@@ -133,12 +130,13 @@ def evaluate_bounds(
     for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="bound", disable=None, leave=False):
         batch = batch.to(accelerator.device)
         with model.autocast():
-            bound, marginal, costs = caption_bounds(model.captioner, model.features(batch.inputs), batch, draws)
+            features = model.features(batch.inputs)
+            bound, marginal, costs = caption_bounds(model.captioner, model.config, features, batch, draws)
         values = {"words": batch.lengths, "images": batch.rows[:, None].expand_as(batch.lengths), "bound": bound}
         values |= {f"weighted{size}": weighted(costs, size) for size in sorted({*SIZES, draws}) if size <= draws}
         values |= {} if marginal is None else {"marginal": marginal}
         for name, value in values.items():
-            found.setdefault(name, []).append(value[batch.lengths > 0].cpu().numpy())
+            found.setdefault(name, []).append(value.cpu()[batch.lengths > 0].numpy())
     nats = {name: np.concatenate(parts) for name, parts in found.items()}
     words, images = nats.pop("words"), nats.pop("images")
     scores = {

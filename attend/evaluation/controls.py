@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from attend.chance import numpy_generator
 from attend.config import LEVEL, Attention, Decode, Look
 from attend.data.batches import Batch
 
@@ -33,7 +33,7 @@ def check_look(settings: Attention, look: Look | None, decode: Decode, boxes: bo
 
 def partners(rows: Sequence[int], seed: int) -> dict[int, int]:
     """Another row for each: they stand in a circle in an order keyed by the seed, and each looks at the next."""
-    circle = np.random.default_rng([seed, len(rows)]).permutation(rows).tolist()
+    circle = numpy_generator("another image", seed, len(rows)).permutation(rows).tolist()
     return dict(zip(circle, circle[1:] + circle[:1], strict=True))
 
 

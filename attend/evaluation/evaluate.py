@@ -19,7 +19,7 @@ from attend.evaluation.controls import last_goes_on, partners
 from attend.evaluation.generate import generate
 from attend.evaluation.health import collapsed
 from attend.evaluation.record import Said, write_attention, write_captions, write_given, write_images
-from attend.evaluation.teacher_forced import Given, traces
+from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
@@ -103,9 +103,9 @@ def evaluate(
             }
         return generate(looking, batches, rows, accelerator, decode, beam, draw, shown)
 
-    given = Given(dataset, batches, grounding=dataset.boxes, keep=True)
-    for batch, trace in traces(looking, batches, rows, accelerator, decode, learned=learned):
-        given.add(batch, trace)
+    given = TeacherForced(dataset, batches, grounding=dataset.boxes, keep=True)
+    for batch, u in teacher_forced(looking, batches, rows, accelerator, decode, learned=learned):
+        given.add(batch, u)
     given.gather(accelerator)
     scores = {"split": split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
     scores |= {"look": look} if look else {}

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.attention import select as selections
-from attend.attention.attention import Select, rows_of_heads
-from attend.captioner.search import Choose, Found, ancestral, beam_search
-from attend.config import Attention, Decode
+from attend.captioner.captioner import decoding
+from attend.captioner.search import Hypotheses, ancestral, beam_search
+from attend.chance import uniform
+from attend.config import Decode
 from attend.data.batches import Batches, in_order
 from attend.evaluation.record import Said
 from attend.model import Model
@@ -22,33 +20,6 @@ from attend.runs.processes import gather, share
 
 IMAGES = 32
 """Images that are searched or traced at once."""
-
-
-def noise(shape: tuple[int, ...], *key: int) -> Tensor:
-    """Uniform numbers in [0, 1) that depend on the key alone; a shape with more rows begins with the same."""
-    return torch.from_numpy(np.random.default_rng(key).random(shape, dtype=np.float32))
-
-
-def chooser(
-    decode: Decode, noise: Tensor | None = None, heads: int = 1, top: int = Attention.top, first: bool = False
-) -> Choose:
-    """The selection of each step of search.
-
-    ``sample`` uses noise (N, T, K) of N images, T steps and K hypotheses, and of the heads where there are several;
-    with ``first`` all use that of the first step, which has one hypothesis.
-    """
-    if decode == "marginal":
-        return lambda step, rows: None
-    if decode == "top-k":
-        return lambda step, rows: partial(selections.top_k, top=top)
-    if decode != "sample":
-        return lambda step, rows: selections.SELECTIONS[decode]
-
-    def sampled(step: int, rows: int) -> Select:
-        chance = noise[:, :1, 0].expand(-1, rows, *noise.shape[3:]) if first else noise[:, step, :rows]
-        return partial(selections.sample, noise=rows_of_heads(chance, heads))
-
-    return sampled
 
 
 def say(
@@ -60,32 +31,37 @@ def say(
     draw: int = 0,
     shown: Tensor | None = None,
 ) -> list[Said]:
-    """Captions for features (N, L, D), by beam search or, where ``beam`` is 0, word by word from the model.
+    """Captions for features (N, L, D), by beam search or, if ``beam`` is 0, word by word from the model.
 
     Chance is keyed by seed, draw and row: not by the images beside it. ``shown`` (N, T, L) is what a control is shown
     at each word.
     """
-    memory = model.captioner.attention.memory(features)
     search, attention, look = model.config.search, model.config.attention, model.captioner.attention.look
+    hypotheses, noise = beam or 1, None
 
-    def chance(*shape: int, key: tuple[int, ...] = ()) -> Tensor:
-        drawn = [noise((search.max_length, *shape), model.config.seed, draw, row, *key) for row in rows]
-        return torch.stack(drawn).to(features.device)
+    def chance(stream: str, *shape: int) -> Tensor:
+        keys = ((model.config.seed, draw, row) for row in rows)
+        drawn = [torch.from_numpy(uniform((search.max_length, *shape), stream, *key)) for key in keys]
+        return torch.stack(drawn).to(features.device)  # (N, T, ...)
 
-    looks = chance(beam or 1, *attention.looks) if decode == "sample" else None
-    choose = chooser(decode, looks, attention.heads, attention.top, look == "first")
-    seen = None if shown is None else shown[:, :, None].expand(-1, -1, beam or 1, -1)
+    if decode == "sample":
+        noise = chance("glimpses of a caption", hypotheses, *attention.looks).transpose(1, 2)  # (N, K, T, ...)
+        if look == "first":  # the first word has one hypothesis, and all others come from it
+            noise = noise[:, :1].expand_as(noise)
+    if shown is not None:
+        shown = shown[:, None].expand(-1, hypotheses, -1, -1)
     if look == "random":
-        seen = chance(beam or 1, features.shape[1], key=(2,))
-    rest = (search.max_length, search.length_power, seen)
+        shown = chance("random weights of a caption", hypotheses, features.shape[1]).transpose(1, 2)
+    policy = decoding(decode, attention.top, noise)
+    rest = {"max_length": search.max_length, "length_power": search.length_power, "shown": shown}
     if beam == 0:
-        found = ancestral(model.captioner, memory, choose, chance(key=(1,)), *rest)
+        found = ancestral(model.captioner, features, policy, chance("words of a caption"), **rest)
     else:
-        found = beam_search(model.captioner, memory, choose, beam, *rest)
+        found = beam_search(model.captioner, features, policy, beam=beam, **rest)
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
 
-def _said(model: Model, found: Found, n: int, row: int) -> Said:
+def _said(model: Model, found: Hypotheses, n: int, row: int) -> Said:
     words = model.vocabulary.decode(found.words[n, : int(found.lengths[n])].tolist())
     spoken = slice(0, len(words))  # the end mark is no word
     glimpses = found.glimpses[n, spoken].cpu().numpy()

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
+from torch import Tensor
 
-from attend.captioner.captioner import Trace
-from attend.captioner.traces import entropy
+from attend.captioner.unrolled import Readout
+
+MEASURES = ("entropy", "maximum", "change", "distinct")
 
 
-def health(trace: Trace, summed: Callable[[dict[str, float]], dict[str, float]] = dict) -> dict[str, float]:
-    """How attention is doing, means over real words, all detached.
+def health_sums(u: Readout) -> Tensor:
+    """The sums of MEASURES over real words, and what each is divided by, (2, 4), detached and on the device.
 
-    entropy (nats) and maximum of alpha, change: total variation between consecutive words, distinct: share of a
-    caption's words that look where no earlier word of it looked (glimpses, or maxima where there are none).
-    What no word or pair of words could tell is left out. ``summed`` adds what other processes have to each sum.
+    entropy (nats) and maximum of alpha. change: total variation between consecutive words, over pairs of words.
+    distinct: the words of a caption that look where no earlier word of it looked (glimpses, or maxima without them).
     """
-    sums = health_sums(trace)
-    totals, counts = (summed({name: pair[i] for name, pair in sums.items()}) for i in (0, 1))
-    return {name: totals[name] / count for name, count in counts.items() if count}
-
-
-def health_sums(trace: Trace) -> dict[str, tuple[float, int]]:
-    """What ``health`` is the mean of: each sum, and over how many words or, for change, pairs of words it goes."""
-    weights, real = trace.weights.detach().float(), trace.looked
+    weights, real = u.weights.detach().float(), u.maps.real
     following = real[..., 1:]
     change = 0.5 * (weights[:, :, 1:] - weights[:, :, :-1]).abs().sum(-1)
     places = weights.argmax(-1)
-    if trace.looks == trace.samples:
-        places = torch.where(trace.glimpses >= 0, trace.glimpses, places)
+    if u.looks == u.samples:
+        places = torch.where(u.glimpses >= 0, u.glimpses, places)
     places = torch.where(real, places, -1)
     seen = (places[..., None] == places[..., None, :]).tril(-1).any(-1)
-    words, pairs = int(real.sum()), int(following.sum())
-    return {
-        "entropy": (float((entropy(weights) * real).sum()), words),
-        "maximum": (float((weights.amax(-1) * real).sum()), words),
-        "change": (float((change * following).sum()), pairs),
-        "distinct": (float((~seen & real).sum()), words),
-    }
+    sums = (entropy(weights) * real, weights.amax(-1) * real, change * following, ~seen & real)
+    words, pairs = real.sum(), following.sum()
+    return torch.stack([*(one.sum().float() for one in sums), *(n.float() for n in (words, words, pairs, words))]).view(
+        2, 4
+    )
+
+
+def means(sums: Tensor) -> dict[str, float]:
+    """The means by name; without those that no word or no pair of words could tell. It waits for the device."""
+    return {name: total / count for name, total, count in zip(MEASURES, *sums.tolist(), strict=True) if count}
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """H = -sum_i alpha_i log alpha_i in nats, (..., L) -> (...); 0 log 0 = 0, also in the gradient."""
+    return -(weights * weights.clamp(min=1e-12).log()).sum(-1)
 
 
 def collapsed(health: dict[str, float], learned: bool) -> bool:

@@ -13,14 +13,15 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.captioner.captioner import Noise, Trace
-from attend.captioner.traces import negative_log_likelihood, ranks
+from attend.captioner.captioner import decoding
+from attend.captioner.unrolled import Readout
+from attend.chance import uniform
 from attend.config import Config, Decode
 from attend.data.batches import Batch, Batches, in_order
 from attend.data.prepared import Prepared
 from attend.evaluation.controls import of_partners, partners
-from attend.evaluation.generate import IMAGES, noise
-from attend.evaluation.health import health_sums
+from attend.evaluation.generate import IMAGES
+from attend.evaluation.health import MEASURES, health_sums, means
 from attend.evaluation.record import Looked
 from attend.metrics.grounding import Grounding, ground, pool
 from attend.model import Model
@@ -28,16 +29,15 @@ from attend.runs.processes import gather, share
 
 
 class Part(NamedTuple):
-    """What one minibatch of given captions adds: sums, (total, count) of each measure of health, grounding and looks
-    by row and caption."""
+    """The sums of a minibatch of given captions, those of ``health_sums``, grounding and looks by row and caption."""
 
     sums: Counter[str]
-    health: dict[str, tuple[float, int]]
+    health: list[list[float]]
     grounded: dict[int, list[Grounding]]
     looked: list[Looked]
 
 
-class Given:
+class TeacherForced:
     """Sums over traces of given captions, by minibatch: nats a word, accuracies, attention health, grounding.
 
     With ``grounding`` and ``keep`` the weights of the words that have boxes are kept, for given.h5.
@@ -47,30 +47,30 @@ class Given:
         self.dataset, self.batches, self.grounding, self.keep = dataset, batches, grounding, keep
         self.parts: list[Part] = []
 
-    def add(self, batch: Batch, trace: Trace) -> None:
+    def add(self, batch: Batch, u: Readout) -> None:
         """Take in one minibatch."""
-        rank = ranks(trace)
+        rank = u.ranks
         sums = Counter(
-            words=int(trace.real.sum()),
-            nll=float(negative_log_likelihood(trace).double().sum()),
-            top1=int((rank < 1).sum()),
-            top5=int((rank < 5).sum()),
+            words=u.layout.words,
+            nll=float(u.cost.double().sum()),
+            top1=int((rank == 0).sum()),
+            top5=int(((rank >= 0) & (rank < 5)).sum()),
         )
         grounded, looked = {}, []
         if self.grounding:
-            right = trace.spread((rank < 1).float()).cpu().numpy()
-            grounded = self._ground(batch, trace, right, sums, looked)
-        self.parts.append(Part(sums, health_sums(trace), grounded, looked))
+            right = u.spread((rank == 0).float()).cpu().numpy()
+            grounded = self._ground(batch, u, right, sums, looked)
+        self.parts.append(Part(sums, health_sums(u).tolist(), grounded, looked))
 
-    def gather(self, accelerator: Accelerator) -> Given:
+    def gather(self, accelerator: Accelerator) -> TeacherForced:
         """Join the minibatches of all processes, in their order, so that no rounding tells how many there are."""
         self.parts = gather(self.parts, accelerator)
         return self
 
     def _ground(
-        self, batch: Batch, trace: Trace, right: np.ndarray, sums: Counter[str], looked: list[Looked]
+        self, batch: Batch, u: Readout, right: np.ndarray, sums: Counter[str], looked: list[Looked]
     ) -> dict[int, list[Grounding]]:
-        weights, order = trace.weights.float().cpu().numpy(), batch.order.cpu().numpy()
+        weights, order = u.weights.float().cpu().numpy(), batch.order.numpy()
         grounded: dict[int, list[Grounding]] = {}
         for n, row in enumerate(batch.rows.tolist()):
             captions, geometry = self.dataset.examples[row].captions, self.batches.geometry(row)
@@ -101,12 +101,12 @@ class Given:
 
     def scores(self) -> dict[str, Any]:
         """The means: ``given`` and ``health`` over words, ``grounding`` over words with boxes or None."""
-        sums, health = Counter(), {}
+        sums = Counter()
         for part in self.parts:
             sums.update(part.sums)
-            for name, (total, count) in part.health.items():
-                before, counted = health.get(name, (0.0, 0))
-                health[name] = (before + total, counted + count)
+        health = torch.tensor(
+            [part.health for part in self.parts] or [[[0.0] * len(MEASURES)] * 2], dtype=torch.float64
+        )
         words = max(sums["words"], 1)
         given = {name: sums[name] / words for name in ("nll", "top1", "top5")}
         if sums["boxed"]:
@@ -114,13 +114,13 @@ class Given:
         grounded = [one for some in self.grounded.values() for one in some]
         return {
             "given": given | {"words": int(sums["words"])},
-            "health": {name: total / count for name, (total, count) in health.items() if count},
+            "health": means(health.sum(0)),
             "grounding": pooled if (pooled := pool(grounded))["words"] else None,
         }
 
 
 @torch.no_grad()
-def traces(
+def teacher_forced(
     model: Model,
     batches: Batches,
     rows: Sequence[int],
@@ -128,12 +128,12 @@ def traces(
     decode: Decode,
     semi: float = 0.0,
     learned: Model | None = None,
-) -> Iterator[tuple[Batch, Trace]]:
-    """Given captions, teacher-forced, without dropout. Chance is keyed by seed, row and caption.
+) -> Iterator[tuple[Batch, Readout]]:
+    """Given captions under a way of decoding, without dropout. Chance is keyed by seed, row and caption.
 
     With probability ``semi`` a minibatch that is sampled takes the expected context instead. A shuffled model is shown
-    what ``learned`` looks at in another of the rows' images. Minibatches are dealt out to processes: ``Given.gather``
-    joins what each makes of its own.
+    what ``learned`` attends to in another of the rows' images. Minibatches are dealt out to processes:
+    ``TeacherForced.gather`` joins what each makes of its own.
     """
     model.captioner.eval()
     pieces = in_order(rows, IMAGES)[share(accelerator)]
@@ -141,31 +141,31 @@ def traces(
     for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="given captions", disable=None, leave=False):
         if learned is not None:
             theirs = batches[[partner[row] for row in batch.rows.tolist()]]
-            weights = _trace(learned, theirs.to(accelerator.device), decode).weights
+            weights = _unrolled(learned, theirs.to(accelerator.device), decode).weights
             batch = dataclasses.replace(batch, shares=of_partners(batch, theirs, weights, partner))
         batch = batch.to(accelerator.device)
-        yield batch, _trace(model, batch, decode, semi)
+        yield batch, _unrolled(model, batch, decode, semi)
 
 
-def _trace(model: Model, batch: Batch, decode: Decode, semi: float = 0.0) -> Trace:
-    chance = _glimpses(batch, model.config, semi).to(batch.words.device) if decode == "sample" else None
+def _unrolled(model: Model, batch: Batch, decode: Decode, semi: float = 0.0) -> Readout:
+    settings, device, noise, soft = model.config, batch.words.device, None, None
+    if decode == "sample":
+        noise = _chance("glimpses of a given caption", batch, settings, settings.attention.looks).to(device)
+        first = (settings.seed, int(batch.rows[0]), int(batch.order[0, 0]) + 1)
+        if uniform((1,), "soft given captions", *first) < semi:
+            soft = torch.ones(batch.words.shape, dtype=torch.bool, device=device)
     with model.autocast():
-        features, seen = model.features(batch.inputs), batch.shares
+        features, shown = model.features(batch.inputs), batch.shares
         if model.captioner.attention.look == "random":
-            seen = _chance(batch, model.config, (features.shape[1],), 2).to(features.device)
-        return model.captioner(features, batch.words, batch.lengths, select=decode, noise=chance, shares=seen)
+            shown = _chance("random weights of a given caption", batch, settings, (features.shape[1],)).to(device)
+        policy = decoding(decode, settings.attention.top, noise, soft)
+        return model.captioner(features, batch.words, batch.lengths, policy, shown=shown)
 
 
-def _glimpses(batch: Batch, settings: Config, semi: float) -> Noise:
-    """The noise of one glimpse, or one a head, for each word of given captions, and a coin for them all."""
-    first = (settings.seed, int(batch.rows[0]), int(batch.order[0, 0]) + 1)
-    soft = bool(noise((1,), *first, 1) < semi)  # keys that end in 0 are those without it
-    return Noise(glimpse=_chance(batch, settings, settings.attention.looks), soft=torch.full(batch.order.shape, soft))
-
-
-def _chance(batch: Batch, settings: Config, shape: tuple[int, ...], *key: int) -> Tensor:
+def _chance(stream: str, batch: Batch, settings: Config, shape: tuple[int, ...]) -> Tensor:
     """Uniform numbers (N, C, T, *shape) for each word of given captions."""
     images, captions, length = batch.words.shape
     pairs = zip(batch.rows.tolist(), batch.order.tolist(), strict=True)
-    keys = [(settings.seed, row, place + 1, *key) for row, places in pairs for place in places]
-    return torch.stack([noise((length, *shape), *key) for key in keys]).unflatten(0, (images, captions))
+    keys = [(settings.seed, row, place + 1) for row, places in pairs for place in places]
+    drawn = [torch.from_numpy(uniform((length, *shape), stream, *key)) for key in keys]
+    return torch.stack(drawn).unflatten(0, (images, captions))

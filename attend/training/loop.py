@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,28 +16,27 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.attention.controls import numbers
-from attend.captioner.noise import Noise
-from attend.captioner.traces import ranks
+from attend.chance import torch_generator
 from attend.config import Config
 from attend.data.batches import Batch, Batches, drawn_rows, epoch_rows, longest
 from attend.data.prepared import Prepared
 from attend.data.stores import Store
 from attend.data.text import Vocabulary
 from attend.encoder.features import ensure_store
-from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import MovingAverage
-from attend.estimators.helpers import Helpers
-from attend.evaluation.evaluate import Given, evaluate, headline, score_quickly
+from attend.estimators import Learner
+from attend.estimators.baselines import BASELINES, Average
+from attend.estimators.noise import Noise
+from attend.evaluation import health
+from attend.evaluation.evaluate import evaluate, headline, score_quickly
 from attend.evaluation.generate import generate
-from attend.evaluation.health import collapsed, health
-from attend.evaluation.teacher_forced import traces
+from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.model import Model
 from attend.runs.checkpoint import read_checkpoint, write_checkpoint
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
 from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
-from attend.training.glimpses import check_fits, loss_of
+from attend.training.objective import Counts, loss_of
+from attend.training.progress import Meters, means
 
 OPTIMISERS = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -53,8 +52,9 @@ class Progress:
     """Where a run stands: with the weights and the optimiser, all that resume needs (noise is keyed by seed and step).
 
     ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better),
-    ``stale`` the epochs since; ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length;
-    ``train_seconds`` what all steps took.
+    ``stale`` the epochs since; ``average`` the moving average of the baseline, None at a place that has not started;
+    ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length; ``train_seconds`` the duration of
+    all steps.
     """
 
     epoch: int = 0
@@ -62,8 +62,7 @@ class Progress:
     step: int = 0
     best: float = -math.inf
     stale: int = 0
-    baseline: float | None = None
-    places: list[float] = field(default_factory=list)
+    average: list[float | None] = field(default_factory=list)
     meters: dict[str, float] = field(default_factory=dict)
     logged: int = 0
     train_seconds: float = 0.0
@@ -88,7 +87,7 @@ class Trainer:
             keep_vocabulary(run, dataset.vocabulary)
         with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
             self.model = Model.build(config, dataset.vocabulary)
-            check_fits(config, math.prod(self.model.encoder.grid), longest(dataset, "train"))  # before long work
+            config.check_fits(math.prod(self.model.encoder.grid), longest(dataset, "train"))  # before long work
             store = self.store(dataset)
         self.batches = Batches(dataset, store, boxes=boxes)
         self.part = share(accelerator)
@@ -96,9 +95,9 @@ class Trainer:
         self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.helpers = Helpers(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
-        self.helping = list(self.helpers.parameters())
-        groups = [{"params": self.parameters + self.helping, "lr": config.train.learning_rate}]
+            self.learner = Learner(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
+        self.beside = list(self.learner.parameters())
+        groups = [{"params": self.parameters + self.beside, "lr": config.train.learning_rate}]
         if self.model.tuned:
             tuned = self.model.encoder.tuned()
             groups.append({"params": tuned, "lr": config.train.encoder_learning_rate})
@@ -111,7 +110,7 @@ class Trainer:
             patience=config.train.lower_after - 1 if config.train.lower_after else 10**9,
             threshold=0.0,
         )
-        self.baseline = MovingAverage(config.estimator.decay, reduce=partial(accelerator.reduce, reduction="sum"))
+        self.average, self.meters = self.learner.start(accelerator.device), Meters()
         self.progress = Progress()
         if run.last.exists():
             self.resume()
@@ -169,73 +168,85 @@ class Trainer:
                 before = time.perf_counter()
                 batch = next(loader).to(self.accelerator.device)
                 waited = time.perf_counter() - before
-                meters = self.step(batch)
-                meters |= {"steps": 1, "wait_seconds": waited, "step_seconds": time.perf_counter() - before}
-                for name, value in meters.items():
-                    progress.meters[name] = progress.meters.get(name, 0.0) + value
+                self.step(batch)
                 progress.step, progress.position = progress.step + 1, progress.position + 1
-                progress.train_seconds += meters["step_seconds"]
+                due = progress.step % settings.log_every == 0 or progress.position == len(batches)
+                if due:
+                    self.check()  # the only time that the loop waits for the device
+                took = time.perf_counter() - before
+                self.meters.add(steps=1, wait_seconds=waited, step_seconds=took)
+                progress.train_seconds += took
                 if progress.step % settings.log_every == 0:
-                    self.log_training(batch, progress.epoch + progress.position / len(batches))
+                    nll = self.log_training(progress.epoch + progress.position / len(batches))
+                    bar.set_postfix(nll=f"{nll:.3f}", refresh=False)
                 bar.update()
-                bar.set_postfix(nll=f"{meters['nll'] / meters['words']:.3f}", refresh=False)
-                if time.monotonic() - saved > 60 * settings.checkpoint_minutes:
+                if self.agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes):
                     self.checkpoint()
                     saved = time.monotonic()
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        """One minibatch: features, trace, loss, gradient, update. Returns sums for the meters.
+    def step(self, batch: Batch) -> None:
+        """One minibatch: features, pass, loss, gradient, update. Nothing here waits for the device.
 
-        ``batch`` is this process's share: what is drawn, counted and summed is so for the whole minibatch.
+        ``batch`` is this process's share: noise, counts and sums are those of the whole minibatch.
         """
-        config = self.config
-        words, captions = max(1, int(batch.whole.sum())), int((batch.whole > 0).sum())
+        config, device = self.config, self.accelerator.device
         self.model.captioner.train()
         shape, locations = (*batch.whole.shape, batch.words.shape[-1]), math.prod(self.model.encoder.grid)
-        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations).part(self.part)
-        noise = noise.to(self.accelerator.device)
+        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations).part(self.part).to(device)
+        if config.attention.weights == "random":
+            stream = torch_generator("random weights of a step", config.seed, self.progress.step)
+            shown = torch.rand((*shape, locations), generator=stream)[self.part].to(device, non_blocking=True)
+            batch = replace(batch, shares=shown)
         with self.model.autocast():
-            features, seen = self.model.features(batch.inputs), batch.shares
-            if config.attention.weights == "random":
-                seen = numbers((*shape, locations), config.seed, self.progress.step)[self.part].to(features.device)
-            trace, loss = loss_of(
-                self.model.captioner, features, batch, noise, self.baseline, helpers=self.helpers, words=words,
-                captions=captions, seen=seen,
-            )  # fmt: skip
-        means = {name: float(term.detach()) for name, term in {"loss": loss.total, **loss.terms}.items()}
-        if trace.logits is not None:
-            means["accuracy_top5"] = int((ranks(trace) < 5).sum()) / (words * trace.samples)
-        means = summed(means, self.accelerator)
-        if not math.isfinite(means["loss"]):
-            raise ValueError(
-                f"the loss is {means['loss']} at step {self.progress.step}: lower train.learning_rate or use "
-                "precision fp32"
-            )
+            features = self.model.features(batch.inputs)
+            u, loss = loss_of(self.model.captioner, features, batch, noise, self.learner, self.average)
         loss.total.backward()
-        sum_gradients([*self.parameters, *self.helping], self.accelerator)
+        self.average = self.average.after(self._reduced(loss.observed), config.estimator.decay)
+        sum_gradients([*self.parameters, *self.beside], self.accelerator)
+        words = Counts.of(batch.whole).words
+        sums = {name: words * term for name, term in {"loss": loss.total, **loss.terms}.items()}
+        if u.logits is not None:
+            sums["accuracy_top5"] = ((u.ranks >= 0) & (u.ranks < 5)).sum() / u.samples
         attention = norm(self.model.captioner.attention.parameters())
+        sums["attention_gradient"] = attention / self.accelerator.num_processes  # equal in all of them
         if config.train.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
-            if self.helping:
-                torch.nn.utils.clip_grad_norm_(self.helping, config.train.clip)
+            if self.beside:
+                torch.nn.utils.clip_grad_norm_(self.beside, config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
-        self.last_trace = trace
-        return {"words": words, "attention_gradient": attention} | {name: m * words for name, m in means.items()}
+        self.meters.watch(self.progress.step, loss.total)
+        self.meters.add(words=words, **sums)
+        self.last = u
 
-    def log_training(self, batch, epoch: float) -> None:
-        """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch."""
-        sums = self.progress.meters
-        steps, words = sums.pop("steps"), sums.pop("words")
-        per_step = ("attention_gradient", "wait_seconds", "step_seconds")
-        values = {name: total / (steps if name in per_step else words) for name, total in sums.items()}
-        values["tokens_per_second"] = words / sums["step_seconds"]
+    def _reduced(self, observed: Tensor | None) -> Tensor | None:
+        """Sums of this process, added over processes."""
+        return None if observed is None else self.accelerator.reduce(observed, "sum")
+
+    def agreed(self, due: bool) -> bool:
+        """What the main process says. Several processes ask it when they log, and else nothing is due."""
+        if self.accelerator.num_processes == 1:
+            return due
+        return self.progress.step % self.config.train.log_every == 0 and of_main(lambda: due, self.accelerator)
+
+    def check(self) -> None:
+        """Raise ValueError if a loss since the last check was not finite."""
+        self.meters.check(self.accelerator.gather)
+
+    def log_training(self, epoch: float) -> float:
+        """One line of metrics.jsonl: means since the last, and the health of attention in the last minibatch.
+
+        Returns the mean nll.
+        """
+        values = means(self.meters.read(partial(summed, found=self.accelerator)))
         values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
-        if self.baseline.value is not None:
-            values["baseline"] = self.baseline.value
-        values |= health(self.last_trace, partial(summed, found=self.accelerator))
-        self.progress.meters = {}
+        average = self.average.values()
+        if average and self.learner.baseline is not BASELINES["average-per-place"] and average[0] is not None:
+            values["baseline"] = average[0]
+        values |= health.means(self._reduced(health.health_sums(self.last)))
+        self.meters = Meters()
         self.log(epoch=round(epoch, 4), split="train", **values)
+        return values["nll"]
 
     def log(self, **record: Any) -> None:
         """One line of metrics.jsonl."""
@@ -247,18 +258,18 @@ class Trainer:
         config, dataset = self.config, self.batches.dataset
         rows = dataset.rows("val")
         rows = rows[: config.train.validation_images or len(rows)]
-        given = Given(dataset, self.batches, grounding=False)
-        sampled = config.attention.hard and ESTIMATORS[config.estimator.name].validated_sampled
+        given = TeacherForced(dataset, self.batches, grounding=False)
+        sampled = self.learner.rule.validated_sampled
         decode, semi = ("sample", config.estimator.mixed) if sampled else (config.decode, 0.0)
-        for batch, trace in traces(self.model, self.batches, rows, self.accelerator, decode, semi):
-            given.add(batch, trace)
+        for batch, u in teacher_forced(self.model, self.batches, rows, self.accelerator, decode, semi):
+            given.add(batch, u)
         scores = given.gather(self.accelerator).scores()
         values = {name: scores["given"][name] for name in ("nll", "top1", "top5")} | scores["health"]
         if config.train.monitor != "nll":
             beam = config.train.validation_beam
             said = generate(self.model, self.batches, rows, self.accelerator, config.decode, beam)
             values |= of_main(partial(score_quickly, dataset, said), self.accelerator)
-        values["collapsed"] = collapsed(scores["health"], config.attention.weights == "learned")
+        values["collapsed"] = health.collapsed(scores["health"], config.attention.weights == "learned")
         if values["collapsed"]:
             tqdm.write(
                 f"warning: after epoch {self.progress.epoch + 1} attention looks the same at every word "
@@ -272,10 +283,12 @@ class Trainer:
 
     def checkpoint(self) -> None:
         """Write all that resume needs, whole or not at all."""
+        self.check()
+        self.progress.meters = dict(self.meters.read(partial(summed, found=self.accelerator)))
         if self.lease is None:
             return
         self.lease.check()
-        self.progress.baseline, self.progress.places = self.baseline.value, self.baseline.places
+        self.progress.average = self.average.values()
         self.progress.logged = self.run.logged()
         packed = self.optimiser.state_dict()
         tensors = {
@@ -288,7 +301,7 @@ class Trainer:
             "groups": packed["param_groups"],
             "schedule": self.schedule.state_dict(),
         }
-        tensors |= {f"helpers.{name}": tensor for name, tensor in self.helpers.state_dict().items()}
+        tensors |= {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
         write_checkpoint(self.run.last, self.model.tensors() | tensors, state, self.lease.check)
 
     def resume(self) -> None:
@@ -299,11 +312,12 @@ class Trainer:
                 f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
             )
         self.model.load(tensors, state, str(self.run.last))
-        self.helpers.load_state_dict({name: tensors[f"helpers.{name}"] for name in self.helpers.state_dict()})
+        self.learner.load_state_dict({name: tensors[f"learner.{name}"] for name in self.learner.state_dict()})
         self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
         self.schedule.load_state_dict(state["schedule"])
         self.progress = Progress(**state["progress"])
-        self.baseline.value, self.baseline.places = self.progress.baseline, self.progress.places
+        self.average = Average.of(self.progress.average, self.accelerator.device)
+        self.meters = Meters(self.progress.meters)
         tqdm.write(
             f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}", file=sys.stderr
         )
@@ -348,10 +362,10 @@ def keep_vocabulary(run: RunFolder, vocabulary: Vocabulary) -> None:
     vocabulary.write(path)
 
 
-def norm(parameters) -> float:
-    """Norm of the gradients of some parameters; 0 where there are none."""
+def norm(parameters) -> Tensor:
+    """Norm of the gradients of some parameters, on their device; 0 if there are none."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+    return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
 
 
 def count(parameters: list[torch.nn.Parameter]) -> int:

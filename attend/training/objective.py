@@ -1,153 +1,181 @@
-"""From a trace to one loss and its named terms: negative log-likelihood, regularisers, surrogate.
+"""From a pass over given captions to one loss and its named terms: likelihood, regularisers, surrogate.
 
-Sums over words are divided by ``words``, the number of real words of the whole minibatch, so that the mean is taken
-once, here, and is the same however the minibatch is split.
+Sums over words are divided by the number of real words of the whole minibatch, so that the mean is taken once, here,
+and does not depend on how the minibatch is split.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from attend import config
-from attend.attention.select import log
-from attend.captioner.captioner import Trace
-from attend.captioner.traces import by_look, by_path, entropy, negative_log_likelihood
-from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import MovingAverage
-from attend.estimators.control import slopes
-from attend.estimators.helpers import Control, Helpers, kl_divergence, squared_error
-from attend.estimators.paths import Paths
-from attend.estimators.signals import signal_with_kl, words_charged
+from attend.attention.select import Forced, log
+from attend.captioner.captioner import Captioner
+from attend.captioner.unrolled import Readout
+from attend.data.batches import Batch
+from attend.estimators import Learner
+from attend.estimators.baselines import Average
+from attend.estimators.noise import Noise
+from attend.estimators.paths import Paths, by_look, by_path, kl_divergence
+from attend.estimators.take import Given
+from attend.evaluation.health import entropy
 from attend.training.supervised import supervised
 
 
 @dataclass(frozen=True)
+class Counts:
+    """Words and captions of the whole minibatch, if the captions at hand are a part of it."""
+
+    words: int
+    captions: int
+
+    @classmethod
+    def of(cls, lengths: Tensor) -> Counts:
+        """From lengths (N, C) on the host."""
+        return cls(max(1, int(lengths.sum())), int((lengths > 0).sum()))
+
+
+@dataclass(frozen=True)
 class Loss:
-    """The number to minimise and what it is made of, each a mean a word: nll in nats, and the terms added to it."""
+    """The number to minimise and its terms, each a mean per word: nll in nats, and the terms added to it.
+
+    ``observed`` (2, P) is what the moving average takes in, summed over this process.
+    """
 
     total: Tensor
     terms: dict[str, Tensor]
+    observed: Tensor | None = None
+
+
+def likelihood(u: Readout) -> Tensor:
+    """The cost of each word: -log p(y) in nats, (N, R, T)."""
+    return u.costs
+
+
+def loss_of(
+    captioner: Captioner,
+    features: Tensor,
+    batch: Batch,
+    noise: Noise,
+    learner: Learner,
+    average: Average,
+    reward: Callable[[Readout], Tensor] = likelihood,
+) -> tuple[Readout, Loss]:
+    """The pass over a minibatch, or over a part of it, as the learner takes it, and its loss.
+
+    ``batch.shares`` are shown to a control and are the targets of supervised attention.
+    """
+    given = Given(features, batch.words, batch.lengths, batch.shares)
+    u = learner.take(captioner, given, noise)
+    paths = None
+    if learner.hard:
+        paths = paths_of(u, reward(u), learner, noise, captioner.apart, rollout(captioner, given, u, noise, learner))
+    return u, objective(u, reward(u), learner, average, Counts.of(batch.whole), paths, batch.shares)
 
 
 def objective(
-    trace: Trace,
-    settings: config.Config,
-    baseline: MovingAverage | None = None,
-    words: int | None = None,
-    captions: int | None = None,
-    rollout: Tensor | None = None,
-    helpers: Helpers | None = None,
+    u: Readout,
+    costs: Tensor,
+    learner: Learner,
+    average: Average,
+    counts: Counts,
+    paths: Paths | None = None,
     shares: Tensor | None = None,
 ) -> Loss:
-    """The loss of a minibatch. With ``baseline``, the hard model's surrogate is added and the baseline updated.
+    """The loss of a minibatch: costs (N, R, T), regularisers and, with ``paths``, the surrogate of hard attention.
 
-    A trace of K samples has the K rows of a caption side by side, and the loss is the mean over them, or as the
-    estimator weighs them; so are penalty, entropy and supervision where its paths are not drawn from alpha but are
-    different ones, by how likely each is. ``words`` and ``captions``, each counted once, are those of the whole
-    minibatch where the trace is a part of it: the losses of the parts then add up to that of the whole. ``rollout`` are
-    costs of passes without samples (``glimpses.rollout_costs``), for the baselines that want them; ``helpers`` are what
-    the estimator learns beside the model, from terms of their own; ``shares`` (N, C, T, L) of the cells in the boxes of
-    the words are for supervised attention.
+    The K samples of a caption are adjacent rows. The loss averages them, or weights them as the estimator says.
+    Penalty, entropy and supervision are averaged over samples too, or weighted by the probability of each path if the
+    paths were not sampled from alpha. The losses of the parts of a minibatch add up to that of the whole.
     """
-    words = words or int(trace.captions.sum())
-    costs = by_path(trace, trace.spread(negative_log_likelihood(trace)))
+    settings, words, costs = learner.settings, counts.words, by_path(u, costs)
+    charges = None if paths is None else learner.charge(paths, average)
+    rows: Tensor | float = 1 / u.looks
+    if charges is not None and charges.weight is not None and not paths.apart:
+        rows = charges.weight.flatten(1, 2)  # (N, R, 1)
     terms = {"nll": costs.mean(2).sum() / words}
-    learns_hard = settings.attention.hard and baseline is not None
-    entry = ESTIMATORS[settings.estimator.name]
-    rows: Tensor | float = 1 / trace.looks
-    if learns_hard:
-        log_probs, real = by_path(trace, trace.log_probs), by_path(trace, trace.real)
-        level, kl = judged(trace, helpers), divergence(trace)
-        paths = Paths(
-            costs=costs.detach(), log_probs=log_probs.detach(), real=real,
-            sampled=by_path(trace, trace.glimpses).ge(0) & real,
-            rollout=rollout,
-            apart=settings.attention.feed == "expected",
-            level=None if level is None else level.detach(),
-            kl=None if kl is None else kl.detach(),
-        )  # fmt: skip
-        charges = entry.function(paths, settings.estimator, baseline)
-        if charges.weight is not None and not paths.apart:
-            rows = charges.weight.flatten(1, 2)  # (N, R, 1)
     if settings.objective.doubly_stochastic:
-        penalty = doubly_stochastic(trace, settings.objective, words / captions if captions else None, rows)
-        if learns_hard and not entry.penalised:
-            penalty = penalty.detach()
+        penalty = doubly_stochastic(u, settings.objective, words / counts.captions if counts.captions else None, rows)
+        penalty = penalty if learner.rule.penalised or charges is None else penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
     if settings.objective.supervised:
-        told = shares.repeat_interleave(trace.looks, 1)
-        cost = supervised(trace.weights, told, settings.attention.sparse, rows)
+        target = shares.repeat_interleave(u.looks, 1)
+        cost = supervised(u.weights, target, settings.attention.sparse, rows)
         terms["supervised"] = settings.objective.supervised * cost / words
-    if learns_hard:
-        weight = 1 if entry.divided else captions or int(trace.captions.any(-1).sum())
-        nll, score = (charges.share * costs).sum(), (charges.charge * log_probs).sum()
+    if charges is not None:
+        weight = 1 if learner.rule.divided else counts.captions
+        nll, score = (charges.share * costs).sum(), (charges.charge * by_path(u, u.log_probs)).sum()
         if charges.value is not None:
             nll = nll - nll.detach() + charges.value.sum()
+        if charges.slopes is not None:
+            score = (charges.slopes.detach() * by_look(u, log(u.weights)).flatten(1, 2)).sum() / u.samples
         terms["nll"] = nll / words
-        if kl is not None:
-            terms["kl"] = kl.mean(2).sum() / words
-        if level is not None:
-            level = level * words_charged(paths, settings.estimator)
-            error = squared_error(level, signal_with_kl(paths, settings.estimator), paths.sampled)
-            terms["critic"] = error / trace.samples / words
-        if helpers is not None and helpers.control is not None:
-            charge = trace.samples * charges.charge
-            found, log_alpha = controlled(trace, charge, settings.estimator.relaxation, helpers.control)
-            score = (found.detach() * log_alpha).sum() / trace.samples
-            terms["control"] = found.square().sum() / trace.samples / words
-        scale = 1.0 if entry.facts.select == "all" else settings.estimator.scale  # without chance nothing is to damp
+        terms |= {name: loss / words for name, loss in learner.extra(paths, charges).items()}
+        scale = settings.estimator.scale if learner.rule.scaled else 1.0
         terms["surrogate"] = scale * weight * score / words
-        bonus = (rows * entropy(trace.weights)).sum()
+        bonus = (rows * entropy(u.weights)).sum()
         terms["entropy_bonus"] = -settings.estimator.entropy * weight * bonus / words
-    return Loss(sum(terms.values()), terms)
+    return Loss(sum(terms.values()), terms, None if charges is None else charges.observed)
 
 
-def judged(trace: Trace, helpers: Helpers | None) -> Tensor | None:
-    """What the critic expects each word to cost, (N, C, K, T), a word that is charged."""
-    if helpers is None or helpers.critic is None:
-        return None
-    replay = trace.replay
-    return by_look(trace, helpers.critic(replay.asked, replay.memory.features, replay.said, trace.looked))
+def paths_of(
+    u: Readout, costs: Tensor, learner: Learner, noise: Noise, apart: bool, passed: Tensor | None = None
+) -> Paths:
+    """What the estimator reads of a pass. ``passed`` are the costs of passes without samples (``rollout``)."""
+    kl = None
+    if u.proposal is not None:
+        q, alpha = by_path(u, u.spread(u.proposal)), by_look(u, u.weights)
+        kl = kl_divergence(q, log(q), log(alpha)) * by_path(u, u.real)
+    return Paths(
+        costs=by_path(u, costs).detach(),
+        log_probs=by_path(u, u.log_probs).detach(),
+        real=by_path(u, u.real),
+        sampled=by_path(u, (u.glimpses >= 0) & u.real),
+        rollout=passed,
+        apart=apart,
+        level=None if learner.critic is None else by_look(u, learner.critic(u)),
+        kl=kl,
+        unrolled=u,
+        noise=noise,
+        learned=learner.learned,
+    )
 
 
-def divergence(trace: Trace) -> Tensor | None:
-    """KL(q || alpha) of each word in nats, (N, C, K, T), where glimpses were drawn from q."""
-    if trace.proposal is None:
-        return None
-    return by_look(trace, kl_divergence(trace.proposal, log(trace.proposal), log(trace.weights)) * trace.looked)
+@torch.no_grad()
+def rollout(captioner: Captioner, given: Given, u: Readout, noise: Noise, learner: Learner) -> Tensor | None:
+    """Costs of the passes without samples that the baseline asks for, under the same dropout; None if it asks for none.
 
-
-def controlled(trace: Trace, charge: Tensor, temperature: float, control: Control) -> tuple[Tensor, Tensor]:
-    """The estimate of the gradient with respect to log alpha, and log alpha, both (N, R, T, L); 0 where not sampled.
-
-    charge (N, C, K, T) is what each glimpse is charged with before the control variate.
+    One pass from the first word, (N, C, 1, T), or one from the sampled prefix before each word, (N, C, K, T, T): row t
+    has the glimpses of ``u`` before word t and the baseline's policy from there on.
     """
-    replay = trace.replay
-    log_alpha = by_look(trace, log(trace.weights)).flatten(1, 2)
-    asked = by_look(trace, replay.asked).flatten(1, 2)
-    found = slopes(
-        log_alpha, trace.glimpses.clamp(min=0), charge.flatten(1, 2), replay.places, temperature, replay.costs,
-        lambda relaxed: control.learned(relaxed, replay.memory.features, asked), control.eta,
-    )  # fmt: skip
-    return found * (trace.real & (trace.glimpses >= 0))[..., None], log_alpha
+    policy = learner.baseline.rollout
+    if policy is None:
+        return None
+    if learner.settings.estimator.rollout == "start" or captioner.apart:
+        return given.unroll(captioner, policy, 1, noise).costs[:, :, None]
+    path = u.glimpses.clamp(min=0)
+    passes = [given.unroll(captioner, Forced(path, t, policy), u.samples, noise) for t in range(u.real.shape[-1])]
+    return torch.stack([by_path(one, one.costs) for one in passes], 3)
 
 
 def doubly_stochastic(
-    trace: Trace, settings: config.Objective, each: float | None = None, rows: Tensor | float | None = None
+    u: Readout, settings: config.Objective, each: float | None = None, rows: Tensor | float | None = None
 ) -> Tensor:
     """sum_i (target - sum_t alpha_ti)^2, summed over captions; ``mean`` divides so that it is a mean after all.
 
-    Of a caption's samples that look for themselves, it is their mean, or what ``rows`` (N, R, 1) make of them. For the
-    other mean, ``each`` is how many words a caption has on average, where the trace is a part of a minibatch.
+    If every sample has its own attention, the penalty is averaged over samples, or weighted by ``rows`` (N, R, 1). For
+    ``mean``, ``each`` is the average number of words per caption if the captions are a part of a minibatch.
 
     Source: Xu et al. (2015), equation 14 (sum, target 1).
     """
-    mass = trace.weights.sum(2)  # (N, C, L)
-    lengths = trace.looked.sum(-1, keepdim=True)  # (N, C, 1)
+    mass = u.weights.sum(2)  # (N, C, L)
+    lengths = u.maps.real.sum(-1, keepdim=True)  # (N, C, 1)
     target = lengths / mass.shape[-1] if settings.target == "length" else 1.0
-    rows = 1 / trace.looks if rows is None else rows
+    rows = 1 / u.looks if rows is None else rows
     penalty = (rows * (target - mass) ** 2 * (lengths > 0)).sum()
     if settings.reduce == "sum":
         return penalty

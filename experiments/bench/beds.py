@@ -9,14 +9,16 @@ from attend.experiments.bench.floor import Size
 from attend.experiments.bench.textbook import Textbook
 from torch import Tensor
 
-from attend.attention import select
-from attend.captioner.captioner import Captioner, Noise
+from attend.attention.select import Expected
 from attend.captioner.search import LAST, beam_search
 from attend.config import Attention, Config, Decoder, Estimator, Objective
-from attend.estimators.baselines import MovingAverage
+from attend.data.batches import Batch
+from attend.estimators import Learner
+from attend.estimators.noise import Noise
 from attend.evaluation.generate import IMAGES
+from attend.model import build_captioner
 from attend.training.loop import OPTIMISERS
-from attend.training.objective import objective
+from attend.training.objective import loss_of
 
 KINDS = ("soft", "hard")
 
@@ -58,8 +60,9 @@ class Bed:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.captioner = Captioner(self.settings, size.features, size.vocabulary).to(device)
-        self.steps, self.baseline = 0, MovingAverage() if hard else None
+            self.captioner = build_captioner(self.settings, size.features, size.vocabulary).to(device)
+        self.learner, self.steps = Learner(self.settings, size.features, size.vocabulary).to(device), 0
+        self.average = self.learner.start(device)
 
     @property
     def tokens(self) -> int:
@@ -72,7 +75,7 @@ class Bed:
 
     @cached_property
     def textbook(self) -> Textbook:
-        return Textbook(self.captioner).to(self.device)
+        return Textbook(self.captioner, self.settings).to(self.device)
 
     @cached_property
     def optimisers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
@@ -102,7 +105,7 @@ class Bed:
     def losses(self) -> tuple[float, float]:
         """Both losses without dropout on the same noise: what must agree before any clock is started."""
         glimpse = torch.rand(self.shape, generator=torch.Generator().manual_seed(1))
-        noise = Noise(glimpse=glimpse, soft=torch.zeros(self.shape[:2], dtype=torch.bool)).to(self.device)
+        noise = Noise(glimpse=glimpse).to(self.device)
         self.textbook.eval()
         theirs = self.textbook.loss(
             self.features, self.words, self.lengths.to(self.device),
@@ -115,13 +118,14 @@ class Bed:
         return float(ours.detach()), float(theirs.detach())
 
     def _our_loss(self, noise: Noise) -> Tensor:
-        chosen = self.settings.attention.select
+        none = torch.zeros(self.shape[:2], dtype=torch.long)
+        batch = Batch(
+            rows=none[:, 0], inputs=self.features, words=self.words, lengths=self.lengths, order=none,
+            whole=self.lengths,
+        )  # fmt: skip
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            trace = self.captioner(
-                self.features, self.words, self.lengths.to(self.device), select=chosen, noise=noise,
-                samples=self.settings.samples,
-            )  # fmt: skip
-            return objective(trace, self.settings, self.baseline).total
+            _, loss = loss_of(self.captioner, self.features, batch, noise, self.learner, self.average)
+        return loss.total
 
 
 class SearchBed(Bed):
@@ -137,7 +141,7 @@ class SearchBed(Bed):
         with torch.no_grad():  # fresh weights say nothing surely: larger ones, so that captions differ and end
             for parameter in self.captioner.decoder.parameters():
                 parameter.mul_(4.0)
-        self.textbook = Textbook(self.captioner).to(device).eval()
+        self.textbook = Textbook(self.captioner, self.settings).to(device).eval()
 
     def exact(self) -> SearchBed:
         """For comparing captions: in float64, where rounding decides nothing, and none ends before the last word.
@@ -161,10 +165,7 @@ class SearchBed(Bed):
     @torch.no_grad()
     def _search(self, features: Tensor) -> list[list[int]]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            memory = self.captioner.attention.memory(features)
-            found = beam_search(
-                self.captioner, memory, lambda step, rows: select.expected, self.beam, self.size.longest, 1.0
-            )
+            found = beam_search(self.captioner, features, Expected(), beam=self.beam, max_length=self.size.longest)
         return [words[: int(length)].tolist() for words, length in zip(found.words, found.lengths, strict=True)]
 
     def plain(self) -> list[list[int]]:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from attend.captioner.captioner import Captioner
 from attend.captioner.search import NEVER
+from attend.config import Config
 from attend.data.text import END, SPECIALS, START
 
 GATES = (0, 1, 3, 2)
@@ -22,12 +23,12 @@ GATES = (0, 1, 3, 2)
 class Textbook(nn.Module):
     """Soft or hard attention over features (B, L, D), with a scalar gate and a deep output."""
 
-    def __init__(self, ours: Captioner) -> None:
+    def __init__(self, ours: Captioner, settings: Config) -> None:
         super().__init__()
         decoder, score = ours.decoder, ours.attention.score
-        features, hidden = decoder.context_gates.in_features, decoder.settings.hidden
-        words, width = decoder.settings.embedding, ours.settings.attention.width
-        self.hard, self.probability = ours.settings.attention.hard, decoder.settings.dropout
+        features, hidden = decoder.context_gates.in_features, settings.decoder.hidden
+        words, width = settings.decoder.embedding, settings.attention.width
+        self.hard, self.probability = settings.attention.hard, settings.decoder.dropout
         self.features_attention = nn.Linear(features, width, bias=False)
         self.hidden_attention = nn.Linear(hidden, width)
         self.full_attention = nn.Linear(width, 1, bias=False)

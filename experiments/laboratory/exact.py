@@ -16,10 +16,10 @@ from attend.experiments.laboratory.subjects import Subject
 from torch import Tensor, nn
 
 from attend.captioner.captioner import Captioner
-from attend.captioner.noise import Noise
-from attend.captioner.traces import by_path, negative_log_likelihood
 from attend.config import Config, Estimator, Objective
-from attend.training.glimpses import check_fits, taken
+from attend.estimators.noise import Noise
+from attend.estimators.paths import by_path
+from attend.estimators.take import Given, every_path
 
 TUPLES = 2**22
 """Paths in the K-tuples that are summed at most, over all captions."""
@@ -57,7 +57,7 @@ TARGETS = {
     "K-sample bound": of_samples,
     "K-sample bound, its proposal held fixed": partial(of_samples, held=True),
 }
-"""By the names in ``ESTIMATORS``."""
+"""By the names in ``FACTS``."""
 
 
 class Exact:
@@ -67,9 +67,9 @@ class Exact:
         self.subject, self.known = subject, {}
         self.why, self.captioner = "", None
         try:
-            settings = ruled(subject.captioner.settings, Estimator(name="enumeration", entropy=0.0))
-            check_fits(settings, subject.features.shape[1], subject.longest)
-            self.captioner = subject.under(settings)
+            self.settings = ruled(subject.settings, Estimator(name="enumeration", entropy=0.0))
+            self.settings.check_fits(subject.features.shape[1], subject.longest)
+            self.captioner = subject.under(self.settings)
         except ValueError as error:
             self.why = str(error)
 
@@ -87,10 +87,9 @@ class Exact:
     def _paths(self) -> tuple[Tensor, Tensor]:
         """Costs and log-probabilities of all paths, (N, C, P), or (N, C, T, L) where words are apart."""
         subject, batch = self.subject, self.subject.batch
-        noise = noise_of(subject, self.captioner.settings, 0)
-        trace = taken(self.captioner, subject.features, batch.words, batch.lengths, noise=noise)
-        cost = by_path(trace, trace.spread(negative_log_likelihood(trace)))
-        log_p = by_path(trace, trace.log_probs)
+        noise, given = noise_of(subject, self.settings, 0), Given(subject.features, batch.words, batch.lengths)
+        u = every_path(self.captioner, given, noise, self.settings, None)
+        cost, log_p = by_path(u, u.costs), by_path(u, u.log_probs)
         apart = subject.feed == "expected"
         cost, log_p = (part.transpose(-1, -2) if apart else part.sum(-1) for part in (cost, log_p))
         return cost, torch.log_softmax(log_p, -1)  # paths that differ after the last word alone stand for one

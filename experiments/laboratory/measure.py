@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from attend.captioner.captioner import Captioner
 from attend.config import Config, Estimator
-from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import BASELINES, MovingAverage
-from attend.estimators.helpers import Helpers
+from attend.config.catalogue import FACTS
+from attend.estimators import Learner
+from attend.estimators.baselines import BASELINES, Average
 from attend.estimators.signals import SIGNALS
-from attend.training.glimpses import check_fits, loss_of
+from attend.training.objective import Loss, loss_of
 
 SETTLE = 50
 """Minibatches that moving averages take in, and helpers learn from, before they are frozen."""
@@ -46,7 +46,7 @@ def ways(settings: Config, samples: int | None = None) -> dict[str, dict]:
     """
     plain = ruled(settings, Estimator()).cost
     found = {}
-    for name in ESTIMATORS:
+    for name in FACTS:
         variants: dict[str, dict] = {name: {}}
         if name == "reinforce":
             variants = {f"{name}, {baseline}": {"baseline": baseline} for baseline in BASELINES}
@@ -63,52 +63,51 @@ def ways(settings: Config, samples: int | None = None) -> dict[str, dict]:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """One estimator of one subject's gradient, ready to draw from; ``average`` and ``helpers`` have settled."""
+    """One estimator of one subject's gradient, ready to draw from; its moving average and networks have settled."""
 
     subject: Subject
     captioner: Captioner
-    average: MovingAverage
-    helpers: Helpers
+    learner: Learner
+    average: Average
 
     @classmethod
     def of(cls, subject: Subject, rule: dict) -> Way:
         """ValueError says why this estimator is none for this model and minibatch."""
-        settings = ruled(subject.captioner.settings, Estimator(**rule))
-        check_fits(settings, subject.features.shape[1], subject.longest)
+        settings = ruled(subject.settings, Estimator(**rule))
+        settings.check_fits(subject.features.shape[1], subject.longest)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(subject.seed)
-            helpers = Helpers(settings, *subject.sizes).to(subject.features)
-        average = MovingAverage(settings.estimator.decay)
-        way = cls(subject=subject, captioner=subject.under(settings), average=average, helpers=helpers)
-        way.settle()
-        return way
+            learner = Learner(settings, *subject.sizes).to(subject.features)
+        way = cls(subject=subject, captioner=subject.under(settings), learner=learner, average=learner.start())
+        return replace(way, average=way.settled())
 
-    def settle(self) -> None:
-        """Let the average take in some minibatches, and the helpers learn from them."""
-        fresh, learned = replace(self.average), list(self.helpers.parameters())
+    def settled(self) -> Average:
+        """The moving average after some minibatches, from which the networks learn too."""
+        average, learned = self.average, list(self.learner.parameters())
         optimiser = torch.optim.Adam(learned, lr=RATE) if learned else None
         for draw in range(SETTLE):
             with torch.set_grad_enabled(bool(learned)):
-                loss = self.loss(draw, self.average)
+                loss = self.loss(draw, average)
+            average = average.after(loss.observed, self.settings.estimator.decay)
             if optimiser is not None:
-                for parameter, slope in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+                for parameter, slope in zip(learned, torch.autograd.grad(loss.total, learned), strict=True):
                     parameter.grad = slope
                 optimiser.step()
-            elif self.average == fresh:  # it has none
-                return
+            elif loss.observed is None:  # there is no average
+                break
+        return average
 
     @property
     def settings(self) -> Config:
-        return self.captioner.settings
+        return self.learner.settings
 
-    def loss(self, draw: int, average: MovingAverage) -> Tensor:
+    def loss(self, draw: int, average: Average) -> Loss:
         noise = noise_of(self.subject, self.settings, draw)
-        given = (self.captioner, self.subject.features, self.subject.batch, noise, average)
-        return loss_of(*given, helpers=self.helpers)[1].total
+        return loss_of(self.captioner, self.subject.features, self.subject.batch, noise, self.learner, average)[1]
 
     def draw(self, number: int) -> Tensor:
         """One estimate of the gradient, (P,)."""
-        return gradient_of(self.captioner, self.loss(SETTLE + number, replace(self.average)))
+        return gradient_of(self.captioner, self.loss(SETTLE + number, self.average).total)
 
 
 def measure(
@@ -117,7 +116,7 @@ def measure(
     draws: int,
     rounds: int,
     samples: int | None = None,
-    only: Sequence[str] = tuple(ESTIMATORS),
+    only: Sequence[str] = tuple(FACTS),
 ) -> list[Measured]:
     """A record for each subject, estimator of ``only`` and group of parameters.
 
@@ -127,7 +126,7 @@ def measure(
     rows: list[Measured] = []
     for subject in subjects:
         exact, made, mine = Exact(subject), {}, []
-        rules = {t: rule for t, rule in ways(subject.captioner.settings, samples).items() if rule["name"] in only}
+        rules = {t: rule for t, rule in ways(subject.settings, samples).items() if rule["name"] in only}
         what = f"feed {subject.feed}, {subject.checkpoint}"
         for title, rule in tqdm(rules.items(), desc=what, unit="estimator", disable=None, leave=False):
             try:
@@ -142,14 +141,14 @@ def measure(
 
 def _none(title: str, subject: Subject, name: str, why: str) -> list[Measured]:
     """An estimator that cannot be had here."""
-    about = {"feed": subject.feed, "checkpoint": subject.checkpoint, "target": ESTIMATORS[name].target, "note": why}
+    about = {"feed": subject.feed, "checkpoint": subject.checkpoint, "target": FACTS[name].target, "note": why}
     return [Measured(estimator=title, group=group, **about) for group in parts(subject.captioner)]
 
 
 def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
     """Its bias, variance and so on, for each group of parameters. Two draws of what has no chance are enough."""
     subject, rule = way.subject, way.settings.estimator
-    target, samples = ESTIMATORS[rule.name].target, way.settings.samples
+    target, samples = rule.facts.target, way.settings.samples
     known: dict[str, Tensor] = {}
     why = ""
     for name, several in (("bound", 1), ("marginal", 1), (target, samples)):

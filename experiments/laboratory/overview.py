@@ -5,7 +5,7 @@ python -m attend.experiments.laboratory.overview
 
 from __future__ import annotations
 
-from attend.estimators import ESTIMATORS
+from attend.config.catalogue import FACTS
 from attend.estimators.baselines import BASELINES
 
 TAKES = {
@@ -23,19 +23,20 @@ TAKES = {
 def estimators() -> str:
     """Of every estimator, in Markdown."""
     rows = [("estimator.name", "estimates the gradient of", "without bias", "takes", "samples", "passes", "source")]
-    for name, entry in ESTIMATORS.items():
-        exact, facts = entry.facts.select == "all", entry.facts
-        samples = "all paths" if exact else str(facts.samples)
-        bias = "yes" if entry.unbiased else "no"
+    for name, facts in FACTS.items():
+        samples = "all paths" if facts.select == "all" else str(facts.samples)
+        bias = "yes" if facts.unbiased else "no"
         taken = TAKES[facts.select] + (" of q" if facts.proposal else "")
-        rows.append((name, entry.target, bias, taken, samples, str(entry.passes), entry.source))
+        rows.append((name, facts.target, bias, taken, samples, str(facts.passes), facts.source))
     return _table(rows)
 
 
 def baselines() -> str:
     """Of every baseline of REINFORCE, in Markdown."""
     rows = [("estimator.baseline", "samples, at least", "pass beside it", "source")]
-    rows += [(name, str(one.paths), one.rollout or "none", one.source) for name, one in BASELINES.items()]
+    for name, one in BASELINES.items():
+        policy = "none" if one.rollout is None else type(one.rollout).__name__.lower()
+        rows.append((name, str(one.paths), policy, one.source))
     return _table(rows)
 
 

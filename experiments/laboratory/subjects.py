@@ -14,7 +14,7 @@ from attend.config import Attention, Config, Decoder
 from attend.data.batches import Batch, Batches, epoch_rows
 from attend.encoder.features import ensure_store
 from attend.evaluation.saved import check_words, dataset_of
-from attend.model import Model
+from attend.model import Model, build_captioner
 from attend.runs.folder import RunFolder
 from attend.runs.processes import accelerator
 
@@ -26,11 +26,9 @@ FEEDS = ("glimpse", "expected")
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A captioner, whose settings say what the state reads, and the minibatch: its features (N, L, D) and captions.
+    """A captioner, its settings, and the minibatch: its features (N, L, D) and captions. ``seed`` is of the draws."""
 
-    ``seed`` is of the draws.
-    """
-
+    settings: Config
     captioner: Captioner
     features: Tensor
     batch: Batch
@@ -39,7 +37,7 @@ class Subject:
 
     @property
     def feed(self) -> str:
-        return self.captioner.settings.attention.feed
+        return self.captioner.feed
 
     @property
     def longest(self) -> int:
@@ -55,7 +53,7 @@ class Subject:
         """The same weights in a captioner of other settings; modules that only those have are drawn from their seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            captioner = Captioner(settings, *self.sizes)
+            captioner = build_captioner(settings, *self.sizes)
         captioner = captioner.to(self.features.device, self.features.dtype)
         captioner.load_state_dict(self.captioner.state_dict(), strict=False, assign=True)
         return captioner
@@ -76,14 +74,16 @@ def tiny(seed: int) -> Iterator[Subject]:
     none = torch.zeros(words.shape[:2], dtype=torch.long)
     lengths = (words > 0).sum(-1)
     batch = Batch(rows=none[:, 0], inputs=features, words=words, lengths=lengths, order=none, whole=lengths)
-    captioner = Captioner(settings, TINY["features"], TINY["words"]).double()
+    captioner = build_captioner(settings, TINY["features"], TINY["words"]).double()
     with torch.no_grad():
         for parameter in captioner.parameters():
             parameter.copy_(0.7 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
-    whole = Subject(captioner=captioner, features=features, batch=batch, checkpoint="drawn", seed=seed)
+    whole = Subject(
+        settings=settings, captioner=captioner, features=features, batch=batch, checkpoint="drawn", seed=seed
+    )
     for feed in FEEDS:
         fed = replace(settings, attention=replace(settings.attention, feed=feed))
-        yield replace(whole, captioner=whole.under(fed))
+        yield replace(whole, settings=fed, captioner=whole.under(fed))
 
 
 def checkpoints(run: RunFolder) -> list[str]:
@@ -127,4 +127,5 @@ def trained(
         model.to(device)
         with torch.no_grad():
             features = model.features(batch.inputs)
-        yield Subject(captioner=model.captioner, features=features.float(), batch=batch, checkpoint=name, seed=seed)
+        about = {"settings": config, "checkpoint": name, "seed": seed}
+        yield Subject(captioner=model.captioner, features=features.float(), batch=batch, **about)
