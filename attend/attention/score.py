@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -41,8 +42,15 @@ def additive(keys: Tensor, query: Tensor, vector: Tensor, activation: str = "tan
     Source: Bahdanau et al. (2015); Xu et al. (2015), equation 4.
     """
     keys = at_least_fp32(keys)
-    with torch.autocast(keys.device.type, enabled=False):
+    with _full_precision(keys.device.type):
         return _Additive.apply(keys, query.to(keys.dtype), vector.to(keys.dtype), ACTIVATIONS[activation])
+
+
+def _full_precision(device: str) -> contextlib.AbstractContextManager:
+    """Autocast switched off, if it is on. Tensors without data (``meta``) have none."""
+    if device != "meta" and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return contextlib.nullcontext()
 
 
 class _Additive(torch.autograd.Function):

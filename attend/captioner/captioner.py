@@ -76,8 +76,11 @@ class Captioner(nn.Module):
         """
         fed, read = self._split(policy)
         if read is None:
-            return self.unroll(features, words, lengths, fed, samples=samples, **more)
-        return read.read(self.unroll(features, words, lengths, fed, **more), samples)
+            u: Readout = self.unroll(features, words, lengths, fed, samples=samples, **more)
+        else:
+            u = read.read(self.unroll(features, words, lengths, fed, **more), samples)
+        u.cost  # noqa: B018 - what is computed of the words is computed here, under the caller's precision and gradient
+        return u
 
     def unroll(
         self,
