@@ -85,7 +85,7 @@ class TopK(Policy):
         if self.top >= weights.shape[-1]:
             return Selection(mean(values, weights))
         kept, places = weights.topk(self.top, dim=-1)
-        kept = torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True))
+        kept = torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True).clamp(min=1e-12))
         return Selection(mean(values, kept))
 
 
