@@ -85,7 +85,7 @@ class TopK(Policy):
         if self.top >= weights.shape[-1]:
             return Selection(mean(values, weights))
         kept, places = weights.topk(self.top, dim=-1)
-        kept = torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True))
+        kept = torch.zeros_like(weights).scatter(-1, places, kept / kept.sum(-1, keepdim=True).clamp(min=1e-12))
         return Selection(mean(values, kept))
 
 
@@ -141,8 +141,11 @@ class Forced(Policy):
         if self.until is None:
             return self._along(values, weights, at, query)
         if isinstance(at.t, int):
-            select = self._along if at.t < self.until else self.then
-            return select(values, weights, at, query)
+            chosen = (self._along if at.t < self.until else self.then)(values, weights, at, query)
+            if chosen.glimpse is not None:
+                return chosen
+            none = weights.new_zeros(weights.shape[:2])
+            return chosen._replace(glimpse=none.long() - 1, log_prob=none)
         forced = at.t < self.until  # words of several places at once
         pairs = zip(self._along(values, weights, at, query), self.then(values, weights, at, query), strict=True)
         return Selection(*(_either(forced, one, other) for one, other in pairs))

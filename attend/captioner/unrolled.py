@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 from attend.attention.attention import Look, Memory
 from attend.attention.select import Policy, Selection, log, mean
 from attend.attention.simplex import at_least_fp32
-from attend.captioner.layout import Layout, Whole
+from attend.captioner.layout import Layout, Step, Whole
 from attend.decoder.protocol import Decoder, Inputs, Word
 
 LOGITS = 2**24
@@ -206,7 +206,9 @@ class Unrolled(Readout):
         """K glimpses per word that the readout alone sees, from the weights as they are."""
         memory, layout = self.decoder.memory(self.memory, readout=True), self.layout.sampled(samples)
         weights, query = (_rows(part, samples).flatten(1, 2) for part in (self.weights, self.spread(self.query)))
-        at = self.seen[0][0] if layout.length == 1 else Whole(layout)
+        step = self.seen[0][0]
+        single = layout.length == 1 and isinstance(step, Step)  # search: ``policy`` has the words of all steps
+        at = Step(step.t, layout.images, layout.rows) if single else Whole(layout)
         chosen = policy(memory.values, weights, at, query)
         shape = (layout.rows, layout.length)
         chosen = Selection(*(None if part is None else layout.pack(part.unflatten(1, shape)) for part in chosen))

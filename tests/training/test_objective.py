@@ -3,38 +3,45 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from attend.captioner.captioner import Trace
-from attend.captioner.noise import Noise
-from attend.captioner.traces import entropy, negative_log_likelihood
-from attend.estimators.baselines import MovingAverage
-from attend.evaluation.health import health, health_sums
-from attend.training.glimpses import taken
-from attend.training.objective import objective
+from attend.attention.attention import Look
+from attend.captioner.layout import Layout, Whole
+from attend.captioner.unrolled import Unrolled
+from attend.decoder.protocol import Inputs, Word
+from attend.estimators.noise import Noise
+from attend.estimators.take import Given
+from attend.evaluation.health import entropy, health_sums, means
 from tests import bed
 
 
-def traced(weights, glimpses=None, lengths=None) -> Trace:
-    """A trace of made weights (N, C, T, L), soft unless there are glimpses; only ``lengths`` words of each are real."""
+def made(weights, glimpses=None, lengths=None) -> Unrolled:
+    """A pass with these weights (N, C, T, L) and equal logits of two words, soft unless there are glimpses.
+
+    Only the first ``lengths`` words of each caption are real.
+    """
     weights = torch.tensor(weights)
-    shape = weights.shape[:-1]
-    real = torch.ones(shape, dtype=torch.bool)
-    if lengths is not None:
-        real = torch.arange(shape[-1]) < torch.tensor(lengths)[..., None]
-    count = int(real.sum())
-    return Trace(
-        logits=torch.zeros(count, 2),
-        targets=torch.zeros(count, dtype=torch.long),
-        real=real,
-        weights=weights * real[..., None],
-        glimpses=torch.full(shape, -1) if glimpses is None else torch.tensor(glimpses),
-        log_probs=torch.zeros(shape),
-        gates=torch.ones(shape),
+    images, rows, length, _ = weights.shape
+    layout = Layout.of(torch.full((images, rows), length) if lengths is None else torch.tensor(lengths), length)
+    none = torch.zeros(images, rows * length, 1)
+    glimpse = None if glimpses is None else torch.tensor(glimpses).flatten(1, 2)
+    look = Look(weights.flatten(1, 2), none, glimpse, None, None, none)
+    return Unrolled(
+        decoder=SimpleNamespace(readout=lambda inputs, *_: torch.zeros(len(inputs.words), 2)),
+        memory=SimpleNamespace(projected=False),
+        layout=layout,
+        inputs=Inputs(words=layout.index, drive=layout.index),
+        targets=torch.zeros_like(layout.index),
+        seen=((Whole(layout), None, Word(none, none, None, look)),),
     )
+
+
+def health(u: Unrolled) -> dict[str, float]:
+    return means(health_sums(u))
 
 
 def test_entropy_of_known_distributions_in_nats():
@@ -62,11 +69,11 @@ SOFT = [[[[0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0], 
 
 
 def test_health_of_soft_attention_by_hand():
-    """The second caption has one word: its other two rows are padding, and it has no pair of words to compare.
+    """The second caption has one word, so two words of padding and no pair of words to compare.
 
-    Maxima are at 0, 0, 2: the second word of the first caption looks where its first has looked.
+    The maxima of the first caption are at 0, 0, 2: its second word repeats the location of its first.
     """
-    found = health(traced(SOFT, lengths=[[3, 1]]))
+    found = health(made(SOFT, lengths=[[3, 1]]))
     assert found == pytest.approx(
         {
             "entropy": 2 * math.log(2) / 4,
@@ -78,68 +85,65 @@ def test_health_of_soft_attention_by_hand():
 
 
 def test_health_of_hard_attention_counts_glimpses():
-    found = health(traced(SOFT, glimpses=[[[1, 2, 1], [0, 0, 0]]], lengths=[[3, 1]]))
+    found = health(made(SOFT, glimpses=[[[1, 2, 1], [0, 0, 0]]], lengths=[[3, 1]]))
     assert found["distinct"] == pytest.approx(3 / 4)
-    assert found["change"] == pytest.approx(0.5), "of the weights, whatever is looked at"
-    assert health(traced(SOFT, glimpses=[[[1, 1, 1], [0, 0, 0]]], lengths=[[3, 1]]))["distinct"] == pytest.approx(2 / 4)
+    assert found["change"] == pytest.approx(0.5), "change is that of the weights, whatever the glimpses"
+    assert health(made(SOFT, glimpses=[[[1, 1, 1], [0, 0, 0]]], lengths=[[3, 1]]))["distinct"] == pytest.approx(2 / 4)
 
 
 def test_a_map_that_never_moves_has_no_change():
-    found = health(traced([[[[0.7, 0.2, 0.1]] * 4]]))
+    found = health(made([[[[0.7, 0.2, 0.1]] * 4]]))
     assert found["change"] == 0 and found["distinct"] == 1 / 4 and found["maximum"] == pytest.approx(0.7)
 
 
 def test_health_of_one_word_and_of_none():
-    """Nothing follows one word, so nothing can change."""
-    assert health(traced([[[[1.0, 0.0]]]])) == {"entropy": 0, "maximum": 1, "distinct": 1}
-    assert health(traced([[[[1.0, 0.0]]]], lengths=[[0]])) == {}
+    """One word has no change, since no word follows it."""
+    assert health(made([[[[1.0, 0.0]]]])) == {"entropy": 0, "maximum": 1, "distinct": 1}
+    assert health(made([[[[1.0, 0.0]]]], lengths=[[0]])) == {}
 
 
 def test_health_of_two_minibatches_is_that_of_both_together():
-    """Change is a mean over pairs of words: minibatches of short captions have few of them."""
-    alone = [health_sums(traced([[one]], lengths=[[n]])) for one, n in zip(SOFT[0], (3, 1), strict=True)]
-    together = health(traced(SOFT, lengths=[[3, 1]]))
-    for name, value in together.items():
-        sums, counts = zip(*(sums[name] for sums in alone), strict=True)
-        assert sum(sums) / sum(counts) == pytest.approx(value)
+    """Change is a mean over pairs of words, of which a minibatch of short captions has few."""
+    alone = [health_sums(made([[one]], lengths=[[n]])) for one, n in zip(SOFT[0], (3, 1), strict=True)]
+    together = health(made(SOFT, lengths=[[3, 1]]))
+    assert means(sum(alone)) == pytest.approx(together)
 
 
-def test_the_likelihood_is_nats_a_real_word():
+def test_the_likelihood_is_in_nats_per_real_word():
     settings = bed.settings()
     model, a = bed.captioner(settings), bed.features(2)
     rows = [[[4, 5, 6, 2], [5, 2]], [[6, 4, 2], [2]]]
     words, lengths = bed.captions(rows)
-    trace = model(a, words, lengths)
-    total, count = 0.0, 0
+    learner, u, total, count = bed.learner(settings), model(a, words, lengths), 0.0, 0
     for n, image in enumerate(rows):
         for caption in image:
             logits = model(a[n : n + 1], *bed.captions([[caption]])).logits
             total += float(F.cross_entropy(logits.detach(), torch.tensor(caption), reduction="sum"))
             count += len(caption)
-    loss = objective(trace, settings)
+    loss = bed.loss(model, u, learner)
     assert float(loss.terms["nll"]) == float(loss.total) == pytest.approx(total / count)
-    assert float(objective(trace, settings, words=2 * count).total) == pytest.approx(total / count / 2)
+    assert float(bed.loss(model, u, learner, words=2 * count).total) == pytest.approx(total / count / 2)
 
 
 def test_a_model_that_knows_nothing_pays_the_logarithm_of_the_vocabulary():
-    made = traced([[[[1.0, 0.0]] * 3]])
-    assert negative_log_likelihood(made).tolist() == pytest.approx([math.log(2)] * 3)
+    assert made([[[[1.0, 0.0]] * 3]]).cost.tolist() == pytest.approx([math.log(2)] * 3)
 
 
 def test_terms_add_up_to_the_total():
     settings = bed.settings(objective={"doubly_stochastic": 0.5})
     words, lengths = bed.captions([[[4, 5, 2]]])
-    loss = objective(bed.captioner(settings)(bed.features(), words, lengths), settings)
+    model = bed.captioner(settings)
+    loss = bed.loss(model, model(bed.features(), words, lengths), bed.learner(settings))
     assert set(loss.terms) == {"nll", "doubly_stochastic"}
     assert torch.isclose(loss.total, sum(loss.terms.values()))
 
 
 @pytest.mark.parametrize("name", ["enumeration", "marginal", "sum-and-sample", "unordered-set"])
 @pytest.mark.parametrize("added", ["entropy", "doubly_stochastic", "supervised"])
-def test_what_is_added_is_averaged_by_how_likely_each_path_is(name, added):
-    """Different paths are not drawn from alpha, so their plain mean would be of another distribution.
+def test_regularisers_are_averaged_by_the_probability_of_each_path(name, added):
+    """Different paths are not drawn from alpha, so their plain mean would be that of another distribution.
 
-    All paths are taken, so all four must have the sum over paths of p(path) times what a path alone adds.
+    Here all paths are taken. So all four estimators must have the sum over paths of p(path) times the path's own term.
     """
     words, lengths, a = torch.tensor([[[5, 2]]]), torch.tensor([[2]]), bed.features(locations=2)
     rule = {"name": name, "entropy": 0.0} | ({} if name in ("enumeration", "marginal") else {"samples": 4})
@@ -147,13 +151,14 @@ def test_what_is_added_is_averaged_by_how_likely_each_path_is(name, added):
     settings = bed.settings(attention={"select": "sample"}, **({"estimator": rule} | more))
     model, shares = bed.captioner(settings), torch.tensor([[[[1.0, 0.0], [0.3, 0.7]]]], dtype=torch.float64)
     noise = Noise.draw(settings, (1, 1, 2), 0, 0, 2)
-    trace = taken(model, a, words, lengths, noise=noise)
-    assert trace.samples == 4
+    learner = bed.learner(settings)
+    u = learner.take(model, Given(a, words, lengths), noise)
+    assert u.samples == 4
     term = "entropy_bonus" if added == "entropy" else added
-    ours = objective(trace, settings, MovingAverage(), shares=shares).terms[term]
+    ours = bed.loss(model, u, learner, noise=noise, shares=shares).terms[term]
     truth = torch.zeros(())
     for path in bed.paths(2, 2):
-        alone = model(a, words, lengths, path=path)
+        alone = bed.along(model, a, words, lengths, path)
         value = {
             "entropy": lambda alone: -entropy(alone.weights).sum(),
             "doubly_stochastic": lambda alone: ((1 - alone.weights.sum(2)) ** 2).sum(),
@@ -161,5 +166,5 @@ def test_what_is_added_is_averaged_by_how_likely_each_path_is(name, added):
         }[added](alone)
         truth = truth + 0.3 * alone.log_probs.sum().exp() * value / 2
     assert float(ours) == pytest.approx(float(truth), rel=1e-10)
-    rows = trace.weights.unflatten(1, (-1, 4))
-    assert rows.flatten(3)[0, 0].unique(dim=0).shape[0] > 1  # where paths look alike, any mean will do
+    rows = u.weights.unflatten(1, (-1, 4))
+    assert rows.flatten(3)[0, 0].unique(dim=0).shape[0] > 1  # if all paths had equal weights, any mean would do
