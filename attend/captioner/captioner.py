@@ -185,10 +185,18 @@ class Captioner(nn.Module):
         return state, unrolled if read is None else read.read(unrolled, 1)
 
 
+DECODINGS = {
+    "expected": lambda top, noise, soft: SOFT,
+    "top-k": lambda top, noise, soft: TopK(top),
+    "argmax": lambda top, noise, soft: Argmax(),
+    "sample": lambda top, noise, soft: Sample(noise, soft),
+    "marginal": lambda top, noise, soft: Marginal(),
+}
+"""The policies of decoding by name."""
+
+
 def decoding(name: str, top: int = 4, noise: Tensor | None = None, soft: Tensor | None = None) -> Policy:
     """The policy of a way of decoding, by its name. ``sample`` needs noise (N, R, T)."""
-    if name == "sample":
-        if noise is None:
-            raise ValueError("sampled attention needs noise in [0, 1): pass noise")
-        return Sample(noise, soft)
-    return {"expected": SOFT, "top-k": TopK(top), "argmax": Argmax(), "marginal": Marginal()}[name]
+    if name == "sample" and noise is None:
+        raise ValueError("sampled attention needs noise in [0, 1): pass noise")
+    return DECODINGS[name](top, noise, soft)
