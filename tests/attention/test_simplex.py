@@ -8,8 +8,8 @@ import entmax as theirs
 import pytest
 import torch
 
-from attend.attention.simplex import SIMPLEXES, entmax, softmax, sparsemax
 from attend.attention.select import Sample
+from attend.attention.simplex import SIMPLEXES, entmax, softmax, sparsemax
 from attend.estimators.baselines import Average
 from attend.estimators.noise import Noise
 from attend.evaluation.health import entropy
