@@ -201,7 +201,7 @@ def test_a_longer_hypothesis_wins_by_its_mean():
 
 
 def test_weights_follow_hypotheses_that_change_places():
-    """ "5 6" overtakes the hypothesis that begins with 4: its second word attends to 5, not to the 4 of the first row."""
+    """ "5 6" overtakes what begins with 4: its second word attends to 5, not to the 4 of the first row."""
     book = {"": {4: 0.55, 5: 0.45}, "4": {4: 0.1, 6: 0.1}, "5": {6: 0.9}, "56": {END: 0.9}}
     found = beam_search(Scripted(book), FEATURES, Expected(), beam=2, max_length=4)
     assert spoken(found) == [5, 6, END]
