@@ -39,15 +39,12 @@ class Looking:
 
 @dataclass(frozen=True)
 class Once(Policy):
-    """A policy that picks for the first word and repeats it: its noise is the first word's, and so is log alpha(s)."""
+    """A policy that picks as for the first word at every word: its noise is the first word's."""
 
     policy: Policy
 
     def __call__(self, values, weights, at=None, query=None):
-        chosen = self.policy(values, weights, replace(at, t=0), query)
-        if at.t == 0 or chosen.log_prob is None:
-            return chosen
-        return chosen._replace(log_prob=torch.zeros_like(chosen.log_prob))
+        return self.policy(values, weights, at.start, query)
 
 
 class Captioner(nn.Module):

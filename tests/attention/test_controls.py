@@ -362,3 +362,14 @@ def test_supervision_goes_with_every_learned_attention(attention):
             parameter -= 0.05 * slopes[name]
     boxed = (shares * before.real[..., None]).bool()
     assert run().weights[boxed].sum() > before.weights[boxed].sum()
+
+
+def test_each_head_keeps_its_own_first_glimpse():
+    """The first word's noise draws a location per head, and all words read these, as along a path that stands still."""
+    settings = bed.settings(attention={"weights": "first", "select": "sample", "score": "dot", "width": 4, "heads": 2})
+    model, a, (words, lengths) = bed.captioner(settings), bed.features(2), bed.captions(ROWS)
+    noise = Noise.draw(settings, tuple(words.shape), 0, 0).glimpse
+    u = model(a, words, lengths, Sample(noise))
+    still = model(a, words, lengths, Sample(noise[:, :, :1].expand_as(noise)))
+    assert torch.equal(u.logits, still.logits) and not u.log_probs[..., 1:].any()
+    assert torch.equal(u.glimpses, torch.where(u.real, u.glimpses[..., :1].expand_as(u.glimpses), 0))
