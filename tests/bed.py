@@ -205,7 +205,7 @@ def search_agrees(model: Captioner, a: Tensor, decode: str, noise: Tensor, found
     for n in range(len(a)):
         length = int(found.lengths[n])
         words = found.words[n : n + 1, None, :length]
-        policy: Policy = decoding(decode, noise=noise[n : n + 1, :1, :length])
+        policy: Policy = decoding(decode, model.settings.attention.top, noise[n : n + 1, :1, :length])
         u = model(a[n : n + 1], words, torch.tensor([[length]]), policy)
         assert torch.isclose(-u.cost.mean(), found.score[n], atol=1e-6)
         assert torch.equal(u.glimpses[0, 0], found.glimpses[n, :length])

@@ -146,6 +146,10 @@ class _OfHeads:
     def t(self) -> int | Tensor:
         return self.at.t
 
+    @property
+    def start(self) -> _OfHeads:
+        return replace(self, at=self.at.start)
+
     def cut(self, given: Tensor | None) -> Tensor | None:
         rows = given if self.at is None else self.at.cut(given)
         if rows is None:

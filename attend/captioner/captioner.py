@@ -39,15 +39,12 @@ class Looking:
 
 @dataclass(frozen=True)
 class Once(Policy):
-    """A policy that picks for the first word and repeats it: its noise is the first word's, and so is log alpha(s)."""
+    """A policy that picks as for the first word at every word: its noise is the first word's."""
 
     policy: Policy
 
     def __call__(self, values, weights, at=None, query=None):
-        chosen = self.policy(values, weights, replace(at, t=0), query)
-        if at.t == 0 or chosen.log_prob is None:
-            return chosen
-        return chosen._replace(log_prob=torch.zeros_like(chosen.log_prob))
+        return self.policy(values, weights, at.start, query)
 
 
 class Captioner(nn.Module):
@@ -188,10 +185,18 @@ class Captioner(nn.Module):
         return state, unrolled if read is None else read.read(unrolled, 1)
 
 
+DECODINGS = {
+    "expected": lambda top, noise, soft: SOFT,
+    "top-k": lambda top, noise, soft: TopK(top),
+    "argmax": lambda top, noise, soft: Argmax(),
+    "sample": lambda top, noise, soft: Sample(noise, soft),
+    "marginal": lambda top, noise, soft: Marginal(),
+}
+"""The policies of decoding by name."""
+
+
 def decoding(name: str, top: int = 4, noise: Tensor | None = None, soft: Tensor | None = None) -> Policy:
     """The policy of a way of decoding, by its name. ``sample`` needs noise (N, R, T)."""
-    if name == "sample":
-        if noise is None:
-            raise ValueError("sampled attention needs noise in [0, 1): pass noise")
-        return Sample(noise, soft)
-    return {"expected": SOFT, "top-k": TopK(top), "argmax": Argmax(), "marginal": Marginal()}[name]
+    if name == "sample" and noise is None:
+        raise ValueError("sampled attention needs noise in [0, 1): pass noise")
+    return DECODINGS[name](top, noise, soft)

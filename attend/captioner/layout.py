@@ -30,6 +30,11 @@ class Step:
     rows: int
     live: Tensor | None = None
 
+    @property
+    def start(self) -> Step:
+        """The same rows at the first word."""
+        return replace(self, t=0)
+
     def first(self, state: tuple) -> tuple:
         """The state of these rows, by view."""
         return first_of(state, self.images, self.rows)

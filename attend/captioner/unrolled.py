@@ -221,13 +221,14 @@ class Unrolled(Readout):
         computed again for the gradient.
         """
         memory = self.decoder.memory(self.memory, readout=True)
+        hidden, gate = self.hidden, self.gate  # packed here, since a checkpoint repeats all that is computed in it
         per_word = memory.values.shape[1] * self.decoder.logits.out_features
         again = per_word * len(self.targets) > KEPT
 
         def read(words: Tensor, values: Tensor) -> Tensor:
-            context = values if self.gate is None else self.gate[words, None] * values
+            context = values if gate is None else gate[words, None] * values
             inputs = Inputs(*(None if part is None else part[words, None] for part in self.inputs))
-            logits = self.decoder.readout(inputs, self.hidden[words, None], context, memory.projected)
+            logits = self.decoder.readout(inputs, hidden[words, None], context, memory.projected)
             return function(logits, given[words])
 
         pieces, order = self.layout.by_image(max(1, LOGITS // per_word))

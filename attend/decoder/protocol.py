@@ -118,14 +118,17 @@ class AsksOnce:
 
 
 class _Again:
-    """A look that keeps its first query."""
+    """A look that keeps its first query. A repeated glimpse is not drawn again: its log-probability is 0."""
 
     def __init__(self, look: Ask, query: Tensor | None = None) -> None:
         self.look, self.query, self.projected = look, query, look.projected
 
     def __call__(self, query: Tensor) -> Look:
-        self.query = query if self.query is None else self.query
-        return self.look(self.query)
+        if self.query is None:
+            self.query = query
+            return self.look(query)
+        found = self.look(self.query)
+        return found if found.log_prob is None else found._replace(log_prob=torch.zeros_like(found.log_prob))
 
 
 def first_of(state: tuple | Tensor, images: int, rows: int) -> tuple | Tensor:

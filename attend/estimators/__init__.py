@@ -92,7 +92,7 @@ class Learner(nn.Module):
         self.rule = ESTIMATORS[estimator.name] if settings.attention.hard else SOFT
         self.baseline = BASELINES[estimator.baseline if estimator.facts.charged else "none"]
         sizes = (settings, features, vocabulary)
-        critic = self.baseline.learns if self.hard else None
+        critic = None if self.rule.charge is None else self.baseline.learns
         self.critic = None if critic is None else critic(*sizes)
         self.learned = None if self.rule.learns is None else self.rule.learns(*sizes)
 

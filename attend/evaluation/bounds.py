@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from attend.attention.select import Sample, draw
+from attend.attention.select import Policy, Sample, draw
 from attend.captioner.captioner import Captioner, decoding
 from attend.captioner.unrolled import LOGITS, EveryLocation, Readout
 from attend.chance import uniform
@@ -74,6 +74,11 @@ def chance(batch: Batch, settings: Config, draws: range) -> Tensor:
     return torch.stack(glimpses).unflatten(0, (*batch.words.shape[:2], len(draws)))
 
 
+def one_path(settings: Config) -> Policy | None:
+    """The policy of soft attention, which has one path; None for hard attention."""
+    return None if settings.attention.hard else decoding(settings.decode, settings.attention.top)
+
+
 def caption_bounds(
     captioner: Captioner, settings: Config, features: Tensor, batch: Batch, draws: int
 ) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -84,9 +89,9 @@ def caption_bounds(
     path, whose cost is all three.
     """
     given = Given(features, batch.words, batch.lengths)
-    if not settings.attention.hard:
-        policy = decoding(settings.decode, settings.attention.top)
-        exact = _costs(given.unroll(captioner, policy, 1)).sum((2, 3))
+    soft = one_path(settings)
+    if soft is not None:
+        exact = _costs(given.unroll(captioner, soft, 1)).sum((2, 3))
         return exact, exact, exact[..., None].expand(-1, -1, draws)
     drawn = (chance(batch, settings, some).to(features.device) for some in _some(captioner, batch, draws))
     if not captioner.apart:
@@ -148,7 +153,7 @@ def evaluate_bounds(
         "exact": "marginal" in nats,
         "bounds": compared(nats, words, images),
         "missing": {} if "marginal" in nats else {"marginal": NO_SUM},
-        "notes": {} if model.config.attention.hard else {"bound": SOFT},
+        "notes": {} if one_path(model.config) is None else {"bound": SOFT},
         "data_fingerprint": batches.dataset.about["fingerprint"],
         "seconds": round(time.time() - start, 1),
     }

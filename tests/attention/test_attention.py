@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from functools import partial
 from typing import get_args, get_type_hints
 
 import pytest
@@ -13,9 +12,10 @@ import torch
 from attend import config
 from attend.attention import controls, score
 from attend.attention.attention import Attention
-from attend.attention.score import ACTIVATIONS, additive
-from attend.attention.select import SELECTIONS, argmax, expected, forced, sample
+from attend.attention.score import ACTIVATIONS, AdditiveScore, additive
+from attend.attention.select import Argmax, Expected, Forced, Policy, Sample
 from attend.attention.simplex import softmax
+from attend.captioner.captioner import DECODINGS, decoding
 
 IMAGES, ROWS, LOCATIONS, FEATURES = 2, 3, 4, 5
 
@@ -111,34 +111,34 @@ def test_a_masked_location_has_no_weight_and_no_gradient(temperature):
 
 
 def test_expected_is_the_weighted_sum(features, weights):
-    chosen = expected(features, weights)
+    chosen = Expected()(features, weights)
     for n, r in itertools.product(range(IMAGES), range(ROWS)):
         by_hand = sum(weights[n, r, i] * features[n, i] for i in range(LOCATIONS))
         assert torch.allclose(chosen.context[n, r], by_hand)
-    assert (chosen.glimpse == -1).all() and not chosen.log_prob.any()
+    assert chosen.glimpse is None and chosen.log_prob is None
 
 
-def test_forced_looks_where_it_is_told(features, weights):
+def test_forced_takes_the_given_path(features, weights):
     path = torch.tensor([[3, 0, 0], [1, 2, 3]])
-    chosen = forced(features, weights, path)
+    chosen = Forced(path)(features, weights)
     for n, r in itertools.product(range(IMAGES), range(ROWS)):
         assert torch.equal(chosen.context[n, r], features[n, path[n, r]])
         assert chosen.log_prob[n, r].item() == pytest.approx(math.log(weights[n, r, path[n, r]]))
     assert torch.equal(chosen.glimpse, path)
 
 
-def test_argmax_looks_where_the_weight_is_largest(features, weights):
-    chosen = argmax(features, weights)
+def test_argmax_takes_the_location_of_the_largest_weight(features, weights):
+    chosen = Argmax()(features, weights)
     assert torch.equal(chosen.glimpse, weights.max(-1).indices)
     assert torch.allclose(chosen.log_prob, weights.max(-1).values.log())
 
 
 @pytest.mark.parametrize("select", ["sample", "argmax"])
-def test_a_hard_context_teaches_alpha_nothing_and_its_log_probability_does(features, weights, select):
+def test_a_hard_context_has_no_gradient_in_alpha_and_its_log_probability_has(features, weights, select):
     """d log alpha(s) / d alpha_i is 1 / alpha_s at s and 0 elsewhere; the features keep their gradient."""
     features.requires_grad_()
     noise = torch.rand(IMAGES, ROWS, generator=torch.Generator().manual_seed(0))
-    chosen = {"sample": partial(sample, noise=noise), "argmax": argmax}[select](features, weights)
+    chosen = decoding(select, noise=noise)(features, weights)
     to_weights, to_features = torch.autograd.grad(chosen.context.sum(), (weights, features), allow_unused=True)
     assert to_weights is None and to_features.sum() == chosen.context.numel()
     (slope,) = torch.autograd.grad(chosen.log_prob.sum(), weights)
@@ -146,8 +146,8 @@ def test_a_hard_context_teaches_alpha_nothing_and_its_log_probability_does(featu
     assert torch.allclose(slope[here], 1 / weights[here]) and not slope[~here].any()
 
 
-def test_the_soft_context_teaches_alpha(features, weights):
-    (slope,) = torch.autograd.grad(expected(features, weights).context.sum(), weights)
+def test_the_soft_context_has_a_gradient_in_alpha(features, weights):
+    (slope,) = torch.autograd.grad(Expected()(features, weights).context.sum(), weights)
     assert torch.allclose(slope, features.sum(-1)[:, None].expand_as(slope))
 
 
@@ -159,7 +159,7 @@ def largest_z(alpha, glimpses):
 def test_glimpses_come_as_often_as_alpha_says():
     alpha, draws = torch.tensor([0.05, 0.3, 0.45, 0.2]), 20_000
     noise = torch.rand(1, draws, generator=torch.Generator().manual_seed(0))
-    glimpses = sample(drawn(1, 4, 2).float(), alpha.expand(1, draws, 4), noise).glimpse[0]
+    glimpses = Sample(noise)(drawn(1, 4, 2).float(), alpha.expand(1, draws, 4)).glimpse[0]
     assert largest_z(alpha, glimpses) < 3.5
     assert largest_z(softmax(alpha.log(), 0.9), glimpses) > 4
 
@@ -167,18 +167,18 @@ def test_glimpses_come_as_often_as_alpha_says():
 def test_noise_at_its_ends_never_hits_a_location_without_weight():
     alpha = torch.tensor([0.0, 0.4, 0.0, 0.6, 0.0])
     noise = torch.tensor([[0.0, 0.4 - 1e-6, 0.4 + 1e-6, 1 - 2**-24]])
-    chosen = sample(torch.ones(1, 5, 2), alpha.expand(1, 4, 5), noise)
+    chosen = Sample(noise)(torch.ones(1, 5, 2), alpha.expand(1, 4, 5))
     assert chosen.glimpse.tolist() == [[1, 1, 3, 3]] and chosen.log_prob.isfinite().all()
 
 
 def test_rows_marked_soft_take_the_expectation(features, weights):
     noise, soft = torch.full((IMAGES, ROWS), 0.5), torch.tensor([[True, False, False], [False, True, True]])
-    mixed = sample(features, weights, noise, soft)
-    mean, hard = expected(features, weights), sample(features, weights, noise)
+    mixed = Sample(noise, soft)(features, weights)
+    mean, hard = Expected()(features, weights), Sample(noise)(features, weights)
+    assert torch.equal(mixed.context[soft], mean.context[soft])
+    assert (mixed.glimpse[soft] == -1).all() and not mixed.log_prob[soft].any()
     for name in ("context", "glimpse", "log_prob"):
-        ours = getattr(mixed, name)
-        assert torch.equal(ours[soft], getattr(mean, name)[soft])
-        assert torch.equal(ours[~soft], getattr(hard, name)[~soft])
+        assert torch.equal(getattr(mixed, name)[~soft], getattr(hard, name)[~soft])
 
 
 def test_uniform_is_even_over_the_locations_that_exist():
@@ -198,19 +198,20 @@ def test_oracle_looks_in_proportion_to_the_boxes_and_evenly_without():
 
 @pytest.mark.parametrize("kind", ["learned", "uniform", "oracle"])
 def test_all_weights_are_a_distribution_over_the_locations_that_exist(features, kind):
-    attention = Attention(config.Attention(weights=kind, width=3), FEATURES, 6).double()
+    attention = Attention(AdditiveScore(FEATURES, 6, width=3), FEATURES, look=kind).double()
     mask = torch.tensor([[True, True, True, False], [True, False, True, True]])
     shares = torch.zeros(IMAGES, ROWS, LOCATIONS)
     shares[0, 1, 2:] = 0.5
     memory = attention.memory(features, mask)
-    weights, chosen = attention(memory, drawn(IMAGES, ROWS, 6), expected, shares)
+    found = attention(memory, drawn(IMAGES, ROWS, 6), Expected(), shown=shares)
+    weights = found.weights
     assert torch.allclose(weights.sum(-1), torch.ones(()).to(weights.dtype))
     assert (weights >= 0).all() and not weights[~mask[:, None].expand_as(weights)].any()
-    assert torch.allclose(chosen.context, weights.to(features.dtype) @ features)
+    assert torch.allclose(found.context, weights.to(features.dtype) @ features)
 
 
 def test_oracle_attention_without_boxes_says_what_it_needs(features):
-    attention = Attention(config.Attention(weights="oracle"), FEATURES, 6)
+    attention = Attention(None, FEATURES, look="oracle")
     with pytest.raises(ValueError, match="boxes"):
         attention.weights(attention.memory(features), drawn(IMAGES, ROWS, 6))
 
@@ -219,4 +220,5 @@ def test_the_tables_are_what_the_configuration_offers():
     hints = get_type_hints(config.Attention)
     for name, table in (("activation", ACTIVATIONS),):
         assert set(table) == set(get_args(hints[name]))
-    assert {*SELECTIONS, "marginal"} == set(get_args(config.Decode)) >= set(get_args(hints["select"]))
+    assert set(DECODINGS) == set(get_args(config.Decode)) >= set(get_args(hints["select"]))
+    assert all(isinstance(decoding(name, noise=torch.zeros(1, 1, 1)), Policy) for name in DECODINGS)

@@ -11,16 +11,17 @@ from torch.nn import functional as F
 
 from attend.attention import controls
 from attend.attention.attention import Attention
-from attend.attention.select import expected, top_k
+from attend.attention.score import DotScore
+from attend.attention.select import Argmax, Expected, Sample, TopK
 from attend.attention.simplex import entmax, softmax, sparsemax
-from attend.captioner.captioner import Captioner, Noise
+from attend.captioner.captioner import decoding
 from attend.captioner.search import ancestral, beam_search
-from attend.captioner.traces import negative_log_likelihood
-from attend.config import Attention as Settings
-from attend.estimators.baselines import MovingAverage
-from attend.evaluation.generate import chooser
+from attend.chance import torch_generator
+from attend.estimators.baselines import Average
+from attend.estimators.noise import Noise
+from attend.estimators.take import Given
 from attend.metrics.grounding import centre_weights
-from attend.training.objective import objective
+from attend.model import build_captioner
 from attend.training.supervised import supervised
 from tests import bed, oracles
 
@@ -62,17 +63,20 @@ def test_random_weights_are_those_of_the_flat_dirichlet():
 
 
 def test_random_weights_of_a_step_are_keyed_by_seed_and_step():
-    one = controls.numbers((2, 3, 4, 5), 1, 7)
-    assert torch.equal(one, controls.numbers((2, 3, 4, 5), 1, 7))
-    assert not torch.equal(one, controls.numbers((2, 3, 4, 5), 1, 8))
-    assert not torch.equal(one, controls.numbers((2, 3, 4, 5), 2, 7))
+    def numbers(*key):
+        return torch.rand((2, 3, 4, 5), generator=torch_generator("random weights of a step", *key))
+
+    one = numbers(1, 7)
+    assert torch.equal(one, numbers(1, 7))
+    assert not torch.equal(one, numbers(1, 8))
+    assert not torch.equal(one, numbers(2, 7))
     assert len(one.unique()) == one.numel(), "every word and location has its own"
 
 
 @pytest.mark.parametrize("top", [1, 2, 3])
 def test_the_largest_weights_alone_by_a_loop(top):
     a, weights = drawn(2, 4, 5, seed=1), softmax(drawn(2, 3, 4, seed=2)).requires_grad_()
-    chosen = top_k(a, weights, top)
+    chosen = TopK(top)(a, weights)
     for n, r in itertools.product(range(2), range(3)):
         kept = weights[n, r].detach().argsort(descending=True).tolist()[:top]
         by_hand = sum(weights[n, r, i] * a[n, i] for i in kept) / sum(weights[n, r, i] for i in kept)
@@ -83,71 +87,71 @@ def test_the_largest_weights_alone_by_a_loop(top):
         assert torch.allclose(ours, theirs, atol=1e-12)
         reached = (ours[n, r].abs() > 1e-12).nonzero()[:, 0].tolist()
         assert reached == (sorted(kept) if top > 1 else []), "one alone has no gradient"
-    assert (chosen.glimpse == -1).all() and not chosen.log_prob.any()
+    assert chosen.glimpse is None and chosen.log_prob is None
 
 
 @pytest.mark.parametrize("top", [4, 9])
 def test_all_weights_are_the_expectation(top):
     a, weights = drawn(2, 4, 5, seed=1), softmax(drawn(2, 3, 4, seed=2))
-    assert torch.equal(top_k(a, weights, top).context, expected(a, weights).context)
+    assert torch.equal(TopK(top)(a, weights).context, Expected()(a, weights).context)
 
 
-def test_of_sparse_weights_the_others_stay_out():
+def test_a_weight_of_zero_among_the_largest_adds_nothing():
     weights = torch.tensor([[[0.75, 0.0, 0.25, 0.0]]]).double()
-    assert torch.allclose(top_k(drawn(1, 4, 5), weights, 3).context, weights @ drawn(1, 4, 5))
+    assert torch.allclose(TopK(3)(drawn(1, 4, 5), weights).context, weights @ drawn(1, 4, 5))
 
 
-def test_the_captioner_keeps_as_many_as_its_settings_say():
+def test_training_keeps_as_many_weights_as_its_settings_say():
     a, (words, lengths) = bed.features(2), bed.captions(ROWS)
-    traces = {}
+    logits = {}
     for top in (2, 3):
-        model = bed.captioner(bed.settings(attention={"select": "top-k", "top": top}))
-        traces[top] = model(a, words, lengths, select="top-k").logits
-    soft, likeliest = (model(a, words, lengths, select=name).logits for name in ("expected", "argmax"))
-    assert torch.allclose(traces[3], soft)
-    assert not torch.allclose(traces[2], soft, atol=1e-3) and not torch.allclose(traces[2], likeliest, atol=1e-3)
+        settings = bed.settings(attention={"select": "top-k", "top": top})
+        model, noise = bed.captioner(settings), Noise.draw(settings, tuple(words.shape), 0, 0)
+        logits[top] = bed.learner(settings).take(model, Given(a, words, lengths), noise).logits
+    soft, likeliest = (model(a, words, lengths, policy).logits for policy in (Expected(), Argmax()))
+    assert torch.allclose(logits[3], soft)
+    assert not torch.allclose(logits[2], soft, atol=1e-3) and not torch.allclose(logits[2], likeliest, atol=1e-3)
 
 
 @pytest.mark.parametrize("look", controls.CONTROLS)
 @pytest.mark.parametrize("heads", [1, 2])
-def test_controls_are_distributions_over_the_locations_that_exist_and_teach_attention_nothing(look, heads):
+def test_controls_are_distributions_over_the_locations_that_exist_without_a_gradient(look, heads):
     """In a model that has attention parameters all the same: an evaluation control."""
-    settings = Settings(score="dot", width=4, heads=heads)
-    attention = Attention(settings, 4, 6, grid=(2, 3)).double()
+    attention = Attention(DotScore(4, 6, width=4, heads=heads), 4, heads=heads, grid=(2, 3)).double()
     attention.look = look
     mask = torch.tensor([[True, True, True, False, True, True], [True, False, True, True, True, True]])
     memory = attention.memory(drawn(2, 6, 4), mask)
-    seen = softmax(drawn(2, 3, 6, seed=3)).requires_grad_(False)
-    weights, chosen = attention(memory, drawn(2, 3, 6, seed=4).requires_grad_(), expected, seen)
+    shown = softmax(drawn(2, 3, 6, seed=3)).requires_grad_(False)
+    found = attention(memory, drawn(2, 3, 6, seed=4).requires_grad_(), Expected(), shown=shown)
+    weights = found.weights
     assert torch.allclose(weights.sum(-1), torch.ones(()).to(weights.dtype)) and (weights >= 0).all()
     assert not weights[~mask[:, None].expand_as(weights)].any() and not weights.requires_grad
     by_hand = {
         "uniform": torch.ones(6),
         "centre": controls.centre((2, 3)),
-        "random": -(1 - seen).log(),
-        "oracle": seen,
-        "shuffled": seen,
+        "random": -(1 - shown).log(),
+        "oracle": shown,
+        "shuffled": shown,
     }[look] * mask[:, None]
     by_hand = by_hand / by_hand.sum(-1, keepdim=True)
     assert torch.allclose(weights.double(), by_hand.expand(2, 3, 6).double(), atol=1e-6)
-    assert chosen.context.shape == (2, 3, 4)
+    assert found.context.shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize("weights", [*sorted(set(controls.CONTROLS) - {"shuffled"}), "first", "learned"])
 @pytest.mark.parametrize("look", [None, *controls.CONTROLS, "first"])
-def test_no_gradient_reaches_attention_but_where_it_is_learned(weights, look):
-    """Trained so, or looking so at evaluation: a control has no parameters, or none of them has a gradient."""
+def test_attention_has_a_gradient_only_if_its_weights_are_learned(weights, look):
+    """A training control has no parameters. Under an evaluation control no parameter has a gradient."""
     settings = bed.settings(attention={"weights": weights}, train={"monitor": "nll"})
     torch.manual_seed(0)
-    model = Captioner(settings, bed.FEATURES, bed.WORDS, grid=(1, 3)).double()
+    model = build_captioner(settings, bed.FEATURES, bed.WORDS, grid=(1, 3)).double()
     learned = weights in ("learned", "first")
     assert bool(list(model.attention.parameters())) == learned
     if look == "first" and not learned:
         return
     model.attention.look = look or weights
     words, lengths = bed.captions(ROWS)
-    trace = model(bed.features(2), words, lengths, shares=torch.rand(2, 2, 5, 3).double())
-    cost = negative_log_likelihood(trace).sum()
+    cost = model(bed.features(2), words, lengths, shown=torch.rand(2, 2, 5, 3).double()).cost.sum()
     found = bed.gradient(model, cost)
     reached = {name for name, slope in found.items() if name.startswith("attention.") and bool(slope.any())}
     assert bool(reached) == (model.attention.look in ("learned", "first"))
@@ -155,7 +159,7 @@ def test_no_gradient_reaches_attention_but_where_it_is_learned(weights, look):
 
 
 @pytest.mark.parametrize("look", ["random", "oracle", "shuffled"])
-def test_a_control_that_is_shown_nothing_says_what_it_needs(look):
+def test_a_control_without_its_input_says_what_it_needs(look):
     model = bed.captioner(bed.settings())
     model.attention.look = look
     with pytest.raises(ValueError, match=f"{look} attention needs "):
@@ -164,7 +168,7 @@ def test_a_control_that_is_shown_nothing_says_what_it_needs(look):
 
 def test_the_centre_without_a_grid_says_what_it_needs():
     with pytest.raises(ValueError, match="'centre' needs the grid's rows and columns"):
-        Captioner(bed.settings(attention={"weights": "centre"}), 4, 7)
+        build_captioner(bed.settings(attention={"weights": "centre"}), 4, 7)
 
 
 @pytest.mark.parametrize("hard", [False, True])
@@ -173,20 +177,19 @@ def test_a_frozen_first_glimpse_is_the_plain_loop(hard):
     model, a = bed.captioner(bed.settings(attention={"weights": "first"})), bed.features(2)
     words, lengths = bed.captions(ROWS)
     path = torch.tensor([2, 0]).view(2, 1, 1).expand(2, 2, 5) if hard else None
-    trace = model(a, words, lengths, path=path)
-    logits = [trace.spread(column) for column in trace.logits.T]
+    u = bed.along(model, a, words, lengths, path)
+    logits = u.spread(u.logits)
     cost = 0.0
     for n, c in itertools.product(range(2), range(2)):
         length = int(lengths[n, c])
         way = path[n, c].tolist() if hard else None
         truth, maps = oracles.plain_logits(model, a[n], ROWS[n][c], way, first=True)
-        ours = torch.stack([column[n, c, :length] for column in logits], dim=-1)
-        assert torch.allclose(ours, truth, atol=1e-12)
-        assert torch.allclose(trace.weights[n, c, :length], maps, atol=1e-12)
+        assert torch.allclose(logits[n, c, :length], truth, atol=1e-12)
+        assert torch.allclose(u.weights[n, c, :length], maps, atol=1e-12)
         cost = cost - torch.log_softmax(truth, -1)[torch.arange(length), words[n, c, :length]].sum()
         if hard:
             cost = cost + maps[0, way[0]].log()
-    ours = bed.gradient(model, negative_log_likelihood(trace).sum() + trace.log_probs.sum())
+    ours = bed.gradient(model, bed.summed(u) + u.log_probs.sum())
     truth = bed.gradient(model, cost)
     for name in truth:
         assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
@@ -194,42 +197,42 @@ def test_a_frozen_first_glimpse_is_the_plain_loop(hard):
 
 
 @pytest.mark.parametrize("cell", [{}, GRU])
-def test_a_frozen_first_glimpse_is_the_oracle_shown_the_first_map(cell):
-    """By another way through the code, for both cells: what is learned at the first word, shown at all of them."""
+def test_a_frozen_first_glimpse_is_the_oracle_with_the_first_map(cell):
+    """By another way through the code, for both cells: the oracle reads the first word's map at every word."""
     model, a = bed.captioner(bed.settings(**cell)), bed.features(2)
     words, lengths = bed.captions(ROWS)
     shown = model(a, words, lengths).weights[:, :, :1].expand(-1, -1, 5, -1)
     model.attention.look = "first"
     frozen = model(a, words, lengths)
     model.attention.look = "oracle"
-    assert torch.allclose(frozen.logits, model(a, words, lengths, shares=shown).logits, atol=1e-12)
+    assert torch.allclose(frozen.logits, model(a, words, lengths, shown=shown).logits, atol=1e-12)
     assert torch.allclose(frozen.weights, shown * frozen.real[..., None], atol=1e-12)
 
 
 def test_hard_attention_frozen_at_its_first_glimpse_draws_one_and_keeps_it():
-    """All words look at the cell that the first word's noise picks; only the first has a log-probability."""
+    """All words have the glimpse that the first word's noise draws; only the first has a log-probability."""
     settings = bed.settings(attention={"weights": "first", "select": "sample"})
     model, (words, lengths) = bed.captioner(settings), bed.captions(ROWS)
     for step in range(20):
         noise = Noise.draw(settings, tuple(words.shape), 0, step)
-        trace = model(bed.features(2), words, lengths, select="sample", noise=noise)
-        first = trace.glimpses[..., :1]
-        assert torch.equal(trace.glimpses, torch.where(trace.real, first.expand_as(trace.glimpses), 0))
-        log_prob = trace.weights[:, :, 0].gather(-1, first).squeeze(-1).log()
-        assert torch.allclose(trace.log_probs[..., 0], log_prob) and not trace.log_probs[..., 1:].any()
+        u = model(bed.features(2), words, lengths, Sample(noise.glimpse, noise.mixed))
+        first = u.glimpses[..., :1]
+        assert torch.equal(u.glimpses, torch.where(u.real, first.expand_as(u.glimpses), 0))
+        log_prob = u.weights[:, :, 0].gather(-1, first).squeeze(-1).log()
+        assert torch.allclose(u.log_probs[..., 0], log_prob) and not u.log_probs[..., 1:].any()
 
 
 @pytest.mark.parametrize("cost", ["to-go", "sentence"])
 def test_reinforce_of_a_frozen_glimpse_is_the_gradient_of_its_bound(cost):
-    """L paths in place of L^T; own-step cost would charge the glimpse with one word of those it shows."""
+    """L paths instead of L^T. The own-step cost would charge the glimpse with its first word alone."""
     settings = bed.settings(attention={"weights": "first", "select": "sample"}, estimator={"cost": cost})
     model, a, words = bed.captioner(settings), bed.features(), torch.tensor([[[4, 5, 6, 2]]])
-    lengths, ours, truth, whole = torch.tensor([[4]]), 0.0, 0.0, 0.0
+    learner, ours, truth, whole = bed.learner(settings), 0.0, 0.0, 0.0
     for cell in range(bed.LOCATIONS):
-        trace = model(a, words, lengths, path=torch.full((1, 1, 4), cell))
-        probability = trace.log_probs.sum().exp()
-        ours = ours + probability.detach() * objective(trace, settings, MovingAverage(value=2.5), words=1).total
-        truth = truth + probability * negative_log_likelihood(trace).sum()
+        u = bed.along(model, a, words, bed.one_caption(words), torch.full((1, 1, 4), cell))
+        probability = u.log_probs.sum().exp()
+        ours = ours + probability.detach() * bed.loss(model, u, learner, Average.of([2.5]), words=1).total
+        truth = truth + probability * bed.summed(u)
         whole = whole + probability
     truth = bed.gradient(model, truth)
     assert torch.isclose(whole, torch.ones(()).double())
@@ -239,35 +242,34 @@ def test_reinforce_of_a_frozen_glimpse_is_the_gradient_of_its_bound(cost):
 
 @pytest.mark.parametrize("cell", [{}, GRU])
 @pytest.mark.parametrize("decode", ["expected", "top-k", "argmax", "sample"])
-def test_search_with_a_frozen_glimpse_scores_its_caption_as_the_trace_does(cell, decode):
+def test_search_with_a_frozen_glimpse_scores_its_caption_as_a_teacher_forced_pass_does(cell, decode):
     attention = {"weights": "first", "select": "top-k", "top": 2}
     model, a = bed.captioner(bed.settings(attention=attention, **cell)), bed.features(3)
-    noise = torch.rand((3, 6, 4), generator=torch.Generator().manual_seed(1))
-    found = beam_search(model, model.attention.memory(a), chooser(decode, noise, top=2, first=True), 4, 6)
-    bed.search_says_what_the_trace_does(model, a, decode, noise, found)
+    noise = torch.rand((3, 6, 4), generator=torch.Generator().manual_seed(1)).transpose(1, 2)[:, :1].expand(3, 4, 6)
+    found = beam_search(model, a, decoding(decode, 2, noise), beam=4, max_length=6)
+    bed.search_agrees(model, a, decode, noise, found)
     for weights, length in zip(found.weights, found.lengths.tolist(), strict=True):
         assert torch.allclose(weights[:length], weights[:1].expand(length, -1))
 
 
 @pytest.mark.parametrize("words_drawn", [False, True])
-def test_search_shows_a_control_what_each_word_is_to_see(words_drawn):
-    """Its caption, told to a trace that is shown the same, costs what search says."""
+def test_search_gives_a_control_the_input_of_each_word(words_drawn):
+    """A teacher-forced pass over its caption with the same input has the same weights and cost."""
     model, a = bed.captioner(bed.settings()), bed.features(3)
     model.attention.look = "random"
-    seen = torch.rand((3, 6, 4, 3), generator=torch.Generator().manual_seed(1))[:, :, :1].expand(3, 6, 4, 3)
-    memory, choose = model.attention.memory(a), chooser("expected")
+    shown = torch.rand((3, 6, 4, 3), generator=torch.Generator().manual_seed(1))[:, :, 0][:, None].expand(3, 4, 6, 3)
     if words_drawn:
         noise = torch.rand((3, 6), generator=torch.Generator().manual_seed(2))
-        found = ancestral(model, memory, choose, noise, 6, 1.0, seen)
+        found = ancestral(model, a, Expected(), noise, max_length=6, shown=shown)
     else:
-        found = beam_search(model, memory, choose, 4, 6, 1.0, seen)
+        found = beam_search(model, a, Expected(), beam=4, max_length=6, shown=shown)
     for n in range(3):
         length = int(found.lengths[n])
         words = found.words[n : n + 1, None, :length]
-        trace = model(a[n : n + 1], words, torch.tensor([[length]]), shares=seen[n : n + 1, None, :length, 0])
-        assert torch.allclose(trace.weights[0, 0], found.weights[n, :length], atol=1e-6)
+        u = model(a[n : n + 1], words, torch.tensor([[length]]), shown=shown[n : n + 1, :1, :length])
+        assert torch.allclose(u.weights[0, 0], found.weights[n, :length], atol=1e-6)
         if not words_drawn:
-            assert torch.isclose(-negative_log_likelihood(trace).mean(), found.score[n].double(), atol=1e-6)
+            assert torch.isclose(-u.cost.mean(), found.score[n].double(), atol=1e-6)
 
 
 SHARES = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.5, 0.0], [0.0, 0.25, 0.25]], [[0.0] * 3, [0.0, 0.0, 0.2], [0.0] * 3]])
@@ -300,7 +302,7 @@ def test_supervised_softmax_has_the_gradient_of_a_cross_entropy():
 
 @pytest.mark.parametrize("simplex", [sparsemax, entmax])
 def test_supervised_sparse_maps_have_a_cost_and_a_gradient_that_are_finite(simplex):
-    """The box lies where alpha is 0: log 100 L and no gradient. Half of it does: the half that is seen is pulled at."""
+    """A box where alpha is 0 costs log 100 L, without a gradient. If alpha reaches half of it, that half has one."""
     scores = torch.tensor([3.0, 0.0, 2.9, 0.0], requires_grad=True)
     missed, half = torch.tensor([0.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 1.0, 0.0])
     weights = simplex(scores)
@@ -312,19 +314,20 @@ def test_supervised_sparse_maps_have_a_cost_and_a_gradient_that_are_finite(simpl
     assert slope.isfinite().all() and slope[2] < 0 < slope[0]
 
 
-def test_the_supervised_term_is_lambda_times_the_sum_a_word_and_the_mean_over_samples():
+def test_the_supervised_term_is_lambda_times_the_mean_per_word_and_over_samples():
     plain = bed.settings(attention={"select": "sample"}, estimator={"samples": 2})
-    told = bed.settings(attention={"select": "sample"}, estimator={"samples": 2}, objective={"supervised": 0.5})
+    taught = bed.settings(attention={"select": "sample"}, estimator={"samples": 2}, objective={"supervised": 0.5})
     model, (words, lengths) = bed.captioner(plain), bed.captions(ROWS)
     shares = torch.zeros(2, 2, 5, 3).double()
     shares[0, 0, 1], shares[0, 1, 0], shares[1, 1, 1] = (
         torch.tensor(s).double() for s in SHARES[0].roll(1, 0).tolist()
     )
     path = torch.randint(3, (2, 4, 5), generator=torch.Generator().manual_seed(0))
-    trace = model(bed.features(2), words, lengths, path=path, samples=2)
-    without, loss = objective(trace, plain), objective(trace, told, shares=shares)
+    u = bed.along(model, bed.features(2), words, lengths, path, 2)
+    without = bed.loss(model, u, bed.learner(plain), hard=False)
+    loss = bed.loss(model, u, bed.learner(taught), hard=False, shares=shares)
     assert "supervised" not in without.terms
-    by_hand = [supervised(trace.weights[:, k::2], shares) for k in range(2)]
+    by_hand = [supervised(u.weights[:, k::2], shares) for k in range(2)]
     assert not torch.isclose(*by_hand), "or the order of samples would not matter"
     assert torch.isclose(loss.terms["supervised"], 0.5 * sum(by_hand) / 2 / int(lengths.sum()))
     assert torch.isclose(loss.total, without.total + loss.terms["supervised"])
@@ -345,16 +348,28 @@ def test_supervision_goes_with_every_learned_attention(attention):
     shares = torch.zeros(2, 2, 5, 3).double()
     shares[:, :, :2, 1] = 1.0
 
+    learner = bed.learner(settings)
+
     def run():
         noise = Noise.draw(settings, tuple(words.shape), 0, 0)
-        noise = Noise(glimpse=noise.glimpse, soft=noise.soft)
-        return model(bed.features(2), words, lengths, select=settings.attention.select, noise=noise)
+        return learner.take(model, Given(bed.features(2), words, lengths), Noise(glimpse=noise.glimpse))
 
     before = run()
-    term = objective(before, settings, MovingAverage(value=1.0), shares=shares).terms["supervised"]
+    term = bed.loss(model, before, learner, Average.of([1.0]), shares=shares).terms["supervised"]
     slopes = bed.gradient(model, term)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter -= 0.05 * slopes[name]
-    told = (shares * before.real[..., None]).bool()
-    assert run().weights[told].sum() > before.weights[told].sum()
+    boxed = (shares * before.real[..., None]).bool()
+    assert run().weights[boxed].sum() > before.weights[boxed].sum()
+
+
+def test_each_head_keeps_its_own_first_glimpse():
+    """The first word's noise draws a location per head, and all words read these, as along a path that stands still."""
+    settings = bed.settings(attention={"weights": "first", "select": "sample", "score": "dot", "width": 4, "heads": 2})
+    model, a, (words, lengths) = bed.captioner(settings), bed.features(2), bed.captions(ROWS)
+    noise = Noise.draw(settings, tuple(words.shape), 0, 0).glimpse
+    u = model(a, words, lengths, Sample(noise))
+    still = model(a, words, lengths, Sample(noise[:, :, :1].expand_as(noise)))
+    assert torch.equal(u.logits, still.logits) and not u.log_probs[..., 1:].any()
+    assert torch.equal(u.glimpses, torch.where(u.real, u.glimpses[..., :1].expand_as(u.glimpses), 0))

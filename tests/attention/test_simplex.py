@@ -8,11 +8,11 @@ import entmax as theirs
 import pytest
 import torch
 
+from attend.attention.select import Sample
 from attend.attention.simplex import SIMPLEXES, entmax, softmax, sparsemax
-from attend.captioner.captioner import Noise
-from attend.captioner.traces import entropy, negative_log_likelihood
-from attend.estimators.baselines import MovingAverage
-from attend.training.objective import objective
+from attend.estimators.baselines import Average
+from attend.estimators.noise import Noise
+from attend.evaluation.health import entropy
 from tests import bed
 
 
@@ -92,32 +92,31 @@ def test_the_temperature_divides_and_masking_is_dropping(name):
 
 @pytest.mark.parametrize("name", SIMPLEXES)
 def test_reinforce_is_the_gradient_of_the_bound_over_the_support(name):
-    """Paths that look where the weight is 0 have no probability; the others make up the whole of it."""
+    """A path through a weight of 0 has no probability. The probabilities of the others sum to 1."""
     settings = bed.settings(attention={"select": "sample", "simplex": name}, estimator={"semi": 0.0, "entropy": 0.0})
     model, words, lengths = bed.captioner(settings, seed=1), torch.tensor([[[5, 2]]]), torch.tensor([[2]])
     truth, ours, whole, left_out = 0.0, 0.0, 0.0, 0
+    learner = bed.learner(settings)
     for path in bed.paths(2):
-        trace = model(bed.features(), words, lengths, path=path)
-        probability = trace.log_probs.sum().exp()
-        if probability == 0:
+        u = bed.along(model, bed.features(), words, lengths, path)
+        probability = u.log_probs.sum().exp()
+        if u.weights.gather(-1, path[..., None]).prod() == 0:
             left_out += 1
             continue
         whole += float(probability.detach())
-        truth = truth + probability * negative_log_likelihood(trace).sum()
-        ours = ours + probability.detach() * objective(trace, settings, MovingAverage(value=1.0), words=1).total
+        truth = truth + probability * bed.summed(u)
+        ours = ours + probability.detach() * bed.loss(model, u, learner, Average.of([1.0]), words=1).total
     assert whole == pytest.approx(1) and (left_out > 0) == (name != "softmax")
     truth, ours = bed.gradient(model, truth), bed.gradient(model, ours)
     for part in truth:
         assert bed.distance(ours, truth, part) < 1e-10, part
 
 
-def test_what_is_zero_is_never_sampled_and_costs_no_entropy():
+def test_a_location_of_weight_zero_is_never_sampled_and_adds_no_entropy():
     alpha = sparsemax(torch.tensor([[[2.0, 1.6, -3.0, -9.0]]], dtype=torch.float64).expand(1, 500, 4))
     settings = bed.settings(attention={"select": "sample", "simplex": "sparsemax"})
     noise = Noise.draw(settings, (1, 500, 1), 0, 0).glimpse[..., 0].double()
-    from attend.attention.select import sample
-
-    glimpses = sample(bed.features(1, locations=4), alpha, noise).glimpse
+    glimpses = Sample(noise)(bed.features(1, locations=4), alpha).glimpse
     assert set(glimpses.flatten().tolist()) == {0, 1}
     share = torch.tensor([0.7, 0.3], dtype=torch.float64)
     assert float(entropy(alpha[0, 0])) == pytest.approx(float(-(share * share.log()).sum()))

@@ -1,20 +1,19 @@
-"""Where the state is fed the expected context: exact sums over L glimpses a word, and estimators against them."""
+"""If the state is fed the expected context: exact sums over L glimpses per word, and estimators against them."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
 
-from attend.captioner import readings
-from attend.captioner.captioner import Noise
+from attend.attention.select import Sample
+from attend.captioner import unrolled
+from attend.captioner.captioner import decoding
 from attend.captioner.search import beam_search
-from attend.captioner.traces import negative_log_likelihood
-from attend.estimators.baselines import BASELINES, MovingAverage
-from attend.evaluation.generate import chooser
-from attend.training.objective import objective
+from attend.captioner.unrolled import EveryLocation, Marginal
+from attend.estimators.baselines import BASELINES, Average
+from attend.estimators.noise import Noise
 from tests import bed
 
 WORDS = torch.tensor([[[5, 2]]])
@@ -46,9 +45,9 @@ def read(model, a, words, lengths) -> tuple[torch.Tensor, torch.Tensor]:
     """l_t(i) and alpha_t(i), both (N, C, T, L), from one forced pass for each location i."""
     costs, shape = [], words.shape
     for i in range(a.shape[1]):
-        trace = model(a, words, lengths, path=torch.full(shape, i))
-        costs.append(trace.spread(negative_log_likelihood(trace)))
-    return torch.stack(costs, -1), trace.weights
+        u = bed.along(model, a, words, lengths, torch.full(shape, i))
+        costs.append(u.costs)
+    return torch.stack(costs, -1), u.weights
 
 
 def bound(model, a, words, lengths) -> torch.Tensor:
@@ -64,19 +63,18 @@ def marginal(model, a, words, lengths) -> torch.Tensor:
     return -((weights * (-costs).exp()).sum(-1).where(real, 1.0)).log().sum()
 
 
-def test_the_state_knows_nothing_of_the_glimpses_and_the_readout_all(model):
-    """Weights are those of the soft pass, and a word's cost moves with its own glimpse alone."""
+def test_the_state_reads_no_glimpse_and_the_readout_does(model):
+    """Weights are those of the soft pass, and a word's cost depends on its own glimpse alone."""
     words, lengths = torch.tensor([[[4, 5, 2]]]), torch.tensor([[3]])
-    one, other = (model(TWO, words, lengths, path=torch.tensor([[path]])) for path in ([0, 1, 0], [1, 1, 0]))
+    one, other = (bed.along(model, TWO, words, lengths, torch.tensor([[path]])) for path in ([0, 1, 0], [1, 1, 0]))
     soft = model(TWO, words, lengths)
     assert torch.equal(one.weights, soft.weights) and torch.equal(other.weights, soft.weights)
-    moved = negative_log_likelihood(one) != negative_log_likelihood(other)
-    assert moved.tolist() == [True, False, False]
+    assert (one.cost != other.cost).tolist() == [True, False, False]
 
 
 def test_the_sum_over_words_is_the_sum_over_paths(model):
-    """J of L glimpses a word against all L^T paths, in value and gradient."""
-    whole = bed.bound(model, bed.features(), WORDS, lambda trace: negative_log_likelihood(trace).sum())
+    """J of L glimpses per word against all L^T paths, in value and gradient."""
+    whole = bed.bound(model, bed.features(), WORDS)
     ours = bound(model, bed.features(), WORDS, LENGTHS)
     assert torch.isclose(ours, whole, atol=1e-12)
     assert bed.distance(bed.gradient(model, ours), bed.gradient(model, whole)) < 1e-10
@@ -89,8 +87,8 @@ def test_enumeration_and_marginal_are_exact(decoder, target):
     name = {bound: "enumeration", marginal: "marginal"}[target]
     model, a = bed.captioner(settings(DECODERS[decoder])), bed.features(2)
     words, lengths = bed.captions(ROWS)
-    trace = model(a, words, lengths, select="all")
-    loss = objective(trace, settings(DECODERS[decoder], name=name), MovingAverage(), words=1)
+    u = model(a, words, lengths, EveryLocation())
+    loss = bed.loss(model, u, bed.learner(settings(DECODERS[decoder], name=name)), words=1)
     value = target(model, a, words, lengths)
     assert torch.isclose(loss.terms["nll"], value, atol=1e-10)
     truth, found = bed.gradient(model, value), bed.gradient(model, loss.total)
@@ -107,30 +105,27 @@ def test_reinforce_is_the_gradient_of_the_bound(model, baseline, several, cost):
     several = max(several, BASELINES[baseline].paths)
     rule = settings(baseline=baseline, samples=several, cost=cost)
     truth = bed.gradient(model, bound(model, TWO, WORDS, LENGTHS))
-    select = BASELINES[baseline].rollout
-    if select:
-        trace = model(TWO, WORDS, LENGTHS, select=select)
-        rollout = trace.spread(negative_log_likelihood(trace)).detach()[:, :, None]
+    learner, passed, policy = bed.learner(rule), None, BASELINES[baseline].rollout
+    if policy:
+        passed = model(TWO, WORDS, LENGTHS, policy).costs.detach()[:, :, None]
+    average = Average.of([2.0, None] if baseline == "average-per-place" else [1.3])
 
-    def estimate(trace):
-        average = MovingAverage(value=1.3, places=[2.0])
-        rolled = rollout if select else None
-        return objective(trace, rule, average, words=1, rollout=rolled, helpers=helpers).total
+    def estimate(u):
+        return bed.loss(model, u, learner, average, words=1, passed=passed).total
 
-    helpers = bed.helpers(rule)
-    found = bed.gradient(model, bed.over_tuples(model, TWO, WORDS, several, estimate, replay=True))
+    found = bed.gradient(model, bed.over_tuples(model, TWO, WORDS, several, estimate))
     for name in truth:
         assert bed.distance(found, truth, name) < 1e-10, name
 
 
 @pytest.mark.parametrize("name", ["enumeration", "marginal"])
-def test_what_is_computed_without_chance_is_not_damped(model, name):
-    trace = model(TWO, WORDS, LENGTHS, select="all")
-    one, other = (objective(trace, settings(name=name, scale=scale), MovingAverage()).total for scale in (1.0, 0.1))
+def test_an_exact_gradient_is_not_scaled(model, name):
+    u = model(TWO, WORDS, LENGTHS, EveryLocation())
+    one, other = (bed.loss(model, u, bed.learner(settings(name=name, scale=scale))).total for scale in (1.0, 0.1))
     assert torch.equal(one, other)
 
 
-def test_own_cost_is_charged_unless_another_is_asked_for():
+def test_own_cost_is_the_default():
     assert settings().cost == "own" and settings(cost="to-go").cost == "to-go"
     assert bed.settings(attention={"select": "sample"}).cost == "to-go"
 
@@ -138,9 +133,8 @@ def test_own_cost_is_charged_unless_another_is_asked_for():
 def several_bound(model, several: int, held: bool) -> torch.Tensor:
     """-E sum_t log (1/K) sum_k p(y_t | s_t^k), over K-tuples of paths; the importance weights' own alpha ``held``."""
 
-    def value(trace):
-        costs = trace.spread(negative_log_likelihood(trace))
-        log_w = (trace.log_probs - trace.log_probs.detach() if held else 0) - costs
+    def value(u):
+        log_w = (u.log_probs - u.log_probs.detach() if held else 0) - u.costs
         return (math.log(several) - torch.logsumexp(log_w, 1)).sum()
 
     return bed.over_tuples(model, TWO, WORDS, several, value, constant=held)
@@ -148,71 +142,70 @@ def several_bound(model, several: int, held: bool) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", ["vimco", "wake-sleep"])
 @pytest.mark.parametrize("several", [1, 2, 3])
-def test_estimators_of_several_samples_compare_those_of_a_word(model, name, several):
+def test_estimators_of_several_samples_compare_the_samples_of_a_word(model, name, several):
     truth = bed.gradient(model, several_bound(model, several, held=name == "wake-sleep"))
-    rule = settings(name=name, samples=several, semi=0.0)
-    estimate = lambda trace: objective(trace, rule, MovingAverage(), words=1).total  # noqa: E731
+    learner = bed.learner(settings(name=name, samples=several, semi=0.0))
+    estimate = lambda u: bed.loss(model, u, learner, words=1).total  # noqa: E731
     found = bed.gradient(model, bed.over_tuples(model, TWO, WORDS, several, estimate))
     for parameter in truth:
         assert bed.distance(found, truth, parameter) < 1e-10, parameter
 
 
 @pytest.mark.parametrize("logits", [1, 40, 2**24])
-@pytest.mark.parametrize("select", ["all", "marginal"])
-def test_how_many_words_are_read_at_once_changes_nothing(monkeypatch, logits, select):
+@pytest.mark.parametrize("policy", [EveryLocation(), Marginal()])
+def test_how_many_words_are_read_at_once_changes_nothing(monkeypatch, logits, policy):
     rule = settings({"dropout": 0.5, "dropout_words": 0.3})
     model, a = bed.captioner(rule), bed.features(2)
     words, lengths = bed.captions(ROWS)
-    noise = Noise.draw(rule, tuple(words.shape), 0, 0)
-    whole = model(a, words, lengths, select=select, noise=noise)
-    monkeypatch.setattr(readings, "LOGITS", logits)
-    monkeypatch.setattr(readings, "KEPT", 0)
-    parts = model(a, words, lengths, select=select, noise=noise)
-    one, other = (bed.gradient(model, negative_log_likelihood(trace).sum()) for trace in (whole, parts))
-    assert torch.allclose(negative_log_likelihood(whole), negative_log_likelihood(parts), atol=1e-12)
-    assert bed.distance(other, one) < 1e-10
+    drop = bed.double(Noise.draw(rule, tuple(words.shape), 0, 0)).drop
+    costs, gradients = [], []
+    for limits in ({}, {"LOGITS": logits, "KEPT": 0}):
+        for name, limit in limits.items():
+            monkeypatch.setattr(unrolled, name, limit)
+        u = model(a, words, lengths, policy, drop=drop)
+        costs.append(u.cost)
+        gradients.append(bed.gradient(model, u.cost.sum()))
+    assert torch.allclose(*costs, atol=1e-12)
+    assert bed.distance(*reversed(gradients)) < 1e-10
 
 
 def test_dropout_of_a_word_is_the_same_for_all_its_glimpses():
     rule = settings({"dropout": 0.5})
     model, a = bed.captioner(rule), bed.features(2)
     words, lengths = bed.captions(ROWS)
-    noise = Noise.draw(rule, tuple(words.shape), 0, 0)
-    every = model(a, words, lengths, select="all", noise=noise)
-    every = every.spread(negative_log_likelihood(every)).unflatten(1, (2, -1))
+    drop = Noise.draw(rule, tuple(words.shape), 0, 0).drop
+    every = model(a, words, lengths, EveryLocation(), drop=drop).costs.unflatten(1, (2, -1))
     for i in range(bed.LOCATIONS):
-        one = model(a, words, lengths, path=torch.full(words.shape, i), noise=noise)
-        assert torch.allclose(every[:, :, i], one.spread(negative_log_likelihood(one)), atol=1e-12)
+        one = bed.along(model, a, words, lengths, torch.full(words.shape, i), drop=drop)
+        assert torch.allclose(every[:, :, i], one.costs, atol=1e-12)
 
 
-def test_the_marginal_of_a_trace_is_a_distribution_and_its_cost_the_marginals(model):
+def test_the_marginal_is_a_distribution_and_its_cost_is_the_sum_over_paths(model):
     words, lengths = bed.captions(ROWS)
-    trace = model(bed.features(2), words, lengths, select="marginal")
-    assert torch.allclose(trace.logits.exp().sum(-1), torch.ones(()).double())
-    value = negative_log_likelihood(trace).sum()
-    assert torch.isclose(value, marginal(model, bed.features(2), words, lengths), atol=1e-12)
+    u = model(bed.features(2), words, lengths, Marginal())
+    assert torch.allclose(u.logits.exp().sum(-1), torch.ones(()).double())
+    assert torch.isclose(u.cost.sum(), marginal(model, bed.features(2), words, lengths), atol=1e-12)
 
 
 @pytest.mark.parametrize("decode", ["expected", "argmax", "sample", "marginal"])
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_search_scores_its_caption_as_the_trace_does(decode, decoder):
+def test_search_scores_its_caption_as_a_teacher_forced_pass_does(decode, decoder):
     model, a = bed.captioner(settings(DECODERS[decoder])), bed.features(3)
-    noise = torch.rand((3, 6, 1), generator=torch.Generator().manual_seed(1)).expand(3, 6, 4)
-    found = beam_search(model, model.attention.memory(a), chooser(decode, noise), 4, 6)
-    bed.search_says_what_the_trace_does(model, a, decode, noise, found)
+    noise = torch.rand((3, 1, 6), generator=torch.Generator().manual_seed(1)).expand(3, 4, 6)
+    found = beam_search(model, a, decoding(decode, noise=noise), beam=4, max_length=6)
+    bed.search_agrees(model, a, decode, noise, found)
 
 
 def test_semi_sampling_leaves_out_the_words_of_soft_rows(model):
-    """Half of the images take the expected context in the readout too, and charge nothing."""
+    """Soft rows take the expected context in the readout too, and have no glimpse to charge."""
     rule = settings()
     words, lengths = bed.captions(ROWS)
     noise = Noise.draw(rule, tuple(words.shape), 0, 0)
-    noise = replace(noise, soft=torch.tensor([[True, True], [False, False]]))
-    trace = model(bed.features(2), words, lengths, select="sample", noise=noise)
-    assert (trace.glimpses[0][trace.real[0]] == -1).all() and (trace.glimpses[1][trace.real[1]] >= 0).all()
+    noise = Noise(glimpse=noise.glimpse, soft=torch.tensor([[True, True], [False, False]]))
+    u = model(bed.features(2), words, lengths, Sample(noise.glimpse, noise.mixed))
+    assert (u.glimpses[0][u.real[0]] == -1).all() and (u.glimpses[1][u.real[1]] >= 0).all()
     soft = model(bed.features(2), words, lengths)
-    ours, theirs = (one.spread(negative_log_likelihood(one)) for one in (trace, soft))
-    assert torch.allclose(ours[0], theirs[0]) and not torch.allclose(ours[1], theirs[1])
+    assert torch.allclose(u.costs[0], soft.costs[0]) and not torch.allclose(u.costs[1], soft.costs[1])
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,19 @@
-"""Search against enumeration of every caption, a greedy loop, hand-worked beams and the teacher-forced trace."""
+"""Search against enumeration of every caption, a greedy loop, hand-worked beams and a teacher-forced pass."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections import Counter
-from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from attend.attention import select as selections
-from attend.captioner.captioner import Glance
-from attend.captioner.search import Found, ancestral, beam_search
-from attend.decoder.protocol import State
+from attend.attention.select import Expected, Forced, Sample
+from attend.captioner.captioner import decoding
+from attend.captioner.search import Hypotheses, ancestral, beam_search
 from tests import bed
 from tests.oracles import plain_logits
 
@@ -31,18 +29,12 @@ CAPTIONS = [
 """All there are: ended captions, and those that fill the whole length without an end mark."""
 
 
-def always(name):
-    return lambda step, rows: selections.SELECTIONS[name]
+def search(model, features, beam=3, longest=LONGEST, policy=None, power=1.0) -> Hypotheses:
+    return beam_search(model, features, policy or Expected(), beam=beam, max_length=longest, length_power=power)
 
 
-def search(model, features, beam=3, longest=LONGEST, choose=None, power=1.0) -> Found:
-    memory = model.attention.memory(features)
-    return beam_search(model, memory, choose or always("expected"), beam, longest, power)
-
-
-def sampled(images, beam, longest, seed=0):
-    noise = torch.rand(longest, images, beam, generator=torch.Generator().manual_seed(seed))
-    return lambda step, rows: partial(selections.sample, noise=noise[step, :, :rows])
+def sampled(images, beam, longest, seed=0) -> Sample:
+    return Sample(torch.rand(images, beam, longest, generator=torch.Generator().manual_seed(seed)))
 
 
 def spoken(found, n=0):
@@ -53,12 +45,12 @@ def spoken(found, n=0):
 def log_probs(model, features, captions, select="expected", renormalised=False):
     """log p of every word of captions of one image, in one teacher-forced pass: (C, T), 0 at padding."""
     words, lengths = bed.captions([captions])
-    trace = model(features, words, lengths, select=select)
-    logits = trace.logits
+    u = model(features, words, lengths, decoding(select))
+    logits = u.logits
     if renormalised:
         logits = logits.index_fill(1, torch.tensor(NEVER), -torch.inf)
-    chosen = torch.log_softmax(logits, -1).gather(1, trace.targets[:, None]).squeeze(1)
-    return trace.spread(chosen)[0], lengths[0]
+    chosen = torch.log_softmax(logits, -1).gather(1, u.targets[:, None]).squeeze(1)
+    return u.spread(chosen)[0], lengths[0]
 
 
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
@@ -68,7 +60,7 @@ def test_a_beam_wide_enough_for_everything_is_enumeration(seed, select, power):
     model, a = bed.captioner(bed.settings(), seed), bed.features(seed=seed)
     words, lengths = log_probs(model, a, CAPTIONS, select)
     scores = words.sum(1) / lengths**power
-    found = search(model, a, EVERYTHING, choose=always(select), power=power)
+    found = search(model, a, EVERYTHING, policy=decoding(select), power=power)
     assert spoken(found) == CAPTIONS[scores.argmax()]
     assert torch.isclose(found.score[0], scores.max(), atol=1e-12)
 
@@ -115,20 +107,20 @@ def test_images_do_not_see_each_other(beam):
 
 @pytest.mark.parametrize("decode", ["expected", "argmax", "sample"])
 @pytest.mark.parametrize("beam", [1, 4])
-def test_what_is_found_is_what_a_trace_of_it_sees(beam, decode):
-    """Weights, glimpses and gates come from the hypothesis' own beam, and the score is its mean log-probability."""
+def test_a_hypothesis_has_the_attention_of_a_teacher_forced_pass_over_it(beam, decode):
+    """Weights, glimpses and gates are those of its own beam, and the score is its mean log-probability."""
     model, a = bed.captioner(bed.settings(), 3), bed.features(6)
-    found = search(model, a, beam, 5, sampled(6, beam, 5) if decode == "sample" else always(decode))
+    found = search(model, a, beam, 5, sampled(6, beam, 5) if decode == "sample" else decoding(decode))
     words, lengths = found.words[:, None], found.lengths[:, None]
-    path = found.glimpses.clamp(min=0)[:, None] if decode == "sample" else None
-    trace = model(a, words, lengths, select=decode, path=path)
-    real = trace.real
+    policy = Forced(found.glimpses.clamp(min=0)[:, None]) if decode == "sample" else decoding(decode)
+    u = model(a, words, lengths, policy)
+    real = u.real
     ours = {name: getattr(found, name)[:, None][real] for name in ("weights", "glimpses", "gates")}
-    assert torch.allclose(ours["weights"], trace.weights[real], atol=1e-12)
-    assert torch.equal(ours["glimpses"], trace.glimpses[real])
-    assert torch.allclose(ours["gates"], trace.gates[real], atol=1e-12)
-    chosen = torch.log_softmax(trace.logits, -1).gather(1, trace.targets[:, None]).squeeze(1)
-    assert torch.allclose(found.score, trace.spread(chosen).sum((1, 2)) / found.lengths, atol=1e-12)
+    assert torch.allclose(ours["weights"], u.weights[real], atol=1e-12)
+    assert torch.equal(ours["glimpses"], u.glimpses[real])
+    assert torch.allclose(ours["gates"], u.gates[real], atol=1e-12)
+    chosen = torch.log_softmax(u.logits, -1).gather(1, u.targets[:, None]).squeeze(1)
+    assert torch.allclose(found.score, u.spread(chosen).sum((1, 2)) / found.lengths, atol=1e-12)
     padding = ~real[:, 0]
     assert not found.words[padding].any() and not found.weights[padding].any() and not found.gates[padding].any()
     assert (found.glimpses[padding] == -1).all()
@@ -144,56 +136,59 @@ def test_nothing_ends_or_everything_ends_at_once(beam, bias, length):
     assert found.lengths.tolist() == [length, length] and found.score.isfinite().all()
     for n in range(2):
         assert (spoken(found, n) == [END]) if bias > 0 else (END not in spoken(found, n))
-    drawn = ancestral(model, model.attention.memory(a), always("expected"), torch.rand(2, 4), 4)
+    drawn = ancestral(model, a, Expected(), torch.rand(2, 4), max_length=4)
     assert drawn.lengths.tolist() == [length, length]
 
 
 @pytest.mark.parametrize("beam", [1, 3, EVERYTHING])
-def test_padding_start_and_unknown_are_never_said(beam):
+def test_padding_start_and_unknown_are_never_generated(beam):
     model, a = bed.captioner(bed.settings()), bed.features(4)
     with torch.no_grad():
         model.decoder.logits.bias[NEVER] = 20.0
     noise = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
-    drawn = ancestral(model, model.attention.memory(a), always("expected"), noise, 4)
+    drawn = ancestral(model, a, Expected(), noise, max_length=4)
     for found in (search(model, a, beam, longest=4), drawn):
         assert all(set(spoken(found, n)) <= {END, *WORDS} for n in range(4))
 
 
 class Scripted:
-    """A captioner that says by the book: what was said -> probability of each next word; it looks at the last word."""
+    """A captioner with a table: words so far -> probability of each next word. It attends to the last word."""
 
     def __init__(self, book):
-        self.book, self.decoder = book, self
+        self.book = book
 
-    def start(self, memory, rows):
-        return State(*(torch.zeros(len(memory.features), rows, 1),) * 2)
+    def start(self, features, words=0):
+        return None, (torch.zeros(len(features), 1, 1),)
 
-    def step(self, memory, state, words, select):
-        said = state.hidden * 10 + words[..., None]  # what was said, as decimal digits
-        odds = torch.full((*words.shape, 7), 1e-6)
+    def step(self, memory, state, words, policy, t=0, shown=None):
+        said = state[0] * 10 + words[..., None]  # the words so far, as decimal digits
+        odds = torch.full((*words.shape, 7), 1e-9)
         for n, r in itertools.product(*map(range, words.shape)):
             for word, probability in self.book.get(str(int(said[n, r]))[1:], {}).items():
                 odds[n, r, word] = probability
-        glance = Glance(
-            log_probs=odds.log(),
-            weights=one_hot(words, 7).float(),
-            glimpse=words,
-            gate=words / 10,
+        odds[..., 0] = (1 - odds.sum(-1)).clamp(min=1e-9)  # the rest goes to padding, which is never generated
+        images, rows = words.shape
+        readout = SimpleNamespace(
+            logits=odds.log().flatten(0, 1),
+            layout=SimpleNamespace(images=images, rows=rows),
+            weights=one_hot(words, 7).float()[:, :, None],
+            glimpses=words[..., None],
+            gates=words[..., None] / 10,
         )
-        return State(said, said), glance
+        return (said,), readout
 
 
-MEMORY = SimpleNamespace(features=torch.zeros(1, 1, 1))
+FEATURES = torch.zeros(1, 1, 1)
 
 
 def test_a_finished_hypothesis_is_remembered_when_it_loses_its_place():
     """The end at once, log 0.3 = -1.2, is pushed out by "4 4" and "4 5", log 0.2 / 2 = -0.8, which then get worse."""
     book = {"": {4: 0.4, END: 0.3}, "4": {4: 0.5, 5: 0.5}}
-    found = beam_search(Scripted(book), MEMORY, always("expected"), 2, 4)
+    found = beam_search(Scripted(book), FEATURES, Expected(), beam=2, max_length=4)
     assert spoken(found) == [END] and float(found.score) == pytest.approx(math.log(0.3))
     assert not found.words[0, 1:].any()
     early = {"": {4: 0.4, 5: 0.35}, "4": {END: 0.2, 4: 0.8}, "5": {6: 0.9}, "44": {5: 0.5, 6: 0.5}, "56": {4: 0.8}}
-    found = beam_search(Scripted(early), MEMORY, always("expected"), 3, 4)
+    found = beam_search(Scripted(early), FEATURES, Expected(), beam=3, max_length=4)
     assert spoken(found) == [4, END] and float(found.score) == pytest.approx(math.log(0.4 * 0.2) / 2)
     assert found.glimpses[0].tolist() == [1, 4, -1, -1]
 
@@ -201,23 +196,22 @@ def test_a_finished_hypothesis_is_remembered_when_it_loses_its_place():
 def test_a_longer_hypothesis_wins_by_its_mean():
     """By their sums "end", -1.05, and "4 end", -1.59, would leave no place for "4 5", -1.62; by its mean it has one."""
     book = {"": {4: 0.6, END: 0.35}, "4": {END: 0.34, 5: 0.33}, "45": {END: 0.9}}
-    found = beam_search(Scripted(book), MEMORY, always("expected"), 2, 4)
+    found = beam_search(Scripted(book), FEATURES, Expected(), beam=2, max_length=4)
     assert spoken(found) == [4, 5, END] and float(found.score) == pytest.approx(math.log(0.6 * 0.33 * 0.9) / 3)
 
 
 def test_weights_follow_hypotheses_that_change_places():
-    """ "5 6" overtakes what began with 4: its second word was said looking at 5, not at the 4 of the first row."""
+    """ "5 6" overtakes what begins with 4: its second word attends to 5, not to the 4 of the first row."""
     book = {"": {4: 0.55, 5: 0.45}, "4": {4: 0.1, 6: 0.1}, "5": {6: 0.9}, "56": {END: 0.9}}
-    found = beam_search(Scripted(book), MEMORY, always("expected"), 2, 4)
+    found = beam_search(Scripted(book), FEATURES, Expected(), beam=2, max_length=4)
     assert spoken(found) == [5, 6, END]
     assert found.glimpses[0, :3].tolist() == found.weights[0, :3].argmax(-1).tolist() == [1, 5, 6]
     assert torch.allclose(found.gates[0, :3], torch.tensor([0.1, 0.5, 0.6]))
 
 
 def draw(model, seed=0, images=20_000):
-    memory = model.attention.memory(bed.features().expand(images, -1, -1))
     noise = torch.rand(images, LONGEST, generator=torch.Generator().manual_seed(seed))
-    return ancestral(model, memory, always("expected"), noise, LONGEST)
+    return ancestral(model, bed.features().expand(images, -1, -1), Expected(), noise, max_length=LONGEST)
 
 
 def largest_z(found, probabilities):
@@ -243,8 +237,14 @@ def test_ancestral_captions_come_as_often_as_they_are_probable():
     step = model.step
 
     def sharper(*arguments):
-        state, glance = step(*arguments)
-        return state, Glance(**vars(glance) | {"log_probs": glance.log_probs * 1.3})
+        state, word = step(*arguments)
+        return state, SimpleNamespace(
+            logits=word.logits.log_softmax(-1) * 1.3,
+            layout=word.layout,
+            weights=word.weights,
+            glimpses=word.glimpses,
+            gates=word.gates,
+        )
 
     model.step = sharper
     assert largest_z(draw(model), probabilities) > 5

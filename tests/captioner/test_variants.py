@@ -8,16 +8,13 @@ import pytest
 import torch
 
 from attend.attention.attention import Attention
-from attend.attention.score import dot
-from attend.attention.select import expected
-from attend.captioner.captioner import Captioner, Noise
-from attend.captioner.search import beam_search
-from attend.captioner.traces import negative_log_likelihood
-from attend.config import Attention as AttentionSettings
+from attend.attention.score import BilinearScore, DotScore, dot
+from attend.attention.select import Expected, Sample
+from attend.captioner.captioner import Captioner, Looking, decoding
+from attend.captioner.layout import Step
+from attend.captioner.search import beam_search, log_probs
 from attend.data.text import SPECIALS
-from attend.estimators.baselines import MovingAverage
-from attend.evaluation.generate import chooser
-from attend.training.objective import objective
+from attend.estimators.baselines import Average
 from tests import bed, oracles
 
 ROWS = [[[4, 5, 6, 2], [5, 2]], [[6, 4, 2], [4, 4, 5, 2]]]
@@ -48,9 +45,8 @@ def test_the_residual_gru_is_the_plain_one(heads, hard):
     words, lengths = bed.captions(ROWS)
     path = torch.randint(bed.LOCATIONS, (*words.shape, heads), generator=torch.Generator().manual_seed(0))
     forced = (path if heads > 1 else path[..., 0]) if hard else None
-    trace = model(a, words, lengths, path=forced)
-    logits = trace.logits.new_zeros(*words.shape, bed.WORDS)
-    logits[trace.real.permute(2, 0, 1).nonzero()[:, [1, 2, 0]].unbind(1)] = trace.logits
+    u = bed.along(model, a, words, lengths, forced)
+    logits = u.spread(u.logits)
     for n, c in itertools.product(range(2), range(2)):
         plain = oracles.plain_residual_logits(model, a[n], ROWS[n][c], path[n, c] if hard else None)
         assert torch.allclose(logits[n, c, : len(plain)], plain, atol=1e-12)
@@ -61,7 +57,7 @@ def test_the_gradient_of_the_residual_gru_is_the_plain_ones(hard):
     model, a = residual(2), bed.features()
     words, lengths = bed.captions([[[4, 5, 6, 2]]])
     path = torch.tensor([[[[2, 0], [0, 1], [1, 1], [0, 2]]]]) if hard else None
-    ours = bed.gradient(model, negative_log_likelihood(model(a, words, lengths, path=path)).sum())
+    ours = bed.gradient(model, bed.summed(bed.along(model, a, words, lengths, path)))
     plain = oracles.plain_residual_logits(model, a[0], words[0, 0].tolist(), path[0, 0] if hard else None)
     truth = bed.gradient(model, -torch.log_softmax(plain, -1)[torch.arange(4), words[0, 0]].sum())
     for name in truth:
@@ -75,13 +71,15 @@ def test_the_gru_is_torchs():
         for ours, theirs in ((model.decoder.word_gates, "ih"), (model.decoder.hidden_gates, "hh")):
             getattr(cell, f"weight_{theirs}").copy_(ours.weight)
             getattr(cell, f"bias_{theirs}").copy_(ours.bias)
-    state = model.decoder.start(model.attention.memory(bed.features(2)), 3)
+    memory = model.attention.memory(bed.features(2))
+    look = Looking(model.attention, memory, Expected(), Step(0, 2, 3))
     x = torch.randn(2, 3, 4, dtype=torch.float64)
-    assert not state.hidden.any() and state.cell is None
+    (hidden,) = model.decoder.start(memory, 3)
+    assert not hidden.any()
     for _ in range(2):
-        truth = cell(x.flatten(0, 1), state.hidden.flatten(0, 1))
-        state = model.decoder.step(state, model.decoder.word_gates(x))
-        assert torch.allclose(state.hidden.flatten(0, 1), truth, atol=1e-12)
+        truth = cell(x.flatten(0, 1), hidden.flatten(0, 1))
+        (hidden,), word = model.decoder.step((hidden,), model.decoder.word_gates(x), look)
+        assert torch.allclose(hidden.flatten(0, 1), truth, atol=1e-12) and word.hidden is hidden
 
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
@@ -89,7 +87,7 @@ def test_the_gru_is_torchs():
 def test_heads_are_those_of_torchs_multihead_attention(heads, masked):
     """Keys, values and queries of one width, and no projection after the heads."""
     torch.manual_seed(0)
-    ours = Attention(AttentionSettings(score="dot", width=8, heads=heads), 8, 8).double()
+    ours = Attention(DotScore(8, 8, width=8, heads=heads), 8, heads=heads).double()
     theirs = torch.nn.MultiheadAttention(8, heads, batch_first=True).double()
     value = ours.value or torch.nn.Linear(8, 8).double()
     with torch.no_grad():
@@ -103,9 +101,9 @@ def test_heads_are_those_of_torchs_multihead_attention(heads, masked):
         theirs.out_proj.bias.zero_()
     a, hidden = torch.randn(2, 5, 8).double(), torch.randn(2, 3, 8).double()
     mask = torch.tensor([[True, True, False, True, True], [True, False, True, False, True]]) if masked else None
-    weights, chosen = ours(ours.memory(a, mask), hidden, expected)
+    found = ours(ours.memory(a, mask), hidden, Expected())
     context, alpha = theirs(hidden, a, a, key_padding_mask=None if mask is None else ~mask)
-    assert torch.allclose(chosen.context, context, atol=1e-12) and torch.allclose(weights, alpha, atol=1e-12)
+    assert torch.allclose(found.context, context, atol=1e-12) and torch.allclose(found.weights, alpha, atol=1e-12)
 
 
 def test_the_dot_product_by_hand():
@@ -117,14 +115,14 @@ def test_the_dot_product_by_hand():
 def test_reinforce_is_the_gradient_of_the_bound_for_every_head(heads):
     """All (L^K)^T paths of K heads: the log-probability of a word's glimpses is the sum over its heads."""
     model, a, words = residual(heads), bed.features(), WORDS[..., :2]
-    settings = bed.settings(attention={"select": "sample"})
-    lengths, ours, truth, whole = torch.tensor([[2]]), 0.0, 0.0, 0.0
+    learner = bed.learner(bed.settings(attention={"select": "sample"}))
+    ours, truth, whole = 0.0, 0.0, 0.0
     for way in itertools.product(range(bed.LOCATIONS), repeat=2 * heads):
         path = torch.tensor(way).view(1, 1, 2, heads)
-        trace = model(a, words, lengths, path=path if heads > 1 else path[..., 0])
-        probability = trace.log_probs.sum().exp()
-        ours = ours + probability.detach() * objective(trace, settings, MovingAverage(value=2.5), words=1).total
-        truth = truth + probability * negative_log_likelihood(trace).sum()
+        u = bed.along(model, a, words, bed.one_caption(words), path if heads > 1 else path[..., 0])
+        probability = u.log_probs.sum().exp()
+        ours = ours + probability.detach() * bed.loss(model, u, learner, Average.of([2.5]), words=1).total
+        truth = truth + probability * bed.summed(u)
         whole = whole + probability
     assert torch.isclose(whole, torch.ones(()).double())
     truth = bed.gradient(model, truth)
@@ -132,7 +130,7 @@ def test_reinforce_is_the_gradient_of_the_bound_for_every_head(heads):
     assert sum(float(truth[f"attention.score.{part}.weight"].abs().sum()) for part in ("key", "query")) > 1e-3
 
 
-def test_each_head_samples_for_itself_in_proportion_to_its_weights():
+def test_each_head_samples_in_proportion_to_its_own_weights():
     """Frequencies of both heads over many draws against alpha, and no dependence between them."""
     model, a, draws = residual(2, select="sample"), bed.features(), 4000
     words, lengths = torch.full((1, draws, 1), 4), torch.ones(1, draws, dtype=torch.long)
@@ -142,9 +140,7 @@ def test_each_head_samples_for_itself_in_proportion_to_its_weights():
     model.attention._together = lambda weights, chosen: (
         seen.append((weights, chosen.glimpse)) or gathered(weights, chosen)
     )
-    model(
-        a, words, lengths, select="sample", noise=Noise(glimpse=glimpse, soft=torch.zeros(1, draws, dtype=torch.bool))
-    )
+    model(a, words, lengths, Sample(glimpse))
     ((weights, glimpses),) = seen
     pairs = torch.zeros(3, 3)
     pairs.index_put_((glimpses[0], glimpses[1]), torch.ones(()), accumulate=True)
@@ -156,37 +152,35 @@ def test_each_head_samples_for_itself_in_proportion_to_its_weights():
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("decode", ["expected", "argmax", "sample"])
-def test_search_scores_its_caption_as_the_trace_does(heads, decode):
+def test_search_scores_its_caption_as_a_teacher_forced_pass_does(heads, decode):
     """The score of the best hypothesis is the log-likelihood that a teacher-forced pass gives the same words."""
     model, a = residual(heads), bed.features(3)
     noise = torch.rand((3, 6, 4, heads), generator=torch.Generator().manual_seed(1))
-    noise = noise[:, :, :1].expand(3, 6, 4, heads)  # every hypothesis draws the same, so that the path can be forced
+    noise = noise[:, None, :, 0].expand(3, 4, 6, heads)  # every hypothesis draws the same, so the path can be forced
     noise = noise if heads > 1 else noise[..., 0]
-    found = beam_search(model, model.attention.memory(a), chooser(decode, noise, heads), 4, 6)
-    bed.search_says_what_the_trace_does(model, a, decode, noise, found)
+    found = beam_search(model, a, decoding(decode, noise=noise), beam=4, max_length=6)
+    bed.search_agrees(model, a, decode, noise, found)
 
 
 def test_padding_never_changes_a_loss_of_the_residual_gru():
     model, a = residual(2), bed.features(2)
     words, lengths = bed.captions(ROWS)
     longer = model(a, torch.nn.functional.pad(words, (0, 3)), lengths)
-    assert torch.allclose(negative_log_likelihood(longer), negative_log_likelihood(model(a, words, lengths)))
+    assert torch.allclose(longer.cost, model(a, words, lengths).cost)
 
 
-def test_a_linear_readout_sees_the_state_alone():
+def test_a_linear_readout_reads_the_state_alone():
     model, a = (
         bed.captioner(bed.settings(decoder={"embedding": 4, "hidden": 5, "dropout": 0.0, "readout": "linear"})),
         bed.features(),
     )
-    words, lengths = torch.tensor([[[4, 5, 2]]]), torch.tensor([[3]])
-    trace = model(a, words, lengths)
-    state = model.decoder.start(model.attention.memory(a), 1)
-    for t, word in enumerate([SPECIALS.index("<start>"), 4, 5]):
-        state, glance = model.step(model.attention.memory(a), state, torch.tensor([[word]]), expected)
-        by_hand = state.hidden[0, 0] @ model.decoder.logits.weight.T + model.decoder.logits.bias
-        assert torch.allclose(trace.logits[t], by_hand) and torch.allclose(
-            by_hand.log_softmax(-1), glance.log_probs[0, 0]
-        )
+    u = model(a, WORDS, bed.one_caption(WORDS))
+    memory, state = model.start(a)
+    for t, previous in enumerate([SPECIALS.index("<start>"), 4, 5]):
+        state, word = model.step(memory, state, torch.tensor([[previous]]), Expected(), t)
+        by_hand = state[0][0, 0] @ model.decoder.logits.weight.T + model.decoder.logits.bias
+        assert torch.allclose(u.logits[t], by_hand)
+        assert torch.allclose(by_hand.log_softmax(-1), log_probs(word)[0, 0])
     assert not [name for name, _ in model.named_parameters() if "readout" in name]
 
 
@@ -210,8 +204,7 @@ def test_heads_that_do_not_divide_the_features_are_refused():
 
 def test_the_bilinear_score_is_a_loop():
     """e_i = sum over h of h_k (W a_i)_k."""
-    settings = AttentionSettings(score="bilinear")
-    attention = Attention(settings, bed.FEATURES, 5).double()
+    attention = Attention(BilinearScore(bed.FEATURES, 5), bed.FEATURES).double()
     a, hidden = bed.features(2), torch.randn(2, 3, 5, dtype=torch.float64)
     scores = attention.score(attention.memory(a).keys, hidden)
     weight = attention.score.key.weight

@@ -12,8 +12,8 @@ import pytest
 
 from attend import config
 from attend.attention.score import ACTIVATIONS, SCORES
-from attend.attention.select import CHOICES, RELAXATIONS, SELECTIONS
 from attend.attention.simplex import SIMPLEXES
+from attend.captioner.captioner import DECODINGS
 from attend.config import Config
 from attend.config import catalogue as facts
 from attend.config.catalogue import FACTS
@@ -21,7 +21,10 @@ from attend.config.text import difference, fields, from_dict, replace, to_dict
 from attend.decoder import DECODERS
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES
+from attend.estimators.different_paths import likeliest_and_another, without_replacement
 from attend.estimators.signals import SIGNALS
+from attend.estimators.take import every_path, samples
+from attend.estimators.variational import from_proposal
 from attend.geometry import TRANSFORMS
 from attend.training.loop import OPTIMISERS
 
@@ -53,6 +56,10 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "validation_images": 4, "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5,
         "keep_every": 3, "checkpoint_minutes": 1.5,
     },
+}  # fmt: skip
+TAKEN = {
+    samples: "sample", from_proposal: "sample", every_path: "all", without_replacement: "distinct",
+    likeliest_and_another: "best-and-rest",
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
     "encoder.precision", "attention.weights", "attention.top", "attention.temperature", "attention.feed",
@@ -260,8 +267,8 @@ def test_the_default_of_decoding_follows_the_attention(select, decode, expected)
     "section, field, known",
     [
         (config.Attention, "activation", ACTIVATIONS),
-        (config.Attention, "select", SELECTIONS.keys() - {"argmax"}),
-        (config.Search, "decode", {*SELECTIONS, "marginal"}),
+        (config.Attention, "select", DECODINGS.keys() - {"argmax", "marginal"}),
+        (config.Search, "decode", DECODINGS),
         (config.Estimator, "baseline", BASELINES),
         (config.Estimator, "cost", SIGNALS),
         (config.Encoder, "transform", TRANSFORMS),
@@ -277,7 +284,7 @@ def test_choices_are_the_keys_of_their_tables(section, field, known):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_an_estimator_draws_as_many_samples_as_its_entry_says(name):
-    assert from_dict(hard(name=name)).samples == ESTIMATORS[name].facts.samples
+    assert from_dict(hard(name=name)).samples == FACTS[name].samples
     assert from_dict({}).samples == 1, "soft attention draws none"
 
 
@@ -286,10 +293,12 @@ def test_a_baseline_has_the_samples_it_needs(name):
     assert from_dict(hard(baseline=name)).samples >= BASELINES[name].paths
 
 
-def test_every_estimator_asks_for_a_selection_that_exists():
+def test_the_catalogue_says_how_each_estimator_takes_its_glimpses():
     assert ESTIMATORS.keys() == FACTS.keys()
     assert [*SCORES] == facts.SCORES and [*SIMPLEXES] == facts.SIMPLEXES
-    assert {one.select for one in FACTS.values()} <= {*SELECTIONS, *RELAXATIONS, *CHOICES}
+    for name, rule in ESTIMATORS.items():
+        relaxations = {"relaxed", "straight-through", "gumbel-straight-through"}
+        assert FACTS[name].select in ({TAKEN[rule.take]} if rule.take in TAKEN else relaxations), name
 
 
 def test_every_field_says_what_it_is():

@@ -15,10 +15,10 @@ import torch
 from attend.analysis.records import read_run
 from attend.experiments.cli.main import main
 
-from attend.captioner.traces import negative_log_likelihood
+from attend.captioner.captioner import decoding
+from attend.chance import uniform
 from attend.data.batches import Batch
 from attend.evaluation import bounds
-from attend.evaluation import evaluate as evaluation
 from attend.evaluation.bounds import SIZES, caption_bounds, evaluate_bounds, per_word, weighted
 from attend.evaluation.saved import evaluate_bound, evaluate_run
 from attend.runs.folder import RunFolder
@@ -60,9 +60,9 @@ def batch(rows=ROWS, first=7) -> Batch:
 def enumerated(model, a, caption) -> tuple[torch.Tensor, torch.Tensor]:
     """p(path) and its cost for every path of one caption over one image, both (L^T,)."""
     words, lengths = bed.captions([[caption]])
-    found = [model(a, words, lengths, path=path) for path in bed.paths(len(caption), a.shape[1])]
-    costs = torch.stack([negative_log_likelihood(trace).sum() for trace in found])
-    return torch.stack([trace.log_probs.sum().exp() for trace in found]).detach(), costs.detach()
+    found = [bed.along(model, a, words, lengths, path) for path in bed.paths(len(caption), a.shape[1])]
+    costs = torch.stack([bed.summed(u) for u in found])
+    return torch.stack([u.log_probs.sum().exp() for u in found]).detach(), costs.detach()
 
 
 def test_paths_are_averaged_before_the_logarithm_in_disjoint_groups():
@@ -109,7 +109,7 @@ def test_in_the_mean_over_all_draws_bounds_fall_from_j_towards_the_marginal(feed
     """All K-tuples of all paths, each with its probability."""
     model, a, caption = captioner(feed), bed.features(locations=2), [4, 5, 2]
     p, costs = enumerated(model, a, caption)
-    j = bed.bound(model, a, torch.tensor([[caption]]), lambda trace: negative_log_likelihood(trace).sum())
+    j = bed.bound(model, a, torch.tensor([[caption]]))
     means = []
     for several in (1, 2, 3):
         draws = torch.tensor(list(itertools.product(range(len(p)), repeat=several)))
@@ -122,8 +122,8 @@ def test_in_the_mean_over_all_draws_bounds_fall_from_j_towards_the_marginal(feed
 def by_word(model, a, caption) -> float:
     """What many draws tend to if each word's probabilities are averaged: -sum_t log E p(y_t | s_<=t)."""
     words, lengths = bed.captions([[caption]])
-    traces = [model(a, words, lengths, path=path) for path in bed.paths(len(caption), a.shape[1])]
-    each = torch.stack([(-negative_log_likelihood(trace)).exp() * trace.log_probs.sum().exp() for trace in traces])
+    found = [bed.along(model, a, words, lengths, path) for path in bed.paths(len(caption), a.shape[1])]
+    each = torch.stack([(-u.cost).exp() * u.log_probs.sum().exp() for u in found])
     return -float(each.sum(0).log().sum().detach())
 
 
@@ -145,7 +145,7 @@ def test_averaging_each_words_probabilities_bounds_nothing_where_the_state_reads
 def test_j_and_the_likelihood_are_the_sums_over_all_paths(decoder):
     """Captions of three lengths and one that only pads, in one minibatch."""
     model, a, given = captioner("expected", decoder=DECODERS[decoder]), bed.features(2), batch()
-    bound, marginal, _ = caption_bounds(model, a, given, 1)
+    bound, marginal, _ = caption_bounds(model, model.settings, a, given, 1)
     for n, image in enumerate(ROWS):
         for c, caption in enumerate(image):
             p, costs = enumerated(model, a[n : n + 1], caption)
@@ -158,7 +158,7 @@ def test_j_and_the_likelihood_are_the_sums_over_all_paths(decoder):
 def test_locations_without_weight_add_nothing(simplex):
     model, a, given = captioner("expected", simplex=simplex, temperature=0.1), bed.features(2), batch()
     assert (model(a, given.words, given.lengths).weights[0, 0] == 0).any()
-    bound, marginal, costs = caption_bounds(model, a, given, 3)
+    bound, marginal, costs = caption_bounds(model, model.settings, a, given, 3)
     p, paid = enumerated(model, a[:1], ROWS[0][0])
     assert float(bound[0, 0]) == pytest.approx(float((p * paid).sum()), abs=1e-10)
     assert float(marginal[0, 0]) == pytest.approx(-float((p * (-paid).exp()).sum().log()), abs=1e-10)
@@ -167,7 +167,8 @@ def test_locations_without_weight_add_nothing(simplex):
 
 def drawn_by_hand(model, a, caption, row, place, draw) -> list[int]:
     """The path of one draw over one image (L, D): each glimpse where the weights' sum first exceeds its number."""
-    numbers, path = evaluation.noise((len(caption),), model.settings.seed, row, place + 1, draw + 2), []
+    key, path = (model.settings.seed, row, place + 1, draw + 2), []
+    numbers = uniform((len(caption),), "glimpses of a given caption", *key)
     for t, u in enumerate(numbers):
         way = [*path, *[0] * (len(caption) - t)] if model.settings.attention.feed == "glimpse" else None
         reached = plain_logits(model, a, caption, way)[1][t].cumsum(0)
@@ -179,12 +180,12 @@ def drawn_by_hand(model, a, caption, row, place, draw) -> list[int]:
 def test_each_draw_is_a_path_of_its_own_and_costs_what_it_costs_alone(feed):
     """Weights, and where the state reads the glimpse costs too, by the plain second implementation."""
     model, a, given, seen = captioner(feed), bed.features(2), batch(), set()
-    bound, marginal, costs = caption_bounds(model, a, given, 6)
+    bound, marginal, costs = caption_bounds(model, model.settings, a, given, 6)
     for (n, image), draw in itertools.product(enumerate(ROWS), range(6)):
         for c, caption in enumerate(image):
             path = drawn_by_hand(model, a[n], caption, 7 + n, c, draw)
             words, lengths = bed.captions([[caption]])
-            cost = negative_log_likelihood(model(a[n : n + 1], words, lengths, path=torch.tensor([[path]]))).sum()
+            cost = bed.summed(bed.along(model, a[n : n + 1], words, lengths, torch.tensor([[path]])))
             if feed == "glimpse":
                 logits = plain_logits(model, a[n], caption, path)[0]
                 plain = -torch.log_softmax(logits, -1)[torch.arange(len(caption)), caption].sum()
@@ -202,7 +203,7 @@ def test_paths_come_as_often_as_they_are_likely(feed):
     """z-tests over 1000 draws: numbers that were shared by words or by draws would show."""
     model, a, caption = captioner(feed), bed.features(), [5, 2]
     p, costs = enumerated(model, a, caption)
-    found = caption_bounds(model, a, batch([[caption]]), 1000)[2][0, 0]
+    found = caption_bounds(model, model.settings, a, batch([[caption]]), 1000)[2][0, 0]
     share = torch.isclose(found[:, None], costs, atol=1e-9).double().mean(0)
     assert float(share.sum()) == pytest.approx(1), "every draw is one of the paths"
     assert (((share - p) / (p * (1 - p) / 1000).sqrt()).abs() < 4).all()
@@ -211,18 +212,18 @@ def test_paths_come_as_often_as_they_are_likely(feed):
 @pytest.mark.parametrize("feed", FEEDS)
 def test_draws_depend_neither_on_the_images_beside_nor_on_how_many_are_taken_at_once(feed, monkeypatch):
     model, a = captioner(feed), bed.features(2)
-    whole = caption_bounds(model, a, batch(), 7)[2]
-    alone = caption_bounds(model, a[1:], batch(ROWS[1:], first=8), 3)[2]
+    whole = caption_bounds(model, model.settings, a, batch(), 7)[2]
+    alone = caption_bounds(model, model.settings, a[1:], batch(ROWS[1:], first=8), 3)[2]
     assert torch.allclose(alone[0, 0], whole[1, 0, :3], atol=1e-12)
     for name, value in (("PATHS", 2), ("LOGITS", 1)):
         monkeypatch.setattr(bounds, name, value)
-        assert torch.allclose(caption_bounds(model, a, batch(), 7)[2], whole, atol=1e-12)
+        assert torch.allclose(caption_bounds(model, model.settings, a, batch(), 7)[2], whole, atol=1e-12)
 
 
 @pytest.mark.parametrize("feed", FEEDS)
 def test_where_alpha_is_one_hot_there_is_one_path_and_all_are_one(feed):
     model, a, given = captioner(feed, temperature=1e-5), bed.features(2), batch()
-    bound, marginal, costs = caption_bounds(model, a, given, 5)
+    bound, marginal, costs = caption_bounds(model, model.settings, a, given, 5)
     for other in (weighted(costs, 1), weighted(costs, 5), *([] if marginal is None else [marginal])):
         assert torch.allclose(other, bound, atol=1e-9)
 
@@ -230,17 +231,17 @@ def test_where_alpha_is_one_hot_there_is_one_path_and_all_are_one(feed):
 @pytest.mark.parametrize("select", ["expected", "top-k"])
 def test_soft_attention_has_one_path(select):
     model, a, given = captioner(select=select, **({"top": 2} if select == "top-k" else {})), bed.features(2), batch()
-    trace = model(a, given.words, given.lengths, select=select)
-    bound, marginal, costs = caption_bounds(model, a, given, 4)
-    assert torch.equal(bound, trace.spread(negative_log_likelihood(trace)).sum(-1))
+    u = model(a, given.words, given.lengths, decoding(select, model.settings.attention.top))
+    bound, marginal, costs = caption_bounds(model, model.settings, a, given, 4)
+    assert torch.equal(bound, u.costs.sum(-1))
     assert torch.equal(bound, marginal) and torch.equal(costs, bound[..., None].expand(-1, -1, 4))
 
 
-def test_several_heads_look_each_for_itself():
+def test_draws_of_several_heads_depend_on_no_image_beside():
     model = captioner(score="dot", width=4, heads=2, decoder={"cell": "gru-residual", "gate": "none",
                                                               "readout": "linear"})  # fmt: skip
-    whole = caption_bounds(model, bed.features(2), batch(), 6)[2]
-    alone = caption_bounds(model, bed.features(2)[1:], batch(ROWS[1:], first=8), 6)[2]
+    whole = caption_bounds(model, model.settings, bed.features(2), batch(), 6)[2]
+    alone = caption_bounds(model, model.settings, bed.features(2)[1:], batch(ROWS[1:], first=8), 6)[2]
     assert torch.allclose(alone[0, 0], whole[1, 0], atol=1e-12) and len(whole[0, 0].unique()) > 1
 
 

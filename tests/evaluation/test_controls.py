@@ -1,4 +1,4 @@
-"""Evaluation under other weights than a run's own, through the program and in the pieces it is made of."""
+"""Evaluation controls, through the program and in its pieces."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from attend.config.text import from_dict
 from attend.data.batches import Batch, Batches
 from attend.data.prepared import Prepared
 from attend.encoder.features import ensure_store
-from attend.evaluation import evaluate as evaluation
+from attend.evaluation import generate as generation
+from attend.evaluation import teacher_forced as evaluation
 from attend.evaluation.controls import check_look, last_goes_on, of_partners, partners
 from attend.evaluation.evaluate import evaluate
 from attend.evaluation.generate import generate
 from attend.evaluation.saved import evaluate_run
-from attend.evaluation.teacher_forced import traces
+from attend.evaluation.teacher_forced import teacher_forced
 from attend.metrics.java import JavaError
 from attend.model import Model
 from attend.runs.folder import RunFolder
@@ -82,10 +83,10 @@ def pieces(soft):
 def given(model, batches, rows, **how):
     """The weights (T, L) of each given caption by row and place."""
     found = {}
-    for batch, trace in traces(model, batches, rows, CPU, how.pop("decode", "expected"), **how):
+    for batch, u in teacher_forced(model, batches, rows, CPU, how.pop("decode", "expected"), **how):
         for n, row in enumerate(batch.rows.tolist()):
             for c, place in enumerate(batch.order[n].tolist()):
-                found[row, place] = trace.weights[n, c, : int(batch.lengths[n, c])]
+                found[row, place] = u.weights[n, c, : int(batch.lengths[n, c])]
     return found
 
 
@@ -184,7 +185,8 @@ def test_the_size_of_minibatches_changes_nothing(pieces, monkeypatch, tmp_path, 
     model, batches, _ = pieces
     found = []
     for images in (32, 2):
-        monkeypatch.setattr(evaluation, "IMAGES", images)
+        for module in (evaluation, generation):
+            monkeypatch.setattr(module, "IMAGES", images)
         run = RunFolder(tmp_path / str(images))
         with Lease(run.path) as lease:
             found.append(evaluate(model, batches, run, lease, CPU, decode=decode, beam=beam, look=look))

@@ -20,17 +20,18 @@ from attend.analysis.grounding.words import given as looked_at
 from torch.nn import functional as F
 
 from attend import config
-from attend.captioner.captioner import Captioner
 from attend.config import text as settings
 from attend.data.batches import Batches
 from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
 from attend.data.stores import Store, fill_store
 from attend.evaluation import evaluate as evaluation
-from attend.evaluation.evaluate import Given, evaluate, score_quickly, training_frequencies
+from attend.evaluation import generate as generation
+from attend.evaluation import teacher_forced as given_captions
+from attend.evaluation.evaluate import evaluate, score_quickly, training_frequencies
 from attend.evaluation.generate import generate, say
 from attend.evaluation.health import collapsed
-from attend.evaluation.teacher_forced import traces
+from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.geometry import Geometry
 from attend.metrics.captions import (
     BLEU_STATISTICS,
@@ -40,7 +41,7 @@ from attend.metrics.captions import (
     meteor_rows,
     score_captions,
 )
-from attend.model import Model
+from attend.model import Model, build_captioner
 from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
@@ -111,7 +112,7 @@ def make_model(batches, seed=0, end=0.0, **attention):
         train=config.Train(monitor="nll"),
     )
     torch.manual_seed(5)
-    captioner = Captioner(settings, WIDTH, len(batches.dataset.vocabulary)).eval()
+    captioner = build_captioner(settings, WIDTH, len(batches.dataset.vocabulary)).eval()
     with torch.no_grad():
         for parameter in captioner.parameters():
             parameter.copy_(torch.randn_like(parameter))
@@ -139,9 +140,9 @@ def column(table, name):
 
 
 def given(model, batches, rows, decode="expected"):
-    sums = Given(batches.dataset, batches, grounding=True)
-    for batch, trace in traces(model, batches, rows, CPU, decode):
-        sums.add(batch, trace)
+    sums = TeacherForced(batches.dataset, batches, grounding=True)
+    for batch, u in teacher_forced(model, batches, rows, CPU, decode):
+        sums.add(batch, u)
     return sums.scores()
 
 
@@ -264,7 +265,8 @@ def test_given_captions_cost_what_each_costs_alone(batches):
 def test_the_size_of_minibatches_changes_nothing(batches, monkeypatch, tmp_path, decode, beam):
     model = make_model(batches)
     together = evaluated(tmp_path / "together", model, batches, decode=decode, beam=beam)
-    monkeypatch.setattr(evaluation, "IMAGES", 2)
+    for module in (given_captions, generation):
+        monkeypatch.setattr(module, "IMAGES", 2)
     pairs = evaluated(tmp_path / "pairs", model, batches, decode=decode, beam=beam)
     assert [row["caption"] for row in pairs.table] == [row["caption"] for row in together.table]
     for part in ("captions", "given", "health", "grounding"):
@@ -274,12 +276,12 @@ def test_the_size_of_minibatches_changes_nothing(batches, monkeypatch, tmp_path,
 def test_an_image_is_captioned_once_however_many_captions_it_has(batches, monkeypatch):
     searched = []
 
-    def counting(captioner, memory, *rest):
-        searched.append(len(memory.features))
-        return beam_search(captioner, memory, *rest)
+    def counting(captioner, features, *policy, **rest):
+        searched.append(len(features))
+        return beam_search(captioner, features, *policy, **rest)
 
-    beam_search = evaluation.beam_search
-    monkeypatch.setattr(evaluation, "beam_search", counting)
+    beam_search = generation.beam_search
+    monkeypatch.setattr(generation, "beam_search", counting)
     rows = batches.dataset.rows("test")
     said = generate(make_model(batches), batches, rows, CPU, "expected", 2)
     assert [one.row for one in said] == rows and sum(searched) == len(TEST) < sum(map(len, TEST))

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import partial
+from dataclasses import replace as replaced
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +18,6 @@ import torch
 from attend.experiments.cli.errors import LOST, sentence
 from attend.experiments.cli.verbs import VERBS
 
-from attend.captioner.noise import Noise
 from attend.config import Config, Estimator
 from attend.config.catalogue import FACTS
 from attend.config.text import from_dict, replace, to_dict
@@ -26,17 +25,16 @@ from attend.data.batches import Batches
 from attend.data.examples import Source
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.stores import Store, fill_store
-from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import BASELINES, MovingAverage
-from attend.estimators.helpers import Helpers
-from attend.evaluation import evaluate as evaluation
+from attend.estimators import ESTIMATORS, Learner
+from attend.estimators.baselines import BASELINES, Average
+from attend.estimators.noise import Noise
+from attend.evaluation import generate, teacher_forced
 from attend.model import Model
 from attend.runs import processes
 from attend.runs.checkpoint import read_checkpoint
 from attend.runs.files import read_json, write_json
 from attend.training import loop as training
-from attend.training.glimpses import taken
-from attend.training.objective import objective
+from attend.training.objective import loss_of
 from tests import bed, halves
 from tests.several import no_java
 
@@ -109,7 +107,8 @@ def trained(dataset, tmp_path_factory):
     jobs = [job(settings(dataset, changed), root / "two" / name_of(changed)) for changed in CHANGED]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attend.metrics.captions.find_java", no_java)
-        patch.setattr(evaluation, "IMAGES", 2)
+        for module in (generate, teacher_forced):
+            patch.setattr(module, "IMAGES", 2)
         monitored = {"train.epochs": 2, "train.monitor": "cider", "train.checkpoint_minutes": 0.0}
         changing = settings(dataset, monitored | {"search.decode": "sample", "search.beam": 0, "train.log_every": 1})
         training.train(changing, root / "one/changing")
@@ -166,7 +165,7 @@ def same_training(one: Path, two: Path, config: Config) -> None:
         for own in (state, its)
     ]
     assert numbers[0].pop("logged") and numbers[1].pop("logged")
-    assert numbers[0].pop("places") == pytest.approx(numbers[1].pop("places"), rel=1e-6)
+    assert numbers[0].pop("average") == pytest.approx(numbers[1].pop("average"), rel=1e-6)
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-6)
     for line, truth in zip(metrics(two), metrics(one), strict=True):
         assert line.pop("split") == truth.pop("split")
@@ -257,8 +256,10 @@ def test_noise_is_that_of_the_whole_minibatch():
     )
     for part in shares(2):
         mine = drawn.part(part)
-        for name in ("glimpse", "soft", "drop_hidden", "drop_deep", "drop_words"):
+        for name in ("glimpse", "soft"):
             assert torch.equal(getattr(mine, name), getattr(drawn, name)[part])
+        for ours, whole in zip(mine.drop, drawn.drop, strict=True):
+            assert torch.equal(ours, whole[part])
 
 
 @pytest.mark.parametrize("several", [1, 2, 3, 9])
@@ -271,14 +272,14 @@ def test_what_was_dealt_out_is_gathered_in_its_order(monkeypatch, several):
 BOTH = [(name, feed) for feed in ("glimpse", "expected") for name in ESTIMATORS if (name, feed) != WITHOUT]
 
 
-def learner(config: Config) -> torch.nn.ModuleList:
-    """A captioner, and what its estimator learns beside it."""
-    helpers = Helpers(config, bed.FEATURES, bed.WORDS).double()
-    return torch.nn.ModuleList([bed.captioner(config), helpers])
+def learning(config: Config) -> torch.nn.ModuleList:
+    """A captioner, and its learner."""
+    learner = Learner(config, bed.FEATURES, bed.WORDS).double()
+    return torch.nn.ModuleList([bed.captioner(config), learner])
 
 
 def ruled(name: str, feed: str) -> dict[str, dict]:
-    """Settings of an estimator, with two samples where it may have some."""
+    """Settings of an estimator, with two samples if it may have several."""
     rule = {"name": name, "entropy": 0.1} | ({"samples": 2} if FACTS[name].most > 1 else {})
     return {"attention": {"select": "sample", "feed": feed}, "estimator": rule}
 
@@ -288,20 +289,20 @@ def test_the_losses_of_the_parts_add_up(name, feed):
     """And so do their gradients: of images with different numbers of captions, and of none; the penalty is a mean."""
     penalty = {"doubly_stochastic": 0.5, "reduce": "mean"}
     config = bed.settings(**ruled(name, feed), objective=penalty)
-    learning, a = learner(config), bed.features(3)
-    model, helpers = learning
+    both, a = learning(config), bed.features(3)
+    model, learner = both
     words, lengths = bed.captions([[[4, 5, 6, 2], [5, 2]], [[6, 4, 2], []], [[4, 2], []]])
     noise = Noise.draw(config, tuple(words.shape), 0, 0, bed.LOCATIONS)
 
-    def loss(part: slice, *counts: int) -> torch.Tensor:
-        trace = taken(model, a[part], words[part], lengths[part], noise=noise.part(part), helpers=helpers)
-        return objective(trace, config, MovingAverage(value=1.3), *counts, helpers=helpers).total
+    def loss(part: slice) -> torch.Tensor:
+        batch = replaced(bed.batch(a[part], words[part], lengths[part]), whole=lengths)
+        return loss_of(model, a[part], batch, noise.part(part), learner, Average.of([1.3]))[1].total
 
     whole = loss(slice(None))
     for several in (2, 4):
-        parts = sum(loss(part, int(lengths.sum()), int((lengths > 0).sum())) for part in shares(several))
+        parts = sum(loss(part) for part in shares(several))
         assert torch.isclose(parts, whole)
-        assert bed.distance(bed.gradient(learning, parts), bed.gradient(learning, whole)) < 1e-9
+        assert bed.distance(bed.gradient(both, parts), bed.gradient(both, whole)) < 1e-9
 
 
 EMPTY = [
@@ -316,20 +317,24 @@ EMPTY = [
 ]
 
 
+WHOLE = torch.tensor([[3, 2], [2, 2]])
+"""Lengths of the whole minibatch: 9 words in 4 captions."""
+
+
 @pytest.mark.parametrize("sections", EMPTY, ids=str)
 def test_a_share_without_images_or_words_has_a_gradient_of_zero(sections):
-    """Where the whole minibatch has one that is not."""
+    """And the whole minibatch has one that is not zero."""
     config = bed.settings(**sections)
-    learning, (words, lengths) = learner(config), bed.captions([[[4, 5, 2], [5, 2]], [[6, 2], [4, 2]]])
-    model, helpers = learning
+    both, (words, lengths) = learning(config), bed.captions([[[4, 5, 2], [5, 2]], [[6, 2], [4, 2]]])
+    model, learner = both
 
     def gradients(images: slice, lengths: torch.Tensor) -> list[torch.Tensor]:
         noise = Noise.draw(config, tuple(words.shape), 0, 0, bed.LOCATIONS).part(images)
-        learning.zero_grad()
-        looked = partial(taken, model, helpers=helpers) if config.attention.hard else model
-        trace = looked(bed.features(2)[images], words[images], lengths[images], noise=noise)
-        objective(trace, config, MovingAverage(value=1.0), 9, 4, helpers=helpers).total.backward()
-        return [p.grad for p in learning.parameters() if p.grad is not None]
+        both.zero_grad()
+        a = bed.features(2)[images]
+        batch = replaced(bed.batch(a, words[images], lengths[images]), whole=WHOLE)
+        loss_of(model, a, batch, noise, learner, Average.of([1.0]))[1].total.backward()
+        return [p.grad for p in both.parameters() if p.grad is not None]
 
     assert any(gradient.any() for gradient in gradients(slice(None), lengths))
     for empty in (gradients(slice(2, None), lengths), gradients(slice(1), 0 * lengths)):
@@ -344,21 +349,21 @@ AVERAGING += [{"baseline": "average", "cost": "sentence"}, {"name": "xu2015-code
 def test_moving_averages_take_in_the_mean_over_all_processes(rule):
     """Which is not the mean of their means, nor that of one process alone."""
     config = bed.settings(attention={"select": "sample"}, estimator=rule)
-    model, a = bed.captioner(config), bed.features(3)
+    model, learner, a = bed.captioner(config), bed.learner(config), bed.features(3)
     words, lengths = bed.captions([[[4, 5, 6, 2], [5, 2]], [[6, 4, 2], []], [[4, 2], []]])
     noise = Noise.draw(config, tuple(words.shape), 0, 0)
+    average = Average.of([3.0, 2.0] if rule == {"baseline": "average-per-place"} else [3.0])
 
-    def observed(part: slice, reduce) -> list[float]:
-        average = MovingAverage(decay=0.5, value=3.0, places=[2.0], reduce=reduce)
-        trace = model(a[part], words[part], lengths[part], select="sample", noise=noise.part(part))
-        objective(trace, config, average)
-        return [average.value, *average.places[:2]]
+    def observed(part: slice) -> torch.Tensor:
+        batch = bed.batch(a[part], words[part], lengths[part])
+        return loss_of(model, a[part], batch, noise.part(part), learner, average)[1].observed
 
-    recorded = []
-    means = [observed(part, lambda sums: (recorded.append(sums), sums)[1]) for part in shares(2)]
-    whole = observed(slice(None), lambda sums: sums)
-    for part in shares(4):  # the last process has nothing of its own
-        assert observed(part, lambda sums: sum(recorded)) == pytest.approx(whole, rel=1e-12)
+    def after(sums: torch.Tensor) -> list[float]:
+        return [value or 0.0 for value in average.after(sums, 0.5).values()]
+
+    means, whole = [after(observed(part)) for part in shares(2)], after(observed(slice(None)))
+    for several in (2, 4):  # the last of four processes has nothing of its own
+        assert after(sum(observed(part) for part in shares(several))) == pytest.approx(whole, rel=1e-12)
     assert means[0] != pytest.approx(whole, rel=1e-3) and np.mean(means, 0) != pytest.approx(whole, rel=1e-3)
 
 
