@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,7 @@ class Queued:
 
 
 def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
-    """Say what these runs will cost, and whether they shall start."""
-    from attend.experiments.runner import consent
+    """Report what these runs will cost, and return whether they shall start."""
     from attend.experiments.runner.estimate import estimate
 
     plan = estimate(runs, command.workers) if runs else None
@@ -57,7 +57,20 @@ def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
     if command.dry_run:
         print(text)
         return False
-    return consent.agreed(text, command.yes or plan is None or plan.nothing)
+    return confirmed(text, command.yes or plan is None or plan.nothing)
+
+
+def confirmed(text: str, yes: bool) -> bool:
+    """Print the plan to stderr and ask whether to go on; Enter is a yes, the end of the input a no.
+
+    With ``yes``, or if stdin or stderr is no terminal, nothing waits for an answer.
+    """
+    print(text, file=sys.stderr)
+    if yes or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print("Go on? [Y/n] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 
 def settings_of(command: Queued) -> dict[str, str]:

@@ -71,7 +71,7 @@ ABLATIONS = (
     "training_size",
 )  # fmt: skip
 EXPERIMENTS = {
-    name: f"experiments.{name}"
+    name: f"attend.experiments.{name}"
     for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance", "metric_validity")
 } | {name: f"attend.experiments.ablations.{name}" for name in ABLATIONS}
 """By name, the module whose ``experiment(data, tiny)`` declares it."""
