@@ -102,3 +102,16 @@ def at_least(least: int, **values: int | None) -> None:
     for name, value in values.items():
         if value is not None and not least <= value <= LARGEST:
             raise ValueError(f"{name} is {value}, but must be {least} to {LARGEST}")
+
+
+def summary(scores: dict) -> str:
+    """One line of an evaluation: the scores to read first."""
+    shown = {"bleu4": "BLEU-4", "meteor": "METEOR", "cider": "CIDEr"}
+    parts = [f"{title} {scores['captions'][name]:.3f}" for name, title in shown.items() if name in scores["captions"]]
+    parts += [f"{scores['given']['nll']:.3f} nats a word"]
+    if scores["grounding"]:
+        parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
+    if scores.get("collapsed"):
+        parts.append("attention has collapsed")
+    look = f", looking {scores['look']}" if "look" in scores else ""
+    return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}{look}: " + ", ".join(parts)

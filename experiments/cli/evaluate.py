@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from attend.experiments.cli.summaries import bounds, summary
+from attend.experiments.cli.common import OneRun, at_least, check_beam, summary
 
 from attend.config import Decode, Look
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import OneRun, at_least, check_beam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +52,18 @@ def evaluate(command: Evaluate) -> None:
     at_least(1, draws=command.draws)
     folder, scores = reopen.evaluate_run(command.run, data=data, **options)
     print(f"{folder}: {summary(scores)}")
+
+
+def bounds(folder: Path, scores: dict) -> list[str]:
+    """The folder of the bounds, and a line for each of them."""
+    titles = {"bound": "J, the bound" + (", exactly" if scores["exact"] else ""), "marginal": "-log p(y), exactly"}
+    lines = [
+        f"{folder}: {scores['split']}, {scores['draws']} paths of each of {scores['captions']} captions; in nats per "
+        "token, with standard error over images, and as perplexity"
+    ]
+    for name, bound in scores["bounds"].items():
+        title = titles.get(name) or f"K = {name.removeprefix('weighted')}"
+        error = "" if bound["error"] is None else f" +- {bound['error']:.4f}"
+        lines.append(f"  {title:<22}{bound['nats']:.4f}{error}, {bound['perplexity']:.2f}")
+    lines += [f"  no {name}: {why}" for name, why in scores["missing"].items()]
+    return lines + [f"  {note}" for note in scores["notes"].values()]

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from attend.experiments.cli.common import at_least
 from tyro.conf import Positional, arg
 
 from attend.config import Encoder
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +69,7 @@ CLASSIC = ("maximum_length", "count")
 
 def prepare(command: Prepare) -> None:
     from attend.data import prepare as sources
+    from attend.encoder.features import store_features
 
     options = {name: getattr(command, name) for name in READING}
     if command.classic is not None:
@@ -89,7 +87,7 @@ def prepare(command: Prepare) -> None:
         dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
     sources.say(dataset)
     if command.features:
-        print(sources.store_features(dataset, command.encoder, compress=command.compress))
+        print(store_features(dataset, command.encoder, compress=command.compress))
     print(command.out)
 
 
