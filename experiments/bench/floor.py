@@ -39,10 +39,14 @@ SIZES = {
         Size(name="lite", images=13, captions=5, locations=49, features=1280, vocabulary=2500),
         Size(name="coco", images=6, captions=5, locations=196, features=2048, vocabulary=9490),
         Size(
+            name="quickstart", images=16, captions=5, locations=49, features=320, vocabulary=39, width=128,
+            embedding=128, hidden=128, shortest=10, longest=18,
+        ),  # experiments/quickstart.py on the built-in world
+        Size(
             name="tiny", images=3, captions=2, locations=9, features=16, vocabulary=50, width=8, embedding=8, hidden=8
         ),
     )
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from attend.experiments.bench.clock import Setup, best_precision, table
 from attend.experiments.bench.data import features, stores, waiting
 from attend.experiments.bench.floor import SIZES
 from attend.experiments.bench.growth import draw, exponents, growth
+from attend.experiments.bench.operations import operations
 from attend.experiments.bench.steps import memory, samples, search, train
 from tqdm import tqdm
 
@@ -29,6 +30,7 @@ from attend.runs.provenance import environment
 
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
     "train": train,
+    "operations": operations,
     "samples": samples,
     "memory": memory,
     "search": search,

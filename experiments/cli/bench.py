@@ -16,8 +16,8 @@ class Bench:
     sizes: str = "flickr8k,lite,coco"
     """minibatches to measure, separated by commas"""
     parts: str | None = None
-    """what to measure, separated by commas, of train, samples, memory, search, features, waiting, stores, scoring,
-    startup, processes and growth; none is all of it"""
+    """parts to measure, separated by commas: train, operations, samples, memory, search, features, waiting, stores,
+    scoring, startup, processes, growth; none is all of them"""
     rounds: int = 5
     """how often, in turn; the table has the median, the lowest and the highest"""
     precision: Literal["fp32", "bf16"] | None = None
