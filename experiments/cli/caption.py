@@ -15,18 +15,18 @@ from attend.config import Decode
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """Caption images, and draw where the model looked for each word."""
+    """Caption images, and draw the attention of each word."""
 
     run: OneRun
-    """a run folder"""
+    """run folder"""
     images: Images
     """image files, or folders of them"""
     out: Path = Path("captions")
     """folder for the pictures"""
     decode: Decode | None = None
-    """context of decoding; none is the run's own"""
+    """decoding context; if not given, the run's own"""
     beam: int | None = None
-    """width of the beam; 1 is greedy, 0 draws every word from the model, none is the run's own"""
+    """beam width; 1 is greedy search, 0 samples every word from the model; if not given, the run's own"""
 
 
 def caption(command: Caption) -> None:

@@ -148,7 +148,7 @@ KINDS: dict[str, Callable[[Plot], list[Path]]] = {
     "gaze": gaze,
     "grounding": grounding,
 }
-"""Each returns the files it wrote; the names are those that options.Plot knows."""
+"""Each returns the files it wrote; the names are those of plot.Kind."""
 
 
 def formats(command: Plot) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from attend.config import Config
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Config):
-    """One run: train, evaluate, and leave everything in a run folder. Run it again to resume."""
+    """Train and evaluate one run, and keep everything in a run folder. Run it again to resume."""
 
     out: Path | None = None
-    """run folder; none is runs/train/<preset>/seed<k>"""
+    """run folder; if not given, runs/train/<preset>/seed<k>"""
 
 
 def train(command: Train, preset: str) -> None:
