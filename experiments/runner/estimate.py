@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import math
+import re
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -192,13 +193,16 @@ def rehearsed(
     for work in todo:
         groups[replace(work.run.config, seed=0)].append(work)
     costs, missing = {}, {}
-    for config, some in tqdm(groups.items(), desc="estimating", unit="variant", disable=None, leave=False):
-        try:
-            with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder:
-                searches = set().union(*(work.searched for work in some))
-                costs[config], missing[config.data, config.encoder] = rehearse(config, searches, Path(folder))
-        except EXPECTED as error:
-            notes.append(f"{some[0].run.variant} cannot be trained: {sentence(error).replace(folder, config.data)}")
+    with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder:
+        for config, some in tqdm(groups.items(), desc="estimating", unit="variant", disable=None, leave=False):
+            searches = set().union(*(work.searched for work in some))
+            try:
+                costs[config], lacking = rehearse(config, searches, Path(folder))
+            except EXPECTED as error:
+                why = re.sub(rf"{re.escape(folder)}/sample-[\w-]+", config.data, sentence(error))
+                notes.append(f"{some[0].run.variant} cannot be trained: {why}")
+            else:
+                missing.setdefault((config.data, config.encoder), lacking)  # the next one finds these features
     return costs, missing
 
 

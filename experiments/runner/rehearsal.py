@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -52,11 +53,14 @@ class Enough(Exception):
 def rehearse(config: Config, searches: Iterable[tuple[Decode, int]], folder: Path) -> tuple[Cost, tuple[int, float]]:
     """The cost of a configuration, and bytes and seconds of the features that its dataset lacks.
 
-    Works below ``folder``. ValueError if the configuration cannot be trained.
+    Works below ``folder``, where configurations share their samples. ValueError if this one cannot be trained.
     """
-    dataset, device, out = Prepared(config.data), accelerator(), folder / "run"
+    dataset, device = Prepared(config.data), accelerator()
+    out = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
     with contextlib.redirect_stderr(io.StringIO()):
-        some = sample(dataset, config.train.images, folder / "data")
+        some = sample(
+            dataset, config.train.images, folder / f"sample-{dataset.about['fingerprint']}-{config.train.images}"
+        )
         encoder = Encoder(config.encoder)
         took, store = timed(ensure_store, some, encoder, device.device)
         rows = unwritten(place(dataset, encoder)[0], len(dataset.examples))

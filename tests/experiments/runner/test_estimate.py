@@ -11,6 +11,7 @@ import sys
 import termios
 from collections import namedtuple
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -153,6 +154,9 @@ def test_a_folder_of_other_settings_and_a_model_that_cannot_be_are_said(before_a
     found = expected(replace(one, variants=one.variants | {"soft": absent}), tmp_path)
     assert "warning: soft cannot be trained: " in found.text() and "no.txt" in found.text()
     assert found.seconds > METEOR and found.runs_bytes > 0  # hard's
+    boxless = replace(soft, objective=replace(soft.objective, supervised=0.5))
+    (note,) = expected(replace(one, variants={"soft": boxless}, seeds={"soft": 1}), tmp_path).notes
+    assert note.startswith("soft cannot be trained: ") and f"{data} has none" in note
 
 
 def test_seconds_and_bytes_by_hand(data, tmp_path):
@@ -178,14 +182,15 @@ def test_runs_are_dealt_out_to_whoever_is_free():
 
 
 @pytest.mark.parametrize("tune", [0, 1])
-def test_features_are_missing_until_they_are_stored(tmp_path, tune):
+def test_features_are_missing_until_they_are_stored(tmp_path, tmp_path_factory, tune):
     data = halves.write(tmp_path / "data")
     one = experiment(data).variants["soft"]
     one = replace(one, encoder=replace(one.encoder, tune_blocks=tune))
-    size, seconds = rehearse(one, [], tmp_path / "before")[1]
+    folder = partial(tmp_path_factory.mktemp, "rehearsal")
+    size, seconds = rehearse(one, [], folder())[1]
     assert size == 40 * (3 * 32 * 32 if tune else 16 * 128 * 2) and seconds > 0
     ensure_store(Prepared(data), Encoder(one.encoder))
-    assert rehearse(one, [], tmp_path / "after")[1] == (0, 0.0)
+    assert rehearse(one, [], folder())[1] == (0, 0.0)
 
 
 @pytest.mark.parametrize(
