@@ -1,4 +1,4 @@
-"""Count the operations of a training step: what the dispatcher is asked to do below autograd.
+"""Count the operations of a training step that the dispatcher receives below autograd.
 
 A custom autograd function or a fused optimiser counts as the ATen operations inside it. At small sizes a step takes as
 long as its operations take to dispatch, so their number per word is the cost that an arrangement can change.
@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Counting(TorchDispatchMode):
-    """Counts every operation that is dispatched meanwhile, forward and backward, by its name."""
+    """Counts every operation that is dispatched inside this context, forward and backward."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,18 +12,9 @@ from tyro.conf import Positional, UseAppendAction
 from attend.config import Decode
 
 Kind = Literal[
-    "curves",
-    "health",
-    "scores",
-    "differences",
-    "beam",
-    "metrics",
-    "study",
-    "estimators",
-    "saccades",
-    "gaze",
+    "curves", "health", "scores", "differences", "beam", "metrics", "study", "estimators", "saccades", "gaze",
     "grounding",
-]
+]  # fmt: skip
 """The pictures of `attend plot`: the keys of plotting.KINDS."""
 
 
