@@ -8,16 +8,8 @@ Source: tanh in the released code of Xu et al. (2015), ReLU in popular tutorials
 Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {name: {"attention.activation": name} for name in ("tanh", "relu")}
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft and hard attention."""
-    return ablation("activation", data, tiny, soft=ROWS, hard=ROWS)
+experiment = ablation("activation", soft=ROWS, hard=ROWS)

@@ -6,7 +6,7 @@ a table does not name stays as it is there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -44,31 +44,34 @@ def painted_or_prepared(data: Path | None, tiny: bool) -> None:
 
 def ablation(
     name: str,
-    data: Path | None,
-    tiny: bool,
     *,
     soft: Mapping[str, Settings] | None = None,
     hard: Mapping[str, Settings] | None = None,
     small: Settings | None = None,
     also: Sequence[Setting] = (),
     columns: Sequence[str] = (*DEFAULT, "nll", "entropy", "maximum"),
-) -> Experiment:
-    """A variant for each row of settings: soft-<row> and hard-<row>, evaluated ``also`` in these ways.
+) -> Callable[[Path | None, bool], Experiment]:
+    """An ``experiment(data, tiny)`` with a variant for each row of settings, soft-<row> and hard-<row>.
 
-    The tiny twin has the first and the last row of each, one seed and one epoch, and is made ``small``.
+    Each variant is evaluated ``also`` in these ways. The tiny twin has the first and the last row of each kind, one
+    seed, one epoch, and the settings ``small``.
     """
-    variants = {}
-    for kind, config in learners(data, tiny).items():
-        rows = {"soft": soft, "hard": hard}[kind] or {}
-        if tiny:
-            names = [*rows]
-            rows = {name: rows[name] | TINY | (small or {}) for name in names[:1] + names[-1:]}
-        variants |= {f"{kind}-{row}": replace(config, settings) for row, settings in rows.items()}
-    return Experiment(
-        name=f"{name}-tiny" if tiny else name,
-        variants=variants,
-        seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
-        also=dict.fromkeys(variants, also),
-        columns=columns,
-        prepare=partial(painted_or_prepared, data, tiny),
-    )
+
+    def experiment(data: Path | None, tiny: bool) -> Experiment:
+        variants = {}
+        for kind, config in learners(data, tiny).items():
+            rows = {"soft": soft, "hard": hard}[kind] or {}
+            if tiny:
+                names = [*rows]
+                rows = {row: rows[row] | TINY | (small or {}) for row in names[:1] + names[-1:]}
+            variants |= {f"{kind}-{row}": replace(config, settings) for row, settings in rows.items()}
+        return Experiment(
+            name=f"{name}-tiny" if tiny else name,
+            variants=variants,
+            seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
+            also=dict.fromkeys(variants, also),
+            columns=columns,
+            prepare=partial(painted_or_prepared, data, tiny),
+        )
+
+    return experiment

@@ -15,19 +15,11 @@ leave-one-out, 2.27 soft, 2.19 learned and self-critical, 2.16 average-per-word,
 1.26 none.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 BASELINES = (
     "none", "average", "average-per-word", "average-per-place", "learned", "soft", "self-critical", "leave-one-out",
 )  # fmt: skip
 ROWS = {name: {"estimator.baseline": name} for name in BASELINES}
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Hard attention."""
-    return ablation("baseline", data, tiny, hard=ROWS)
+experiment = ablation("baseline", hard=ROWS)

@@ -24,4 +24,4 @@ WIDTHS = range(1, 11)
 def experiment(data: Path | None, tiny: bool) -> Experiment:
     """Soft and hard attention. The tiny twin has widths 1 and 2 beside its own."""
     widths = [Setting(beam=beam) for beam in (WIDTHS[:2] if tiny else WIDTHS)]
-    return ablation("beam", data, tiny, soft={"searched": {}}, hard={"searched": {}}, also=widths)
+    return ablation("beam", soft={"searched": {}}, hard={"searched": {}}, also=widths)(data, tiny)

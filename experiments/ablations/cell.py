@@ -11,17 +11,9 @@ Source: Xu et al. (2015) for the LSTM, the preset `gru-residual` for the other, 
 Not measured yet: 18 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 PLAIN = {"decoder.gate": "none", "decoder.readout": "linear"}
 ROWS = {"lstm": {}, "lstm-plain": PLAIN, "gru-residual": PLAIN | {"decoder.cell": "gru-residual"}}
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft and hard attention."""
-    return ablation("cell", data, tiny, soft=ROWS, hard=ROWS)
+experiment = ablation("cell", soft=ROWS, hard=ROWS)

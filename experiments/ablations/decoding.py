@@ -15,17 +15,10 @@ all four ways. On photographs three seeds of hard had 0.435 by argmax, 0.452 exp
 (experiments/results/flickr8k-seeds.md).
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment, Setting
+from attend.experiments.runner.experiment import Setting
 
 HARD = {"glimpse": {"attention.feed": "glimpse"}, "expected": {"attention.feed": "expected"}}
 WAYS = (Setting("argmax"), Setting("expected"), Setting("sample", draws=3))
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft attention, and hard attention whose state reads its glimpse or the expected context."""
-    return ablation("decoding", data, tiny, soft={"context": {}}, hard=HARD, also=WAYS)
+experiment = ablation("decoding", soft={"context": {}}, hard=HARD, also=WAYS)

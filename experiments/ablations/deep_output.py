@@ -10,12 +10,7 @@ Source: Xu et al. (2015), equation 7; the linear readout is that of popular tuto
 Not measured yet: 30 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {
     "deep": {},
@@ -25,7 +20,4 @@ ROWS = {
     "linear": {"decoder.readout": "linear"},
 }
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft and hard attention."""
-    return ablation("deep_output", data, tiny, soft=ROWS, hard=ROWS)
+experiment = ablation("deep_output", soft=ROWS, hard=ROWS)

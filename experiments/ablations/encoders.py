@@ -15,10 +15,7 @@ on top; none was timed on a GPU.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from attend.experiments.ablations.base import Settings, ablation
-from attend.experiments.runner.experiment import Experiment
 
 
 def _row(name: str, stride: int | None, **more: str) -> Settings:
@@ -34,8 +31,4 @@ ROWS = {
     **{f"{title}-{size}x{size}": _row(name, 224 // size) for title, name in NAMES.items() for size in (7, 14)},
 }
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft attention. The tiny twin has random weights and small images."""
-    small = {"encoder.weights": "random", "encoder.size": 64}
-    return ablation("encoders", data, tiny, soft=ROWS, small=small)
+experiment = ablation("encoders", soft=ROWS, small={"encoder.weights": "random", "encoder.size": 64})

@@ -10,16 +10,8 @@ Measured, 12 runs in 10 minutes on two cores and not on a GPU (experiments/resul
 and 2.09 from weight 0 to 0.1, and ever less of attention in the boxes (35 to 21 percent): no bonus is needed here.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {f"{weight:g}": {"estimator.entropy": weight} for weight in (0.0, 0.001, 0.01, 0.1)}
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Hard attention."""
-    return ablation("entropy", data, tiny, hard=ROWS)
+experiment = ablation("entropy", hard=ROWS)

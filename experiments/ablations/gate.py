@@ -10,16 +10,8 @@ Measured, 18 runs in 12 minutes on two cores and not on a GPU (experiments/resul
 never.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {gate: {"decoder.gate": gate} for gate in ("none", "scalar", "vector")}
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft and hard attention."""
-    return ablation("gate", data, tiny, soft=ROWS, hard=ROWS)
+experiment = ablation("gate", soft=ROWS, hard=ROWS)

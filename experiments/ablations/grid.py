@@ -13,12 +13,7 @@ boxes in 70 percent of the words on the early block, 52 on the large image and 3
 learns on 7 x 7 and pooled (2.18, 2.22) and not on the other two (0.66, 1.22).
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {
     "7x7": {"encoder.stride": 32},
@@ -27,7 +22,4 @@ ROWS = {
     "14x14-early": {"encoder.stride": 16},
 }
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft and hard attention. The tiny twin has small images."""
-    return ablation("grid", data, tiny, soft=ROWS, hard=ROWS, small={"encoder.size": 96})
+experiment = ablation("grid", soft=ROWS, hard=ROWS, small={"encoder.size": 96})

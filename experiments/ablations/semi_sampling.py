@@ -12,18 +12,10 @@ where none or a quarter of the images reads the expected context, 2.16 and 2.25 
 2.00 where a coin decides for the minibatch.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {f"image-{semi:g}": {"estimator.semi": semi, "estimator.coin": "image"} for semi in (0.0, 0.25, 0.5, 0.75)} | {
     "minibatch-0.5": {"estimator.semi": 0.5, "estimator.coin": "minibatch"}
 }
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Hard attention."""
-    return ablation("semi_sampling", data, tiny, hard=ROWS)
+experiment = ablation("semi_sampling", hard=ROWS)

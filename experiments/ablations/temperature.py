@@ -8,16 +8,8 @@ Source: the released code of Xu et al. (2015), which multiplies by its temperatu
 Not measured yet: 12 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {f"{tau:g}": {"attention.temperature": tau} for tau in (0.5, 1.0, 2.0, 4.0)}
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Hard attention."""
-    return ablation("temperature", data, tiny, hard=ROWS)
+experiment = ablation("temperature", hard=ROWS)

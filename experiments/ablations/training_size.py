@@ -48,4 +48,4 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
     """Soft and hard attention."""
     images = count(data, tiny)
     parts = {kind: rows(images, config) for kind, config in learners(data, tiny).items()}
-    return ablation("training_size", data, tiny, **parts)
+    return ablation("training_size", **parts)(data, tiny)

@@ -13,12 +13,7 @@ Not measured yet: 12 runs, nine of them far longer than those of the quickstart,
 cores; none was timed on a GPU.
 """
 
-from __future__ import annotations
-
-from pathlib import Path
-
 from attend.experiments.ablations.base import ablation
-from attend.experiments.runner.experiment import Experiment
 
 ROWS = {
     "frozen": {},
@@ -33,7 +28,4 @@ ROWS = {
     },
 }
 
-
-def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """Soft attention. The tiny twin has small images."""
-    return ablation("tuning", data, tiny, soft=ROWS, small={"encoder.size": 64})
+experiment = ablation("tuning", soft=ROWS, small={"encoder.size": 64})

@@ -56,7 +56,7 @@ def scoring(setup: Setup) -> Iterator[dict[str, Any]]:
 
 
 def startup(setup: Setup) -> Iterator[dict[str, Any]]:
-    """Seconds until a command has started, said its word and ended."""
+    """Seconds until a command has started, printed its output and ended."""
     calls = {
         name: partial(subprocess.run, [sys.executable, *command], stdout=subprocess.DEVNULL, check=True)
         for name, command in STARTS.items()

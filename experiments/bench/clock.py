@@ -1,4 +1,4 @@
-"""What all measurements share: how they are set up, clocks, and rows that become tables."""
+"""Setup, clocks and tables of all measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What to measure, on what, and how often; ``data`` is a prepared dataset, None draws the built-in world."""
+    """Sizes, device, precision and rounds of a measurement; ``data`` is a prepared dataset, None the built-in world."""
 
     sizes: Sequence[Size]
     rounds: int
@@ -28,7 +28,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some rounds, the lowest and the highest."""
+    """Median, minimum and maximum over rounds."""
 
     median: float
     low: float
@@ -43,7 +43,7 @@ class Spread:
 
 
 def best_precision(device: torch.device) -> str:
-    """In which this machine multiplies matrices faster; fp32 where it makes less than a tenth of a difference."""
+    """The precision in which this machine multiplies matrices faster; fp32 if the difference is less than a tenth."""
     seconds = {}
     for name, dtype in DTYPES.items():
         left, right = (torch.randn(1024, 1024, device=device, dtype=dtype) for _ in range(2))
@@ -52,7 +52,7 @@ def best_precision(device: torch.device) -> str:
 
 
 def clock(call: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, what it started on the device included."""
+    """Seconds of one call, including its work on the device."""
     if device.type == "cuda":
         torch.cuda.synchronize()
     before = time.perf_counter()
@@ -63,7 +63,7 @@ def clock(call: Callable[[], object], device: torch.device) -> float:
 
 
 def in_turn(calls: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of each call in each round, after one round that does not count."""
+    """Seconds of each call in each round, after one warm-up round."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds + 1):
         for name, call in calls.items():
@@ -72,12 +72,12 @@ def in_turn(calls: dict[str, Callable[[], object]], rounds: int, device: torch.d
 
 
 def ratio(seconds: dict[str, list[float]], above: str, below: str) -> dict[str, float]:
-    """Of two calls, within each round."""
+    """The ratio of the seconds of two calls, taken within each round."""
     return vars(Spread.of([a / b for a, b in zip(seconds[above], seconds[below], strict=True)]))
 
 
 def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: what is a word, a number or has a median."""
+    """A Markdown table of the values that are strings, numbers or have a median."""
     names = [name for name, value in rows[0].items() if not isinstance(value, list | dict) or "median" in value]
     lines = [f"{title}:", "", f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
     lines += [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows]

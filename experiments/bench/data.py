@@ -105,7 +105,7 @@ def _random_store(dataset: Prepared, locations: int, width: int) -> Store:
 
 
 def _evict(folder: Path) -> bool:
-    """Take the files of a folder out of the system's cache; False where the system cannot."""
+    """Remove the files of a folder from the system's cache; False if the system cannot."""
     if not hasattr(os, "posix_fadvise"):
         return False
     for path in folder.iterdir():

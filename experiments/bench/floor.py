@@ -1,8 +1,8 @@
-"""The floor of a training step: what no arrangement of the same equations can do without, at this machine's own rates.
+"""The floor of a training step: a lower bound for any implementation of the same equations on this machine.
 
-Counted once here: the matrix products in their cheapest order, the tanh of the additive score, and the bytes that must
-move. Each is then measured alone, as one call on random numbers; a step cannot be faster than their sum,
-doing one thing at a time.
+It counts the matrix products in their cheapest order, the tanh of the additive score, and the bytes that must move.
+Each is then measured alone, as one call on random numbers. A step that does one thing at a time cannot be faster than
+their sum.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """A minibatch of N images with C captions each, and a captioner for it; all else as in the paper."""
+    """The size of a minibatch of N images with C captions each, and of its captioner."""
 
     name: str
     images: int
@@ -39,10 +39,14 @@ SIZES = {
         Size(name="lite", images=13, captions=5, locations=49, features=1280, vocabulary=2500),
         Size(name="coco", images=6, captions=5, locations=196, features=2048, vocabulary=9490),
         Size(
+            name="quickstart", images=16, captions=5, locations=49, features=320, vocabulary=39, width=128,
+            embedding=128, hidden=128, shortest=10, longest=18,
+        ),  # experiments/quickstart.py on the built-in world
+        Size(
             name="tiny", images=3, captions=2, locations=9, features=16, vocabulary=50, width=8, embedding=8, hidden=8
         ),
     )
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ BASE = Size(
 
 @dataclass(frozen=True)
 class Sweep:
-    """One number that grows: its values, what a value makes of the base, and whether it is about search."""
+    """A sweep over one size: its values, the resized base, and whether it concerns search."""
 
     values: tuple[int, ...]
     resized: Callable[[int], Size]

@@ -59,7 +59,7 @@ def _measure(size: Size, kind: str, whose: str, device: torch.device, precision:
 
 
 def peak(call: Callable[[], object], device: torch.device) -> int:
-    """Bytes that a call has allocated at once, at most, beyond what was there."""
+    """Peak bytes that a call has allocated, beyond those before it."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
@@ -85,7 +85,7 @@ def tensors(call: Callable[[], object]) -> int:
 
 @contextlib.contextmanager
 def _hushed() -> Iterator[None]:
-    """Without what the profiler's own library says to stderr at each start and stop."""
+    """Silence the messages of the profiler's library to stderr at each start and stop."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

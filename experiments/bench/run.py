@@ -1,10 +1,10 @@
-"""How fast a captioner trains and captions, beside a textbook arrangement and beside the floor of the machine.
+"""Measure how fast a captioner trains and captions, beside a textbook implementation and the floor of the machine.
 
     attend bench                                       # everything: some twenty minutes on two cores
     attend bench --parts train,search --sizes lite
 
-All that is compared runs in one process, in turn, round after round; a ratio is taken within each round, and the tables
-have the median of the rounds with the lowest and the highest.
+All compared calls run in one process, in turn, for several rounds. A ratio is taken within each round, and the tables
+report median, minimum and maximum over rounds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from attend.experiments.bench.clock import Setup, best_precision, table
 from attend.experiments.bench.data import features, stores, waiting
 from attend.experiments.bench.floor import SIZES
 from attend.experiments.bench.growth import draw, exponents, growth
+from attend.experiments.bench.operations import operations
 from attend.experiments.bench.steps import memory, samples, search, train
 from tqdm import tqdm
 
@@ -29,6 +30,7 @@ from attend.runs.provenance import environment
 
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
     "train": train,
+    "operations": operations,
     "samples": samples,
     "memory": memory,
     "search": search,
@@ -47,7 +49,7 @@ def bench(
 ) -> list[Path]:
     """Measure, and write bench.json with every number and bench.md with the tables; returns the files.
 
-    Both are written again after every part: what has been measured when a later part fails is not lost.
+    Both are written again after every part, so that an error in a later part loses nothing.
     """
     if data is not None:
         Prepared(data)  # what is wrong with it is said now

@@ -1,4 +1,4 @@
-"""Some images with captions for the measurements that need files: the user's, or the built-in world's."""
+"""Some images with captions for measurements that need files, from the user's dataset or the built-in world."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from attend.data.sources.scenes import write_scenes
 
 @contextlib.contextmanager
 def sample(setup: Setup, images: int) -> Iterator[Prepared]:
-    """A prepared dataset of so many images, all in its training split, in a folder that is gone afterwards."""
+    """A prepared dataset with this number of images, all in its training split, in a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="attend-bench-") as folder:
         if setup.data is None:
             source = write_scenes(Path(folder), train=images, val=0, test=0)

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    pass
 from attend.experiments.cli.common import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Speed and memory, beside a textbook arrangement of the same captioner and beside the floor of this machine."""
+    """Measure speed and memory, beside a textbook implementation and beside the lower bound of this machine."""
 
     sizes: str = "flickr8k,lite,coco"
-    """minibatches to measure, separated by commas"""
+    """sizes to measure, separated by commas: flickr8k, lite, coco, quickstart, tiny"""
     parts: str | None = None
-    """what to measure, separated by commas, of train, samples, memory, search, features, waiting, stores, scoring,
-    startup, processes and growth; none is all of it"""
+    """parts to measure, separated by commas: train, operations, samples, memory, search, features, waiting, stores,
+    scoring, startup, processes, growth; if not given, all"""
     rounds: int = 5
-    """how often, in turn; the table has the median, the lowest and the highest"""
+    """rounds of measurement; the table has their median, minimum and maximum"""
     precision: Literal["fp32", "bf16"] | None = None
-    """of all but the textbook; none is the faster one here"""
+    """precision of all but the textbook; if not given, the faster one on this machine"""
     data: Path | None = None
-    """a prepared dataset for the parts that read images and captions; none draws the built-in world"""
+    """prepared dataset for the parts that read images and captions; if not given, the built-in world"""
     out: Path = Path("runs/bench")
     """folder for bench.json, bench.md and growth.png"""
 

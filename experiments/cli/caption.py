@@ -2,40 +2,71 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from attend.experiments.cli.common import Images, OneRun, check_beam
 
 from attend.config import Decode
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import Images, OneRun, check_beam
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caption:
-    """Caption images, and draw where the model looked for each word."""
+    """Caption images, and draw the attention of each word."""
 
     run: OneRun
-    """a run folder"""
+    """run folder"""
     images: Images
     """image files, or folders of them"""
     out: Path = Path("captions")
     """folder for the pictures"""
     decode: Decode | None = None
-    """context of decoding; none is the run's own"""
+    """decoding context; if not given, the run's own"""
     beam: int | None = None
-    """width of the beam; 1 is greedy, 0 draws every word from the model, none is the run's own"""
+    """beam width; 1 is greedy search, 0 samples every word from the model; if not given, the run's own"""
 
 
 def caption(command: Caption) -> None:
-    from attend.experiments.cli.captioning import caption_images
+    from attend.analysis.figures.from_runs import draw_gaze, draw_maps
+    from attend.analysis.gaze.saccades import Attention
+
+    from attend.data.images import gather_images
+    from attend.evaluation.caption import caption_images
+    from attend.runs.folder import RunFolder
 
     check_beam(command.beam)
     if not command.images:
         raise ValueError("no image is named: give image files, or folders of them, after the run folder")
-    for image, text, files in caption_images(
-        command.run, command.images, command.out, decode=command.decode, beam=command.beam
-    ):
-        print(f"{image}: {text or '(no words)'}", *(f"  {file}" for file in files), sep="\n")
+    weights = RunFolder(command.run).config().attention.weights
+    files, skipped = gather_images(command.images)
+    if skipped:
+        some = ", ".join(map(str, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
+        print(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})", file=sys.stderr)
+    captions = caption_images(command.run, files, decode=command.decode, beam=command.beam)
+    if weights != "learned":
+        how = "attends to all places alike" if weights == "uniform" else f"has {weights!r} attention"
+        print(f"{command.run} {how}: there is no gaze to draw", file=sys.stderr)
+    for name, one in zip(picture_names(files), captions, strict=True):
+        attention = Attention(
+            image=str(one.path), caption=one.caption, words=one.words, weights=one.weights, glimpses=one.glimpses,
+            gates=one.gates, geometry=one.geometry,
+        )  # fmt: skip
+        pictures = draw_maps(one.image, attention, command.out / f"{name}-maps")
+        if weights == "learned":
+            pictures += draw_gaze(one.image, attention, command.out / f"{name}-gaze")
+        print(f"{one.path}: {one.caption or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
+
+
+def picture_names(images: Sequence[Path]) -> list[str]:
+    """A name for the pictures of each image: its stem, and its number if stems repeat."""
+    stems = Counter(path.stem for path in images)
+    names: dict[str, None] = {}
+    for number, path in enumerate(images):
+        name = path.stem if stems[path.stem] == 1 else f"{path.stem}-{number}"
+        while name in names:  # as if a-1.jpg lies between two a.jpg
+            name = f"{name}-{number}"
+        names[name] = None
+    return [*names]

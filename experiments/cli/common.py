@@ -1,7 +1,8 @@
-"""What several verbs of `attend` share: options, checks, and the question before a long command starts."""
+"""Options, checks and output that several verbs of `attend` share, and the question before a long command starts."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,33 +24,32 @@ Images = Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE [IMAGE ...]"
 
 @dataclass(frozen=True, kw_only=True)
 class Queued:
-    """What experiments and studies have in common: many runs, done in turn by whoever joins."""
+    """Options of a queue of runs, which several machines can share."""
 
     data: Path | None = None
-    """folder of the dataset, prepared (or for Flickr8k as distributed); none makes the built-in world's"""
+    """folder of the prepared dataset, or of Flickr8k as distributed; if not given, the built-in world is made"""
     out: Path = Path("runs")
     """folder of all experiments"""
     workers: int | None = None
-    """runs at once; none is one a core, or one where there is a GPU"""
+    """runs at the same time; if not given, one per core, or one in all if there is a GPU"""
     storage: str | None = None
-    """where the runs wait their turn, so that the same command on any machine that shares --out joins the work:
-    sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a shared disk); none is a file of
-    SQLite's in --out"""
+    """storage of the queue of runs: sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a
+    shared disk); if not given, an SQLite file in --out. The same command on another machine that shares --out joins the
+    work"""
     only: str | None = None
-    """variants of an experiment, or a study's kinds of attention, separated by commas; none is all"""
+    """variants of an experiment, or kinds of attention of a study, separated by commas; if not given, all"""
     set: UseAppendAction[tuple[str, ...]] = ()
-    """a field of all runs, as train.epochs=3; may be given several times"""
+    """set a field of all runs, as in train.epochs=3; can be repeated"""
     yes: bool = False
-    """do not ask before starting; without a terminal nothing asks"""
+    """start without asking; without a terminal the program never asks"""
     dry_run: bool = False
-    """print the plan (runs, steps, time and disk) and stop; data that are not there are prepared first"""
+    """print the plan (runs, steps, time and disk) and stop; missing data are prepared first"""
     tiny: bool = False
-    """a twin of some seconds that learns nothing, to see that everything works"""
+    """run a tiny copy that takes seconds and learns nothing, as a check that everything works"""
 
 
 def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
-    """Say what these runs will cost, and whether they shall start."""
-    from attend.experiments.runner import consent
+    """Report what these runs will cost, and return whether they shall start."""
     from attend.experiments.runner.estimate import estimate
 
     plan = estimate(runs, command.workers) if runs else None
@@ -57,11 +57,24 @@ def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
     if command.dry_run:
         print(text)
         return False
-    return consent.agreed(text, command.yes or plan is None or plan.nothing)
+    return confirmed(text, command.yes or plan is None or plan.nothing)
+
+
+def confirmed(text: str, yes: bool) -> bool:
+    """Print the plan to stderr and ask whether to go on; Enter is a yes, the end of the input a no.
+
+    With ``yes``, or if stdin or stderr is no terminal, nothing waits for an answer.
+    """
+    print(text, file=sys.stderr)
+    if yes or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print("Go on? [Y/n] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 
 def settings_of(command: Queued) -> dict[str, str]:
-    """What --set says."""
+    """The settings of --set."""
     settings = {}
     for one in command.set:
         name, equals, value = one.partition("=")
@@ -80,7 +93,7 @@ def named(runs: Sequence[Path]) -> None:
 
 
 def check_beam(beam: int | None) -> None:
-    """ValueError for a width that no run could have been configured with."""
+    """ValueError if no run can have this beam width."""
     if beam is not None:
         Search(beam=beam)
 
@@ -89,3 +102,16 @@ def at_least(least: int, **values: int | None) -> None:
     for name, value in values.items():
         if value is not None and not least <= value <= LARGEST:
             raise ValueError(f"{name} is {value}, but must be {least} to {LARGEST}")
+
+
+def summary(scores: dict) -> str:
+    """One line of an evaluation: the scores to read first."""
+    shown = {"bleu4": "BLEU-4", "meteor": "METEOR", "cider": "CIDEr"}
+    parts = [f"{title} {scores['captions'][name]:.3f}" for name, title in shown.items() if name in scores["captions"]]
+    parts += [f"{scores['given']['nll']:.3f} nats a word"]
+    if scores["grounding"]:
+        parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
+    if scores.get("collapsed"):
+        parts.append("attention has collapsed")
+    look = f", looking {scores['look']}" if "look" in scores else ""
+    return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}{look}: " + ", ".join(parts)

@@ -1,11 +1,11 @@
-"""How an error is told: one plain sentence, with what is wrong, where, and the way out."""
+"""Report an error in one plain sentence: the problem, its place, and the way out."""
 
 from __future__ import annotations
 
 import errno
 
 EXPECTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
-"""What the world and the user can get wrong; anything else is a mistake in the program and shows its traceback."""
+"""Errors of the user or of the machine. Any other error is a mistake in the program and shows its traceback."""
 
 DISK = {
     errno.ENOSPC: "the disk is full{at}: free some space and run the same command again",
@@ -22,7 +22,7 @@ LOST = "another process of this run has ended, and says why"
 
 
 def sentence(error: BaseException) -> str:
-    """One plain sentence for what went wrong."""
+    """One plain sentence about an error."""
     if isinstance(error, OSError) and error.errno in DISK:
         return DISK[error.errno].format(at=f" at {error.filename}" if error.filename else "")
     if isinstance(error, OSError) and error.strerror:

@@ -4,39 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    pass
 from attend.experiments.cli.common import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimators:
-    """Estimators of hard attention's gradient side by side: bias, variance, time and memory of a step."""
+    """Compare the gradient estimators of hard attention: bias, variance, time and memory of a step."""
 
     run: Path | None = None
-    """a run folder of hard attention; none is --tiny"""
+    """run folder of hard attention; if not given, --tiny"""
     tiny: bool = False
-    """a made-up minibatch of four locations and three words, where all paths can be summed, for both attention.feed"""
+    """random minibatch of four locations and three words, for both attention.feed; all its paths can be enumerated"""
     checkpoints: str = "best"
-    """of the run, separated by commas, of fresh, epoch<k> (train.keep_every), best and last; or all"""
+    """checkpoints of the run, separated by commas: fresh, epoch<k> (see train.keep_every), best, last; or all"""
     split: Literal["train", "val", "test"] = "val"
-    """of the run's data, where the minibatch comes from"""
+    """split of the run's data that the minibatch comes from"""
     images: int = 4
-    """in that minibatch"""
+    """images of the minibatch"""
     data: Path | None = None
-    """prepared dataset, where it has moved since"""
+    """prepared dataset, if it has moved since training"""
     draws: int = 200
-    """of each gradient"""
+    """samples of each gradient"""
     samples: int | None = None
-    """K of the estimators that take several samples; none is 3 on the tiny minibatch, and as in training on a run"""
+    """K of the estimators that take several samples; if not given, 3 with --tiny, as in training with --run"""
     rounds: int = 5
-    """of steps in turn, for their time; 0 measures neither time nor memory"""
+    """rounds of steps to time; 0 measures neither time nor memory"""
     only: str | None = None
-    """names of estimators, separated by commas; none is all"""
+    """names of estimators, separated by commas; if not given, all"""
     seed: int = 0
-    """of the minibatch and the draws; equal seeds give equal tables, but for time and memory"""
+    """seed of the minibatch and the samples; equal seeds give equal tables, apart from time and memory"""
     out: Path = Path("runs/estimators")
     """folder for estimators.csv, estimators.md and the figures"""
 

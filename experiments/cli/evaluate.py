@@ -4,41 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from attend.experiments.cli.summaries import bounds, summary
+from attend.experiments.cli.common import OneRun, at_least, check_beam, summary
 
 from attend.config import Decode, Look
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import OneRun, at_least, check_beam
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Score the best model of a run in one more way."""
+    """Evaluate the best model of a run again: another split, beam, decoding or control."""
 
     run: OneRun
-    """a run folder"""
+    """run folder"""
     split: Literal["train", "val", "test"] | None = None
-    """images to caption; none is test, or val where there is no test split"""
+    """split to caption; if not given, test, or val if there is no test split"""
     decode: Decode | None = None
-    """context of decoding; none is the run's own"""
+    """decoding context; if not given, the run's own"""
     beam: int | None = None
-    """width of the beam; 1 is greedy, 0 draws every word from the model, none is the run's own"""
+    """beam width; 1 is greedy search, 0 samples every word from the model; if not given, the run's own"""
     draws: int = 1
-    """how often `sample`, a beam of 0 or random weights draw; scores.json then holds mean and standard deviation"""
+    """repetitions of a random evaluation (`sample`, a beam of 0 or random weights); scores.json has mean and standard
+    deviation"""
     look: Look | None = None
-    """weights in place of the run's own: the evaluation controls uniform, centre (a Gaussian), random (drawn for every
-    word), shuffled (what the model looks at in another image of the split, at the same word) and oracle (the boxes of
-    given captions, so it writes none); or first, the run's own weights at the first word for all of them"""
+    """evaluation control that replaces the model's attention: uniform, centre (a Gaussian), random (sampled for every
+    word), shuffled (the model's attention to another image of the split at the same word), oracle (the boxes of the
+    given captions, so it generates none) or first (the model's attention at the first word, for all words)"""
     bound: int | None = None
-    """instead of captioning, bound the likelihood of the given captions with so many paths of each: nats per token of
-    the bound that hard attention learns from, of those from 1, 5, 50 and all paths, and of the exact sum where there
-    is one"""
+    """bound the likelihood of the given captions instead of captioning, with this number of paths per caption. Reports
+    nats per token of the bound that hard attention learns from, of the bounds from 1, 5, 50 and all paths, and of the
+    exact sum if it can be computed"""
     data: Path | None = None
-    """prepared dataset, where it has moved since"""
+    """prepared dataset, if it has moved since training"""
 
 
 def evaluate(command: Evaluate) -> None:
@@ -56,3 +53,18 @@ def evaluate(command: Evaluate) -> None:
     at_least(1, draws=command.draws)
     folder, scores = reopen.evaluate_run(command.run, data=data, **options)
     print(f"{folder}: {summary(scores)}")
+
+
+def bounds(folder: Path, scores: dict) -> list[str]:
+    """The folder of the bounds, and a line for each of them."""
+    titles = {"bound": "J, the bound" + (", exactly" if scores["exact"] else ""), "marginal": "-log p(y), exactly"}
+    lines = [
+        f"{folder}: {scores['split']}, {scores['draws']} paths of each of {scores['captions']} captions; in nats per "
+        "token, with standard error over images, and as perplexity"
+    ]
+    for name, bound in scores["bounds"].items():
+        title = titles.get(name) or f"K = {name.removeprefix('weighted')}"
+        error = "" if bound["error"] is None else f" +- {bound['error']:.4f}"
+        lines.append(f"  {title:<22}{bound['nats']:.4f}{error}, {bound['perplexity']:.2f}")
+    lines += [f"  no {name}: {why}" for name, why in scores["missing"].items()]
+    return lines + [f"  {note}" for note in scores["notes"].values()]

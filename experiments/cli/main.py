@@ -1,4 +1,4 @@
-"""The program `attend`: reads the command line, calls the verb, and tells in one sentence what fails."""
+"""The program `attend`: read the command line, call the verb, and report an error in one sentence."""
 
 from __future__ import annotations
 
@@ -9,16 +9,41 @@ import re
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 
 import tyro
+from attend.experiments.cli.bench import Bench, bench
+from attend.experiments.cli.caption import Caption, caption
 from attend.experiments.cli.errors import EXPECTED, LOST, sentence
-from attend.experiments.cli.verbs import VERBS
+from attend.experiments.cli.estimators import Estimators, estimators
+from attend.experiments.cli.evaluate import Evaluate, evaluate
+from attend.experiments.cli.plot import Plot, plot
+from attend.experiments.cli.prepare import Prepare, prepare
+from attend.experiments.cli.report import Report, report
+from attend.experiments.cli.run import Run, run
+from attend.experiments.cli.study import Study, study
+from attend.experiments.cli.table import Table, table
+from attend.experiments.cli.train import Train, train
 from attend.experiments.runner import plugins
 
 from attend.config import Config
 from attend.config.presets import PRESETS, Preset
+
+VERBS: dict[str, tuple[type, Callable]] = {
+    "prepare": (Prepare, prepare),
+    "train": (Train, train),
+    "evaluate": (Evaluate, evaluate),
+    "caption": (Caption, caption),
+    "run": (Run, run),
+    "study": (Study, study),
+    "estimators": (Estimators, estimators),
+    "bench": (Bench, bench),
+    "table": (Table, table),
+    "plot": (Plot, plot),
+    "report": (Report, report),
+}
+"""The options of each verb, and what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,7 +93,7 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def _parse(kind: type, arguments: list[str], program: str, default: Config | None = None):
-    """Read one verb's fields with tyro; what tyro says of an error becomes one sentence."""
+    """Read the options of a verb with tyro. An error of tyro becomes one sentence."""
     if default is not None:
         default = kind(**{one.name: getattr(default, one.name) for one in fields(default)})
     said = io.StringIO()
@@ -84,7 +109,7 @@ def _parse(kind: type, arguments: list[str], program: str, default: Config | Non
 
 
 def _plain(panel: str) -> str:
-    """The gist of tyro's framed message: its first paragraph, and the option it thinks was meant."""
+    """The core of tyro's framed message: its first paragraph, and the option that it suggests."""
     lines = [line.strip("│ \n") for line in panel.splitlines() if line.strip() and line[0] not in "╭╰"]
     paragraphs = re.split(r"\n[─-]+\n", "\n".join(lines))
     framed = any(line.startswith("╭") for line in panel.splitlines())
@@ -110,7 +135,7 @@ def _launched() -> bool:
 
 
 def _preset(preset: Preset) -> str:
-    """What a preset is, and the fields in which it differs from `soft`."""
+    """The description of a preset, and the fields in which it differs from `soft`."""
     return preset.about + (f" Differs from soft: {preset.differences}." if preset.differences else "")
 
 

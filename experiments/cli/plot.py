@@ -4,42 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from attend.experiments.cli.common import Runs, at_least, named
 from tyro.conf import Positional, UseAppendAction
 
 from attend.config import Decode
 
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import Runs, at_least, named
-
 Kind = Literal[
-    "curves",
-    "health",
-    "scores",
-    "differences",
-    "beam",
-    "metrics",
-    "study",
-    "estimators",
-    "saccades",
-    "gaze",
+    "curves", "health", "scores", "differences", "beam", "metrics", "study", "estimators", "saccades", "gaze",
     "grounding",
-]
-"""What `attend plot` draws, as in experiments/plotting.KINDS."""
+]  # fmt: skip
+"""The pictures of `attend plot`: the keys of plotting.KINDS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Draw runs, a study or estimators: what was learned, how attention fared, what scores are worth, where it looked.
+    """Draw runs, a study or estimators: learning curves, attention health, scores, gaze and grounding.
 
     curves: learning curves and attention health. health: attention health alone. scores: each variant's scores with
-    intervals. differences: those to --base, on the same seeds and images. beam: scores against the width of the beam.
-    metrics: rank correlations between the scores of images. study: a study's trials; RUN is the folder of its queue.db,
-    or of its runs. estimators: RUN is the folder of an estimators.csv. saccades: gaze paths and attention maps. gaze:
-    statistics of the gaze over a split, and how alike paths are. grounding: attention in the boxes of words, by
-    kind and size.
+    intervals. differences: differences to --base, on the same seeds and images. beam: scores against beam width.
+    metrics: rank correlations between the scores of images. study: the trials of a study; RUN is the folder of its
+    queue.db, or of its runs. estimators: RUN is the folder of an estimators.csv. saccades: gaze paths and attention
+    maps. gaze: statistics of the gaze over a split, and the similarity of paths. grounding: attention in the boxes of
+    words, by kind and size.
     """
 
     what: Positional[Kind]
@@ -47,38 +35,38 @@ class Plot:
     runs: Runs
     """run folders, or folders of them"""
     out: Path = Path("pictures")
-    """folder for the pictures, and for the numbers behind each as CSV"""
+    """folder for the pictures, each with its numbers as CSV"""
     formats: str = "png,pdf,svg"
-    """of the pictures, separated by commas, of png, pdf and svg; saccades are png"""
+    """formats of the pictures, separated by commas: png, pdf, svg; saccades are always png"""
     scores: str | None = None
-    """what scores, differences and beam show, separated by commas, named as the columns of `attend table`; none is
-    bleu4, meteor and cider, with grounding or with the length ratio"""
+    """scores, differences, beam: the scores to draw, separated by commas, named as the columns of `attend table`; if
+    not given, bleu4, meteor and cider, with grounding or with the length ratio"""
     base: str | None = None
-    """variant that differences are to; none is the first"""
+    """differences: the variant to compare with; if not given, the first"""
     split: str | None = None
-    """images that scores are of; none is that of the headline scores"""
+    """split of the scores; if not given, that of the headline scores"""
     ways: bool = False
-    """with scores and differences, every way in which runs were decoded, and not the headline's alone"""
+    """scores, differences: every evaluation of a run, not only the headline"""
     images: int = 4
-    """how many images to draw saccades for"""
+    """saccades: number of images"""
     image: UseAppendAction[tuple[str, ...]] = ()
-    """saccades: an image by its name instead; may be given several times"""
+    """saccades: an image by its name instead; can be repeated"""
     dots: Literal["attention", "gate", "equal"] = "attention"
-    """saccades: what the area of a fixation's dot shows"""
+    """saccades: the meaning of the area of a fixation's dot"""
     raw: bool = False
-    """saccades: attention maps cell by cell, not smooth"""
+    """saccades: attention maps cell by cell, without smoothing"""
     film: bool = False
-    """saccades: an animated GIF, word by word, too"""
+    """saccades: also write an animated GIF, word by word"""
     decode: Decode | None = None
-    """saccades and gaze: the evaluation of hard runs that is shown, as sample; none is that of the headline scores"""
+    """saccades, gaze: the decoding of hard runs to draw, as in sample; if not given, that of the headline scores"""
     draws: int = 20
-    """saccades and gaze: paths drawn from a hard model's weights"""
+    """saccades, gaze: paths to sample from the weights of a hard model"""
     seed: int = 0
-    """saccades and gaze: of those draws"""
+    """saccades, gaze: seed of these samples"""
     people: Path | None = None
-    """gaze: a CSV of people's fixations (image, subject, order, x, y) to compare with"""
+    """gaze: a CSV of human fixations (image, subject, order, x, y) to compare with"""
     data: Path | None = None
-    """grounding: prepared dataset of the runs, where it has moved since"""
+    """grounding: prepared dataset of the runs, if it has moved since training"""
 
 
 def plot(command: Plot) -> None:

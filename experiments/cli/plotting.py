@@ -1,6 +1,6 @@
 """`attend plot KIND RUNS`: a table from each kind of picture to the function that draws it.
 
-What a run lacks for a picture is said in one sentence, and the other runs are drawn.
+If a run lacks data for a picture, one sentence says so and the other runs are drawn.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.plot import Plot
 
 SCORES = ("bleu4", "meteor", "cider", "mass", "pointing")
-"""That are drawn where none are asked for."""
+"""The default scores."""
 WAY = ("split", "decode", "beam", "look")
-"""What tells one evaluation of a run from another."""
+"""The fields that identify an evaluation of a run."""
 
 
 def curves(command: Plot) -> list[Path]:
@@ -63,7 +63,7 @@ def _shown(command: Plot) -> dict[str, Any]:
 
 
 def _ways(command: Plot) -> list[Record]:
-    """The runs with their headline evaluation, or with all if the ``ways`` of decoding are asked for."""
+    """The runs with their headline evaluation, or with all evaluations if ``ways`` is set."""
     records = _finished(command)
     if command.ways:
         return records
@@ -71,7 +71,7 @@ def _ways(command: Plot) -> list[Record]:
 
 
 def _headline(record: Record, split: str | None) -> Evaluation | None:
-    """How a run is decoded of itself, on these images."""
+    """The evaluation of a run with its own decoding, on this split."""
     wanted = record.scores | {"split": split or record.scores["split"]}
     same = (one for one in record.evaluations if all(one.scores.get(k) == wanted.get(k) for k in WAY))
     return next(same, None)
@@ -136,19 +136,12 @@ def grounding(command: Plot) -> list[Path]:
 
 
 KINDS: dict[str, Callable[[Plot], list[Path]]] = {
-    "curves": curves,
-    "health": health,
-    "scores": scores,
-    "differences": differences,
-    "beam": beam,
-    "metrics": metrics,
-    "study": study,
-    "estimators": estimators,
-    "saccades": saccades,
-    "gaze": gaze,
-    "grounding": grounding,
-}
-"""Each returns the files it wrote; the names are those that options.Plot knows."""
+    draw.__name__: draw
+    for draw in (
+        curves, health, scores, differences, beam, metrics, study, estimators, saccades, gaze, grounding,
+    )
+}  # fmt: skip
+"""Each returns the files it wrote; the names are those of plot.Kind."""
 
 
 def formats(command: Plot) -> tuple[str, ...]:
@@ -167,7 +160,7 @@ def _scores(command: Plot, default: Sequence[str]) -> tuple[str, ...]:
 
 
 def readable(folders: Iterable[Path]) -> list[Record]:
-    """The runs at or below the folders, finished or not; those that are broken are said and left out."""
+    """The runs at or below the folders, finished or not. Broken runs are reported and left out."""
     broken: list[str] = []
     records = read_runs(folders, unfinished=True, broken=broken)
     for sentence in broken:
@@ -176,7 +169,7 @@ def readable(folders: Iterable[Path]) -> list[Record]:
 
 
 def _finished(command: Plot) -> list[Record]:
-    """Those with scores; what is unfinished is said."""
+    """The finished runs. Unfinished runs are reported."""
     records = readable(command.runs)
     for record in records:
         if not record.finished:
@@ -188,7 +181,7 @@ def _finished(command: Plot) -> list[Record]:
 
 
 def _alike(records: Sequence[Record]) -> list[Record]:
-    """Those of one dataset, the one that most are of; the others are said."""
+    """The runs of the most frequent dataset. The others are reported."""
     kept, left = one_dataset(records)
     for sentence in left:
         say(sentence)
@@ -196,13 +189,13 @@ def _alike(records: Sequence[Record]) -> list[Record]:
 
 
 def _logged(command: Plot) -> list[Record]:
-    """Those whose metrics.jsonl can be read."""
+    """The runs with a metrics.jsonl that can be read."""
     records = readable(command.runs)
     return _alike([one for one in records if _read(_drawable, one)])
 
 
 def _drawable(record: Record) -> bool:
-    """Whether a run logged anything; ValueError where what is to be drawn of it is no numbers."""
+    """Whether a run logged anything; ValueError if a logged value is no number."""
     for name, split in (*((name, "train") for name in ("nll", *HEALTH)), ("nll", "val"), ("cider", "val")):
         record.series(name, split)
     if not record.metrics:
@@ -211,7 +204,7 @@ def _drawable(record: Record) -> bool:
 
 
 def _read(function: Callable[[Any], Any], what: Any) -> Any:
-    """What the function makes of it, or None, with the reason said."""
+    """The result of the function, or None after reporting its error."""
     try:
         return function(what)
     except (ValueError, OSError) as error:

@@ -5,55 +5,52 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from attend.experiments.cli.common import at_least
 from tyro.conf import Positional, arg
 
 from attend.config import Encoder
 
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import at_least
-
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare:
-    """A dataset or the built-in world `scenes` -> a prepared folder: examples, vocabulary and stores."""
+    """Turn a dataset, or the built-in world `scenes`, into a prepared folder: examples, vocabulary and stores."""
 
     source: Annotated[Positional[Path], arg(metavar="SOURCE")]
     """folder of a dataset, its caption file, or `scenes`"""
     out: Path
     """folder to write"""
     images: Path | None = None
-    """folder of the images, where it is not beside the captions"""
+    """folder of the images, if they do not lie beside the captions"""
     entities: Path | None = None
     """folder of Flickr30k Entities (Annotations/ and Sentences/), for the boxes of the words"""
     layout: Literal["karpathy", "flickr8k", "kaggle", "coco", "classic", "csv", "json"] | None = None
-    """layout of the captions; none tells it from the files"""
+    """layout of the captions; if not given, recognised from the files"""
     split: tuple[float, float, float] = (80, 10, 10)
-    """shares of train, val and test, also as 0.8 0.1 0.1, drawn by image where the dataset has no splits of its own"""
+    """shares of train, val and test, also as 0.8 0.1 0.1; used to split images if the dataset has no splits"""
     split_seed: int = 0
-    """of that draw"""
+    """seed of these splits"""
     captions_per_image: int | None = None
-    """captions of every image, drawn where it has more and repeated where it has fewer; none takes all"""
+    """captions per image: sampled if an image has more, repeated if it has fewer; if not given, all"""
     caption_seed: int = 0
-    """of that draw"""
+    """seed of these captions"""
     minimum_count: int = 5
-    """how often a word occurs in the training captions to enter the vocabulary"""
+    """occurrences in the training captions that a word needs to enter the vocabulary"""
     classic: str | None = None
     """write the classic input files (HDF5 and JSON) under this name, as flickr8k, instead of a prepared folder"""
     count: Literal["all", "train"] = "all"
-    """captions that the classic word map counts, for words seen more than minimum-count times"""
+    """captions in which the classic word map counts words; it keeps those that occur more than minimum-count times"""
     maximum_length: int = 52
-    """tokens of a caption in the classic files, its two marks among them"""
+    """tokens per caption in the classic files, with the start and end marks"""
     strict: bool = False
-    """stray entries and missing or unreadable images are errors instead of being skipped"""
+    """treat stray entries and missing or unreadable images as errors, instead of skipping them"""
     restval: bool = True
     """join COCO's restval to the training split"""
     features: bool = False
-    """compute the encoder's features now; otherwise the first run does"""
+    """compute the encoder's features now, instead of in the first run"""
     compress: bool = False
-    """those features: a quarter of the disk where most are 0, as after a ReLU, and read half as fast"""
+    """compress the features: a quarter of the disk if most are 0, as after a ReLU, and half the reading speed"""
     encoder: Encoder = field(default_factory=Encoder)
 
 
@@ -64,7 +61,7 @@ NEEDS = {
     "count": "classic",
     "maximum_length": "classic",
 }
-"""Options of `prepare` that another one must go with."""
+"""Options of `prepare` that need another one."""
 READING = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval", "split",
            "split_seed")  # fmt: skip
 CLASSIC = ("maximum_length", "count")
@@ -72,6 +69,7 @@ CLASSIC = ("maximum_length", "count")
 
 def prepare(command: Prepare) -> None:
     from attend.data import prepare as sources
+    from attend.encoder.features import store_features
 
     options = {name: getattr(command, name) for name in READING}
     if command.classic is not None:
@@ -89,12 +87,12 @@ def prepare(command: Prepare) -> None:
         dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
     sources.say(dataset)
     if command.features:
-        print(sources.store_features(dataset, command.encoder, compress=command.compress))
+        print(store_features(dataset, command.encoder, compress=command.compress))
     print(command.out)
 
 
 def _without_effect(command: Prepare, what: str, used: Sequence[str]) -> None:
-    """ValueError for an option that was given and would not be read."""
+    """ValueError for an option that has no effect."""
     plain = Prepare(source=command.source, out=command.out)
     given = [one.name for one in fields(command) if getattr(command, one.name) != getattr(plain, one.name)]
     for name in given:

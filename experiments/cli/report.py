@@ -5,31 +5,28 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from tyro.conf import arg
-
-if TYPE_CHECKING:
-    pass
 from attend.experiments.cli.common import Runs, at_least, named
+from tyro.conf import arg
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One HTML page of runs that needs nothing else: what was run, scores, curves, and where each model looked."""
+    """Write a self-contained HTML page about runs: settings, scores, curves, and the attention of each model."""
 
     runs: Runs
     """run folders, or folders of them"""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
     """file to write"""
     images: int | None = None
-    """images in the gallery at most; none is all that were scored"""
+    """maximum number of images in the gallery; if not given, all that were scored"""
     pictures: bool = True
-    """lay the maps over small copies of the photographs; without them the page holds none"""
+    """lay the attention maps over small copies of the photographs; otherwise the page has no photographs"""
     seed: int | None = None
-    """whose gaze the gallery shows; none is the first of each variant"""
+    """seed of the runs in the gallery; if not given, the first of each variant"""
     data: Path | None = None
-    """prepared dataset, where it has moved since"""
+    """prepared dataset, if it has moved since training"""
 
 
 def report(command: Report) -> None:

@@ -15,16 +15,16 @@ from attend.experiments.cli.common import agreed, at_least, settings_of
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Queued):
-    """An experiment: all its variants and seeds, then a table and pictures. Run it again to go on where it stopped."""
+    """Run an experiment: all its variants and seeds, then a table and pictures. Run it again to resume."""
 
     experiment: Annotated[Positional[str | None], arg(metavar="NAME")] = None
-    """an experiment by its name (`attend run list` shows them), or a file that declares one: path/to/mine.py"""
+    """name of an experiment (`attend run list` prints them), or a file that declares one: path/to/mine.py"""
     from_study: str | None = None
-    """instead of an experiment, the winners of this study on fresh seeds"""
+    """run the best trials of this study on new seeds, instead of an experiment"""
     best: int = 1
-    """with --from-study, how many of the best trials of each kind"""
+    """with --from-study, number of the best trials of each kind"""
     seeds: int | None = None
-    """seeds of every variant; none is the experiment's own"""
+    """seeds of every variant; if not given, the experiment's own"""
 
 
 def run(command: Run) -> None:
@@ -54,7 +54,7 @@ def run(command: Run) -> None:
 
 
 def _conclude(experiment: Experiment, command: Run) -> None:
-    """All of an experiment that trains nothing."""
+    """Run an experiment that trains nothing."""
     if experiment.conclude is None:
         raise ValueError(f"{experiment.name} has neither variants nor anything to conclude: declare one of them")
     for name in ("set", "seeds", "workers", "storage"):
@@ -69,7 +69,7 @@ def _conclude(experiment: Experiment, command: Run) -> None:
 
 
 def _experiment(command: Run) -> Experiment:
-    """The experiment that is named, or that confirms a study."""
+    """The experiment of a name, or the one that confirms a study."""
     from attend.experiments.runner.confirm import confirmation
     from attend.experiments.runner.experiment import load
     from attend.experiments.runner.storages import address

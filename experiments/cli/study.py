@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from attend.experiments.cli.common import Queued
+from attend.experiments.cli.common import Queued, agreed, at_least, settings_of
 from tyro.conf import Positional, arg
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import agreed, at_least, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study(Queued):
-    """A study: trials of settings with Optuna, as many for each kind of attention. Run it again to go on."""
+    """Run a study: search settings with Optuna, equally long for each kind of attention. Run it again to resume."""
 
     study: Annotated[Positional[str], arg(metavar="NAME")]
-    """a study by its name (`attend study list` shows them), or a file that declares one: path/to/mine.py"""
+    """name of a study (`attend study list` prints them), or a file that declares one: path/to/mine.py"""
     trials: int | None = None
-    """trials of each kind; none is the study's own. More may be asked for later"""
+    """trials of each kind; if not given, the study's own. A later command can add more"""
     objectives: str | None = None
-    """what is sought on validation, separated by commas: cider, bleu4, meteor, nll, mass, pointing, parameters or
-    seconds; none is the study's own. Of several there is a Pareto front and no pruning"""
+    """objectives on validation, separated by commas: cider, bleu4, meteor, nll, mass, pointing, parameters, seconds;
+    if not given, the study's own. Several objectives give a Pareto front and no pruning"""
     sampler: str | None = None
-    """tpe, random or nsga2; none is the study's own"""
+    """tpe, random or nsga2; if not given, the study's own"""
     pruner: str | None = None
-    """median, halving, hyperband or none; left out it is the study's own"""
+    """median, halving, hyperband or none; if not given, the study's own"""
     heartbeat: int = 20
-    """seconds between two signs of life of a worker; one that gives none for 120 (or three times as long) is taken for
-    dead, and its trial goes on in another"""
+    """seconds between two signs of life of a worker. If a worker gives none for 120 seconds (or three heartbeats, if
+    longer), another one resumes its trial"""
     requeue: bool = False
-    """put back the trials in whose run folder nobody works, and stop: for a journal, which has no heartbeats"""
+    """requeue the running trials whose run folder no process uses, and stop; needed for a journal"""
     show: bool = False
-    """the best trials, what mattered, and pictures, without running anything"""
+    """report the best trials, the importance of each setting, and pictures, without running anything"""
 
 
 def study(command: Study) -> None:

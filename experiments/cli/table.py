@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    pass
 from attend.experiments.cli.common import Runs, named
 
 
@@ -17,15 +15,15 @@ class Table:
     runs: Runs
     """run folders, or folders of them"""
     format: Literal["markdown", "latex", "csv", "html"] = "markdown"
-    """of the table"""
+    """format of the table"""
     base: str | None = None
-    """variant that all others are shown as differences to"""
+    """report the differences of all variants to this one"""
     columns: str | None = None
-    """scores to show, separated by commas"""
+    """scores to report, separated by commas"""
     split: str | None = None
-    """none is that of the headline scores"""
+    """split of the scores; if not given, that of the headline scores"""
     published: Literal["flickr8k", "flickr30k", "coco"] | None = None
-    """show below what others published on this dataset: single runs, BLEU without brevity penalty"""
+    """add published scores on this dataset: single runs, BLEU without brevity penalty"""
 
 
 def table(command: Table) -> None:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from attend.experiments.cli.summaries import summary
+from attend.experiments.cli.common import summary
 
 from attend.config import Config
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Config):
-    """One run: train, evaluate, and leave everything in a run folder. Run it again to resume."""
+    """Train and evaluate one run, and keep everything in a run folder. Run it again to resume."""
 
     out: Path | None = None
-    """run folder; none is runs/train/<preset>/seed<k>"""
+    """run folder; if not given, runs/train/<preset>/seed<k>"""
 
 
 def train(command: Train, preset: str) -> None:

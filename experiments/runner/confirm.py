@@ -1,6 +1,6 @@
-"""`attend run --from-study`: the winners of a study once more, on seeds that had no part in choosing them.
+"""`attend run --from-study`: train the best trials of a study again, on seeds that the study did not use.
 
-A winner's own score is the best of many, so it is too good on average; both are told, apart.
+The score of a best trial is too good on average, since it is the maximum of many; both scores are reported.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from attend.config.text import replace as with_fields
 from attend.runs.files import write_json, write_text
 
 FRESH = 1000
-"""The first seed of those that confirm; a study's own are its configurations', from 0 on."""
+"""The first seed of the confirmation; the study uses the seeds of its configurations, from 0 on."""
 SEEDS = 5
-"""Unless --seeds says how many."""
+"""Seeds of each variant, unless --seeds gives another number."""
 COLUMNS = ("bleu4", "meteor", "cider", "mass", "pointing", "nll")
 
 
 def confirmation(study: Study, queues: Mapping[str, Queue], best: int, out: Path) -> Experiment:
-    """The ``best`` trials of each kind as variants. ValueError where there are not as many."""
+    """An experiment with the ``best`` trials of each kind as variants. ValueError if there are fewer."""
     variants, winners, trials = {}, {}, {}
     for kind, queue in queues.items():
         chosen = ranked(study, queue)[:best]
@@ -53,7 +53,7 @@ def confirmation(study: Study, queues: Mapping[str, Queue], best: int, out: Path
 
 
 def ranked(study: Study, queue: Queue) -> list[FrozenTrial]:
-    """Completed trials, the best first; of several objectives those that no other beats in all, by the first."""
+    """Completed trials, the best first. With several objectives, the Pareto front sorted by the first."""
     complete = [job.trial for job in queue.jobs().values() if job.state == "done"]
     complete = [trial for trial in complete if trial.state == TrialState.COMPLETE]
     if len(study.objectives) > 1:

@@ -1,4 +1,4 @@
-"""What an experiment is: some variants x seeds as configurations, and the files that declare one."""
+"""Experiments: the configurations of some variants and seeds, and the files that declare them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Found = TypeVar("Found")
 
 
 class Setting(NamedTuple):
-    """A way to evaluate: the context, the width of the beam (none is the run's own), how often ``sample`` draws, whose
-    weights take the place of the run's own, and the split (none is that of the headline)."""
+    """An evaluation: decoding context, beam width (None: the run's own), repetitions of ``sample``, evaluation control
+    (None: the model's own attention) and split (None: that of the headline)."""
 
     decode: Decode | None = None
     beam: int | None = None
@@ -33,7 +33,7 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A question asked of some variants, and what to do to answer it.
+    """A question about some variants, and the runs that answer it.
 
     ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline,
     ``bound`` from how many paths its likelihood is bounded (none: not at all), ``columns`` which scores its table shows
@@ -53,12 +53,12 @@ class Experiment:
     conclude: Callable[[Sequence[Record], Path], list[Path]] | None = None
 
     def with_settings(self, settings: Mapping[str, str]) -> Experiment:
-        """The same with fields of all variants set by dotted names."""
+        """The same experiment with fields of all variants set by dotted names."""
         changed = {name: with_fields(one, dict(settings)) for name, one in self.variants.items()}
         return replace(self, variants=changed)
 
     def only(self, names: Sequence[str]) -> Experiment:
-        """The same with these variants alone; ValueError for a name it has not."""
+        """The same experiment with these variants alone; ValueError for an unknown name."""
         for name in names:
             if name not in self.variants:
                 raise ValueError(f"{self.name} has no variant {name!r}: it has {', '.join(self.variants)}")
@@ -71,7 +71,7 @@ ABLATIONS = (
     "training_size",
 )  # fmt: skip
 EXPERIMENTS = {
-    name: f"experiments.{name}"
+    name: f"attend.experiments.{name}"
     for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance", "metric_validity")
 } | {name: f"attend.experiments.ablations.{name}" for name in ABLATIONS}
 """By name, the module whose ``experiment(data, tiny)`` declares it."""
@@ -88,12 +88,12 @@ def catalogue(known: Mapping[str, str]) -> str:
 
 
 def load(name: str, data: Path | None, tiny: bool) -> Experiment:
-    """The experiment of a name, or of a file of the user's: path/to/mine.py. ValueError says what is wrong with it."""
+    """The experiment of a name, or of a file of the user (path/to/mine.py). ValueError explains what is wrong."""
     return find(name, EXPERIMENTS, "experiment", Experiment, data, tiny)
 
 
 def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data: Path | None, tiny: bool) -> Found:
-    """What the module of a known name declares, or else a file: the result of its function ``what``(data, tiny)."""
+    """The result of the function ``what``(data, tiny) in the module of a known name, or in a file of the user."""
     if name in known:
         return getattr(importlib.import_module(known[name]), what)(data, tiny)
     file = Path(name)
@@ -108,7 +108,7 @@ def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data
 
 
 def declared(file: Path, name: str) -> Callable:
-    """What a file of the user's declares under a name."""
+    """The function of this name in a file of the user."""
     if not file.is_file():
         raise ValueError(f"there is no file {file}: check the name")
     with blaming(file):
@@ -121,7 +121,7 @@ def declared(file: Path, name: str) -> Callable:
 
 
 class blaming:
-    """Errors in a file of the user's become one sentence that names its line."""
+    """Turn errors in a file of the user into one sentence with the line."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

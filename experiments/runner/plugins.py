@@ -1,4 +1,4 @@
-"""`--plugin FILE.py`: files of the user's that are run before the verb, here and in the workers it starts."""
+"""`--plugin FILE.py`: run files of the user before the verb, in this process and in its workers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 VARIABLE = "ATTEND_PLUGINS"
-"""Names the files to the workers."""
+"""The environment variable that passes the files to the workers."""
 
 
 def take(arguments: Sequence[str]) -> list[str]:
-    """The arguments without `--plugin FILE.py`, once these files have been run. ValueError where one cannot be."""
+    """Run the files of `--plugin FILE.py` and return the other arguments. ValueError if a file fails."""
     rest, files = [], []
     given = iter(arguments)
     for argument in given:
@@ -28,7 +28,7 @@ def take(arguments: Sequence[str]) -> list[str]:
 
 
 def load() -> None:
-    """Run the files that this process or the one that started it was given."""
+    """Run the files of the environment variable."""
     for file in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         if not Path(file).is_file():
             raise ValueError(f"--plugin {file!r} is no file: give a Python file, as --plugin mine.py")

@@ -1,7 +1,7 @@
-"""The jobs of an experiment or a study, shared through Optuna: each is a trial that names it.
+"""The jobs of an experiment or a study as trials of an Optuna study, which processes and machines share.
 
-A job counts once, however often it is tried: by the first trial that completed it. One whose worker died is put back,
-as it was; one that failed stays failed until the command is given again.
+A job can have several trials; the first complete one counts. If its worker dies, the job is requeued with the same
+parameters. A failed job stays failed until the user repeats the command.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from attend.runs.files import running
 from attend.runs.lease import LeaseLost
 
 DEATHS = 10
-"""Workers that may die over one job: it may be the job that kills them."""
+"""If more workers than these die at one job, the job counts as failed."""
 WAIT = 1.0
-"""Seconds between two looks at the queue, where other workers have what is left."""
+"""Seconds between two reads of the queue, while other workers have the remaining jobs."""
 HERE = socket.gethostname()
 LIVE = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running"}
 OVER = (TrialState.COMPLETE, TrialState.PRUNED)
 OF_A_TRY = ("error", "worker", "interrupted")
-"""What is noted of one try alone, and not handed on to the next."""
+"""Attributes of one trial that a retry does not inherit."""
 
 
 class Job(NamedTuple):
-    """How a job stands, the trial that says so, and the error of one that failed. ``lost``: its worker died."""
+    """The state of a job, the trial that determines it, and the error of a failed job. ``lost``: its worker died."""
 
     state: Literal["waiting", "running", "done", "failed", "lost"]
     trial: FrozenTrial
@@ -46,25 +46,25 @@ class Job(NamedTuple):
 
 
 class NotOurs(RuntimeError):
-    """A trial that stands for no job, or for one that another trial stands for."""
+    """A trial without a job, or whose job belongs to another trial."""
 
 
 def put_back(study: optuna.Study, trial: FrozenTrial) -> None:
-    """A trial that failed once more: waiting, with its parameters and what it reported so far."""
+    """Requeue a failed trial with its parameters and its reported values."""
     trial = copy.deepcopy(trial)
     trial.user_attrs = {name: value for name, value in trial.user_attrs.items() if name not in OF_A_TRY}
     RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=True)(study, trial)
 
 
 class Queue:
-    """The jobs of one of Optuna's studies, ``name`` in the storage at ``url``; made where it is not there."""
+    """The jobs of the Optuna study ``name`` in the storage at ``url``, which is created if it does not exist."""
 
     def __init__(self, url: str, name: str, *, beat: int = BEAT, **study: Any) -> None:
         self.url, self.name, self.beat, self.made = url, name, beat, study
 
     @property
     def there(self) -> bool:
-        """Whether the storage has it."""
+        """Whether the storage has this study."""
         if not exists(self.url):
             return False
         with reached(self.url):
@@ -77,7 +77,7 @@ class Queue:
             return optuna.create_study(storage=storage, study_name=self.name, load_if_exists=True, **self.made)
 
     def attribute(self, name: str, value: Any) -> Any:
-        """What the study notes under a name; ``value`` where it noted nothing yet, which it does now."""
+        """A user attribute of the study. If it is not set, it is set to ``value``."""
         with reached(self.url):
             if name not in self.study.user_attrs:
                 self.study.set_user_attr(name, value)
@@ -91,7 +91,7 @@ class Queue:
         return {name: _job(some) for name, some in self._tries().items()}
 
     def _tries(self) -> dict[str, list[FrozenTrial]]:
-        """The trials that stand for each job, in the order of their numbers."""
+        """The trials of each job, in the order of their numbers."""
         tries: dict[str, list[FrozenTrial]] = {}
         with reached(self.url):
             trials = self.study.get_trials(deepcopy=False)
@@ -101,7 +101,7 @@ class Queue:
         return {name: _latest(some) for name, some in tries.items()}
 
     def fill(self, names: Iterable[str], again: Sequence[str] = ()) -> None:
-        """Add the jobs that are not there, and once more those that failed, or that are done but named in ``again``."""
+        """Add the missing jobs; requeue the failed ones, and the done ones that are in ``again``."""
         there = self.jobs()
         with reached(self.url):
             for name in names:
@@ -114,7 +114,7 @@ class Queue:
                     self.study.enqueue_trial(job.trial.params, user_attrs={"job": name, "after": job.trial.number})
 
     def heal(self) -> None:
-        """Put back the jobs of workers that died: of this machine at once, of others when their heartbeat stopped."""
+        """Requeue the jobs of dead workers: of this machine at once, of others after their heartbeat has stopped."""
         with reached(self.url):
             optuna.storages.fail_stale_trials(self.study)
         for job in self.jobs().values():
@@ -125,12 +125,12 @@ class Queue:
                 put_back(self.study, job.trial)
 
     def release(self, trial: FrozenTrial) -> None:
-        """Take a trial from a worker that died."""
+        """Mark the trial of a dead worker as failed."""
         with reached(self.url), contextlib.suppress(ValueError, UpdateFinishedTrialError):  # somebody was faster
             self.study.tell(trial.number, state=TrialState.FAIL)
 
     def work(self, do: Callable[[Trial], Any], *, wait: bool = True, after: Callable[[], Any] = lambda: None) -> None:
-        """Do jobs until none is left, and ``wait`` for those of other workers, which come back if these die.
+        """Do jobs until none is left, and ``wait`` for those of other workers, which are requeued if these die.
 
         ``after`` is called after each. Raises LeaseLost where this worker was taken for dead meanwhile, and its job is
         another's now.
@@ -181,7 +181,7 @@ class Queue:
             raise LeaseLost("this worker was taken for dead, and another goes on with its job: this one stops")
 
     def _claim(self, trial: Trial) -> None:
-        """Say who works on it. NotOurs where it is no job, or another trial stands for the job."""
+        """Note the worker of a trial. NotOurs if the trial has no job, or the job belongs to another trial."""
         trial.set_user_attr("worker", f"{os.getpid()}@{HERE}")
         tries = self._tries().get(trial.user_attrs.get("job", ""))
         if tries is None:
@@ -199,7 +199,7 @@ class Queue:
 
 
 def _job(tries: Sequence[FrozenTrial]) -> Job:
-    """How a job stands after some tries, in the order of their numbers."""
+    """The state of a job after some trials, in the order of their numbers."""
     for trial in tries:
         if trial.state in OVER:
             return Job("done", trial)
@@ -220,7 +220,7 @@ def _job(tries: Sequence[FrozenTrial]) -> Job:
 
 
 def _latest(tries: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """Without the tries before the job was added once more."""
+    """The trials since the job was last added."""
     after = max(trial.user_attrs.get("after", -1) for trial in tries)
     return [trial for trial in tries if trial.number > after]
 

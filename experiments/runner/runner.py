@@ -37,7 +37,7 @@ Some = TypeVar("Some")
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run: its folder, its settings, and how it is evaluated beyond its headline."""
+    """One run: its folder, its configuration, and its evaluations beyond the headline."""
 
     folder: Path
     variant: str
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether it is trained, and evaluated in every way; ValueError where the folder is of other settings."""
+        """Whether it is trained and completely evaluated. ValueError if its folder has another configuration."""
         run = RunFolder(self.folder)
         if not run.finished:
             return False
@@ -65,7 +65,7 @@ class Run:
 
     @meteor_kept()
     def do(self) -> dict[str, Any]:
-        """Train it, from wherever it stands, and evaluate it; returns its headline scores."""
+        """Train or resume the run and evaluate it; returns its headline scores."""
         from attend.evaluation.saved import evaluate_bound, evaluate_run
         from attend.training.loop import train
 
@@ -78,7 +78,7 @@ class Run:
 
 
 def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[Run]:
-    """The runs in their order: whichever variant has most seeds still to come is next."""
+    """The runs in their order. The variant with the most remaining seeds is next."""
     counts = {name: seeds if seeds is not None else experiment.seeds[name] for name in experiment.variants}
     runs = [(count - seed, name, seed) for name, count in counts.items() for seed in range(count)]
     runs.sort(key=lambda run: -run[0])
@@ -118,7 +118,7 @@ def run(
 
 
 def store_inputs(runs: Sequence[Run]) -> None:
-    """Compute the features that runs read, once, before the workers ask for them."""
+    """Compute the features of all runs once, before the workers start."""
     for data, encoder in dict.fromkeys((one.config.data, one.config.encoder) for one in runs):
         dataset = Prepared(data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is said before its features are computed
@@ -126,7 +126,7 @@ def store_inputs(runs: Sequence[Run]) -> None:
 
 
 def patiently(do: Callable[[], Some]) -> Some:
-    """Do something in a run folder, as soon as no other process works there."""
+    """Call a function that needs a run folder as soon as no other process uses the folder."""
     while True:
         try:
             return do()
@@ -175,7 +175,7 @@ def _do(runs: dict[str, Run], trial: Trial) -> float:
 
 
 def _finished(one: Run) -> bool:
-    """Whether nothing is left to do; a run that cannot be said of is left to fail by itself."""
+    """Whether a run is finished. A damaged run is not: its job will fail and report the error."""
     try:
         return one.finished
     except (ValueError, OSError):
@@ -183,7 +183,7 @@ def _finished(one: Run) -> bool:
 
 
 def identity(out: Path) -> str:
-    """A name of the folder of all experiments that is the same on all machines that share it."""
+    """An identifier of the folder of all experiments, equal on all machines that share it."""
     path = out / "queue.id"
     if not path.exists():
         write_text(path, uuid.uuid4().hex)
@@ -191,7 +191,7 @@ def identity(out: Path) -> str:
 
 
 def _digest(runs: Sequence[Run], where: str) -> str:
-    """What tells these runs from others of the same experiment."""
+    """A hash of the configurations of these runs and of the folder of all experiments."""
     told = [[one.name, to_dict(one.config), list(map(list, one.also)), one.bound] for one in runs]
     return hashlib.sha256(json.dumps([where, told], sort_keys=True).encode()).hexdigest()[:12]
 

@@ -1,4 +1,4 @@
-"""Optuna's samplers and pruners by name, and chance that does not depend on which worker asks."""
+"""Optuna's samplers and pruners by name, with samples that do not depend on the worker."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
 
 
 class Keyed(BaseSampler):
-    """A sampler whose chance is keyed by the seed and the trial's job, or its number where it has none.
+    """A sampler whose random numbers are keyed by the seed and the job of a trial, or its number if it has none.
 
-    Optuna's own draw one number after another, so that workers of equal seed would all try the same.
+    Optuna's own samplers use one stream, so workers with equal seeds would all sample the same parameters.
     """
 
     def __init__(self, name: str, seed: int) -> None:

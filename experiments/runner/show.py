@@ -1,4 +1,4 @@
-"""`attend study --show`: a study's best trials, what mattered in it, and pictures."""
+"""`attend study --show`: the best trials of a study, the importance of each parameter, and pictures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from attend.runs.files import write_text
 BEST = 5
 """Trials of each kind in the table."""
 LEAST = 5
-"""Completed trials without which nothing is said of what mattered; the better half at most are looked at."""
+"""Completed trials that importances need."""
 GONE = "‡"
 ARROWS = {"maximize": "↑", "minimize": "↓"}
 
@@ -57,11 +57,11 @@ def show(study: Study, queues: Mapping[str, Queue], out: Path) -> list[Path]:
 
 
 Mattered = dict[str, tuple[dict[str, float], str]]
-"""Of each kind the share of each parameter, and what the shares are or why there are none."""
+"""For each kind: the share of each parameter, and a description of the shares or the reason that there are none."""
 
 
 def trials_of(study: Study, queues: Mapping[str, Queue], out: Path) -> tuple[list[Trial], Mattered]:
-    """The trials of a study, and what mattered in them; ValueError where none is done."""
+    """The trials of a study and the importances of its parameters. ValueError if no trial is done."""
     jobs = {kind: queue.jobs() for kind, queue in queues.items()}
     trials = [_trial(study, kind, name, job, out) for kind, some in jobs.items() for name, job in some.items()]
     if not any(trial.spent for trial in trials):
@@ -77,7 +77,7 @@ def draw_study(
     folder: Path,
     formats: Sequence[str] = ("png", "pdf"),
 ) -> list[Path]:
-    """History, importances, slices and, of two objectives, their front; returns the files."""
+    """Draw history, importances, slices and, for two objectives, the Pareto front; returns the files."""
     files = save(histories(trials, directions)[0].figure, folder / "history", formats=formats)
     for kind, (shares, said) in mattered.items():
         own = [trial for trial in trials if trial.kind == kind]
@@ -138,7 +138,7 @@ def _unknown(*_: object) -> Never:
 
 
 def _trial(study: Study, kind: str, name: str, job: Job, out: Path) -> Trial:
-    """The record of a job. Its run folder is the one it noted, or else where this ``out`` has it."""
+    """The record of a job. Its run folder is the one in the storage if it exists, else the one in ``out``."""
     trial, here = job.trial, study.run_folder(out, kind, name)
     state = {"done": "complete" if trial.state == TrialState.COMPLETE else "pruned", "lost": "waiting"}
     noted = Path(trial.user_attrs.get("folder", here))
@@ -174,7 +174,7 @@ def _head(study: Study, trials: Sequence[Trial]) -> str:
 
 
 def _table(trials: Sequence[Trial], kind: str, directions: Mapping[str, str]) -> list[str]:
-    """How many trials of a kind there were, and the best of them."""
+    """The number of trials of a kind, and a table of the best."""
     states = Counter(trial.state for trial in trials)
     told = ", ".join(f"{states[one]} {one}" for one in ("failed", "running", "waiting") if states[one])
     counts = f"{states['complete']} completed, {states['pruned']} pruned" + (f"; not counted: {told}" if told else "")
@@ -198,7 +198,7 @@ def _cell(value: object) -> str:
 
 
 def _importances(jobs: Iterable[Job], directions: Mapping[str, str]) -> tuple[dict[str, float], str]:
-    """The share of each parameter, the largest first, and what they are or why there are none.
+    """The share of each parameter, the largest first, and a description or the reason that there are none.
 
     PED-ANOVA asks how much the better trials' distribution of a parameter differs from that of all; of several
     objectives those count as better that are nearer to the front.
@@ -223,7 +223,7 @@ def _importances(jobs: Iterable[Job], directions: Mapping[str, str]) -> tuple[di
 
 
 def _once(trials: Sequence[FrozenTrial], directions: Mapping[str, str]) -> optuna.Study:
-    """A study of these trials alone, whatever else their storage has of the same jobs."""
+    """A study of these trials alone, without other trials of the same jobs."""
     study = optuna.create_study(directions=list(directions.values()))
     study.add_trials(trials)
     return study

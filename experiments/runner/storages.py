@@ -1,4 +1,4 @@
-"""`--storage`: where jobs are kept so that processes and machines share them, one of Optuna's storages."""
+"""`--storage`: an Optuna storage of jobs that processes and machines share."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails is told by us, 
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 BEAT = 20
-"""Seconds between two signs of life of a worker, unless it is told otherwise."""
+"""Seconds between two heartbeats of a worker, unless another number is given."""
 GRACE = int(2 * LEASE_SECONDS)
-"""Seconds without a sign of life after which its job is another's: by then its lease is stale too."""
+"""Seconds without a heartbeat after which another worker takes the job; by then its lease is stale too."""
 PATIENCE = 60
-"""Seconds that SQLite waits for another process to have written."""
+"""Seconds that SQLite waits for the writes of another process."""
 ANSWER = 20
 """Seconds in which a server has to answer."""
 NETWORK = {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "lustre", "gpfs", "beegfs", "ceph", "afs", "glusterfs",
            "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.gpfs", "pvfs2", "panfs", "wekafs"}  # fmt: skip
-"""File systems on which the locks that SQLite needs are not to be trusted."""
+"""File systems on which the locks of SQLite are not reliable."""
 TRIES = 20
-"""To open a database while others make its tables."""
+"""Attempts to open a database while others create its tables."""
 SERVERS = ("postgresql", "postgres", "postgresql+psycopg")
 KINDS = (
     "sqlite:///queue.db (one machine), postgresql://user@host/name (a server), or journal:///shared/queue.journal "
@@ -43,7 +43,7 @@ KINDS = (
 
 
 def address(text: str | None, out: Path) -> str:
-    """The storage as a URL; none is a file of SQLite's in the folder of all runs. ValueError for an unknown kind."""
+    """The URL of the storage; None is an SQLite file in the folder of all runs. ValueError for an unknown kind."""
     if text is None:
         return f"sqlite:///{out / 'queue.db'}"
     if "://" not in text:
@@ -57,9 +57,9 @@ def address(text: str | None, out: Path) -> str:
 
 
 def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
-    """The storage at a URL, made if it is not there. ValueError or OSError says what is wrong with it.
+    """The storage at a URL, created if it does not exist. ValueError or OSError explains what is wrong.
 
-    Workers of a database give a sign of life every ``beat`` seconds.
+    Workers of a database send a heartbeat every ``beat`` seconds.
     """
     kind, _, rest = url.partition("://")
     if kind == "journal":
@@ -92,12 +92,12 @@ def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
 
 
 def turn(url: str) -> contextlib.AbstractContextManager:
-    """Held while a job is taken: SQLite lets two processes take the same one, the other storages do not."""
+    """A lock for taking a job: with SQLite alone, two processes can take the same one."""
     return FileLock(f"{_file(url)}.lock") if url.startswith("sqlite") else contextlib.nullcontext()
 
 
 def exists(url: str) -> bool:
-    """Whether there may be something at a URL: of a file one can see that there is nothing, without making it."""
+    """False if the URL is a file that does not exist, else True. Does not create the file."""
     return not url.startswith(("sqlite", "journal")) or _file(url).exists()
 
 
@@ -106,7 +106,7 @@ def _file(url: str) -> Path:
 
 
 def network(path: Path) -> str | None:
-    """The kind of file system that a path lies on, if it is one of a network."""
+    """The file system of a path if it is a network file system, else None."""
     path = path.absolute()
     mounts = {disk.mountpoint: disk.fstype for disk in psutil.disk_partitions(all=True)}
     nearest = next((str(folder) for folder in (path, *path.parents) if str(folder) in mounts), None)
@@ -123,7 +123,7 @@ def shown(url: str) -> str:
 
 @contextlib.contextmanager
 def reached(url: str) -> Iterator[None]:
-    """What a storage says when it is not there, in one sentence."""
+    """Turn the errors of a storage that cannot be reached into one sentence."""
     try:
         yield
     except ImportError:

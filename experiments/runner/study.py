@@ -1,4 +1,4 @@
-"""What a study is: a function from a trial to a configuration, for each kind of attention, and what is sought.
+"""Studies: a function from a trial to a configuration for each kind of attention, and the objectives.
 
 Every kind has a queue of its own with as many trials, so that budgets are equal; every trial is a run folder.
 """
@@ -24,23 +24,23 @@ from attend.config.text import difference, from_dict, to_dict
 from attend.config.text import replace as with_fields
 
 LOOKS = 20
-"""Random trials by which the space of a study is told from another."""
+"""Random trials that describe the search space of a study."""
 
 
 class NotBegun(ValueError):
-    """A study that should be in a storage, and is not."""
+    """The storage does not have this study."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A number that a trial is judged by, of its run on validation images: where scores.json has it, and which way."""
+    """A score of a trial on validation images: its place in scores.json, and its direction."""
 
     part: str | None
     name: str
     direction: str = "maximize"
 
     def read(self, scores: dict[str, Any]) -> float:
-        """ValueError where the run was not scored by it."""
+        """The score of a run; ValueError if the run does not have it."""
         value = (scores if self.part is None else scores.get(self.part) or {}).get(self.name)
         if value is None:
             why = scores.get("missing", {}).get(self.name, "the data have no boxes" if self.part == "grounding" else "")
@@ -63,7 +63,7 @@ OBJECTIVES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A search of settings, the same number of trials for each kind of attention.
+    """A search for settings, with the same number of trials for each kind of attention.
 
     ``space(trial, kind)`` is the configuration of a trial; ``objectives`` name what is sought (see OBJECTIVES);
     ``trials`` of each kind; ``seed`` is that of the sampler, and the configuration says that of the runs. Trials are
@@ -96,14 +96,14 @@ class Study:
             raise ValueError(f"{self.name} needs one kind and one objective at least")
 
     def only(self, kinds: Sequence[str]) -> Study:
-        """The same with these kinds alone; ValueError for one it has not."""
+        """The same study with these kinds alone; ValueError for an unknown kind."""
         for kind in kinds:
             if kind not in self.kinds:
                 raise ValueError(f"{self.name} has no kind {kind!r}: it has {', '.join(self.kinds)}")
         return replace(self, kinds=tuple(kinds))
 
     def config(self, trial: BaseTrial, kind: str) -> Config:
-        """The configuration of a trial, with the settings that were given for all."""
+        """The configuration of a trial, with the settings of all trials."""
         return with_fields(self.space(trial, kind), dict(self.settings))
 
     def folder(self, out: Path, kind: str) -> Path:
@@ -114,8 +114,8 @@ class Study:
         return self.folder(out, kind) / f"trial{int(job):03}"
 
     def queue(self, url: str, kind: str, *, begun: bool = False, **options: Any) -> Queue:
-        """The trials of one kind; ValueError where the storage has a study of this name with another space, NotBegun
-        where it has none and should have been ``begun``."""
+        """The trials of one kind. ValueError if the storage has a study of this name with another space; NotBegun if it
+        has none although it should be ``begun``."""
         queue = Queue(
             url,
             f"{self.name}-{kind}",
@@ -130,7 +130,7 @@ class Study:
         return queue
 
     def _agree(self, queue: Queue, kind: str) -> None:
-        """Hold a study that is there to the space, the objectives and the settings it was begun with."""
+        """Raise ValueError if the study in the storage has another space, other objectives or other settings."""
         ours = self.described(kind)
         theirs = queue.attribute("space", ours)
         if theirs == ours:
@@ -147,7 +147,7 @@ class Study:
         )
 
     def described(self, kind: str) -> dict[str, Any]:
-        """What tells this study from another of its name: what it seeks, the parameters' ranges, a configuration."""
+        """A description to compare studies of one name: objectives, ranges of the parameters, and a configuration."""
         trials = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         space, first = {}, {}
         for _ in range(LOOKS):
@@ -180,5 +180,5 @@ STUDIES = {"soft_or_hard": "attend.experiments.studies.soft_or_hard"}
 
 
 def load_study(name: str, data: Path | None, tiny: bool) -> Study:
-    """The study of a name, or of a file of the user's. ValueError says what is wrong with it."""
+    """The study of a name, or of a file of the user. ValueError explains what is wrong."""
     return find(name, STUDIES, "study", Study, data, tiny)

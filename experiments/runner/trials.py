@@ -1,4 +1,4 @@
-"""Run a study: trials of each kind of attention from its queue, each an ordinary run folder, judged on validation."""
+"""Run a study: the trials of each kind of attention, each an ordinary run folder that is scored on validation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from attend.runs.lease import held
 
 @dataclass(frozen=True)
 class Told:
-    """A study as the command line names it, which every worker loads for itself."""
+    """A study as the command line names it. Every worker loads it again."""
 
     name: str
     data: Path | None
@@ -45,7 +45,7 @@ class Told:
 def search(
     told: Told, kinds: Sequence[str], out: Path, url: str, workers: int | None, beat: int
 ) -> tuple[dict[str, Queue], str]:
-    """Do all trials of these kinds that are not done; returns their queues, and which trials failed in a sentence."""
+    """Do the remaining trials of these kinds; returns their queues, and a sentence about the failed trials."""
     study = told.study
     queues = {kind: study.queue(url, kind, beat=beat) for kind in kinds}
     for kind, queue in queues.items():
@@ -90,13 +90,13 @@ def planned(told: Told, kinds: Sequence[str], out: Path, url: str) -> list[Run]:
 
 
 def queues_of(told: Told, kinds: Sequence[str], url: str) -> dict[str, Queue]:
-    """The queues of a study that was begun; ValueError where it was not."""
+    """The queues of a study; ValueError if it is not begun."""
     return {kind: told.study.queue(url, kind, begun=True) for kind in kinds}
 
 
 def requeue(told: Told, kinds: Sequence[str], out: Path, url: str) -> int:
-    """Put back the trials under way in whose run folder nobody works; returns how many. For storages without
-    heartbeats, where nobody else finds out."""
+    """Requeue the running trials whose run folder no process uses; returns how many. Storages without heartbeats need
+    this, since they do not notice that a worker is dead."""
     count = 0
     for kind, queue in queues_of(told, kinds, url).items():
         for name, job in queue.jobs().items():
@@ -114,7 +114,7 @@ def note(study: Study, kind: str, queue: Queue, out: Path) -> None:
 
 
 def _do(told: Told, kind: str, out: Path, trial: Trial) -> list[float]:
-    """Train the run of a trial, and judge it by its scores on validation images."""
+    """Train the run of a trial, and return its objectives on validation images."""
     study = told.study
     config = study.config(trial, kind)
     folder = study.run_folder(out, kind, trial.user_attrs["job"])
@@ -131,7 +131,7 @@ def _train(study: Study, config: Config, folder: Path, trial: Trial) -> dict[str
 
 
 def judge(study: Study, folder: Path, trial: Trial) -> None:
-    """Report what metrics.jsonl says of the epochs, and prune the trial where it is hopeless."""
+    """Report the epochs of metrics.jsonl, and prune the trial if it is hopeless."""
     epochs = [one for one in read_run(folder).metrics if one.get("split") == "val"]
     known = trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
     (first, *others) = study.objectives

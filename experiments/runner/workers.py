@@ -14,11 +14,11 @@ from attend.experiments.cli.errors import EXPECTED, sentence
 from attend.experiments.runner import plugins
 
 LOOK = 0.5
-"""Seconds between two looks at how far the workers are."""
+"""Seconds between two calls of ``look``."""
 
 
 def together(workers: int, function: Callable[..., Any], *arguments: Any, look: Callable[[], object]) -> int:
-    """Call a function in so many processes, and ``look`` while they work; returns how many of them failed.
+    """Call a function in several processes, and ``look`` while they work; returns how many of them failed.
 
     A function that ends in an expected error says so and counts as failed; the others go on.
     """
@@ -39,19 +39,19 @@ def together(workers: int, function: Callable[..., Any], *arguments: Any, look: 
 
 
 def default_workers() -> int:
-    """One run a core: a model of this size gains little from a second one. One run where there is a GPU."""
+    """One run per core, since a model of this size gains little from a second one; one run if there is a GPU."""
     import torch
 
     return 1 if torch.cuda.is_available() else cores()
 
 
 def cores() -> int:
-    """Cores that this process may use; all there are, where the system does not say."""
+    """Cores that this process may use, or all cores if the system does not tell."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _work(threads: int, function: Callable[..., Any], arguments: tuple) -> None:
-    """What a worker does. Progress bars are off, since those of several would overwrite each other."""
+    """The body of a worker. It draws no progress bars, since several would overwrite each other."""
     import torch
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -68,7 +68,7 @@ def _work(threads: int, function: Callable[..., Any], arguments: tuple) -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose command was killed would train on unseen, and hold its run's lease."""
+    """End this worker with its command; otherwise it would go on training and hold the lease of its run."""
     multiprocessing.parent_process().join()
     os._exit(1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from attend.experiments.bench.beds import KINDS, Bed, SearchBed
 from attend.experiments.bench.clock import Setup, ratio
 from attend.experiments.bench.floor import SIZES, Size, moved, products, tanhs
 from attend.experiments.bench.memory import peak, peaks, tensors
+from attend.experiments.bench.operations import count, operations
 from attend.experiments.bench.sample import sample
 from attend.experiments.bench.steps import train
 from attend.experiments.cli.main import main
@@ -60,6 +62,47 @@ def test_the_floor_of_a_size_by_hand():
     }
     assert tanhs(size, live) == 3 * 2 * 7
     assert moved(size, live, 100, torch.bfloat16) == 2 * 5 * 2 * 2 + 100 * 36 + 3 * 11 * 2 * 5
+
+
+def test_operations_are_counted_forward_and_backward():
+    """f(x) = sum (w * x) for a weight w: forward mul and sum; backward expand, a view, and mul for each of w and x."""
+    w, x = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    forward = count(lambda: (w * x).sum())
+    assert {str(one): number for one, number in forward.counts.items()} == {"aten.mul.Tensor": 1, "aten.sum.default": 1}
+    assert (forward.total, forward.views) == (2, 0)
+    loss = (w * x).sum()
+    backward = count(loss.backward)
+    named = {str(one): number for one, number in backward.counts.items()}
+    assert named.pop("aten.mul.Tensor") == 2 and named.pop("aten.expand.default") == 1
+    detached = named.pop("aten.detach.default", 0)  # w.grad and x.grad, as this version of torch keeps them
+    assert named == {"aten.ones_like.default": 1}  # the seed
+    assert (backward.total, backward.views) == (4 + detached, 1 + detached)
+
+    class Twice(torch.autograd.Function):
+        """A custom function counts as the operations inside it."""
+
+        @staticmethod
+        def forward(context, value):
+            return value.exp() + 1
+
+        @staticmethod
+        def backward(context, gradient):
+            return gradient.neg().abs().neg()
+
+    both = count(lambda: Twice.apply(w).sum().backward())
+    named = {str(one).split(".")[1]: number for one, number in both.counts.items()}
+    assert (named["exp"], named["add"], named["neg"], named["abs"]) == (1, 1, 2, 1)
+
+
+def test_operations_of_a_step(tmp_path):
+    """A caption of twice the words takes about twice the operations, and the numbers are in the tables."""
+    long = replace(TINY, name="long", shortest=2 * TINY.shortest, longest=2 * TINY.longest)
+    for row, longer in zip(operations(SETUP), operations(replace(SETUP, sizes=[long])), strict=True):
+        assert 1.6 < longer["a step"] / row["a step"] < 2.1
+        bed = Bed(TINY, row["attention"], CPU)
+        assert row["a word of the longest caption"] == row["a step"] / bed.shape[2]
+        assert row["a real word"] == row["a step"] / bed.tokens
+        assert sum(row["counts"]["ours"].values()) == row["a step"] > row["without views"] > 0
 
 
 def test_a_ratio_is_taken_within_each_round():
@@ -117,12 +160,13 @@ def test_every_number_grows_sixteenfold():
 
 def test_bench_leaves_tables_and_their_numbers(tmp_path, capsys):
     options = ["--rounds", "2", "--precision", "fp32", "--out", str(tmp_path)]
-    main(["bench", "--sizes", "tiny", "--parts", "train,samples,search", *options])
+    main(["bench", "--sizes", "tiny", "--parts", "train,samples,operations,search", *options])
     results = json.loads((tmp_path / "bench.json").read_text())
     assert [(row["size"], row["attention"]) for row in results["train"]] == [("tiny", "soft"), ("tiny", "hard")]
     for row in results["train"]:
         assert len(row["seconds"]["ours"]) == 2 and row["share of the floor"]["median"] > 0
     assert results["samples"][0]["times one"]["median"] > 0
+    assert results["operations"][0]["textbook's"] > 0
     assert results["search"][0]["times the textbook"]["median"] > 0
     assert (tmp_path / "bench.md").read_text() in capsys.readouterr().out
 

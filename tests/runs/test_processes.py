@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from attend.experiments.cli.errors import LOST, sentence
-from attend.experiments.cli.verbs import VERBS
+from attend.experiments.cli.main import VERBS
 
 from attend.config import Config, Estimator
 from attend.config.catalogue import FACTS

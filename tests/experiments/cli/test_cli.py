@@ -104,6 +104,20 @@ def test_caption_says_the_caption_and_draws_where_it_looked(trained, data, tmp_p
     assert all(Path(line.strip()).exists() for line in lines if line.startswith("  "))
 
 
+def test_the_library_captions_in_silence_what_the_program_prints(trained, data, tmp_path, capfd):
+    from attend.evaluation.caption import caption_images
+
+    photos = [data / "images/03.png", data / "images/05.png"]
+    found = list(caption_images(trained, photos))
+    assert capfd.readouterr() == ("", "")
+    main(["caption", str(trained), *map(str, photos), "--out", str(tmp_path / "out")])
+    lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("  ")]
+    assert lines == [f"{one.path}: {one.caption}" for one in found]
+    for one in found:
+        assert one.weights.shape == (len(one.words), 4) and one.image.size == one.geometry.size == (32, 32)
+        assert len(one.glimpses) == len(one.gates) == len(one.words) > 0
+
+
 def test_caption_takes_a_folder_and_names_what_it_leaves_out(trained, data, tmp_path, capsys):
     folder = tmp_path / "photos"
     shutil.copytree(data / "images", folder / "below", ignore=shutil.ignore_patterns("*[2-9].png", "1?.png"))
@@ -123,7 +137,7 @@ def test_uniform_attention_is_drawn_without_a_gaze(data, tmp_path, capsys):
 
 
 def test_the_pictures_of_two_images_never_share_a_name():
-    from attend.experiments.cli.captioning import _names
+    from attend.experiments.cli.caption import picture_names as _names
 
     assert _names([Path("x/a.jpg"), Path("b.jpg"), Path("y/a.jpg")]) == ["a-0", "b", "a-2"]
     clash = _names([Path("x/a.jpg"), Path("a-0.jpg"), Path("y/a.jpg"), Path("a-2.jpg")])

@@ -11,32 +11,34 @@ import sys
 import termios
 from collections import namedtuple
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from attend.experiments.cli.common import confirmed
 from attend.experiments.cli.main import main
 from attend.experiments.runner import runner
-from attend.experiments.runner.consent import agreed
 from attend.experiments.runner.estimate import (
     METEOR,
     SCORING,
     Estimate,
-    Left,
     duration,
     estimate,
     last_end,
+    left,
     shortages,
     volume,
 )
 from attend.experiments.runner.experiment import Experiment, Setting
-from attend.experiments.runner.probe import Blank, Cost, Probe
+from attend.experiments.runner.rehearsal import Cost, rehearse
 
 from attend.config.text import from_dict
 from attend.data.prepared import Prepared
-from attend.data.stores import Store, unwritten
-from attend.encoder.features import ensure_store, place
+from attend.data.stores import unwritten
+from attend.encoder.encoder import Encoder
+from attend.encoder.features import ensure_store
 from attend.training.loop import Trainer
 from tests import halves
 
@@ -98,7 +100,7 @@ def test_steps_and_bytes_are_those_of_the_runs(before_and_after):
 
 def test_finished_runs_cost_nothing_and_are_not_probed(before_and_after, monkeypatch):
     _, out, data = before_and_after
-    monkeypatch.setattr("attend.experiments.runner.estimate.Probe", None)
+    monkeypatch.setattr("attend.experiments.runner.estimate.rehearse", None)
     after = expected(experiment(data), out)
     assert after.nothing and after.text() == "2 runs: 2 finished"
     assert (after.finished, after.steps, after.seconds, after.features_bytes, after.runs_bytes) == (2, 0, 0, 0, 0)
@@ -152,24 +154,27 @@ def test_a_folder_of_other_settings_and_a_model_that_cannot_be_are_said(before_a
     found = expected(replace(one, variants=one.variants | {"soft": absent}), tmp_path)
     assert "warning: soft cannot be trained: " in found.text() and "no.txt" in found.text()
     assert found.seconds > METEOR and found.runs_bytes > 0  # hard's
+    boxless = replace(soft, objective=replace(soft.objective, supervised=0.5))
+    (note,) = expected(replace(one, variants={"soft": boxless}, seeds={"soft": 1}), tmp_path).notes
+    assert note.startswith("soft cannot be trained: ") and f"{data} has none" in note
 
 
-def test_seconds_by_hand(data):
-    cost = Cost(
-        start=1, step=2, given=0.1, bounded=0.5, searched={("expected", 1): 0.2, ("expected", 2): 0.3}, weights=100,
-        state=200, locations=16,
-    )  # fmt: skip
-    one = experiment(data, validation_images=4, keep_every=2).variants["soft"]
-    left = Left(
-        variant="soft", config=one, dataset=Prepared(data), steps=14, epochs=2, ways=(Setting(), Setting(draws=3)),
-        bound=5, there=50,
-    )  # fmt: skip
-    validated = 2 * 4 * (0.1 + 0.2 + SCORING)
-    evaluated = 6 * (0.1 + 0.3 + SCORING) + 6 * (0.1 + 3 * (0.3 + SCORING))
-    assert left.seconds(cost) == pytest.approx(1 + 14 * 2 + validated + 2 * 1 + evaluated + 1 + 6 * 0.5 + METEOR)
-    quiet = replace(left, config=replace(one, train=replace(one.train, monitor="nll")), ways=(), bound=None)
-    assert quiet.seconds(cost) == pytest.approx(1 + 14 * 2 + 2 * 4 * 0.1)
-    assert quiet.bytes(cost) == 3 * 100 + 200 - 50 + 450 * (14 // 2 + 2)
+def test_seconds_and_bytes_by_hand(data, tmp_path):
+    """7 minibatches an epoch; validation of 4 images, 6 test images; three ways to evaluate, and bounds by 5 paths."""
+    search = {("argmax", 1): 0.2, ("argmax", 2): 0.3, ("sample", 2): 0.4, ("expected", 2): 0.5}
+    cost = Cost(start=1, step=12, search=search, last=300, best=100, locations=16)
+    one = experiment(data, validation_images=4, keep_every=2)
+    one = replace(one, also={"hard": [Setting(), Setting("sample", draws=3), Setting(look="oracle")]}, bound=5)
+    (run,) = runner.plan(one.only(["hard"]), tmp_path, None)
+    work = left(run, Prepared(data))
+    given = EPOCHS * 4 + 3 * 6 + 6 * 5
+    searched = EPOCHS * 4 * (0.2 + SCORING) + 6 * (0.3 + SCORING) + 3 * 6 * (0.4 + SCORING)
+    assert work.seconds(cost) == pytest.approx((1 + 4) * 1 + STEPS * 12 + given * 12 / (3 * 4) + searched + METEOR)
+    words = 2 * 6 * 5  # of two evaluations with captions, whose mean length is (7 + 3) / 2
+    lines = STEPS // 2 + EPOCHS
+    assert work.bytes(cost) == 300 + 2 * 100 + 450 * lines + 4000 * 3 * 6 + 4 * 16 * words
+    quiet = replace(run, config=replace(run.config, train=replace(run.config.train, monitor="nll")), bound=None)
+    assert not left(quiet, Prepared(data)).searched["argmax", 1]
 
 
 def test_runs_are_dealt_out_to_whoever_is_free():
@@ -177,20 +182,15 @@ def test_runs_are_dealt_out_to_whoever_is_free():
 
 
 @pytest.mark.parametrize("tune", [0, 1])
-def test_random_inputs_are_like_stored_ones(tmp_path, tune):
+def test_features_are_missing_until_they_are_stored(tmp_path, tmp_path_factory, tune):
     data = halves.write(tmp_path / "data")
     one = experiment(data).variants["soft"]
-    probe = Probe(replace(one, encoder=replace(one.encoder, tune_blocks=tune)))
-    assert isinstance(probe.batches.store, Blank)
-    count, (folder, _) = len(probe.batches.dataset.examples), place(probe.batches.dataset, probe.model.encoder)
-    assert unwritten(folder, count) == count == 40
-    store = ensure_store(probe.batches.dataset, probe.model.encoder)
-    assert unwritten(folder, count) == 0 and probe.inputs().bytes == 0
-    for name in ("inputs", "size", "affine"):
-        random, real = (one.read(name, [3, 5]) for one in (probe.batches.store, store))
-        assert random.shape == real.shape and np.isfinite(random).all()
-        assert name != "inputs" or random.dtype == real.dtype
-    assert isinstance(probe.store(probe.batches.dataset), Store)
+    one = replace(one, encoder=replace(one.encoder, tune_blocks=tune))
+    folder = partial(tmp_path_factory.mktemp, "rehearsal")
+    size, seconds = rehearse(one, [], folder())[1]
+    assert size == 40 * (3 * 32 * 32 if tune else 16 * 128 * 2) and seconds > 0
+    ensure_store(Prepared(data), Encoder(one.encoder))
+    assert rehearse(one, [], folder())[1] == (0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_rows_that_are_not_written_are_counted_by_shard(tmp_path, rows, shards, 
 def test_a_disk_that_is_too_small_is_warned_of(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(10**10, 9 * 10**9, 10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
-    needs = [(tmp_path / "runs", 6 * 10**8), (tmp_path / "data", 5 * 10**8)]
-    assert not shortages(needs[:1]) and not shortages(needs[1:])
+    needs = {tmp_path / "runs": 6 * 10**8, tmp_path / "data": 5 * 10**8}
+    assert not any(shortages({folder: size}) for folder, size in needs.items())
     (sentence,) = shortages(needs)
     assert f"{tmp_path / 'runs'} has 1.0 GB free, and 1.1 GB are needed" in sentence
 
@@ -241,8 +241,8 @@ def test_a_terminal_is_asked(monkeypatch, typed, answer):
         monkeypatch.setattr(sys, "stdin", stdin)
         monkeypatch.setattr(sys, "stderr", stderr)
         os.write(user, typed)
-        assert agreed("the plan", yes=False) is answer
-        assert agreed("all of it", yes=True)  # without a look at what is typed
+        assert confirmed("the plan", yes=False) is answer
+        assert confirmed("all of it", yes=True)  # without a look at what is typed
         print("end", file=stderr)
         shown = b""
         while not shown.endswith(b"end\r\n"):
@@ -254,7 +254,7 @@ def test_a_terminal_is_asked(monkeypatch, typed, answer):
 def test_a_pipe_never_waits_for_an_answer(piped):
     (user, program), (reads, writes) = pty.openpty(), os.pipe()  # all stay open, and nothing is ever written
     streams = {"stdin": program, "stderr": program} | {piped: {"stdin": reads, "stderr": writes}[piped]}
-    code = "from attend.experiments.runner.consent import agreed; print(agreed('the plan', False))"
+    code = "from attend.experiments.cli.common import confirmed; print(confirmed('the plan', False))"
     command = [sys.executable, "-c", code]
     ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=60, **streams)
     assert ran.returncode == 0 and ran.stdout == b"True\n"
@@ -266,7 +266,7 @@ def mine(tmp_path: Path, data: Path) -> Path:
     """The experiment as a user's own file."""
     file = tmp_path / "mine.py"
     file.write_text(
-        f"from pathlib import Path\nfrom tests.test_estimate import experiment as halves\n\n"
+        f"from pathlib import Path\nfrom tests.experiments.runner.test_estimate import experiment as halves\n\n"
         f"def experiment(data, tiny):\n    return halves(Path({str(data)!r}))\n"
     )
     return file
@@ -281,7 +281,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(data, tmp_path, capsys):
 
 def test_a_no_starts_nothing(data, tmp_path, capsys, monkeypatch):
     asked = []
-    monkeypatch.setattr("attend.experiments.runner.consent.agreed", lambda text, yes: asked.append((text, yes)))
+    monkeypatch.setattr("attend.experiments.cli.common.confirmed", lambda text, yes: asked.append((text, yes)))
     main(["run", str(mine(tmp_path, data)), "--out", str(tmp_path / "runs")])
     assert not (tmp_path / "runs").exists() and not capsys.readouterr().out
     assert asked[0][0].startswith("2 runs: 2 to do") and not asked[0][1]
@@ -290,7 +290,7 @@ def test_a_no_starts_nothing(data, tmp_path, capsys, monkeypatch):
 def test_with_nothing_left_nothing_is_asked(before_and_after, tmp_path, monkeypatch):
     _, out, data = before_and_after
     asked = []
-    monkeypatch.setattr("attend.experiments.runner.consent.agreed", lambda text, yes: asked.append((text, yes)))
+    monkeypatch.setattr("attend.experiments.cli.common.confirmed", lambda text, yes: asked.append((text, yes)))
     main(["run", str(mine(tmp_path, data)), "--out", str(out)])
     assert asked == [("2 runs: 2 finished", True)]
 

@@ -22,7 +22,7 @@ from attend.runs.lease import LeaseLost
 WORKER = """
 import sys, time
 from pathlib import Path
-from experiments import storages
+from attend.experiments.runner import storages
 from attend.experiments.runner.queue import Queue
 
 url, folder, beat, grace = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

@@ -1,0 +1,79 @@
+"""Count the operations of a training step that the dispatcher receives below autograd.
+
+A custom autograd function or a fused optimiser counts as the ATen operations inside it. At small sizes a step takes as
+long as its operations take to dispatch, so their number per word is the cost that an arrangement can change.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from attend.experiments.bench.beds import KINDS, Bed
+from attend.experiments.bench.clock import Setup
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Counting(TorchDispatchMode):
+    """Counts every operation that is dispatched inside this context, forward and backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[OpOverload] = Counter()
+
+    def __torch_dispatch__(self, operation: OpOverload, types: object, args: tuple = (), kwargs: Any = None) -> Any:
+        self.counts[operation] += 1
+        return operation(*args, **(kwargs or {}))
+
+    @property
+    def total(self) -> int:
+        return self.counts.total()
+
+    @property
+    def views(self) -> int:
+        """Operations that return a view of their input: they are dispatched, and start no computation."""
+        return sum(number for operation, number in self.counts.items() if _is_view(operation))
+
+
+def _is_view(operation: OpOverload) -> bool:
+    aliases = [returned.alias_info for returned in operation._schema.returns]
+    return any(alias is not None and not alias.is_write for alias in aliases)
+
+
+def count(call: Callable[[], object]) -> Counting:
+    """The operations of a call."""
+    with Counting() as counting:
+        call()
+    return counting
+
+
+def operations(setup: Setup) -> Iterator[dict[str, Any]]:
+    """The operations of a training step (forward, loss, backward, clipping, update), ours and the textbook's.
+
+    They are divided by the words of the longest caption, which are the steps in time, and by all real words.
+    """
+    for size in setup.sizes:
+        for kind in KINDS:
+            bed = Bed(size, kind, setup.device, setup.precision)
+            bed.ours(), bed.plain()  # the first step makes the optimiser's moments
+            ours, theirs = count(bed.ours), count(bed.plain)
+            longest, words = bed.shape[2], bed.tokens
+            yield {
+                "size": size.name,
+                "attention": kind,
+                "a step": ours.total,
+                "without views": ours.total - ours.views,
+                "a word of the longest caption": ours.total / longest,
+                "textbook's": theirs.total / longest,
+                "a real word": ours.total / words,
+                "textbook's a real word": theirs.total / words,
+                "share of the textbook's": ours.total / theirs.total,
+                "textbook's a step": theirs.total,
+                "textbook's without views": theirs.total - theirs.views,
+                "counts": {
+                    whose: {str(operation): number for operation, number in one.counts.most_common()}
+                    for whose, one in (("ours", ours), ("textbook", theirs))
+                },
+            }
