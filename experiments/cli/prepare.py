@@ -89,7 +89,9 @@ def prepare(command: Prepare) -> None:
         dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
     sources.say(dataset)
     if command.features:
-        print(sources.store_features(dataset, command.encoder, compress=command.compress))
+        from attend.encoder.features import store_features
+
+        print(store_features(dataset, command.encoder, compress=command.compress))
     print(command.out)
 
 

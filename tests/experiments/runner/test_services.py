@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[3]
 TRIALS = 6
 STUDY = """
 from dataclasses import replace
-from experiments import quickstart
-from experiments.study import Study
+from attend.experiments import quickstart
+from attend.experiments.runner.study import Study
 
 
 def space(trial, kind):

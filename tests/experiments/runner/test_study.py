@@ -24,8 +24,8 @@ from attend.runs.folder import RunFolder
 
 TUNED = """
 from dataclasses import replace
-from experiments import quickstart
-from experiments.study import Study
+from attend.experiments import quickstart
+from attend.experiments.runner.study import Study
 
 
 def space(trial, kind):
