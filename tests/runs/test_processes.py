@@ -29,7 +29,7 @@ from attend.data.stores import Store, fill_store
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES, MovingAverage
 from attend.estimators.helpers import Helpers
-from attend.evaluation import evaluate as evaluation
+from attend.evaluation import generate, teacher_forced
 from attend.model import Model
 from attend.runs import processes
 from attend.runs.checkpoint import read_checkpoint
@@ -38,7 +38,7 @@ from attend.training import loop as training
 from attend.training.glimpses import taken
 from attend.training.objective import objective
 from tests import bed, halves
-from tests.several import no_java
+from tests.forks import no_java
 
 TIMES = {"time", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
 SHAPE = (7, 5, 5)
@@ -63,6 +63,17 @@ CHANGED = [
     {"decoder.cell": "gru-residual", "decoder.gate": "none", "decoder.readout": "linear", "train.workers": 1},
     {"attention.select": "expected", "train.training_images": 4},
 ]
+
+
+OFTEN = [
+    {"attention.select": "expected"},
+    *({"estimator.name": name} for name in ("reinforce", "xu2015-code", "vimco", "variational", "relax")),
+    {"estimator.name": "unordered-set", "estimator.samples": 3},
+    *({"estimator.baseline": name} for name in ("average-per-place", "learned")),
+    {"attention.feed": "expected", "estimator.name": "enumeration"},
+    *CHANGED[-9:],
+]
+"""What `make test` trains too; `make test-slow` trains all."""
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +110,20 @@ def name_of(changed: dict) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(dataset, tmp_path_factory):
-    """Every configuration trained by one process (folder "one") and by two ("two"), and a run that changes over.
+def trained(dataset, tmp_path_factory, request):
+    """Configurations trained by one process (folder "one") and by two ("two"), and a run that changes over.
 
     Of its copies "begun" is begun by one process and ended by two, "killed" the reverse: SIGKILL ends the main one of
     two. "evaluated" is trained by one and evaluated by two.
     """
     root = tmp_path_factory.mktemp("runs")
-    jobs = [job(settings(dataset, changed), root / "two" / name_of(changed)) for changed in CHANGED]
+    tests = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = [changed for changed in CHANGED if any(test.get("changed") is changed for test in tests)]
+    jobs = [job(settings(dataset, changed), root / "two" / name_of(changed)) for changed in asked]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attend.metrics.captions.find_java", no_java)
-        patch.setattr(evaluation, "IMAGES", 2)
+        for module in (generate, teacher_forced):
+            patch.setattr(module, "IMAGES", 2)
         monitored = {"train.epochs": 2, "train.monitor": "cider", "train.checkpoint_minutes": 0.0}
         changing = settings(dataset, monitored | {"search.decode": "sample", "search.beam": 0, "train.log_every": 1})
         training.train(changing, root / "one/changing")
@@ -125,7 +139,7 @@ def trained(dataset, tmp_path_factory):
         pair = launched("-m", "tests.several", str(root / "jobs.json"))
         with patch.context() as quick:
             quick.setattr(training, "evaluate", lambda *_, **__: {})
-            for changed in CHANGED:
+            for changed in asked:
                 training.train(settings(dataset, changed), root / "one" / name_of(changed))
         _, said = pair.communicate(timeout=300)
         assert "Signal 9 (SIGKILL)" in said, said[-3000:]
@@ -173,7 +187,10 @@ def same_training(one: Path, two: Path, config: Config) -> None:
         assert line == pytest.approx(truth, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("changed", CHANGED, ids=name_of)
+@pytest.mark.parametrize(
+    "changed",
+    [pytest.param(one, id=name_of(one), marks=() if one in OFTEN else pytest.mark.slow) for one in CHANGED],
+)
 def test_two_processes_train_what_one_does(trained, dataset, changed):
     config, name = settings(dataset, changed), name_of(changed)
     same_training(trained / "one" / name, trained / "two" / name, config)
@@ -399,8 +416,8 @@ def test_a_process_that_was_lost_is_told_of_plainly():
 def test_a_process_that_fails_alone_ends_all_and_says_why(dataset, tmp_path):
     (tmp_path / "fails.py").write_text("""
 import os
-from attend.training import Trainer
-from experiments.cli import main
+from attend.experiments.cli.main import main
+from attend.training.loop import Trainer
 step = Trainer.step
 
 def fails(trainer, batch):

@@ -40,7 +40,6 @@ from attend.encoder.features import ensure_store, place
 from attend.training.loop import Trainer
 from tests import halves
 
-pytestmark = pytest.mark.usefixtures("meteor")
 ROOT = Path(__file__).parents[3]
 EPOCHS, STEPS = 3, 3 * 7
 """7 minibatches of 4 images, of 28."""
@@ -266,7 +265,7 @@ def mine(tmp_path: Path, data: Path) -> Path:
     """The experiment as a user's own file."""
     file = tmp_path / "mine.py"
     file.write_text(
-        f"from pathlib import Path\nfrom tests.test_estimate import experiment as halves\n\n"
+        f"from pathlib import Path\nfrom tests.experiments.runner.test_estimate import experiment as halves\n\n"
         f"def experiment(data, tiny):\n    return halves(Path({str(data)!r}))\n"
     )
     return file
