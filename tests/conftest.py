@@ -42,10 +42,20 @@ def fails(capsys):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def meteor():
-    """METEOR's program starts once in a file of tests, as it does in a run."""
+    """METEOR's program starts once, when a test first asks for it: that takes eight seconds of a processor."""
     from attend.metrics.java import meteor_kept
 
-    with meteor_kept():
-        yield
+    with meteor_kept() as kept:
+        yield kept
+
+
+@pytest.fixture(scope="module")
+def forks():
+    """Starts processes of their own; those that are left at the end of a file are killed."""
+    from tests.forks import Forks
+
+    found = Forks()
+    yield found
+    found.end()

@@ -10,14 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attend.config.text import from_dict
-from attend.evaluation import evaluate as evaluation
+from attend.evaluation import generate, teacher_forced
 from attend.metrics import captions
-from attend.metrics.java import JavaError
 from attend.training import loop as training
-
-
-def no_java() -> None:
-    raise JavaError("no Java in this test")
+from tests.forks import no_java
 
 
 def killed_at(place: int | None, step: Callable) -> Callable:
@@ -32,7 +28,7 @@ def killed_at(place: int | None, step: Callable) -> Callable:
 
 
 def main(jobs: Path) -> None:
-    captions.find_java, evaluation.IMAGES = no_java, 2
+    captions.find_java, generate.IMAGES, teacher_forced.IMAGES = no_java, 2, 2
     evaluate, step = training.evaluate, training.Trainer.step
     for job in json.loads(jobs.read_text()):
         training.evaluate = evaluate if job["evaluated"] else lambda *_, **__: {}

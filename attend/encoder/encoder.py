@@ -44,21 +44,20 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255, persistent=False)
         self.requires_grad_(False).eval()
+        self._hashed: tuple[list[tuple[int, int]], str] = ([], "")
         self.stage = None
         blank = torch.zeros(1, 3, self.size, self.size)
         with torch.no_grad():
             try:
-                self._maps(blank)
+                maps = self._maps(blank)
             except (AssertionError, RuntimeError, TypeError) as error:
                 raise ValueError(f"{settings.name} cannot read images of {self.size} px ({_reason(error)})") from None
             if settings.stride is not None:
-                self.stage = self._stage_of(settings.stride, blank)
-            rows, columns = self._maps(blank).shape[-2:]
+                self.stage, maps = self._stage_of(settings.stride, blank)
+        _, self.width, rows, columns = maps.shape
         self.grid = settings.grid or (rows, columns)
         if settings.tune_blocks:
             self._tune(settings.tune_blocks, blank)
-        with torch.no_grad():
-            self.width = self(blank.to(torch.uint8)).shape[-1]
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self._maps((images - self.mean) / self.std)
@@ -71,11 +70,18 @@ class Encoder(nn.Module):
         return super().train(False)
 
     def fingerprint(self) -> str:
-        """Hash of the weights, so that features of other weights are never taken for these."""
-        digest = hashlib.sha256()
-        for tensor in self.backbone.state_dict().values():
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        """Hash of the weights, so that features of other weights are never taken for these.
+
+        It is computed again only if a weight has been moved or written since: every checkpoint records it.
+        """
+        tensors = list(self.backbone.state_dict().values())
+        versions = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        if versions != self._hashed[0]:
+            digest = hashlib.sha256()
+            for tensor in tensors:
+                digest.update(tensor.cpu().contiguous().numpy())
+            self._hashed = versions, digest.hexdigest()[:16]
+        return self._hashed[1]
 
     def tuned(self) -> list[nn.Parameter]:
         """The parameters of the blocks that are tuned."""
@@ -119,16 +125,17 @@ class Encoder(nn.Module):
                 hook.remove()
         return [maps[name] for name in names]
 
-    def _stage_of(self, stride: int, blank: Tensor) -> int:
-        """Index of the last feature map with this stride."""
-        strides = [self.size / one.shape[-1] for one in self._stages(blank)]
+    def _stage_of(self, stride: int, blank: Tensor) -> tuple[int, Tensor]:
+        """The last feature map with this stride, and its index before it."""
+        stages = self._stages(blank)
+        strides = [self.size / one.shape[-1] for one in stages]
         fits = [i for i, there in enumerate(strides) if abs(math.log2(there / stride)) < 0.2]
         if not fits:
             known = ", ".join(str(round(there)) for there in sorted(set(strides)))
             raise ValueError(
                 f"encoder.stride is {stride}, but {self.settings.name} at {self.size} px has {known}: choose one"
             )
-        return fits[-1]
+        return fits[-1], stages[fits[-1]]
 
     def _tune(self, blocks: int, blank: Tensor) -> None:
         """Give the last blocks gradients; a block is a group of timm's own layer grouping that features pass."""

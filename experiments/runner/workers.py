@@ -13,6 +13,7 @@ from typing import Any
 from attend.experiments.cli.errors import EXPECTED, sentence
 from attend.experiments.runner import plugins
 
+PRELOADED = ["attend.training.loop", "attend.evaluation.saved"]
 LOOK = 0.5
 """Seconds between two calls of ``look``."""
 
@@ -22,9 +23,9 @@ def together(workers: int, function: Callable[..., Any], *arguments: Any, look: 
 
     A function that ends in an expected error says so and counts as failed; the others go on.
     """
-    spawn = multiprocessing.get_context("spawn")
     threads = max(1, cores() // workers)
-    some = [spawn.Process(target=_work, args=(threads, function, arguments)) for _ in range(workers)]
+    call = (dict(os.environ), threads, function, arguments)
+    some = [_context().Process(target=_work, args=call) for _ in range(workers)]
     for one in some:
         one.start()
     try:
@@ -50,9 +51,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(threads: int, function: Callable[..., Any], arguments: tuple) -> None:
+def _context() -> multiprocessing.context.BaseContext:
+    """How workers start. On Linux a server imports torch once, before it knows of any device, and forks all of them."""
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(PRELOADED)
+    return server
+
+
+def _work(environment: dict[str, str], threads: int, function: Callable[..., Any], arguments: tuple) -> None:
     """The body of a worker. It draws no progress bars, since several would overwrite each other."""
     import torch
+
+    os.environ.update(environment)  # the server may be older than what was set since
 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     plugins.load()

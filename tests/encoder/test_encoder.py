@@ -87,7 +87,7 @@ def test_stages_are_the_same_where_timm_does_not_hand_them_out(name, monkeypatch
     one = encoder(name, stride=16)
     before = one(images())
     monkeypatch.delattr(type(one.backbone), "forward_intermediates", raising=False)
-    one.stage = one._stage_of(16, torch.zeros(1, 3, SIZE, SIZE))
+    one.stage, _ = one._stage_of(16, torch.zeros(1, 3, SIZE, SIZE))
     assert torch.equal(one(images()), before)
     monkeypatch.setattr(one.backbone, "feature_info", [])
     with pytest.raises(ValueError, match=f"encoder.stride: {name} gives only its last map"):
@@ -360,14 +360,14 @@ def test_other_weights_or_settings_have_another_store(dataset, tmp_path):
 def test_an_extraction_that_is_killed_resumes(dataset, monkeypatch):
     code = """if True:
         import functools, os, signal, sys
-        from attend import prepare
         from attend.data.prepared import Prepared
-        from tests.test_encoder import SMALL, encoder
-        prepare.fill_store = functools.partial(prepare.fill_store, shard=2)
-        work = prepare.compute_features
+        from attend.encoder import features
+        from tests.encoder.test_encoder import SMALL, encoder
+        features.fill_store = functools.partial(features.fill_store, shard=2)
+        work = features.compute_features
         left = iter([True, False])
-        prepare.compute_features = lambda *a: work(*a) if next(left) else os.kill(os.getpid(), signal.SIGKILL)
-        prepare.ensure_store(Prepared(sys.argv[1]), encoder(**SMALL))"""
+        features.compute_features = lambda *a: work(*a) if next(left) else os.kill(os.getpid(), signal.SIGKILL)
+        features.ensure_store(Prepared(sys.argv[1]), encoder(**SMALL))"""
     killed = subprocess.run(
         [sys.executable, "-c", code, str(dataset.folder)], env=os.environ | {"OMP_NUM_THREADS": "1"}
     )

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from attend.captioner.traces import negative_log_likelihood
+from attend.experiments.cli.main import main
 
 from attend import estimators
 from attend.attention.score import SCORES
-from attend.captioner.traces import negative_log_likelihood
 from attend.config import catalogue as facts
 from attend.estimators.baselines import MovingAverage
 from attend.training.objective import objective
@@ -54,27 +53,29 @@ def test_the_pages_estimator_is_without_bias(known, feed, several):
     assert bed.distance(found, truth, "attention.score.key") < 1e-10
 
 
-def attend(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "attend", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
+def test_the_page_trains_and_evaluates(forks, mine, tmp_path):
+    def attend(*arguments: object) -> tuple[int, str]:
+        """Exit status and output of the program, in a process that knows no plugin but its own."""
+        log = tmp_path / "log"
+        log.unlink(missing_ok=True)
+        process = forks.start(main, [*map(str, arguments)], folder=tmp_path, log=log)
+        process.join(300)
+        return process.exitcode, log.read_text()
 
-
-def test_the_page_trains_and_evaluates(mine, tmp_path):
     data = halves.write(tmp_path / "data")
     small = []
     for section, fields in halves.SMALL.items():
         for name, value in fields.items():
             small += [f"--{section}.{name}", *(value if isinstance(value, list) else [value])]
     run = tmp_path / "run"
-    trained = attend(
+    status, said = attend(
         "--plugin", mine, "train", "hard", *small, "--train.epochs", 1, "--train.monitor", "nll", "--attention.score",
         "cosine", "--estimator.name", "best-of-others", "--data", data, "--out", run,
     )  # fmt: skip
-    assert trained.returncode == 0, trained.stderr
-    without = attend("evaluate", run)
-    assert without.returncode == 2 and "but must be one of" in without.stderr and "Traceback" not in without.stderr
-    assert attend(f"--plugin={mine}", "evaluate", run, "--decode", "sample").returncode == 0
+    assert status == 0, said
+    status, said = attend("evaluate", run)
+    assert status == 2 and "but must be one of" in said and "Traceback" not in said
+    assert attend(f"--plugin={mine}", "evaluate", run, "--decode", "sample")[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -204,13 +204,11 @@ def runs_through(name: str, tmp_path: Path, monkeypatch, capsys) -> Experiment:
     return found
 
 
-@pytest.mark.usefixtures("meteor")
 def test_a_tiny_twin_runs(tmp_path, monkeypatch, capsys):
     runs_through(FAST, tmp_path, monkeypatch, capsys)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("meteor")
 @pytest.mark.parametrize("name", [name for name in ABLATIONS if name != FAST])
 def test_every_tiny_twin_runs(tmp_path, monkeypatch, capsys, name):
     runs_through(name, tmp_path, monkeypatch, capsys)

@@ -185,7 +185,7 @@ def small(monkeypatch):
     monkeypatch.setattr(growth, "SWEEPS", short)
 
 
-def test_the_parts_around_a_step(tmp_path, small, meteor):
+def test_the_parts_around_a_step(tmp_path, small):
     options = ["--rounds", "1", "--precision", "fp32", "--out", str(tmp_path)]
     main(["bench", "--sizes", "tiny", "--parts", "features,waiting,stores,scoring,startup", *options])
     results = json.loads((tmp_path / "bench.json").read_text())

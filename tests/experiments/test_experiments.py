@@ -6,10 +6,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +15,9 @@ from attend.experiments.cli.main import main
 from attend.experiments.runner import runner, workers
 
 from attend.metrics import java
+from tests.forks import finish
+
+RUN = ["run", "quickstart", "--tiny"]
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +26,14 @@ def done(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quickstart")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        main(["run", "quickstart", "--tiny", "--seeds", "1", "--workers", "1"])
+        main([*RUN, "--seeds", "1", "--workers", "1"])
     return folder
 
 
 def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monkeypatch):
     monkeypatch.chdir(done)
     before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("metrics.jsonl")}
-    main(["run", "quickstart", "--tiny", "--seeds", "1", "--workers", "1"])
+    main([*RUN, "--seeds", "1", "--workers", "1"])
     said = capsys.readouterr().out
     for variant in ("soft", "hard", "uniform"):
         assert f"| {variant}" in said
@@ -49,21 +49,7 @@ def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monke
 def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monkeypatch):
     monkeypatch.chdir(done)
     with pytest.raises(SystemExit):
-        main(
-            [
-                "run",
-                "quickstart",
-                "--tiny",
-                "--seeds",
-                "1",
-                "--workers",
-                "1",
-                "--only",
-                "soft",
-                "--set",
-                "train.epochs=2",
-            ]
-        )
+        main([*RUN, "--seeds", "1", "--workers", "1", "--only", "soft", "--set", "train.epochs=2"])
     assert "train.epochs 2 (was 1)" in capsys.readouterr().err
 
 
@@ -100,6 +86,9 @@ def test_a_command_is_checked_before_any_data_are_made(tmp_path, monkeypatch, ca
 
 def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
     monkeypatch.chdir(done)
+    plugin = tmp_path / "no_java.py"
+    plugin.write_text("import attend.metrics.captions, tests.forks as f; attend.metrics.captions.find_java = f.no_java")
+    monkeypatch.setenv("ATTEND_PLUGINS", str(plugin))
     experiment = quickstart.experiment(None, tiny=True).only(["soft", "uniform"])
     (tmp_path / "quickstart-tiny/soft/seed0").mkdir(parents=True)
     (tmp_path / "quickstart-tiny/soft/seed0/config.json").write_text("{")
@@ -109,51 +98,44 @@ def test_a_run_that_fails_does_not_stop_the_others(done, tmp_path, monkeypatch):
     assert (tmp_path / "quickstart-tiny/uniform/seed0/scores.json").exists()
 
 
-def test_the_same_command_on_another_machine_joins_the_work(done, tmp_path):
+@pytest.mark.parametrize(("variants", "runs"), [("soft,uniform", 3), pytest.param("", 5, marks=pytest.mark.slow)])
+def test_the_same_command_on_another_machine_joins_the_work(done, forks, tmp_path, variants, runs):
     """Two commands at once, with one storage and one folder of runs: every run is trained by one of them."""
-    command = [
-        sys.executable,
-        "-m",
-        "experiments",
-        "run",
-        "quickstart",
-        "--tiny",
-        "--workers",
-        "1",
-        "--out",
-        str(tmp_path),
-    ]
-    command += ["--storage", f"journal:///{tmp_path}/shared.journal"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    both = [subprocess.Popen(command, cwd=done, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    tables = [process.communicate(timeout=500)[0].split("\n\n")[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0] and tables[0] == tables[1] and "| soft" in tables[0]
+    command = [*RUN, "--workers", "1", "--out", str(tmp_path), "--storage", f"journal:///{tmp_path}/shared.journal"]
+    command += ["--only", variants] if variants else []
+    logs = [tmp_path / "one.log", tmp_path / "other.log"]
+    for process, log in [(forks.start(main, command, folder=done, log=log), log) for log in logs]:
+        finish(process, log)
+    tables = [[line for line in log.read_text().splitlines() if line.startswith("|")] for log in logs]
+    assert tables[0] == tables[1] and any("| soft" in line for line in tables[0])
     for folder in tmp_path.glob("quickstart-tiny/*/seed*"):
         steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(steps) and not (folder / "lease.json").exists()
-    assert len(list(tmp_path.glob("quickstart-tiny/*/seed*/scores.json"))) == 5
+    assert len(list(tmp_path.glob("quickstart-tiny/*/seed*/scores.json"))) == runs
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_workers_end_with_the_experiment(done, tmp_path, how):
-    command = [sys.executable, "-m", "attend", "run", "quickstart", "--tiny", "--seeds", "1", "--workers", "2"]
-    command += ["--only", "soft,uniform", "--set", "train.epochs=9999", "--set", "train.patience=0"]
-    command += ["--out", str(tmp_path)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=done, env=environment, stderr=subprocess.PIPE, text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # who runs in the background may ignore it
-    )  # fmt: skip
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_workers_end_with_the_experiment(done, forks, tmp_path, how):
+    command = [*RUN, "--seeds", "1", "--workers", "2", "--only", "soft,uniform", "--out", str(tmp_path)]
+    command += ["--set", "train.epochs=9999", "--set", "train.patience=0"]
+    log = tmp_path / "log"
+    process = forks.start(interrupted, command, folder=done, log=log)
     runs = [tmp_path / f"quickstart-tiny/{variant}/seed0" for variant in ("soft", "uniform")]
     wait_for(lambda: all((run / "metrics.jsonl").exists() for run in runs))
     pids = [json.loads((run / "lease.json").read_text())["pid"] for run in runs]
     assert process.pid not in pids and all(map(running, pids))
-    process.send_signal(how)
+    os.kill(process.pid, how)
     wait_for(lambda: not any(map(running, pids)))
-    _, said = process.communicate(timeout=30)
+    process.join(30)
     if how is signal.SIGINT:
-        assert process.returncode == 130 and "interrupted" in said
+        assert process.exitcode == 130 and "interrupted" in log.read_text()
     assert not any((run / "scores.json").exists() for run in runs)
+
+
+def interrupted(command: list[str]) -> None:
+    """The program as a terminal starts it: what runs in the background may ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    main(command)
 
 
 def test_where_the_system_does_not_say_which_cores_are_free_all_are(monkeypatch):
@@ -180,6 +162,7 @@ def running(pid: int) -> bool:
 @pytest.mark.slow
 def test_the_tiny_twin_of_flickr8k_decodes_hard_in_three_ways(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(java, "_kept", None)
     starts, start = [], java._start
     monkeypatch.setattr(java, "_start", lambda arguments, *rest: starts.append(arguments) or start(arguments, *rest))
     main(["run", "flickr8k", "--tiny", "--workers", "1", "--set", "search.beam=2"])

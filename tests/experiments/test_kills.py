@@ -1,29 +1,32 @@
 """Killed at any moment, and the same command again: whole, and equal to what an undisturbed command leaves.
 
-One process imports everything and forks a child for each command, so that many real processes can be killed in a
-short time. `make test` kills a few, `make test-slow` fifty of each.
+`make test` kills two of one command, `make test-slow` fifty of each.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-import os
+import random
 import shutil
 import sqlite3
-import subprocess
-import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from attend.experiments.cli.main import main
 from safetensors import safe_open
 
+from attend.data.stores import fill_store
+from attend.encoder import features
 from tests import halves
 from tests.experiments.cli.test_cli import SMALL
+from tests.forks import Forks, finish, kill
 
-FEW, MANY = 3, 50
+FEW, MANY = 2, 50
 VARYING = {"commit", "dirty", "time", "seconds", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
 VARYING.add("started")
 PREPARE = [
@@ -43,8 +46,8 @@ EVALUATE = ["evaluate", "run", "--split", "val", "--decode", "sample", "--draws"
 RUN = ["run", "mine.py", "--workers", "1"]
 MINE = """
 from dataclasses import replace
-from attend.settings import from_dict
-from experiments.experiment import Experiment, Setting
+from attend.config.text import from_dict
+from attend.experiments.runner.experiment import Experiment, Setting
 
 
 def experiment(data, tiny):
@@ -56,76 +59,15 @@ def experiment(data, tiny):
 PASSED = {"queue.db", "queue.db.lock", "queue.id", "__pycache__"}
 """Files of the queue, which remembers every try (SQLite's own check says whether it is whole), and Python's own."""
 
-FORKS = """
-import functools, json, os, random, shutil, signal, sys, time, warnings
-import torch
-import attend.prepare, attend.training, attend.data.readers, experiments.sources
-from attend.data.stores import fill_store
-from attend.metrics import java
-from attend.prepare import Encoder
-from experiments.cli import main
 
-warnings.filterwarnings("ignore", message=".*fork.*")
-attend.encoder.features.fill_store = functools.partial(fill_store, shard=8)  # so that kills fall between shards too
-torch.set_num_threads(1)
-asked = json.load(sys.stdin)
-
-def missing():
-    raise java.JavaError("no Java in this test")
-
-def start(folder):
-    child = os.fork()
-    if child:
-        return child
-    os.setsid()
-    os.chdir(folder)
-    log = os.open("../log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1), os.dup2(log, 2)
-    java.find_java = missing
-    import attend.metrics.captions as captions
-    captions.find_java = missing
-    status = 1
-    try:
-        main(asked["command"])
-        status = 0
-    except SystemExit as stop:
-        status = stop.code or 0
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(status)
-
-def finish(folder):
-    _, status = os.waitpid(start(folder), 0)
-    if status:
-        sys.exit(f"{folder}: status {status}: " + open(f"{folder}/../log").read()[-3000:])
-
-def kill(child):
-    try:
-        os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:  # it leads no group yet
-        os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-
-began = time.perf_counter()
-finish(asked["whole"])
-took = time.perf_counter() - began
-chance = random.Random(asked["seed"])
-for folder in asked["broken"]:
-    while True:
-        child = start(folder)
-        time.sleep(chance.uniform(0, took))
-        if os.waitpid(child, os.WNOHANG)[0] == 0:
-            break
-        took *= 0.9  # it had ended before: once more
-        shutil.rmtree(folder)
-        shutil.copytree(asked["start"], folder)
-    kill(child)
-    finish(folder)
-"""
+def command(*arguments: str) -> None:
+    """The program, in a process of its own; features are stored in so small shards that kills fall between them too."""
+    features.fill_store = partial(fill_store, shard=8)
+    main(arguments)
 
 
 @pytest.fixture(scope="module")
-def stages(tmp_path_factory):
+def stages(forks, tmp_path_factory):
     """What each command starts from: the dataset as distributed, prepared, and a trained run."""
     folder = tmp_path_factory.mktemp("stages")
     raw = folder / "raw"
@@ -137,42 +79,52 @@ def stages(tmp_path_factory):
     ]
     shutil.copytree(made / "images", raw / "data/captions/images")
     (raw / "data/captions/dataset_halves.json").write_text(json.dumps({"dataset": "halves", "images": images}))
-    prepared = undisturbed(folder, raw, PREPARE)
+    prepared = undisturbed(forks, folder, raw, PREPARE)
     experiment = Path(shutil.copytree(prepared, folder / "experiment"))
     settings = halves.SMALL | {"data": "data", "train": halves.SMALL["train"] | {"epochs": 2, "monitor": "nll"}}
     (experiment / "mine.py").write_text(MINE.replace("SETTINGS", repr(settings)))
-    trained = undisturbed(folder, prepared, TRAIN)
+    trained = undisturbed(forks, folder, prepared, TRAIN)
     return {"prepare": raw, "classic": raw, "train": prepared, "evaluate": trained, "run": experiment}
 
 
-def undisturbed(folder: Path, start: Path, command: list[str]) -> Path:
+def undisturbed(forks: Forks, folder: Path, start: Path, arguments: list[str]) -> Path:
     """The folder after the command."""
-    return forks(folder / command[0], start, command, 0)[0]
+    return repeated(forks, folder / arguments[0], start, arguments, 0)[0]
 
 
-def forks(folder: Path, start: Path, command: list[str], kills: int, seed: int = 0) -> tuple[Path, list[Path]]:
+def repeated(forks: Forks, folder: Path, start: Path, arguments: list[str], kills: int) -> tuple[Path, list[Path]]:
     """An undisturbed run of the command, and others that were killed once while they ran, and run again."""
     whole, broken = folder / "whole", [folder / f"broken{i}" for i in range(kills)]
     for one in (whole, *broken):
         shutil.copytree(start, one)
-    asked = {"command": command, "start": str(start), "whole": str(whole), "broken": list(map(str, broken))}
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    ran = subprocess.run(
-        [sys.executable, "-c", FORKS],
-        input=json.dumps(asked | {"seed": seed}),
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+    run = partial(forks.start, command, *arguments, log=folder / "log")
+    began = time.perf_counter()
+    finish(run(folder=whole), folder / "log")
+    took, chance = time.perf_counter() - began, random.Random(0)
+    for one in broken:
+        while True:
+            child = run(folder=one)
+            time.sleep(chance.uniform(0, took))
+            if child.is_alive():
+                break
+            took *= 0.9  # it had ended before: once more
+            shutil.rmtree(one)
+            shutil.copytree(start, one)
+        kill(child)
+        finish(run(folder=one), folder / "log")
     return whole, broken
 
 
-@pytest.mark.parametrize("verb", ["prepare", "classic", "train", "evaluate", "run"])
-@pytest.mark.parametrize("kills", [FEW, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(1500)])])
-def test_killed_and_run_again_is_as_undisturbed(stages, tmp_path, verb, kills):
-    command = {"prepare": PREPARE, "classic": CLASSIC, "train": TRAIN, "evaluate": EVALUATE, "run": RUN}[verb]
-    whole, broken = forks(tmp_path, stages[verb], command, kills)
+COMMANDS = {"prepare": PREPARE, "classic": CLASSIC, "train": TRAIN, "evaluate": EVALUATE, "run": RUN}
+LONG = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+
+@pytest.mark.parametrize(
+    ("kills", "verb"), [(FEW, "run"), *(pytest.param(MANY, verb, marks=LONG) for verb in COMMANDS)]
+)
+def test_killed_and_run_again_is_as_undisturbed(forks, stages, tmp_path, kills, verb):
+    """Of these commands `attend run` does most: it trains, evaluates, keeps a queue and writes tables and pictures."""
+    whole, broken = repeated(forks, tmp_path, stages[verb], COMMANDS[verb], kills)
     for one in broken:
         same(one, whole)
         if verb == "run":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from attend.data.text import tokenise as data_tokens
+from attend.metrics import java
 from attend.metrics.captions import (
     BLEU_STATISTICS,
     DocumentFrequencies,
@@ -47,6 +48,7 @@ def ours(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("private")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(java, "_kept", None)
         patch.setenv("PATH", "/nowhere")
         patch.delenv("JAVA_HOME", raising=False)
         patch.setenv("LC_ALL", "de_DE.UTF-8")
@@ -71,7 +73,10 @@ def theirs():
         refs = PTBTokenizer().tokenize({k: [{"caption": c} for c in group] for k, group in REFERENCES.items()})
         hyps = PTBTokenizer().tokenize({k: [{"caption": caption}] for k, caption in HYPOTHESES.items()})
         bleu = zip(*Bleu(4).compute_score(refs, hyps, verbose=0), strict=True)
-        single = [metric().compute_score(refs, hyps) for metric in (Meteor, Rouge, Cider)]
+        meteor = Meteor()
+        single = [metric.compute_score(refs, hyps) for metric in (meteor, Rouge(), Cider())]
+        for pipe in (meteor.meteor_p.stdout, meteor.meteor_p.stderr):
+            pipe.close()
     return dict(zip(NAMES, [*bleu, *single], strict=True))
 
 

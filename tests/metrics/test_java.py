@@ -6,11 +6,17 @@ import time
 
 import pytest
 
-from attend.metrics import captions
+from attend.metrics import captions, java
 from attend.metrics.captions import score_captions
 from attend.metrics.java import find_java, meteor_kept
 
 PAIR = {"a": "the small red dog", "b": "a cat"}, {"a": ["the red dog runs", "a dog"], "b": ["a cat sleeps on a mat"]}
+
+
+@pytest.fixture(autouse=True)
+def none_kept(monkeypatch):
+    """No METEOR but that of the test itself."""
+    monkeypatch.setattr(java, "_kept", None)
 
 
 @pytest.fixture
@@ -140,12 +146,13 @@ def test_a_kept_meteor_that_went_wrong_starts_again(fake_java, tmp_path):
     assert [one.corpus for one in found[2:]] == [{"meteor": 0.5}] * 3 and starts_of(tmp_path) == 4
 
 
-def test_a_kept_meteor_says_the_same_again():
-    with meteor_kept():
-        first, second = (score_captions(*PAIR, metrics=("meteor",), tokeniser="simple") for _ in range(2))
-        other = score_captions({"a": "a dog"}, {"a": PAIR[1]["a"]}, metrics=("meteor",), tokeniser="simple")
-    assert first == second and first.missing == {}
-    assert other == score_captions({"a": "a dog"}, {"a": PAIR[1]["a"]}, metrics=("meteor",), tokeniser="simple")
+def test_a_kept_meteor_says_the_same_again(meteor, monkeypatch):
+    """And what one says that was started for this question alone."""
+    alone = score_captions({"a": "a dog"}, {"a": PAIR[1]["a"]}, metrics=("meteor",), tokeniser="simple")
+    monkeypatch.setattr(java, "_kept", meteor)
+    first, second = (score_captions(*PAIR, metrics=("meteor",), tokeniser="simple") for _ in range(2))
+    other = score_captions({"a": "a dog"}, {"a": PAIR[1]["a"]}, metrics=("meteor",), tokeniser="simple")
+    assert first == second and first.missing == {} and other == alone
 
 
 @pytest.mark.parametrize("tokeniser", captions.TOKENISERS)

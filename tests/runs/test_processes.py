@@ -36,7 +36,7 @@ from attend.runs.files import read_json, write_json
 from attend.training import loop as training
 from attend.training.objective import loss_of
 from tests import bed, halves
-from tests.several import no_java
+from tests.forks import no_java
 
 TIMES = {"time", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
 SHAPE = (7, 5, 5)
@@ -61,6 +61,17 @@ CHANGED = [
     {"decoder.cell": "gru-residual", "decoder.gate": "none", "decoder.readout": "linear", "train.workers": 1},
     {"attention.select": "expected", "train.training_images": 4},
 ]
+
+
+OFTEN = [
+    {"attention.select": "expected"},
+    *({"estimator.name": name} for name in ("reinforce", "xu2015-code", "vimco", "variational", "relax")),
+    {"estimator.name": "unordered-set", "estimator.samples": 3},
+    *({"estimator.baseline": name} for name in ("average-per-place", "learned")),
+    {"attention.feed": "expected", "estimator.name": "enumeration"},
+    *CHANGED[-9:],
+]
+"""What `make test` trains too; `make test-slow` trains all."""
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +108,16 @@ def name_of(changed: dict) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(dataset, tmp_path_factory):
-    """Every configuration trained by one process (folder "one") and by two ("two"), and a run that changes over.
+def trained(dataset, tmp_path_factory, request):
+    """Configurations trained by one process (folder "one") and by two ("two"), and a run that changes over.
 
     Of its copies "begun" is begun by one process and ended by two, "killed" the reverse: SIGKILL ends the main one of
     two. "evaluated" is trained by one and evaluated by two.
     """
     root = tmp_path_factory.mktemp("runs")
-    jobs = [job(settings(dataset, changed), root / "two" / name_of(changed)) for changed in CHANGED]
+    tests = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    asked = [changed for changed in CHANGED if any(test.get("changed") is changed for test in tests)]
+    jobs = [job(settings(dataset, changed), root / "two" / name_of(changed)) for changed in asked]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("attend.metrics.captions.find_java", no_java)
         for module in (generate, teacher_forced):
@@ -124,7 +137,7 @@ def trained(dataset, tmp_path_factory):
         pair = launched("-m", "tests.several", str(root / "jobs.json"))
         with patch.context() as quick:
             quick.setattr(training, "evaluate", lambda *_, **__: {})
-            for changed in CHANGED:
+            for changed in asked:
                 training.train(settings(dataset, changed), root / "one" / name_of(changed))
         _, said = pair.communicate(timeout=300)
         assert "Signal 9 (SIGKILL)" in said, said[-3000:]
@@ -172,7 +185,10 @@ def same_training(one: Path, two: Path, config: Config) -> None:
         assert line == pytest.approx(truth, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("changed", CHANGED, ids=name_of)
+@pytest.mark.parametrize(
+    "changed",
+    [pytest.param(one, id=name_of(one), marks=() if one in OFTEN else pytest.mark.slow) for one in CHANGED],
+)
 def test_two_processes_train_what_one_does(trained, dataset, changed):
     config, name = settings(dataset, changed), name_of(changed)
     same_training(trained / "one" / name, trained / "two" / name, config)
@@ -404,8 +420,8 @@ def test_a_process_that_was_lost_is_told_of_plainly():
 def test_a_process_that_fails_alone_ends_all_and_says_why(dataset, tmp_path):
     (tmp_path / "fails.py").write_text("""
 import os
-from attend.training import Trainer
-from experiments.cli import main
+from attend.experiments.cli.main import main
+from attend.training.loop import Trainer
 step = Trainer.step
 
 def fails(trainer, batch):

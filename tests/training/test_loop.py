@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
@@ -17,24 +17,19 @@ import pytest
 from safetensors.numpy import load_file
 
 from attend import config
-from attend.config.text import from_dict, replace, to_dict
+from attend.config.text import from_dict, replace
 from attend.data.prepared import Prepared
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES
-from attend.metrics.java import JavaError
-from attend.runs.files import write_json
 from attend.training.loop import OPTIMISERS
 from tests import halves
+from tests.forks import finish, kill, no_java
 
 
 @pytest.fixture(autouse=True)
-def no_java(monkeypatch):
-    """Captions are scored on simple tokens and without METEOR, to save time; processes of their own keep their Java."""
-
-    def missing():
-        raise JavaError("no Java in this test")
-
-    monkeypatch.setattr("attend.metrics.captions.find_java", missing)
+def without_java(monkeypatch):
+    """Captions are scored on simple tokens and without METEOR, to save time."""
+    monkeypatch.setattr("attend.metrics.captions.find_java", no_java)
 
 
 TIMES = {"time", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
@@ -43,6 +38,11 @@ TIMES = {"time", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_se
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     return halves.write(tmp_path_factory.mktemp("halves") / "data", boxes=True)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    return halves.write(tmp_path_factory.mktemp("few") / "data", (12, 2, 2), boxes=True)
 
 
 def settings(dataset: Path, kind: str, **train) -> config.Config:
@@ -56,30 +56,13 @@ def settings(dataset: Path, kind: str, **train) -> config.Config:
     )
 
 
-def start(settings: config.Config, folder: Path) -> subprocess.Popen:
-    """`attend train` as a process of its own; config.json is what a resumed run reads."""
-    code = "import sys, json; from attend.config.text import from_dict; from attend.training.loop import train; "
-    code += "train(from_dict(json.load(open(sys.argv[1]))), sys.argv[2])"
-    path = folder.with_suffix(".json")
-    write_json(path, to_dict(settings))
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-c", code, path, folder], env=environment, stderr=subprocess.PIPE)
-
-
-def finish(process: subprocess.Popen) -> None:
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said.decode()[-2000:]
-
-
-def kill_at(process: subprocess.Popen, folder: Path, steps: int) -> None:
+def kill_at(process: BaseProcess, folder: Path, steps: int) -> None:
     """SIGKILL once metrics.jsonl tells of so many steps."""
     log = folder / "metrics.jsonl"
     for _ in range(12000):
-        if process.poll() is not None:
-            raise AssertionError(process.stderr.read().decode()[-2000:])
+        assert process.is_alive(), "it ended before"
         if log.exists() and any(json.loads(line)["step"] >= steps for line in whole_lines(log)):
-            os.kill(process.pid, signal.SIGKILL)
-            process.communicate()
+            kill(process)
             return
         time.sleep(0.01)
     raise AssertionError("the run never came so far")
@@ -107,15 +90,18 @@ SLOW = pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "blocks"), [("sample", 0), pytest.param("expected", 0, marks=SLOW), pytest.param("sample", 1, marks=SLOW)]
 )
-def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(dataset, tmp_path, kind, blocks):
+def test_a_killed_run_equals_an_uninterrupted_one_bit_for_bit(forks, dataset, tmp_path, kind, blocks):
     """Killed twice in the middle of an epoch, by SIGKILL; weights, captions, scores and metrics are compared."""
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    from attend.training.loop import train
+
+    whole, broken, log = tmp_path / "whole", tmp_path / "broken", tmp_path / "log"
     wanted = replace(settings(dataset, kind), {"encoder.tune_blocks": blocks})
-    finish(start(wanted, whole))
+    start = partial(forks.start, train, wanted, folder=tmp_path, log=log)
+    finish(start(whole), log)
     for steps in (4, 12):
-        kill_at(start(wanted, broken), broken, steps)
+        kill_at(start(broken), broken, steps)
         assert not (broken / "scores.json").exists()
-    finish(start(wanted, broken))
+    finish(start(broken), log)
     assert metrics(broken) == metrics(whole)
     for name in ("best", "last"):
         same_tensors(broken / f"checkpoint/{name}.safetensors", whole / f"checkpoint/{name}.safetensors")
@@ -158,24 +144,24 @@ CHANGED = [
     {"attention.weights": "first"},
     {"attention.select": "top-k", "attention.top": 2},
     {"estimator.name": "vimco", "objective.supervised": 0.5},
-    {"train.training_images": 22},
+    {"train.training_images": 10},
 ]
 
 
 @pytest.mark.parametrize("changed", CHANGED, ids=lambda changed: "-".join(map(str, changed.values())).replace(" ", "x"))
-def test_an_interrupted_run_equals_an_uninterrupted_one_whatever_is_changed(dataset, tmp_path, monkeypatch, changed):
+def test_an_interrupted_run_equals_an_uninterrupted_one_whatever_is_changed(few, tmp_path, monkeypatch, changed):
     """Stopped in the middle of the second epoch; every optimiser, estimator and baseline, and a tuned encoder."""
     from attend.model import Model
     from attend.training.loop import Trainer, train
 
     monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: {})
-    wanted = settings(dataset, "sample", epochs=2, monitor="nll", encoder_learning_rate=0.01)
+    wanted = settings(few, "sample", epochs=2, monitor="nll", encoder_learning_rate=0.01)
     wanted, blocks = replace(wanted, changed), changed.get("encoder.tune_blocks", 0)
     train(wanted, tmp_path / "whole")
     step = Trainer.step
 
     def stop(trainer, batch):
-        if trainer.progress.step == 10:
+        if trainer.progress.step == 4:
             raise KeyboardInterrupt
         return step(trainer, batch)
 
@@ -186,7 +172,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one_whatever_is_changed(data
     assert metrics(tmp_path / "broken") == metrics(tmp_path / "whole")
     last = tmp_path / "whole/checkpoint/last.safetensors"
     same_tensors(tmp_path / "broken/checkpoint/last.safetensors", last)
-    began, ended = Model.build(wanted, Prepared(dataset).vocabulary).tensors(), load_file(last)
+    began, ended = Model.build(wanted, Prepared(few).vocabulary).tensors(), load_file(last)
     moved = {name.split(".")[0] for name, tensor in began.items() if not np.array_equal(tensor.numpy(), ended[name])}
     assert moved == ({"captioner", "encoder"} if blocks else {"captioner"})
 
@@ -244,7 +230,9 @@ def test_every_epoch_learns_from_the_same_part_of_the_training_images(dataset, t
 def test_soft_learns_what_two_halves_hold(dataset, tmp_path):
     from attend.training.loop import train
 
-    scores = train(settings(dataset, "expected", epochs=25, patience=0, monitor="nll"), tmp_path / "run")
+    scores = train(
+        settings(dataset, "expected", epochs=25, patience=0, monitor="nll", checkpoint_minutes=9.0), tmp_path / "run"
+    )
     assert scores["given"]["nll"] < 0.6  # guessing colours costs 2 x log 4 in 5.5 words: 0.5, and the words besides
 
 
@@ -294,7 +282,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tmp_path):
     code = """
 import resource, signal, sys, torch
 from pathlib import Path
-from attend.model import read_checkpoint, write_checkpoint
+from attend.runs.checkpoint import read_checkpoint, write_checkpoint
 path = Path(sys.argv[1])
 origin = {"vocabulary": "", "encoder": ""}
 write_checkpoint(path, {"a": torch.ones(10)}, origin | {"step": 1})

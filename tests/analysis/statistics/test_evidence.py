@@ -36,7 +36,7 @@ def row_of(table, name):
 
 def column_of(runs, name):
     """(S, N) of one column of images.csv."""
-    tables = (csv.DictReader(images_of(run).open()) for run in runs)
+    tables = (csv.DictReader(images_of(run).read_text().splitlines()) for run in runs)
     return np.array([[float(line[name]) for line in table] for table in tables])
 
 
@@ -276,7 +276,7 @@ def cut(path):
 
 
 def older(path):
-    rows = list(csv.reader(path.open()))
+    rows = list(csv.reader(path.read_text().splitlines()))
     with path.open("w") as file:
         csv.writer(file).writerows(row[:2] for row in rows)
 

@@ -37,9 +37,6 @@ ROOT = Path(__file__).parents[3]
 SMALL = flags(halves.SMALL)
 
 
-pytestmark = pytest.mark.usefixtures("meteor")
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return halves.write(tmp_path_factory.mktemp("cli") / "data")

@@ -42,7 +42,6 @@ from attend.encoder.features import ensure_store
 from attend.training.loop import Trainer
 from tests import halves
 
-pytestmark = pytest.mark.usefixtures("meteor")
 ROOT = Path(__file__).parents[3]
 EPOCHS, STEPS = 3, 3 * 7
 """7 minibatches of 4 images, of 28."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import optuna
@@ -18,28 +17,26 @@ from attend.experiments.runner.queue import Queue
 from optuna.trial import TrialState
 
 from attend.runs.lease import LeaseLost
+from tests.forks import kill
 
-WORKER = """
-import sys, time
-from pathlib import Path
-from attend.experiments.runner import storages
-from attend.experiments.runner.queue import Queue
 
-url, folder, beat, grace = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-storages.GRACE = grace
+def work(url: str, folder: Path, beat: int, grace: int) -> None:
+    """A worker: it marks when jobs begin and end, and is slow as long as a file says so."""
+    storages.GRACE = grace
 
-def do(trial):
-    name = trial.user_attrs["job"]
-    with open(folder / f"{name}.begun", "a") as file:
-        file.write("x")
-    while (folder / f"{name}.slow").exists():
-        time.sleep(0.05)
-    with open(folder / f"{name}.done", "a") as file:
-        file.write("x")
-    return 1.0
+    def do(trial):
+        name = trial.user_attrs["job"]
+        with open(folder / f"{name}.begun", "a") as file:
+            file.write("x")
+        while (folder / f"{name}.slow").exists():
+            time.sleep(0.05)
+        with open(folder / f"{name}.done", "a") as file:
+            file.write("x")
+        return 1.0
 
-Queue(url, "jobs", beat=beat).work(do)
-"""
+    Queue(url, "jobs", beat=beat).work(do)
+
+
 JOBS = ["a", "b", "c"]
 
 
@@ -49,20 +46,18 @@ def url(request, tmp_path):
 
 
 @pytest.fixture
-def worker(tmp_path):
-    """Starts a worker, a process of its own, on a queue; those still there at the end are killed."""
-    started = []
+def worker(forks, tmp_path):
+    """Starts a worker, a process of its own, on a queue."""
 
-    def start(url: str, beat: int = 20, grace: int = 120) -> subprocess.Popen:
-        command = [sys.executable, "-c", WORKER, url, str(tmp_path), str(beat), str(grace)]
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-        started.append(subprocess.Popen(command, env=environment))
-        return started[-1]
+    def start(url: str, beat: int = 20, grace: int = 120) -> BaseProcess:
+        return forks.start(work, url, tmp_path, beat, grace, folder=tmp_path, log=tmp_path / "log")
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return start
+
+
+def ended(process: BaseProcess) -> bool:
+    process.join(120)
+    return process.exitcode == 0
 
 
 def wait_for(holds, seconds: float = 120) -> None:
@@ -80,7 +75,7 @@ def test_two_workers_do_each_job_once(url, worker, tmp_path):
     queue = Queue(url, "jobs")
     queue.fill(map(str, range(6)))
     workers = [worker(url), worker(url)]
-    assert all(one.wait(timeout=120) == 0 for one in workers)
+    assert all(map(ended, workers))
     assert set(states(queue).values()) == {"done"} and len(queue.jobs()) == 6
     assert all((tmp_path / f"{n}.done").read_text() == "x" for n in range(6))
 
@@ -92,10 +87,9 @@ def test_the_job_of_a_worker_that_was_killed_is_done_by_another_and_counts_once(
     victim = worker(url)
     wait_for((tmp_path / "a.begun").exists)
     number = queue.jobs()["a"].trial.number
-    victim.kill()
-    victim.wait()
+    kill(victim)
     (tmp_path / "a.slow").unlink()
-    assert worker(url).wait(timeout=120) == 0
+    assert ended(worker(url))
     assert set(states(queue).values()) == {"done"} and list(queue.jobs()) == JOBS
     again = queue.jobs()["a"].trial
     assert optuna.storages.RetryHeartbeatStaleTrialCallback.retried_trial_number(again) == number
@@ -119,7 +113,7 @@ def test_a_frozen_worker_loses_its_job_after_its_heartbeat_and_counts_nothing_wh
     queue.work(lambda trial: 2.0)
     assert time.monotonic() - begun > 1
     os.kill(frozen.pid, signal.SIGCONT)
-    assert frozen.wait(timeout=60) == 0
+    assert ended(frozen)
     assert states(queue) == {"a": "done"} and queue.jobs()["a"].trial.value == 2.0
     assert sum(trial.state == TrialState.COMPLETE for trial in queue.study.trials) == 1
 
