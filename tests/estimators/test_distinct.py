@@ -62,7 +62,7 @@ def chances(model, a, words=WORDS) -> dict[tuple[int, ...], float]:
     """p(path) of every path."""
     lengths = bed.one_caption(words)
     return {
-        tuple(path.flatten().tolist()): float(bed.along(model, a, words, lengths, path).log_probs.sum().exp())
+        tuple(path.flatten().tolist()): float(bed.along(model, a, words, lengths, path).log_probs.detach().sum().exp())
         for path in bed.paths(words.shape[-1], a.shape[1])
     }
 
