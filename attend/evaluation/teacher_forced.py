@@ -159,7 +159,7 @@ def _unrolled(model: Model, batch: Batch, decode: Decode, semi: float = 0.0) -> 
         if model.captioner.attention.look == "random":
             shown = _chance("random weights of a given caption", batch, settings, (features.shape[1],)).to(device)
         policy = decoding(decode, settings.attention.top, noise, soft)
-        return model.captioner(features, batch.words, batch.lengths, policy, shown=shown)
+        return model.captioner(features, batch.words, batch.lengths, policy, shown=shown).ready()
 
 
 def _chance(stream: str, batch: Batch, settings: Config, shape: tuple[int, ...]) -> Tensor:
