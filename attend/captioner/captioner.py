@@ -76,8 +76,7 @@ class Captioner(nn.Module):
             u: Readout = self.unroll(features, words, lengths, fed, samples=samples, **more)
         else:
             u = read.read(self.unroll(features, words, lengths, fed, **more), samples)
-        u.cost  # noqa: B018 - what is computed of the words is computed here, under the caller's precision and gradient
-        return u
+        return u.ready()
 
     def unroll(
         self,

@@ -54,6 +54,11 @@ class Readout:
         costs = F.cross_entropy(at_least_fp32(self.logits), self.targets, reduction="none")
         return costs if self.layout.mask is None else costs * self.layout.mask
 
+    def ready(self) -> Readout:
+        """The same readout. Its logits and costs are computed now, in the precision and gradient mode of the caller."""
+        self.cost  # noqa: B018
+        return self
+
     @property
     def ranks(self) -> Tensor:
         """How many words are more likely than each real word, (M,). 0 is a correct guess; -1 at padding."""

@@ -217,7 +217,8 @@ class Trainer:
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
         self.meters.watch(self.progress.step, loss.total)
         self.meters.add(words=words, **sums)
-        self.last = u
+        if (self.progress.step + 1) % config.train.log_every == 0:
+            self.health = health.health_sums(u)
 
     def _reduced(self, observed: Tensor | None) -> Tensor | None:
         """Sums of this process, added over processes."""
@@ -243,7 +244,7 @@ class Trainer:
         average = self.average.values()
         if average and self.learner.baseline is not BASELINES["average-per-place"] and average[0] is not None:
             values["baseline"] = average[0]
-        values |= health.means(self._reduced(health.health_sums(self.last)))
+        values |= health.means(self._reduced(self.health))
         self.meters = Meters()
         self.log(epoch=round(epoch, 4), split="train", **values)
         return values["nll"]

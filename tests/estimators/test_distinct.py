@@ -9,20 +9,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attend.attention import select as selections
-from attend.captioner.captioner import Noise
 from attend.config import Estimator
 from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import MovingAverage
+from attend.estimators.baselines import Average
+from attend.estimators.different_paths import Tree, best_and_rest, distinct
 from attend.estimators.distinct import first_share, second_share, sum_and_sample, unordered_set
+from attend.estimators.noise import Noise
 from attend.estimators.paths import Charges, Paths
-from attend.training.glimpses import Tree, check_fits, every_path, taken
-from attend.training.objective import objective
+from attend.estimators.take import Given, paths_of
+from attend.training.objective import loss_of
 from tests import bed
 
 WORDS = torch.tensor([[[5, 2]]])
 LENGTHS = torch.tensor([[2]])
 TWO, THREE = bed.features(locations=2), bed.features()
+NONE = Noise(glimpse=torch.zeros(1, 1, 2))
 
 
 @pytest.fixture()
@@ -48,10 +49,10 @@ def same(found, truth):
 
 def mean_of(model, ways, rule, a=THREE, words=WORDS):
     """sum over ways (probability, path (1, K, T)) of the gradient of the loss as it is trained."""
-    lengths, total, whole = torch.tensor([[words.shape[-1]]]), 0.0, 0.0
+    learner, total, whole = bed.learner(rule), 0.0, 0.0
     for probability, path in ways:
-        trace = model(a, words, lengths, path=path, samples=path.shape[1])
-        total = total + probability * objective(trace, rule, MovingAverage(), words=1).total
+        u = bed.along(model, a, words, bed.one_caption(words), path, path.shape[1])
+        total = total + probability * bed.loss(model, u, learner, words=1).total
         whole += float(probability)
     assert whole == pytest.approx(1)
     return bed.gradient(model, total)
@@ -59,16 +60,16 @@ def mean_of(model, ways, rule, a=THREE, words=WORDS):
 
 def chances(model, a, words=WORDS) -> dict[tuple[int, ...], float]:
     """p(path) of every path."""
-    lengths = torch.tensor([[words.shape[-1]]])
+    lengths = bed.one_caption(words)
     return {
-        tuple(path.flatten().tolist()): float(model(a, words, lengths, path=path).log_probs.sum().exp())
+        tuple(path.flatten().tolist()): float(bed.along(model, a, words, lengths, path).log_probs.detach().sum().exp())
         for path in bed.paths(words.shape[-1], a.shape[1])
     }
 
 
 def of_words(model, a, words=WORDS) -> list[dict[int, float]]:
-    """alpha of every word, where words are apart."""
-    weights = model(a, words, torch.tensor([[words.shape[-1]]])).weights[0, 0]
+    """alpha of every word, if words are apart."""
+    weights = bed.along(model, a, words, bed.one_caption(words)).weights[0, 0]
     return [dict(enumerate(alpha.tolist())) for alpha in weights]
 
 
@@ -82,7 +83,7 @@ def without_replacement(p: dict, several: int):
 
 
 def draws(model, feed, a, several):
-    """(probability, paths (1, K, T)): whole paths without replacement, or glimpses, for each word of its own."""
+    """(probability, paths (1, K, T)): whole paths without replacement, or glimpses of each word."""
     if feed == "glimpse":
         for probability, members in without_replacement(chances(model, a), several):
             yield probability, torch.tensor(members)[None]
@@ -111,49 +112,37 @@ def with_rest(model, feed, a, several):
     return found
 
 
+def exact(model, rule, a=THREE, words=WORDS, lengths=LENGTHS, noise=NONE):
+    """The loss as it is trained, summed over words."""
+    learner = bed.learner(rule)
+    return bed.loss(model, learner.take(model, Given(a, words, lengths), noise), learner, words=1)
+
+
 @bed.either_feed
 def test_enumeration_is_the_gradient_of_the_bound(model, feed):
-    rule = bed.hard(feed, name="enumeration")
-    captioner = replaced(model, rule)
-    loss = objective(taken(captioner, THREE, WORDS, LENGTHS, noise=NONE), rule, MovingAverage(), words=1)
+    loss = exact(model, bed.hard(feed, name="enumeration"))
     same(bed.gradient(model, loss.total), of_bound(model, THREE))
-    value = bed.bound(model, THREE, WORDS)
-    assert torch.isclose(loss.terms["nll"], value)
+    assert torch.isclose(loss.terms["nll"], bed.bound(model, THREE, WORDS))
 
 
 @bed.either_feed
 def test_marginal_is_the_gradient_of_the_marginal(model, feed):
-    rule = bed.hard(feed, name="marginal")
-    captioner = replaced(model, rule)
-    loss = objective(taken(captioner, THREE, WORDS, LENGTHS, noise=NONE), rule, MovingAverage(), words=1)
+    loss = exact(model, bed.hard(feed, name="marginal"))
     value, truth = of_marginal(model, THREE)
     same(bed.gradient(model, loss.total), truth)
     assert torch.isclose(loss.terms["nll"], value)
-
-
-NONE = Noise(glimpse=torch.zeros(1, 1, 2), soft=torch.zeros(1, 1, dtype=torch.bool))
-
-
-def replaced(model, rule):
-    """The same captioner under another configuration."""
-    model.settings = rule
-    return model
 
 
 @bed.either_feed
 @pytest.mark.parametrize("name", ["enumeration", "marginal"])
 def test_captions_of_other_lengths_are_enumerated_as_if_alone(model, feed, name):
     """Paths that differ only in padding are one path."""
-    rule = bed.hard(feed, name=name)
-    captioner, a = replaced(model, rule), bed.features(2, locations=2)
+    rule, a = bed.hard(feed, name=name), bed.features(2, locations=2)
     rows = [[[4, 5, 2], [5, 2]], [[6, 4, 2], [2]]]
-    words, lengths = bed.captions(rows)
-    noise = Noise(glimpse=torch.zeros(2, 2, 3), soft=torch.zeros(2, 2, dtype=torch.bool))
-    together = objective(taken(captioner, a, words, lengths, noise=noise), rule, MovingAverage(), words=1)
+    together = exact(model, rule, a, *bed.captions(rows), Noise(glimpse=torch.zeros(2, 2, 3)))
     truth, value = 0.0, 0.0
     for n, c in itertools.product(range(2), range(2)):
-        one, length = bed.captions([[rows[n][c]]])
-        alone = objective(taken(captioner, a[n : n + 1], one, length, noise=NONE), rule, MovingAverage(), words=1)
+        alone = exact(model, rule, a[n : n + 1], *bed.captions([[rows[n][c]]]))
         truth, value = truth + alone.total, value + alone.terms["nll"]
     assert torch.isclose(together.terms["nll"], value)
     assert bed.distance(bed.gradient(model, together.total), bed.gradient(model, truth)) < 1e-10
@@ -168,7 +157,7 @@ def test_sum_and_sample_is_the_gradient_of_the_bound(model, feed, several):
 
 @bed.either_feed
 def test_sum_and_sample_of_all_there_are_has_no_variance(model, feed):
-    """The one that is sampled besides counts for nothing."""
+    """The sampled path has no weight."""
     several = 1 + (3**2 if feed == "glimpse" else 3)
     rule = bed.hard(feed, name="sum-and-sample", samples=several)
     ((_, path),) = with_rest(model, feed, THREE, several)
@@ -196,13 +185,13 @@ def test_the_unordered_set_of_all_there_are_is_enumeration(model, feed):
 
 
 def wrong(estimator, change):
-    """The estimator with one thing changed in what it answers."""
-    right = ESTIMATORS[estimator].function
-    return replace(ESTIMATORS[estimator], function=lambda paths, *rest: change(paths, right(paths, *rest)))
+    """The estimator with one thing changed in its charges."""
+    right = ESTIMATORS[estimator].charge
+    return replace(ESTIMATORS[estimator], charge=lambda paths, *rest: change(paths, right(paths, *rest)))
 
 
 def forgotten_mass(paths, found):
-    """The sampled one as if it stood for itself alone."""
+    """The sampled path stands for itself alone."""
     share = torch.cat([found.share[..., :-1, :], paths.log_prob.exp()[..., -1:, :]], -2)
     return Charges(share, share * (paths.cost - paths.cost[..., :-1, :].mean(-2, keepdim=True)))
 
@@ -265,7 +254,7 @@ def test_the_ratios_of_a_set_are_those_of_its_ordered_draws():
 
 
 @pytest.mark.parametrize("p", [[0.5, 0.5], [1.0, 1e-38], [1.0, 1e-290, 1e-290], [1.0, *[1e-290] * 7]])
-def test_shares_stay_finite_where_the_set_holds_all_the_mass(p):
+def test_shares_stay_finite_if_the_set_holds_all_the_mass(p):
     log_p = torch.tensor(p, dtype=torch.float64).log()
     assert torch.isfinite(second_share(log_p)).all()
     assert float(first_share(log_p).sum()) == pytest.approx(1)
@@ -274,7 +263,7 @@ def test_shares_stay_finite_where_the_set_holds_all_the_mass(p):
 @pytest.mark.parametrize("log_p", [-200.0, -2000.0])
 @pytest.mark.parametrize("members", [2, 5, 8])
 def test_shares_of_paths_as_long_as_a_caption(log_p, members):
-    """Equally likely paths whose probability is too small for a number: each stands for one in K."""
+    """Equally likely paths, their probability too small for a number: each has a share of 1/K."""
     given = torch.full((members,), log_p, dtype=torch.float64)
     assert first_share(given).tolist() == pytest.approx([1 / members] * members)
     others = second_share(given).masked_fill(torch.eye(members, dtype=torch.bool), 1 / (members - 1))
@@ -283,13 +272,13 @@ def test_shares_of_paths_as_long_as_a_caption(log_p, members):
 
 @pytest.mark.parametrize("function", [sum_and_sample, unordered_set])
 def test_charges_are_finite_for_paths_as_long_as_a_caption(function):
-    """In fp32, where 28 words at 49 places are below its smallest number."""
+    """In fp32, whose smallest number is above the probability of 28 words at 49 places."""
     costs = torch.tensor([[2.0], [3.0], [4.0]]).repeat(1, 40) / 40
     paths = Paths(
         costs=costs, log_probs=torch.full((3, 40), -5.0), real=torch.ones(3, 40, dtype=torch.bool),
         sampled=torch.ones(3, 40, dtype=torch.bool),
     )  # fmt: skip
-    charges = function(paths, Estimator(), MovingAverage())
+    charges = function(paths, Estimator(), Average())
     assert torch.isfinite(charges.charge).all() and float(charges.share.sum()) == pytest.approx(1)
     first = float(charges.charge[0, 0])
     assert first == pytest.approx(0 if function is sum_and_sample else (2.0 - 3.5) / 3)
@@ -299,12 +288,12 @@ def test_charges_are_finite_for_paths_as_long_as_a_caption(function):
 
 
 def batched(copies: int, seed: int = 0, words=WORDS):
-    """A model that is fed glimpses, as many copies of one caption, and noise of their own."""
+    """A model that is fed glimpses, the tree of many copies of one caption, and a generator for their noise."""
     model = bed.captioner(bed.hard())
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(1, copies, words.shape[-1], generator=generator, dtype=torch.float64)
-    given = Noise(glimpse=noise, soft=torch.zeros(1, copies, dtype=torch.bool))
-    tree = Tree(model, TWO, words.expand(1, copies, -1), torch.full((1, copies), words.shape[-1]), given)
+    given = Given(TWO, words.expand(1, copies, -1), torch.full((1, copies), words.shape[-1]))
+    tree = Tree(model, given, Noise(glimpse=noise))
     return model, tree, generator
 
 
@@ -361,7 +350,7 @@ def test_glimpses_of_a_word_are_drawn_without_replacement_and_the_rest_from_the_
     generator = torch.Generator().manual_seed(2)
     alpha = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
     weights = alpha.expand(copies, -1)
-    drawn = selections.distinct(weights, 2, torch.rand(copies, 4, generator=generator, dtype=torch.float64))
+    drawn = distinct(weights, 2, torch.rand(copies, 4, generator=generator, dtype=torch.float64))
     truth: dict = {}
     for probability, members in without_replacement(dict(enumerate(alpha.tolist())), 2):
         truth[members] = truth.get(members, 0.0) + probability
@@ -369,17 +358,16 @@ def test_glimpses_of_a_word_are_drawn_without_replacement_and_the_rest_from_the_
     for one in drawn.tolist():
         counts[tuple(one)] = counts.get(tuple(one), 0) + 1
     z_test(counts, truth, copies)
-    taken_ = selections.best_and_rest(weights, 3, torch.rand(copies, generator=generator, dtype=torch.float64))
-    assert (taken_[:, :2] == torch.tensor([0, 1])).all()
-    rest = {i: int((taken_[:, 2] == i).sum()) for i in range(4)}
+    taken = best_and_rest(weights, 3, torch.rand(copies, generator=generator, dtype=torch.float64))
+    assert (taken[:, :2] == torch.tensor([0, 1])).all()
+    rest = {i: int((taken[:, 2] == i).sum()) for i in range(4)}
     z_test(rest, {0: 0.0, 1: 0.0, 2: 0.75, 3: 0.25}, copies)
 
 
 def test_a_caption_that_has_ended_goes_on_in_one_way():
     model = bed.captioner(bed.hard())
     words, lengths = bed.captions([[[4, 5, 2], [5, 2], [2]]])
-    noise = Noise(glimpse=torch.rand(1, 3, 3), soft=torch.zeros(1, 3, dtype=torch.bool))
-    tree = Tree(model, TWO, words, lengths, noise)
+    tree = Tree(model, Given(TWO, words, lengths), Noise(glimpse=torch.rand(1, 3, 3)))
     places = torch.rand(1, 6, 3, 2, dtype=torch.float64)
     for paths, _ in (tree.beam(2), tree.beam(2, places)):
         for c, length in enumerate([3, 2, 1]):
@@ -396,12 +384,12 @@ def test_a_training_step_takes_different_glimpses(model, feed, name):
         estimator={"name": name, "samples": 3, "entropy": 0.0},
         decoder={"embedding": 4, "hidden": 5, "dropout": 0.3, "dropout_words": 0.3},
     )
-    captioner, a = bed.captioner(rule).float(), bed.features(2).float()
+    captioner, learner, a = bed.captioner(rule).float(), bed.learner(rule), bed.features(2).float()
     words, lengths = bed.captions([[[4, 5, 2], [5, 2]], [[6, 4, 2], [5, 5, 2]]])
     noise = Noise.draw(rule, tuple(words.shape), 0, 0, 3)
-    trace = taken(captioner, a, words, lengths, noise=noise)
-    assert trace.samples == 3 and trace.real.shape[1] == 6
-    rows = trace.glimpses.unflatten(1, (2, 3))
+    u, loss = loss_of(captioner, a, bed.batch(a, words, lengths), noise, learner, learner.start())
+    assert u.samples == 3 and u.real.shape[1] == 6
+    rows = u.glimpses.unflatten(1, (2, 3))
     for n, c in itertools.product(range(2), range(2)):
         length = int(lengths[n, c])
         seen = rows[n, c, : 3 if name == "unordered-set" else 2, :length]
@@ -409,21 +397,20 @@ def test_a_training_step_takes_different_glimpses(model, feed, name):
             assert len({tuple(path) for path in seen.tolist()}) == len(seen)
         else:
             assert all(len(set(word)) == len(seen) for word in seen.T.tolist())
-    loss = objective(trace, rule, MovingAverage())
     loss.total.backward()
     assert all(torch.isfinite(p.grad).all() for p in captioner.parameters())
 
 
 def test_paths_of_a_real_size_are_refused():
-    assert every_path(2, torch.zeros(2, 3, 5)).shape == (2, 3 * 32, 5)
+    assert paths_of(2, torch.zeros(2, 3, 5)).shape == (2, 3 * 32, 5)
     for name, feed, samples, words in [
         ("enumeration", "glimpse", None, r"a caption of 12 words over 49 locations has 49\^12 paths, .* set attention"),
         ("marginal", "glimpse", None, "no more than 4096 are enumerated"),
     ]:
         with pytest.raises(ValueError, match=words):
-            check_fits(bed.hard(feed, name=name, samples=samples), 49, 12)
-    check_fits(bed.hard("expected", name="marginal"), 49, 12)
-    check_fits(bed.hard("glimpse", name="unordered-set"), 49, 12)
+            bed.hard(feed, name=name, samples=samples).check_fits(49, 12)
+    bed.hard("expected", name="marginal").check_fits(49, 12)
+    bed.hard("glimpse", name="unordered-set").check_fits(49, 12)
     with pytest.raises(ValueError, match=r"estimator.samples is 5, .* has 4, the locations of the encoder's grid"):
-        check_fits(bed.hard("expected", name="unordered-set"), 4, 12)
-    check_fits(bed.hard("expected", name="sum-and-sample"), 4, 12)
+        bed.hard("expected", name="unordered-set").check_fits(4, 12)
+    bed.hard("expected", name="sum-and-sample").check_fits(4, 12)

@@ -7,28 +7,41 @@ import sys
 import pytest
 import torch
 
-from attend.attention import select as selections
-from attend.captioner.traces import negative_log_likelihood
-from attend.estimators.baselines import MovingAverage
-from attend.estimators.helpers import kl_divergence
+from attend.attention.select import Forced, log
+from attend.captioner.layout import Layout, Step, Whole
+from attend.estimators.baselines import Average
+from attend.estimators.paths import kl_divergence
 from attend.estimators.signals import reward_to_go
-from attend.training.objective import objective
+from attend.estimators.take import Given
 from tests import bed
 
 WORDS = torch.tensor([[[5, 2]]])
 LENGTHS = torch.tensor([[2]])
 TWO = bed.features(locations=2)
+GIVEN = Given(TWO, WORDS, LENGTHS)
 
 
-def variational(feed, model, weights_of, a=TWO):
-    """sum over paths of q(path) x the loss as it is trained, differentiated, and its value, for q given by
-    ``weights_of``."""
-    rule = bed.hard(feed, name="variational", baseline="none")
-    total, value, whole = 0.0, 0.0, 0.0
-    for path in bed.paths(2, a.shape[1]):
-        trace = model(a, WORDS, LENGTHS, path=path, proposal=weights_of(path))
-        q = trace.log_probs.sum().exp().detach()
-        loss = objective(trace, rule, MovingAverage(), words=1)
+def drawn(model, path, proposal, samples: int = 1):
+    """The caption along a path that was drawn from a proposal."""
+    return model(TWO, WORDS, LENGTHS, Forced(path, proposal=proposal), samples=samples)
+
+
+def divergence(u) -> torch.Tensor:
+    """KL(q || alpha) of each word and row."""
+    q = u.spread(u.proposal)
+    return kl_divergence(q, log(q), log(u.weights))
+
+
+def variational(feed, model, proposal_of):
+    """sum over paths of q(path) times the loss as it is trained: its gradient and its value.
+
+    ``proposal_of`` returns q for a path.
+    """
+    learner, total, value, whole = bed.learner(bed.hard(feed, name="variational", baseline="none")), 0.0, 0.0, 0.0
+    for path in bed.paths(2, 2):
+        u = drawn(model, path, proposal_of(path))
+        q = u.log_probs.sum().exp().detach()
+        loss = bed.loss(model, u, learner, words=1)
         total, whole = total + q * loss.total, whole + float(q)
         value = value + q * (loss.terms["nll"] + loss.terms["kl"]).detach()
     assert whole == pytest.approx(1)
@@ -44,23 +57,16 @@ def joint(model) -> dict[tuple[int, ...], float]:
     """p(path) p(words | path) of each path."""
     found = {}
     for path in bed.paths(2, 2):
-        trace = model(TWO, WORDS, LENGTHS, path=path)
-        found[tuple(path.flatten().tolist())] = float((trace.log_probs.sum() - bed.summed(trace)).exp().detach())
+        u = bed.along(model, TWO, WORDS, LENGTHS, path)
+        found[tuple(path.flatten().tolist())] = float((u.log_probs.sum() - bed.summed(u)).exp().detach())
     return found
 
 
 @bed.either_feed
 def test_q_tied_to_alpha_is_the_bound_and_its_gradient(model, feed):
     memory = model.attention.memory(TWO)
-
-    def tied(path):
-        def proposal(hidden, t=None):
-            rows = hidden.flatten(1, -2)
-            return model.attention.weights(memory, rows).view(*hidden.shape[:-1], -1)
-
-        return proposal
-
-    found, value = variational(feed, model, tied)
+    tied = lambda query, at: model.attention.weights(memory, query)  # noqa: E731
+    found, value = variational(feed, model, lambda path: tied)
     bound = bed.bound(model, TWO, WORDS)
     truth = bed.gradient(model, bound)
     assert torch.isclose(value, bound.detach())
@@ -73,19 +79,12 @@ def test_q_equal_but_apart_has_the_value_and_no_score_part(model, feed):
     """Then attention learns from the KL alone, whose gradient is zero at its minimum."""
 
     def apart(path):
-        trace = model(TWO, WORDS, LENGTHS, path=path)
-
-        def proposal(hidden, t=None):
-            weights = trace.weights.detach()
-            return weights if t is None else weights[:, :, t]
-
-        return proposal
+        weights = bed.along(model, TWO, WORDS, LENGTHS, path).weights.detach()
+        return lambda query, at: at.cut(weights)
 
     found, value = variational(feed, model, apart)
     assert torch.isclose(value, bed.bound(model, TWO, WORDS).detach())
-    pathwise = bed.gradient(
-        model, bed.over_tuples(model, TWO, WORDS, 1, lambda trace: negative_log_likelihood(trace).sum())
-    )
+    pathwise = bed.gradient(model, bed.over_tuples(model, TWO, WORDS, 1, bed.summed))
     assert bed.distance(found, pathwise) < 1e-10
     if feed == "glimpse":
         assert all(not g.abs().max() > 1e-12 for name, g in found.items() if name.startswith("attention"))
@@ -108,10 +107,8 @@ def test_the_posterior_gives_the_marginal_and_its_gradient(model, feed):
             q = torch.tensor(mass, dtype=torch.float64)
             return (q / q.sum()).view(1, 1, 2)
 
-        def proposal(hidden, t=None):
-            return weights(t) if t is not None else torch.stack([weights(0), weights(1)], 2)
-
-        return proposal
+        both = torch.stack([weights(0), weights(1)], 2)
+        return lambda query, at: at.cut(both)
 
     found, value = variational(feed, model, posterior)
     marginal = bed.marginal(model, TWO, WORDS)
@@ -127,19 +124,15 @@ def test_the_posterior_gives_the_marginal_and_its_gradient(model, feed):
 def test_the_inference_network_gets_the_gradient_of_its_bound(feed, baseline, several):
     """Of E_q cost + KL(q || alpha) by enumeration, with q's probabilities differentiated: model and network."""
     rule = bed.hard(feed, name="variational", baseline=baseline, samples=several)
-    model, helpers = bed.captioner(rule), bed.helpers(rule)
-    every = dict(model.named_parameters()) | dict(helpers.named_parameters())
-    rows = 1 if feed == "expected" else several
+    model, learner = bed.captioner(rule), bed.learner(rule)
+    every = dict(model.named_parameters()) | dict(learner.named_parameters())
+    average = Average.of([2.0] if baseline == "average-per-place" else [1.3])
     whole, mean = 0.0, 0.0
     for path in bed.tuples(several, 2, 2):
-        proposal = helpers.inference(TWO, WORDS, LENGTHS, rows)
-        trace = model(TWO, WORDS, LENGTHS, path=path, samples=several, proposal=proposal)
-        q = trace.log_probs.sum().exp()
-        average = MovingAverage(value=1.3, places=[2.0])
-        mean = mean + q.detach() * objective(trace, rule, average, words=1, helpers=helpers).total
-        log_q, log_p = (selections.log(one) for one in (trace.proposal, trace.weights))
-        elbo = (bed.summed(trace) / several) + kl_divergence(trace.proposal, log_q, log_p).sum() / rows
-        whole = whole + q * elbo
+        u = drawn(model, path, learner.learned(GIVEN, several), several)
+        q = u.log_probs.sum().exp()
+        mean = mean + q.detach() * bed.loss(model, u, learner, average, words=1).total
+        whole = whole + q * (bed.summed(u) + divergence(u).sum()) / several
     for name, parameter in every.items():
         ours, truth = (
             torch.autograd.grad(one, parameter, retain_graph=True, allow_unused=True)[0] for one in (mean, whole)
@@ -151,33 +144,35 @@ def test_the_inference_network_gets_the_gradient_of_its_bound(feed, baseline, se
 
 def test_a_signal_without_the_future_kl_is_caught(monkeypatch):
     rule = bed.hard(name="variational", baseline="none")
-    model, helpers = bed.captioner(rule), bed.helpers(rule)
+    model, learner = bed.captioner(rule), bed.learner(rule)
     module = sys.modules["attend.estimators.reinforce"]
     monkeypatch.setattr(module, "signal_with_kl", lambda paths, settings: reward_to_go(paths.costs))
     whole, mean = 0.0, 0.0
     for path in bed.paths(2, 2):
-        trace = model(TWO, WORDS, LENGTHS, path=path, proposal=helpers.inference(TWO, WORDS, LENGTHS, 1))
-        q = trace.log_probs.sum().exp()
-        mean = mean + q.detach() * objective(trace, rule, MovingAverage(), words=1, helpers=helpers).total
-        kl = kl_divergence(trace.proposal, selections.log(trace.proposal), selections.log(trace.weights)).sum()
-        whole = whole + q * (bed.summed(trace) + kl)
-    key = helpers.inference.key.weight
+        u = drawn(model, path, learner.learned(GIVEN, 1))
+        q = u.log_probs.sum().exp()
+        mean = mean + q.detach() * bed.loss(model, u, learner, words=1).total
+        whole = whole + q * (bed.summed(u) + divergence(u).sum())
+    key = learner.learned.key.weight
     ours, truth = (torch.autograd.grad(one, key, retain_graph=True)[0] for one in (mean, whole))
     assert (ours - truth).norm() / truth.norm() > 0.01
 
 
 def test_the_inference_network_reads_the_whole_caption_and_no_padding():
-    rule = bed.hard(name="variational")
-    helpers = bed.helpers(rule)
+    network = bed.learner(bed.hard(name="variational")).learned
     words, lengths = bed.captions([[[4, 5, 2], [5, 2]]])
     hidden = bed.uniform(1, 2, 3, 5)
-    whole = helpers.inference(TWO, words, lengths, 1)(hidden)
+
+    def q(words, hidden):
+        at = Whole(Layout.of(lengths, words.shape[2]))
+        return network(Given(TWO, words, lengths), 1)(hidden.flatten(1, 2), at).unflatten(1, hidden.shape[1:3])
+
+    whole = q(words, hidden)
     other = words.clone()
     other[0, 0, 2] = 6  # a later word moves the first weights
-    assert not torch.allclose(helpers.inference(TWO, other, lengths, 1)(hidden)[0, 0, 0], whole[0, 0, 0])
-    longer = torch.nn.functional.pad(words, (0, 2))
-    padded = helpers.inference(TWO, longer, lengths, 1)(torch.nn.functional.pad(hidden, (0, 0, 0, 2)))
+    assert not torch.allclose(q(other, hidden)[0, 0, 0], whole[0, 0, 0])
+    padded = q(torch.nn.functional.pad(words, (0, 2)), torch.nn.functional.pad(hidden, (0, 0, 0, 2)))
     assert torch.allclose(padded[:, :, :3][:, 0], whole[:, 0]) and torch.allclose(padded[0, 1, :2], whole[0, 1, :2])
     for t in range(3):
-        one = helpers.inference(TWO, words, lengths, 1)(hidden[:, :, t], t)
+        one = network(Given(TWO, words, lengths), 1)(hidden[:, :, t], Step(t, 1, 2))
         assert torch.allclose(one, whole[:, :, t])

@@ -31,13 +31,12 @@ from attend.experiments.laboratory.run import summary
 from attend.experiments.laboratory.statistics import Running, cosine
 from attend.experiments.laboratory.subjects import FEEDS, Subject, checkpoints, tiny
 
-from attend.captioner.traces import negative_log_likelihood
-from attend.data.batches import Batch
+from attend.config.catalogue import FACTS
+from attend.config.text import from_dict
 from attend.estimators import ESTIMATORS
-from attend.estimators.baselines import BASELINES, MovingAverage
+from attend.estimators.baselines import BASELINES
 from attend.estimators.signals import SIGNALS
 from attend.training.loop import train
-from attend.training.objective import objective
 from tests import bed, halves
 
 WORDS, LENGTHS = torch.tensor([[[4, 5, 2]]]), torch.tensor([[3]])
@@ -45,12 +44,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def subject(rows=WORDS, lengths=LENGTHS, feed="glimpse", locations=3, seed=0, **attention) -> Subject:
-    """The test bed as the laboratory takes it."""
+    """The test bed as a subject of the laboratory."""
     model = bed.captioner(bed.settings(attention={"select": "sample", "feed": feed, "width": 6} | attention))
     a = bed.features(len(rows), locations=locations)
-    none = torch.zeros_like(lengths)
-    batch = Batch(rows=none[:, 0], inputs=a, words=rows, lengths=lengths, order=none, whole=lengths)
-    return Subject(captioner=model, features=a, batch=batch, checkpoint="bed", seed=seed)
+    batch = bed.batch(a, rows, lengths)
+    return Subject(settings=model.settings, captioner=model, features=a, batch=batch, checkpoint="bed", seed=seed)
 
 
 def way(where: Subject, **rule) -> Way:
@@ -119,10 +117,10 @@ def test_exact_gradients_are_those_of_the_definition(feed, target):
     both = subject(words, lengths, feed)
     model, value = both.captioner, 0.0
     for n, (row,) in enumerate(rows):
-        traces = [model(both.features[n : n + 1], torch.tensor([[row]]), lengths[n : n + 1], path=path)
-                  for path in bed.paths(len(row))]  # fmt: skip
-        cost = torch.stack([negative_log_likelihood(trace).sum() for trace in traces])
-        log_p = torch.stack([trace.log_probs.sum() for trace in traces])
+        given = both.features[n : n + 1], torch.tensor([[row]]), lengths[n : n + 1]
+        passes = [bed.along(model, *given, path) for path in bed.paths(len(row))]
+        cost = torch.stack([bed.summed(u) for u in passes])
+        log_p = torch.stack([u.log_probs.sum() for u in passes])
         value = value + ((log_p.exp() * cost).sum() if target == "bound" else -torch.logsumexp(log_p - cost, 0))
     truth = flat(both, bed.gradient(model, value / 5))
     ours = Exact(both).gradient(target)
@@ -138,10 +136,10 @@ def test_the_exact_k_sample_bound_is_that_of_its_tuples(several, held):
     """K paths of one caption at a time through the captioner, by the definition."""
     where = subject(WORDS[..., 1:], torch.tensor([[2]]), locations=2)
 
-    def value(trace):
-        log_w = -trace.spread(negative_log_likelihood(trace)).sum(-1).flatten()
+    def value(u):
+        log_w = -u.costs.sum(-1).flatten()
         if held:
-            log_p = trace.log_probs.sum(-1).flatten()
+            log_p = u.log_probs.sum(-1).flatten()
             log_w = log_w + log_p - log_p.detach()
         return math.log(several) - torch.logsumexp(log_w, 0)
 
@@ -168,9 +166,9 @@ def test_the_variance_of_reinforce_is_the_enumerated_one(baseline):
     rule = way(where, name="reinforce", baseline=baseline)
     second, mean = 0.0, 0.0
     for path in bed.paths(3):
-        trace = rule.captioner(where.features, WORDS, LENGTHS, path=path)
-        g = gradient_of(rule.captioner, objective(trace, rule.settings, replace(rule.average)).total)
-        p = trace.log_probs.sum().exp().detach()
+        u = bed.along(rule.captioner, where.features, WORDS, LENGTHS, path)
+        g = gradient_of(rule.captioner, bed.loss(rule.captioner, u, rule.learner, rule.average).total)
+        p = u.log_probs.sum().exp().detach()
         second, mean = second + p * g**2, mean + p * g
     assert torch.allclose(mean, Exact(where).gradient("bound"), atol=1e-10)
     for group, row in measured(where, 600, name="reinforce", baseline=baseline).items():
@@ -197,7 +195,7 @@ def test_the_variance_of_reinforce_is_the_enumerated_one(baseline):
 )
 def test_what_is_biased_is_found_to_be_and_what_is_not_is_not(rule, biased):
     row = measured(subject(), 60, **rule)["attention"]
-    assert row.biased is biased and row.against == ESTIMATORS[rule["name"]].target
+    assert row.biased is biased and row.against == FACTS[rule["name"]].target
 
 
 def test_own_cost_is_not_biased_where_words_are_apart():
@@ -223,18 +221,18 @@ def test_a_k_sample_bound_that_cannot_be_summed_is_held_against_the_bound():
 def test_an_average_settles_and_is_then_held():
     where = subject()
     rule = way(where, name="reinforce", baseline="average")
-    settled = replace(rule.average)
+    (settled,) = rule.average.values()
     one, two = rule.draw(0), rule.draw(0)
-    assert torch.equal(one, two) and rule.average == settled
+    assert torch.equal(one, two) and rule.average.values() == [settled]
     to_go, cost = 0.0, 0.0
     for path in bed.paths(3):
-        trace = rule.captioner(where.features, WORDS, LENGTHS, path=path)
-        p, costs = trace.log_probs.sum().exp(), trace.spread(negative_log_likelihood(trace))
+        u = bed.along(rule.captioner, where.features, WORDS, LENGTHS, path)
+        p, costs = u.log_probs.sum().exp(), u.costs
         to_go, cost = to_go + p * costs.flip(-1).cumsum(-1).mean(), cost + p * costs.mean()
-    assert settled.value == pytest.approx(float(to_go.detach()), rel=0.1)
-    released = way(where, name="xu2015-code", scale=0.1).average  # which starts from 0
-    assert released.value == pytest.approx(float(cost.detach()), rel=0.1)
-    assert way(where, name="vimco").average == MovingAverage()
+    assert settled == pytest.approx(float(to_go.detach()), rel=0.1)
+    released = way(where, name="xu2015-code", scale=0.1).average  # it starts from 0
+    assert released.values() == [pytest.approx(float(cost.detach()), rel=0.1)]
+    assert way(where, name="vimco").average.values() == []
 
 
 def test_several_heads_are_measured_with_what_there_is_for_them():
@@ -267,7 +265,7 @@ def test_every_estimator_has_its_rows(rows, feed, name):
     several = len(BASELINES) + len(SIGNALS) - 1 + (2 if feed == "glimpse" else 0)  # two of them from the prefix too
     assert len(titles) == (several if name == "reinforce" else 1)
     for row in mine:
-        assert row.target == ESTIMATORS[name].target
+        assert row.target == FACTS[name].target
         if row.draws:
             assert row.seconds > 0 and row.mebibytes > 0 and row.variance >= 0 and row.bias >= 0
         else:
@@ -278,7 +276,7 @@ def test_every_estimator_has_its_rows(rows, feed, name):
 
 def test_every_target_that_is_a_sum_over_paths_is_compared_with_itself(rows):
     apart = {row.estimator for row in rows if row.draws and row.against != row.target}
-    assert apart == {name for name, entry in ESTIMATORS.items() if entry.target in ("relaxed", "bound by q")}
+    assert apart == {name for name, facts in FACTS.items() if facts.target in ("relaxed", "bound by q")}
 
 
 def test_variance_at_equal_time_is_relative(rows):
@@ -349,7 +347,7 @@ def run(tmp_path_factory):
     """A run of hard attention whose state reads the expected context, with what it was after each epoch."""
     folder = tmp_path_factory.mktemp("laboratory")
     data = halves.write(folder / "data")
-    settings = bed.from_dict(
+    settings = from_dict(
         halves.SMALL
         | {
             "data": str(data),
