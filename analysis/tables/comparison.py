@@ -18,8 +18,6 @@ from attend.analysis.tables.columns import COLUMNS, CONTROLS, DEFAULT, Cell, Col
 from attend.analysis.tables.published import PUBLISHED, Published
 from attend.analysis.tables.render import COLLAPSED, DASH, FORMATS, render
 
-from attend.runs.files import number
-
 __all__ = ["COLUMNS", "DEFAULT", "FORMATS", "Cell", "Column", "Row", "Table", "comparison", "render"]
 
 
@@ -149,7 +147,7 @@ def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
 def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], columns: Sequence[Column]) -> Row:
     def recorded(what: str) -> tuple:
         values = (run.record.scores.get(what) for run in group)
-        return tuple(value for value in values if number(value))
+        return tuple(value for value in values if value is not None)
 
     return Row(
         name=name,

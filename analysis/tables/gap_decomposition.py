@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from attend.analysis.records import Record
 from attend.analysis.tables.comparison import COLUMNS, DASH, Column
 
-from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
+from attend.runs.scores import read_bounds
 
 SCORES = (
     Column(title="NLL, marginal (nats a token)", part="bounds", name="marginal", scale=1, decimals=3),
@@ -36,7 +36,7 @@ class Step:
 def scores_of(record: Record, draws: int) -> dict:
     """The headline scores of a run, and as ``bounds`` what bounds its likelihood, in nats a token."""
     path = RunFolder(record.folder).bound(record.scores["split"], draws) / "scores.json"
-    bounds = read_json(path)["bounds"] if path.exists() else {}
+    bounds = read_bounds(path)["bounds"] if path.exists() else {}
     return record.scores | {"bounds": {name: one["nats"] for name, one in bounds.items()}}
 
 

@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from attend.data.examples import Example
-from attend.runs.files import write_json
+from attend.runs.files import read_json, write_json
 
 PAD, START, END, UNK = SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
@@ -37,6 +38,14 @@ def tokenise(raw: str) -> tuple[str, ...]:
     """
     text = unicodedata.normalize("NFC", raw.lower().replace("’", "'"))
     return tuple(_TOKEN.findall(text))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """vocabulary.json."""
+
+    kind: Literal["vocabulary"]
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -83,16 +92,11 @@ class Vocabulary:
         """Read back what ``write`` wrote; ValueError where the file is not a sound vocabulary."""
         way_out = "build it again from the training captions"
         try:
-            stored = json.loads(Path(path).read_text(encoding="utf-8"))
+            stored = read_json(Path(path), _Written, "is JSON but not a vocabulary", way_out)
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no vocabulary at {path}; {way_out}") from None
-        except (ValueError, RecursionError):
-            raise ValueError(f"{path} is not a JSON file, so no vocabulary; {way_out}") from None
-        words = stored.get("words") if isinstance(stored, dict) and stored.get("kind") == "vocabulary" else None
-        if not isinstance(words, list):
-            raise ValueError(f"{path} is JSON but not a vocabulary; {way_out}")
         try:
-            return cls(tuple(words))
+            return cls(stored.words)
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); {way_out}") from None
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from attend.metrics.java import JavaError, find_java, meteor, ptb_tokenise, pycocoevalcap
-from attend.runs.files import write_text
+from attend.runs.files import read_json, write_text
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 TOKENISERS = ("ptb", "simple")
@@ -277,6 +277,16 @@ def _cider_d(hyps: list[str], refs: list[list[str]], frequencies: DocumentFreque
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Frequencies:
+    """A file of document frequencies: n-grams are text, with a space between tokens."""
+
+    name: str
+    images: int
+    counts: dict[str, int]
+    tokeniser: str = "simple"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DocumentFrequencies:
     """In how many of ``images`` images each n-gram, n = 1..4, occurs in some caption: CIDEr's weights.
 
@@ -313,12 +323,11 @@ class DocumentFrequencies:
     @classmethod
     def load(cls, path: Path) -> DocumentFrequencies:
         """Read back what ``save`` wrote. Raises ValueError where the file is something else."""
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            counts = {tuple(ngram.split(" ")): int(count) for ngram, count in record.pop("counts").items()}
-            return cls(**record, counts=counts)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"{path} holds no document frequencies: remove it, and they are counted again") from error
+        stored = read_json(
+            Path(path), _Frequencies, "holds no document frequencies", "remove it, and they are counted again"
+        )
+        counts = {tuple(ngram.split(" ")): count for ngram, count in stored.counts.items()}
+        return cls(name=stored.name, images=stored.images, tokeniser=stored.tokeniser, counts=counts)
 
 
 def _ngrams(tokens: Sequence[str]) -> Iterable[tuple[str, ...]]:

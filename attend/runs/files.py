@@ -1,4 +1,4 @@
-"""Files on disk, whole or not at all, and JSON."""
+"""Files on disk: written whole or not at all, and JSON documents read as types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from attend.documents import parsed, typed
+
+T = TypeVar("T")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,14 +76,26 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; ValueError names a file that is none."""
+def read_json(
+    path: Path,
+    kind: type[T] = Any,
+    fault: str = "is damaged or of another version",
+    remedy: str = "restore it or remove it",
+) -> T:
+    """Read JSON as a value of a type; ValueError names the file, the field, what was expected, and the way out."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
-        raise ValueError(f"{path} is not readable as JSON ({error}): restore it or remove it") from None
+        value = parsed(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not readable as JSON ({error}): {remedy}") from None
+    try:
+        return typed(value, kind)
+    except ValueError as error:
+        raise ValueError(f"{path} {fault}: {remedy} ({error})") from None
 
 
-def number(value: object) -> bool:
-    """Whether it is a number that fits a float."""
-    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)
+def read_line(line: bytes, number: int, path: Path, kind: type[T], remedy: str = "restore it or run again") -> T:
+    """Read one line of a file of JSON lines; ValueError names the line as well."""
+    try:
+        return parsed(line, kind)
+    except ValueError as error:
+        raise ValueError(f"line {number} of {path} is damaged: {remedy} ({error})") from None

@@ -66,7 +66,7 @@ class RunFolder:
         """Add facts to environment.json."""
         lease.check()
         path = self.path / "environment.json"
-        write_json(path, read_json(path) | facts)
+        write_json(path, read_json(path, dict) | facts)
 
     def config(self) -> Config:
         """The configuration the run was started with."""

@@ -8,13 +8,28 @@ import socket
 import threading
 import time
 import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from attend.documents import parsed
 from attend.runs.files import _partial, running, sweep, write_text
 
 LEASE_SECONDS = 60.0
 """A lease that was not renewed for so long is stale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a run folder, as lease.json says."""
+
+    owner: str
+    pid: int
+    host: str
+    renewed: float
+
+
+NOBODY = Holder(owner="", pid=-1, host="", renewed=0.0)
+"""The holder that a damaged lease.json names: it holds nobody off."""
 
 
 class LeaseLost(RuntimeError):
@@ -43,7 +58,7 @@ class Lease:
         holder = self._holder()
         if holder is not None and not _stale(holder):
             raise InUse(
-                f"{self.path.parent} is in use by process {holder['pid']} on {holder['host']}: wait for it, stop it, "
+                f"{self.path.parent} is in use by process {holder.pid} on {holder.host}: wait for it, stop it, "
                 "or choose another folder"
             )
         if holder is not None or not self._create():
@@ -58,29 +73,26 @@ class Lease:
         self._stop.set()
         self._keeper.join()  # or it might renew what is removed below
         holder = self._holder()
-        if holder is not None and holder["owner"] == self.owner:
+        if holder is not None and holder.owner == self.owner:
             self.path.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise LeaseLost unless the lease on disk is still ours."""
         holder = self._holder()
-        if holder is None or holder["owner"] != self.owner:
+        if holder is None or holder.owner != self.owner:
             raise LeaseLost(f"{self.path.parent} was taken over by another process: this one stops")
 
-    def _holder(self) -> dict[str, Any] | None:
-        nobody = {"owner": "", "pid": -1, "host": "", "renewed": 0.0}
+    def _holder(self) -> Holder | None:
         try:
-            found = json.loads(self.path.read_text())
+            return parsed(self.path.read_bytes(), Holder)
         except FileNotFoundError:
             return None
         except ValueError:
-            return nobody
-        return found if isinstance(found, dict) and found.keys() >= nobody.keys() else nobody
+            return NOBODY
 
     def _lease(self) -> str:
-        return json.dumps(
-            {"owner": self.owner, "pid": os.getpid(), "host": socket.gethostname(), "renewed": time.time()}
-        )
+        ours = Holder(owner=self.owner, pid=os.getpid(), host=socket.gethostname(), renewed=time.time())
+        return json.dumps(asdict(ours))
 
     def _create(self) -> bool:
         """Make the lease where there is none; False where the file system knows no hard links."""
@@ -116,7 +128,7 @@ def held(folder: Path) -> bool:
     return holder is not None and not _stale(holder)
 
 
-def _stale(holder: dict[str, Any]) -> bool:
-    if holder["host"] == socket.gethostname() and not running(holder["pid"]):
+def _stale(holder: Holder) -> bool:
+    if holder.host == socket.gethostname() and not running(holder.pid):
         return True
-    return time.time() - holder["renewed"] > LEASE_SECONDS
+    return time.time() - holder.renewed > LEASE_SECONDS

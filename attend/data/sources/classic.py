@@ -285,10 +285,10 @@ def _splits(word_map: Path) -> list[str]:
 
 def _read_words(word_map: Path) -> dict[int, str]:
     """Number -> word, with the marks."""
-    stored = read_json(word_map)
-    sound = isinstance(stored, dict) and all(type(number) is int for number in stored.values())
-    if not sound or len(set(stored.values())) < len(stored):
-        raise ValueError(f"{word_map} is no word map: it must give every word a number of its own")
+    rule = "it must give every word a number of its own"
+    stored = read_json(word_map, dict[str, int], "is no word map", rule)
+    if len(set(stored.values())) < len(stored):
+        raise ValueError(f"{word_map} is no word map: {rule}")
     for mark in SPECIALS:
         if mark not in stored:
             raise ValueError(f"{word_map} has no {mark}: it is of another version of these files; write them again")
@@ -318,10 +318,7 @@ def _open_images(path: Path) -> tuple[int, int]:
 
 
 def _read_list(path: Path) -> list:
-    stored = read_json(path)
-    if not isinstance(stored, list):
-        raise ValueError(f"{path} is no list; write it again")
-    return stored
+    return read_json(path, list, "is no list", "write it again")
 
 
 def _decode(path: Path, number: int, ids: Any, length: Any, names: dict[int, str]) -> str:

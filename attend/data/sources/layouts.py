@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from attend.data.sources import classic
 from attend.data.text import tokenise
+from attend.documents import parsed
 
 LACKING = "row without all its columns, or with a quote left open"
 TWICE = "caption with the number of another"
@@ -302,10 +302,9 @@ def _folder_name(file: Path) -> str:
 
 
 def _json(file: Path) -> Any:
-    text = _text(file)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
+        return parsed(_text(file))
+    except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}); download or unpack it again") from None
 
 

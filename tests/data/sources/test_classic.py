@@ -322,8 +322,8 @@ KILLED = """
 import sys
 import tracemalloc
 from pathlib import Path
-from attend.data import classic
-from tests.test_data_classic import made, write
+from attend.data.sources import classic
+from tests.data.sources.test_classic import made, write
 
 images = 0
 def last_words(path):
