@@ -19,7 +19,7 @@ from attend.captioner.traces import negative_log_likelihood
 from attend.config import Attention as Settings
 from attend.estimators.baselines import MovingAverage
 from attend.evaluation.generate import chooser
-from attend.metrics.grounding import centre_weights
+from attend.geometry import centre_weights
 from attend.training.objective import objective
 from attend.training.supervised import supervised
 from tests import bed, oracles
