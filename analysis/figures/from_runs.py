@@ -9,8 +9,10 @@ from pathlib import Path
 from attend.analysis.figures.estimators import Measured, estimator_panels
 from attend.analysis.figures.figures import HEALTH, health_curves, learning_curves, save, titled, wrote
 from attend.analysis.gaze.pictures import gaze_path
-from attend.analysis.gaze.saccades import Attention, attention_maps, tabulate
+from attend.analysis.gaze.saccades import attention_maps, tabulate
 from attend.analysis.records import Record
+
+from attend.runs.evaluations import Attention
 
 
 def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from attend.analysis.figures.figures import LEVEL, PALETTE, finish, panels, styled
 from attend.analysis.records import Evaluation
-from attend.analysis.statistics.per_image import read_images
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from scipy.stats import norm, rankdata
+
+from attend.runs.evaluations import read_images
 
 METRICS = {
     "bleu1": "BLEU-1",
@@ -54,10 +55,7 @@ def read_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
         ValueError: the file is missing or half a table, or has something else where a number belongs.
     """
     table = read_images(evaluation.folder, evaluation.scores["images"])
-    try:
-        found = {n: np.array([float(x or "nan") for x in table.columns[n]]) for n in METRICS if n in table.columns}
-    except ValueError:
-        raise ValueError(f"{table.path} has a cell that is no number: evaluate the run again") from None
+    found = {name: table.numbers(name) for name in METRICS if name in table.columns}
     if not found:
         raise ValueError(f"{table.path} has none of the metrics, as in an older layout: evaluate the run again")
     return found

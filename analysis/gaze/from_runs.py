@@ -24,13 +24,13 @@ from attend.analysis.gaze.path_figures import (
 )
 from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Looks, drawn_cells, measure, paths, read_looks
 from attend.analysis.gaze.pictures import Glance, looked, side_by_side
-from attend.analysis.gaze.saccades import Attention
 from attend.analysis.gaze.similarity import say_similarity, tabulate_similarity
 from attend.analysis.records import Evaluation, Record
 from attend.analysis.statistics.intervals import interval
 
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
+from attend.runs.evaluations import Attention
 from attend.runs.files import write_text
 
 FIXATIONS = (

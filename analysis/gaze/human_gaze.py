@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from attend.analysis.gaze.paths import Looks, paths
-from attend.analysis.gaze.saccades import Attention, spread
+from attend.analysis.gaze.saccades import spread
 from attend.analysis.gaze.similarity import alike, in_diagonals
 
-from attend.geometry import Geometry
+from attend.geometry import Geometry, centre_weights
 from attend.metrics import multimatch
-from attend.metrics.grounding import centre_weights
 from attend.metrics.saliency import auc, nss
+from attend.runs.evaluations import Attention
 
 COLUMNS = ("image", "subject", "order", "x", "y")
 MEASURES = ("nss", "auc", *multimatch.DIMENSIONS)

@@ -13,12 +13,12 @@ from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
-from attend.analysis.gaze.saccades import Attention, read_all
 from attend.analysis.grounding.word_kinds import KINDS, kinds
 from attend.analysis.records import Evaluation, Record
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation, centres_of_mass, draw_cells, entropy, fixations, merge, places, radius
+from attend.runs.evaluations import Attention, read_all
 
 LARGEST, MASS, DRAWS = "largest weight", "centre of mass", "draws"
 SECTORS = ("right", "up right", "up", "up left", "left", "down left", "down", "down right")

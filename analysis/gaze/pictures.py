@@ -15,7 +15,7 @@ import numpy as np
 from attend.analysis.figures.figures import PALETTE, colours, styled
 from attend.analysis.figures.panels import Picture, check, fit, panels, photo_of, show
 from attend.analysis.gaze.labels import write_labels
-from attend.analysis.gaze.saccades import Attention, spread
+from attend.analysis.gaze.saccades import spread
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
@@ -23,6 +23,7 @@ from matplotlib.patheffects import Normal, withStroke
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation, centres_of_mass, fixations, merge, radius
+from attend.runs.evaluations import Attention
 
 BEND = 0.15
 """How far an arrow bends, in its own length: there and back are two arrows."""

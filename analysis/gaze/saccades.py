@@ -7,11 +7,8 @@ geometry through which all positions go. A picture may have any resolution; coor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-import h5py
 import numpy as np
 from attend.analysis.figures.figures import PALETTE, styled
 from attend.analysis.figures.panels import Picture, check, panels, photo_of, show
@@ -22,75 +19,6 @@ from matplotlib.patheffects import Normal, withStroke
 from PIL import Image
 
 from attend.geometry import Geometry
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attention:
-    """One caption over one image, as attention.h5 holds it."""
-
-    image: str
-    caption: str
-    words: tuple[str, ...]
-    weights: np.ndarray  # (T, L)
-    glimpses: np.ndarray | None  # (T,)
-    gates: np.ndarray | None  # (T,)
-    geometry: Geometry
-
-
-def read_attention(path: str | Path, image: int | str) -> Attention:
-    """The attention over one image, by its running index or by its name.
-
-    Raises:
-        ValueError: no such image in the file, or the file is none of ours.
-    """
-
-    def one(file: h5py.File) -> Attention | int:
-        group = file.get(str(image)) if isinstance(image, int) else _named(file, image)
-        return len(file) if group is None else _attention(group)
-
-    found = _opened(path, one)
-    if isinstance(found, int):
-        raise ValueError(f"{path} holds no image {image!r}; it holds {found}, numbered from 0")
-    return found
-
-
-def read_all(path: str | Path) -> Iterator[Attention]:
-    """The attention over every image of an evaluation, in their order.
-
-    Raises:
-        ValueError: the file is none of ours, or is damaged.
-    """
-    yield from _opened(path, lambda file: [_attention(file[str(i)]) for i in range(len(file))])
-
-
-def _opened(path: str | Path, read: Callable[[h5py.File], object]):
-    try:
-        with h5py.File(path, "r") as file:
-            return read(file)
-    except KeyError as error:
-        raise ValueError(f"{path} is incomplete ({error.args[0]}); evaluate the run again") from None
-    except (OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # what h5py says of damage varies
-        raise ValueError(f"{path} cannot be read as attention ({error}); evaluate the run again") from None
-
-
-def _attention(group: h5py.Group) -> Attention:
-    (width, height), (rows, columns) = group.attrs["size"], group.attrs["grid"]
-    affine = tuple(map(float, group.attrs["affine"]))
-    return Attention(
-        image=str(group.attrs["image"]),
-        caption=str(group.attrs["caption"]),
-        words=tuple(group["words"].asstr()[:]),
-        weights=group["alpha"][:],
-        glimpses=group["glimpse"][:] if "glimpse" in group else None,
-        gates=group["gate"][:] if "gate" in group else None,
-        geometry=Geometry(size=(int(width), int(height)), grid=(int(rows), int(columns)), affine=affine),
-    )
-
-
-def _named(file: h5py.File, name: str) -> h5py.Group | None:
-    groups = [group for group in file.values() if Path(group.attrs["image"]).name == Path(name).name]
-    exact = [group for group in groups if group.attrs["image"] == name]
-    return next(iter(exact or groups), None)
 
 
 def spread(weights: np.ndarray, geometry: Geometry, size: tuple[int, int], *, smooth: bool = True) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,8 @@ from attend.analysis.grounding.words import LOOKS, MEASURES, Grounded
 from attend.analysis.records import Evaluation
 from attend.analysis.statistics.intervals import Interval, of_sums
 from attend.analysis.statistics.resampling import Sums
+
+from attend.runs.evaluations import read_images
 
 QUALITIES = ("cider", "meteor", "bleu4")
 RESAMPLES = 2_000
@@ -40,21 +41,23 @@ def ranks(
     tables = []
     for one in evaluations:
         try:
-            tables.append((one, _columns(one.folder / "images.csv")))
+            table = read_images(one.folder)
+            names = [name for name in table.columns if name in QUALITIES or name.startswith("grounding_")]
+            tables.append((one, table.images, {name: table.numbers(name) for name in names}))
         except ValueError as error:
             notes.append(str(error))
-    alike = [(one, table) for one, table in tables if table["image"] == tables[0][1]["image"]]
+    alike = [table for table in tables if table[1] == tables[0][1]]
     if len(alike) < len(tables):
         notes.append(f"{variant}, {decode}: seeds of other images than the first are left out of the correlations")
     tables = alike
     looks: dict[tuple[str, str], list] = {}
-    for one, table in tables:
+    for one, images, table in tables:
         seed = {}
         for name in MEASURES:
             if f"grounding_{name}" in table:
                 seed["given", name] = table[f"grounding_{name}"]
                 seed["given", f"{name} beyond uniform"] = seed["given", name] - table[f"grounding_uniform_{name}"]
-        if one.folder in words and list(words[one.folder].images) == table["image"]:
+        if one.folder in words and words[one.folder].images == images:
             seed |= _per_image(words[one.folder])
         for key, values in seed.items():
             looks.setdefault(key, []).append((values, table))
@@ -122,21 +125,3 @@ def _per_image(words: Grounded) -> dict[tuple[str, str], np.ndarray]:
         )
         found["generated", name], found["generated", f"{name} beyond uniform"] = own, own - uniform
     return found
-
-
-def _columns(path: Path) -> dict:
-    """The names, scores and groundings of images.csv, NaN where there is none.
-
-    Raises:
-        ValueError: the file is missing, or has something else where a number belongs.
-    """
-    if not path.exists():
-        raise ValueError(f"{path} is missing, so nothing is said of its captions' quality: evaluate the run again")
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = [name for name in rows[0] if name in QUALITIES or name.startswith("grounding_")]
-        columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
-        return {"image": [row["image"] for row in rows]} | columns
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} is damaged ({error}): evaluate the run again") from None

@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import h5py
 import numpy as np
-from attend.analysis.gaze.saccades import read_attention
 
 from attend.data.examples import Phrase
 from attend.data.phrases import Phrases
-from attend.geometry import Box, Geometry
-from attend.metrics.grounding import centre_weights
+from attend.geometry import Box, Geometry, centre_weights
+from attend.runs.evaluations import read_attention, read_given
 
 LOOKS = ("learned", "uniform", "centre", "shuffled")
 MEASURES = ("mass", "pointing")
@@ -58,24 +56,15 @@ def given(path: Path, phrases: Phrases, *, seed: int = 0) -> Grounded:
     Raises:
         ValueError: the file cannot be read, or is of other captions than the phrases.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            names = tuple(file["images"].asstr()[:])
-            columns = [file[name][:] for name in ("image", "caption", "word", "alpha", "size", "affine")]
-            grid = tuple(map(int, file.attrs["grid"]))
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read as weights of given captions ({error}); evaluate again") from None
-    image, caption, place, alpha, size, affine = columns
-    geometries = [
-        Geometry(size=tuple(s), grid=grid, affine=tuple(a)) for s, a in zip(size.tolist(), affine.tolist(), strict=True)
-    ]
-    words = []
-    for i, c, t, weights in zip(image.tolist(), caption.tolist(), place.tolist(), alpha.astype(float), strict=True):
-        if found := _phrase(phrases, names[i], c, t):
-            words.append(Word(image=i, weights=weights, boxes=found.boxes, types=found.types, geometry=geometries[i]))
+    file, words = read_given(path), []
+    places = zip(file.image.tolist(), file.caption.tolist(), file.word.tolist(), file.weights, strict=True)
+    for i, caption, place, weights in places:
+        if found := _phrase(phrases, file.images[i], caption, place):
+            about = {"boxes": found.boxes, "types": found.types, "geometry": file.geometries[i]}
+            words.append(Word(image=i, weights=weights, **about))
     if not words:
         raise ValueError(f"{path} is of other captions than the phrases of the dataset: evaluate the run again")
-    return _grounded(names, words, seed)
+    return _grounded(file.images, words, seed)
 
 
 def _phrase(phrases: Phrases, image: str, caption: int, place: int) -> Phrase | None:

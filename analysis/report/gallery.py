@@ -6,7 +6,6 @@ A word's weights are kept as bytes, round(255 w / max w), beside its max w: no w
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from attend.analysis.figures.figures import colours
-from attend.analysis.gaze.saccades import Attention, read_attention
 from attend.analysis.records import Evaluation, Record
 from attend.analysis.tables.comparison import COLUMNS
 
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
 from attend.metrics.gaze import fixations
+from attend.runs.evaluations import Attention, read_attention, read_images
 
 SCORES = {"cider": "cider", "meteor": "meteor", "bleu4": "bleu4", "rouge_l": "rouge_l", "grounding_mass": "mass"}
 """Scores of one image, as images.csv names them -> the column of the table that says how they are printed."""
@@ -153,19 +152,17 @@ def _looks(model: Model, images: int | None, notes: list[str]) -> dict[str, dict
     return looks
 
 
-def _rows(model: Model, notes: list[str]) -> dict[str, dict]:
+def _rows(model: Model, notes: list[str]) -> dict[str, dict[str, str]]:
     """Image -> its row of images.csv."""
-    path, rows = model.evaluation.folder / "images.csv", {}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if not row.get("image") or row.get("caption") is None:
-                    raise ValueError("no image or no caption in a row")
-                rows.setdefault(row["image"], row)
-    except (OSError, ValueError, csv.Error) as error:
-        gist = error.strerror if isinstance(error, OSError) else error
-        notes.append(f"{model.name}: {path} cannot be read ({gist}), so the gallery lacks scores of its images.")
-    return rows
+        table = read_images(model.evaluation.folder)
+        if "caption" not in table.columns:
+            raise ValueError(f"{table.path} has no captions")
+    except (OSError, ValueError) as error:
+        notes.append(f"{model.name}: {error}, so the gallery lacks scores of its images.")
+        return {}
+    rows = zip(*table.columns.values(), strict=True)
+    return {name: dict(zip(table.columns, row, strict=True)) for name, row in zip(table.images, rows, strict=True)}
 
 
 def _scores(row: dict) -> dict[str, float]:

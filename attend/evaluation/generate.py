@@ -16,8 +16,8 @@ from attend.attention.attention import Select, rows_of_heads
 from attend.captioner.search import Choose, Found, ancestral, beam_search
 from attend.config import Attention, Decode
 from attend.data.batches import Batches, in_order
-from attend.evaluation.record import Said
 from attend.model import Model
+from attend.runs.evaluations import Hypothesis
 from attend.runs.processes import gather, share
 
 IMAGES = 32
@@ -59,7 +59,7 @@ def say(
     beam: int,
     draw: int = 0,
     shown: Tensor | None = None,
-) -> list[Said]:
+) -> list[Hypothesis]:
     """Captions for features (N, L, D), by beam search or, where ``beam`` is 0, word by word from the model.
 
     Chance is keyed by seed, draw and row: not by the images beside it. ``shown`` (N, T, L) is what a control is shown
@@ -85,11 +85,11 @@ def say(
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
 
-def _said(model: Model, found: Found, n: int, row: int) -> Said:
+def _said(model: Model, found: Found, n: int, row: int) -> Hypothesis:
     words = model.vocabulary.decode(found.words[n, : int(found.lengths[n])].tolist())
     spoken = slice(0, len(words))  # the end mark is no word
     glimpses = found.glimpses[n, spoken].cpu().numpy()
-    return Said(
+    return Hypothesis(
         row=row,
         words=words,
         score=float(found.score[n]),
@@ -109,7 +109,7 @@ def generate(
     beam: int,
     draw: int = 0,
     shown: dict[int, Tensor] | None = None,
-) -> list[Said]:
+) -> list[Hypothesis]:
     """One caption for each row, in their order; ``shown`` has for each row what ``say`` is to show (T, L).
 
     Minibatches are dealt out to processes.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,6 +71,18 @@ def running(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def comma_separated(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV, the header first."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    write_text(path, comma_separated(rows))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -50,7 +50,7 @@ class Bound(TypedDict):
 
 
 class Bounds(TypedDict):
-    """Bounds of the likelihood of given captions, by name; ``bound`` (J) is always there."""
+    """Bounds of the likelihood of given captions, by name."""
 
     bounds: dict[str, Bound]
 
@@ -63,6 +63,6 @@ def read_scores(path: Path) -> Scores:
 def read_bounds(path: Path) -> Bounds:
     """The scores of bounds; ValueError if the file holds something else."""
     found = read_json(path, Bounds, "holds no bounds", REMEDY)
-    if "bound" not in found["bounds"]:
-        raise ValueError(f"{path} holds no bounds: {REMEDY} (bounds.bound is missing)")
+    if not found["bounds"]:
+        raise ValueError(f"{path} holds no bounds: {REMEDY} (bounds is empty)")
     return found

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from attend.analysis.figures.from_runs import draw_gaze, draw_maps
-from attend.analysis.gaze.saccades import Attention
 
 from attend.config import Decode
 from attend.data.images import gather_images, open_image, to_square
 from attend.encoder.features import compute_features
-from attend.evaluation.evaluate import Said
+from attend.evaluation.evaluate import Hypothesis
 from attend.evaluation.generate import say
 from attend.geometry import Geometry
 from attend.model import Model
+from attend.runs.evaluations import Attention
 from attend.runs.folder import RunFolder
 from attend.runs.processes import accelerator
 
@@ -65,7 +65,7 @@ def caption_images(
         yield path, said.caption, files
 
 
-def _look(path: Path, said: Said, geometry: Geometry) -> Attention:
+def _look(path: Path, said: Hypothesis, geometry: Geometry) -> Attention:
     return Attention(
         image=str(path),
         caption=said.caption,

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from attend.analysis.gaze.saccades import read_attention
 from attend.analysis.grounding.words import LOOKS, MEASURES
 from attend.analysis.grounding.words import given as looked_at
 from torch.nn import functional as F
@@ -27,6 +26,8 @@ from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
 from attend.data.stores import Store, fill_store
 from attend.evaluation import evaluate as evaluation
+from attend.evaluation import generate as generating
+from attend.evaluation import teacher_forced
 from attend.evaluation.evaluate import Given, evaluate, score_quickly, training_frequencies
 from attend.evaluation.generate import generate, say
 from attend.evaluation.health import collapsed
@@ -41,6 +42,7 @@ from attend.metrics.captions import (
     score_captions,
 )
 from attend.model import Model
+from attend.runs.evaluations import read_attention
 from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
@@ -264,7 +266,8 @@ def test_given_captions_cost_what_each_costs_alone(batches):
 def test_the_size_of_minibatches_changes_nothing(batches, monkeypatch, tmp_path, decode, beam):
     model = make_model(batches)
     together = evaluated(tmp_path / "together", model, batches, decode=decode, beam=beam)
-    monkeypatch.setattr(evaluation, "IMAGES", 2)
+    for module in (generating, teacher_forced):
+        monkeypatch.setattr(module, "IMAGES", 2)
     pairs = evaluated(tmp_path / "pairs", model, batches, decode=decode, beam=beam)
     assert [row["caption"] for row in pairs.table] == [row["caption"] for row in together.table]
     for part in ("captions", "given", "health", "grounding"):
@@ -278,8 +281,8 @@ def test_an_image_is_captioned_once_however_many_captions_it_has(batches, monkey
         searched.append(len(memory.features))
         return beam_search(captioner, memory, *rest)
 
-    beam_search = evaluation.beam_search
-    monkeypatch.setattr(evaluation, "beam_search", counting)
+    beam_search = generating.beam_search
+    monkeypatch.setattr(generating, "beam_search", counting)
     rows = batches.dataset.rows("test")
     said = generate(make_model(batches), batches, rows, CPU, "expected", 2)
     assert [one.row for one in said] == rows and sum(searched) == len(TEST) < sum(map(len, TEST))

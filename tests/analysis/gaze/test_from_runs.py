@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from attend.analysis.gaze.paths import DRAWS, drawn_cells, paths
 from attend.analysis.gaze.pictures import Glance, gaze_path, side_by_side
-from attend.analysis.gaze.saccades import read_attention
 from attend.experiments.cli.main import main
 from PIL import Image
 
 from attend.data.prepared import Prepared
+from attend.runs.evaluations import read_attention
 from tests.made_gaze import GEOMETRY, IMAGES, make_experiment, make_gazes, peaked
 
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from attend.analysis.gaze.human_gaze import CENTRE, MEASURES, PEOPLE, by_image, compare_people, read_people
 from attend.analysis.gaze.paths import LARGEST, Looks, paths
-from attend.analysis.gaze.saccades import Attention
 
 from attend.geometry import Geometry
+from attend.runs.evaluations import Attention
 
 GEOMETRY = Geometry.of("squash", (200, 100), (4, 8))  # cells of 25 x 25 pixels
 NAMES = [f"folder/{number}.jpg" for number in range(12)]

@@ -14,7 +14,6 @@ from attend.analysis.gaze.paths import (
     paths,
     read_looks,
 )
-from attend.analysis.gaze.saccades import Attention
 from attend.analysis.gaze.similarity import alike, in_diagonals, tabulate_similarity
 from attend.analysis.grounding.word_kinds import FUNCTION, KINDS, kinds
 from attend.analysis.records import read_runs
@@ -23,6 +22,7 @@ from attend.analysis.statistics.intervals import interval, within
 from attend.geometry import Geometry
 from attend.metrics.gaze import merge
 from attend.metrics.multimatch import DIMENSIONS
+from attend.runs.evaluations import Attention
 from tests.made_gaze import GEOMETRY, IMAGES, make_experiment, peaked
 
 SQUARE = Geometry.of("squash", (300, 400), (4, 3))  # cells of 100 x 100, a diagonal of 500

@@ -6,12 +6,13 @@ import pytest
 from attend.analysis.figures.figures import colours, drawn, save
 from attend.analysis.gaze.labels import place
 from attend.analysis.gaze.pictures import compare_gaze, gaze_path
-from attend.analysis.gaze.saccades import attention_maps, read_all, read_attention, spread, tabulate
+from attend.analysis.gaze.saccades import attention_maps, spread, tabulate
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import fixations, merge
+from attend.runs.evaluations import read_all, read_attention
 from tests.made_runs import make_attention
 
 CAPTION = "a man in a red shirt is riding a skateboard down the side of a ramp"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -19,9 +18,9 @@ from scipy.stats import rankdata, spearmanr
 
 from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
-from attend.evaluation.record import Looked, write_given
 from attend.geometry import Geometry
 from attend.metrics.grounding import ground, pool
+from attend.runs.evaluations import WordGrounding, write_given
 from tests.made_runs import make_run, scores
 
 GRID, SIZE, IMAGES = (4, 4), (40, 40), 60
@@ -67,13 +66,15 @@ def evaluation(folder, dataset, look, quality=None, captions=True, words=True):
     places = np.array(sorted(BOXES))
     if words:
         looked = [
-            Looked(
+            WordGrounding(
                 row=row, caption=0, words=places,
                 weights=np.stack([look(BOXES[t], row) for t in places]).astype(np.float16),
             )
             for row in rows
         ]  # fmt: skip
-        write_given(folder / "given.h5", dataset, SimpleNamespace(geometry=lambda row: GEOMETRY), looked)
+        names = {row: dataset.examples[row].image for row in rows}
+        tokens = {(row, 0): dataset.examples[row].captions[0].tokens for row in rows}
+        write_given(folder / "given.h5", names, dict.fromkeys(rows, GEOMETRY), tokens, looked)
     if captions:
         with h5py.File(folder / "attention.h5", "w") as file:
             for number, row in enumerate(rows):

@@ -268,7 +268,7 @@ def test_wrong_choices(tmp_path):
 
 
 def test_the_analysis_needs_no_torch():
-    names = ("records", "tables", "figures", "saccades", "studies")
-    modules = ", ".join(f"analysis.{name}" for name in names)
+    names = ("records", "tables.comparison", "figures.figures", "gaze.saccades", "figures.studies")
+    modules = ", ".join(f"attend.analysis.{name}" for name in names)
     check = f"import sys, {modules}; sys.exit(bool({{'torch', 'optuna'}} & {{*sys.modules}}))"
     subprocess.run([sys.executable, "-c", check], check=True)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from attend.analysis.figures.estimators import Measured, read_rows, write_rows
-from attend.experiments.cli import options
 from attend.experiments.cli.main import main
+from attend.experiments.cli.plot import Kind
 from attend.experiments.cli.plotting import KINDS
 from attend.experiments.runner.experiment import Experiment
 from attend.experiments.runner.runner import present
@@ -64,7 +64,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_every_kind_is_in_the_table():
-    assert typing.get_args(options.Kind) == tuple(KINDS)
+    assert typing.get_args(Kind) == tuple(KINDS)
 
 
 @pytest.mark.parametrize("kind", ["curves", "health", "scores", "differences", "metrics"])
