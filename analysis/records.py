@@ -96,6 +96,17 @@ class Record:
     def finished(self) -> bool:
         return self.scores is not None
 
+    def evaluation(self, **way: object) -> Evaluation | None:
+        """The first evaluation whose fields are these."""
+        matches = (one for one in self.evaluations if all(getattr(one, name) == way[name] for name in way))
+        return next(matches, None)
+
+    def headline(self, split: str | None = None) -> Evaluation | None:
+        """The evaluation that is decoded as that of the headline scores, on their split or on another one."""
+        scores = self.scores
+        way = {"decode": scores["decode"], "beam": scores["beam"], "look": scores.get("look")}
+        return self.evaluation(split=split or scores["split"], **way)
+
     @property
     def collapsed(self) -> bool:
         """Whether the run itself reports that it collapsed."""
@@ -189,6 +200,13 @@ def read_runs(
             f"none of the {len(records)} runs below {where} is finished (no scores.json); resume one first"
         )
     return records
+
+
+def names(records: Iterable[Record]) -> dict[Path, str]:
+    """The name of each run by its folder: its variant, or <experiment>/<variant> if there are several experiments."""
+    records = list(records)
+    several = len({record.experiment for record in records}) > 1
+    return {one.folder: f"{one.experiment}/{one.variant}" if several else one.variant for one in records}
 
 
 def _once(records: Iterable[Record], broken: list[str]) -> list[Record]:

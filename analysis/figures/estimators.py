@@ -8,7 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from attend.analysis.figures.figures import PALETTE, finish, panels, styled
+from attend.analysis.tables import text
 from matplotlib.axes import Axes
+
+from attend.runs.files import comma_separated
 
 BEYOND = 3.0
 """A bias is called one from so many times what chance alone would show."""
@@ -64,22 +67,18 @@ MACHINE = ("seconds", "mebibytes", "equal_time")
 
 def write_rows(rows: Iterable[Measured]) -> str:
     """The records as CSV, with six digits."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    for row in rows:
-        values = (getattr(row, name) for name in COLUMNS)
-        lines.writerow(["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in values])
-    return text.getvalue()
+    values = ((getattr(row, name) for name in COLUMNS) for row in rows)
+    lines = ([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in values)
+    return comma_separated([COLUMNS, *lines])
 
 
-def read_rows(text: str, where: str) -> list[Measured]:
+def read_rows(content: str, where: str) -> list[Measured]:
     """The records of a CSV as ``write_rows`` writes it, which lies at ``where``.
 
     Raises:
         ValueError: it is of other columns, or a value is not of its column's kind.
     """
-    lines = csv.DictReader(io.StringIO(text))
+    lines = csv.DictReader(io.StringIO(content))
     if list(lines.fieldnames or ()) != COLUMNS:
         raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
     try:
@@ -123,14 +122,12 @@ def markdown(rows: Sequence[Measured]) -> str:
         some = [r for r in rows if (r.feed, r.checkpoint, r.group) == (feed, checkpoint, group)]
         done = [r for r in some if r.draws]
         shown = [name for name in HEADER if any(getattr(r, name) not in (None, "") for r in done)]
-        lines = [[HEADER[name] for name in shown], ["---" if n in ("estimator", "against") else "---:" for n in shown]]
-        lines += [[_cell(row, name) for name in shown] for row in done]
-        table = ["| " + " | ".join(line) + " |" for line in lines] if done else []
+        lines = [[HEADER[name] for name in shown], *([_cell(row, name) for name in shown] for row in done)]
+        left = [place for place, name in enumerate(shown) if name in ("estimator", "against")]
+        table = [text.markdown(lines, left=left)] if done else []
         told = dict.fromkeys(r.note for r in some if r.note)
         notes = [f"- {_whose(note, some, done)}: {note}." for note in told]
-        parts.append(
-            "\n".join([f"### feed {feed}, {checkpoint}: {group}", "", *table, *[""] * bool(table), *notes]).strip()
-        )
+        parts.append("\n".join([f"### feed {feed}, {checkpoint}: {group}", "", *table, *notes]).strip())
     return "\n\n".join(parts) + "\n"
 
 

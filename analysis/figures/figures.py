@@ -7,7 +7,6 @@ that should have been.
 
 from __future__ import annotations
 
-import csv
 import io
 import textwrap
 from collections import Counter
@@ -23,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
-from attend.runs.files import write_bytes, write_text
+from attend.runs.files import write_bytes, write_rows
 
 # Okabe and Ito's palette without its yellow, which print loses.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -304,10 +303,8 @@ def save(
         figure.set_layout_engine(layout)
     numbers = numbers or [("panel", "series", "x", "y"), *drawn(figure)]
     if len(numbers) > 1:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(numbers)
         written.append(path.with_name(f"{path.name}.csv"))
-        write_text(written[-1], text.getvalue())
+        write_rows(written[-1], numbers)
     return written
 
 

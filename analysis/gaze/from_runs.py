@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,13 +23,14 @@ from attend.analysis.gaze.path_figures import (
 from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Looks, drawn_cells, measure, paths, read_looks
 from attend.analysis.gaze.pictures import Glance, looked, side_by_side
 from attend.analysis.gaze.similarity import say_similarity, tabulate_similarity
-from attend.analysis.records import Evaluation, Record
+from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import interval
+from attend.analysis.tables.text import bracketed, markdown
 
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
 from attend.runs.evaluations import Attention
-from attend.runs.files import write_text
+from attend.runs.files import write_rows, write_text
 
 FIXATIONS = (
     *("image", "subject", "variant", "seed", "way", "draw", "order", "x", "y", "duration"),
@@ -155,9 +154,11 @@ def draw_gaze(
     if len(looks) > 1:
         alike = tabulate_similarity(looks, images, seed=seed)
         said += ["", "# Similarity of paths (MultiMatch)", "", say_similarity(alike)]
-        files.append(_write_csv(folder / "similarity.csv", [HEADER, *(row.cells() for row in alike)]))
+        files.append(folder / "similarity.csv")
+        write_rows(files[-1], [HEADER, *(row.cells() for row in alike)])
     lines = (line for one in looks for line in exported(one, images, draws=0))
-    files.append(_write_csv(folder / "fixations.csv", [FIXATIONS, *lines]))
+    files.append(folder / "fixations.csv")
+    write_rows(files[-1], [FIXATIONS, *lines])
     if people is not None:
         told, more = _people(looks, folder, people)
         said, files = [*said, "", *told], [*files, *more]
@@ -176,15 +177,13 @@ def _people(looks: Sequence[Looks], folder: Path, people: Path) -> tuple[list[st
     rows = compare_people(scans, looks)
     images, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
     said = [f"# Against people: {len(subjects)} subjects on {len(images)} images", ""]
-    said += ["| model | " + " | ".join(AGREEMENT) + " |", "| --- |" + " ---: |" * len(AGREEMENT)]
+    table: list[tuple] = [("model", *AGREEMENT)]
     for model, values in by_image(rows).items():
-        cells = []
-        for name in AGREEMENT:
-            known = [row for row in values[name] if (row == row).any()]
-            found = interval(known) if known else None
-            cells.append("" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
-        said.append(f"| {model} | " + " | ".join(cells) + " |")
-    return said, [_write_csv(folder / "people.csv", rows)]
+        known = ([row for row in values[name] if (row == row).any()] for name in AGREEMENT)
+        table.append((model, *(bracketed(interval(some) if some else None) for some in known)))
+    said.append(markdown(table).rstrip())
+    write_rows(folder / "people.csv", rows)
+    return said, [folder / "people.csv"]
 
 
 def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Looks]]:
@@ -197,10 +196,10 @@ def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[
 
 def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Looks]]:
     """The stored attention of every finished run that learned to look, ``once`` for each variant; others are named."""
-    several = len({record.experiment for record in records}) > 1
+    called = names(records)
     seen: set[str] = set()
     for record in sorted(records, key=lambda record: record.config.attention.select == "sample"):  # soft first
-        variant = f"{record.experiment}/{record.variant}" if several else record.variant
+        variant = called[record.folder]
         if (once and variant in seen) or record.config.attention.weights != "learned":
             continue
         if not record.finished:
@@ -215,14 +214,13 @@ def _read_records(records: Sequence[Record], decode: str | None, once: bool = Fa
 
 def _evaluation(record: Record, decode: str | None) -> Evaluation:
     """The evaluation that the run's headline scores are of, or of a hard run the one on their split decoded so."""
-    wanted = {name: record.scores.get(name) for name in ("split", "decode", "beam", "look")}
+    scores, found = record.scores, record.headline()
+    how = f"{scores['split']} {scores['decode']} {scores['beam']}"
     if decode is not None and record.config.attention.select == "sample":
-        wanted = {"split": wanted["split"], "decode": decode, "look": None}
-    for evaluation in record.evaluations:
-        if all(evaluation.scores.get(name) == value for name, value in wanted.items()):
-            return evaluation
-    how = " ".join(str(value) for value in wanted.values() if value is not None)
-    raise ValueError(f"{record.folder} has no evaluation {how}: evaluate it so (`attend evaluate`)")
+        found, how = record.evaluation(split=scores["split"], decode=decode, look=None), f"{scores['split']} {decode}"
+    if found is None:
+        raise ValueError(f"{record.folder} has no evaluation {how}: evaluate it so (`attend evaluate`)")
+    return found
 
 
 def _chosen(shown: Sequence[tuple[Record, Looks]], images: int, names: Sequence[str]) -> list[str]:
@@ -280,10 +278,3 @@ def _image_of(record: Record, name: str) -> Path:
     """The file of an image of the dataset a run was trained on."""
     dataset = Prepared(record.config.data)
     return dataset.folder / dataset.about["images"] / name
-
-
-def _write_csv(path: Path, rows) -> Path:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
-    return path

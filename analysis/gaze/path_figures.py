@@ -11,6 +11,7 @@ from attend.analysis.figures.figures import colours, styled
 from attend.analysis.gaze.paths import MEASURES, SECTORS, Measured
 from attend.analysis.grounding.word_kinds import KINDS
 from attend.analysis.statistics.intervals import Difference, Interval, interval, paired, within
+from attend.analysis.tables.text import bracketed, markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
@@ -96,14 +97,14 @@ def tabulate_differences(measured: Sequence[Measured]) -> list[Row]:
 
 def say_gaze(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     """MEASURES as Markdown: a line for each variant and way, and one for each difference."""
-    lines = ["| variant | gaze | " + " | ".join(MEASURES) + " |", "| --- | --- |" + " ---: |" * len(MEASURES)]
+    table: list[tuple] = [("variant", "gaze", *MEASURES)]
     whole = [row for row in (*rows, *differences) if not row.part]
     for variant, way in dict.fromkeys((row.variant, row.way) for row in whole):
         cells = {row.measure: row.found for row in whole if (row.variant, row.way) == (variant, way)}
-        lines.append(f"| {variant} | {way} | " + " | ".join(_cell(cells.get(name)) for name in MEASURES) + " |")
+        table.append((variant, way, *(bracketed(cells.get(name)) for name in MEASURES)))
     methods = dict.fromkeys(row.found.method for row in whole)
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items())
-    return "\n".join([*lines, "", f"95 % intervals: {', '.join(methods)}.", f"{meanings}."])
+    return "\n".join([markdown(table, left=(0, 1)), f"95 % intervals: {', '.join(methods)}.", f"{meanings}."])
 
 
 @styled
@@ -161,10 +162,6 @@ def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a resample without a value, which is left out
         return interval(values, **options)
-
-
-def _cell(found: Interval | None) -> str:
-    return "" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def _looks(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bool]]:

@@ -13,6 +13,7 @@ import numpy as np
 from attend.analysis.gaze.path_figures import Row
 from attend.analysis.gaze.paths import Looks, paths
 from attend.analysis.statistics.intervals import interval, paired
+from attend.analysis.tables.text import bracketed, markdown
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation
@@ -63,13 +64,11 @@ def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: 
 
 def say_similarity(rows: Sequence[Row]) -> str:
     """The rows as Markdown, dimensions as columns."""
-    lines = ["| paths of | over | " + " | ".join(DIMENSIONS) + " |", "| --- | --- |" + " ---: |" * len(DIMENSIONS)]
+    table: list[tuple] = [("paths of", "over", *DIMENSIONS)]
     for variant, part in dict.fromkeys((row.variant, row.part) for row in rows):
         cells = {row.measure: row.found for row in rows if (row.variant, row.part) == (variant, part)}
-        said = (cells.get(name) for name in DIMENSIONS)
-        texts = ("" if one is None else f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in said)
-        lines.append(f"| {variant} | {part} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        table.append((variant, part, *(bracketed(cells.get(name)) for name in DIMENSIONS)))
+    return markdown(table, left=(0, 1)).rstrip()
 
 
 def _path(looks: Looks, image: str) -> Path:

@@ -16,7 +16,7 @@ import numpy as np
 from attend.analysis.figures.figures import colours, styled
 from attend.analysis.grounding.correlation import Rank, ranks
 from attend.analysis.grounding.words import LOOKS, MEASURES, Grounded, by_group, generated, given
-from attend.analysis.records import Evaluation, Record
+from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
 from attend.analysis.statistics.resampling import sums
 from matplotlib.axes import Axes
@@ -91,13 +91,12 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
 
 def _groups(records: Sequence[Record], split: str) -> dict[tuple[str, str], list[tuple[Record, Evaluation]]]:
     """The evaluations of each variant and way of decoding, one a seed: that of the headline's beam, or the widest."""
-    several = len({record.experiment for record in records}) > 1
+    called = names(records)
     groups: dict[tuple[str, str], dict[Path, tuple[Record, Evaluation]]] = {}
     for record in records:
-        name = f"{record.experiment}/{record.variant}" if several else record.variant
         own = [one for one in record.evaluations if one.split == split and one.look is None]
         for one in sorted(own, key=lambda one: (one.beam == record.scores["beam"], one.beam)):
-            groups.setdefault((name, one.decode), {})[record.folder] = record, one
+            groups.setdefault((called[record.folder], one.decode), {})[record.folder] = record, one
     return {name: list(runs.values()) for name, runs in groups.items()}
 
 

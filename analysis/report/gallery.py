@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from attend.analysis.figures.figures import colours
-from attend.analysis.records import Evaluation, Record
+from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.tables.comparison import COLUMNS
 
 from attend.data.images import open_image
@@ -60,14 +60,14 @@ def gallery(
     models = _models(records, seed, notes)
     looks = {model.name: _looks(model, images, notes) for model in models}
     models = [model for model in models if looks[model.name]]
-    names = list(dict.fromkeys(name for of in looks.values() for name in of))[:images]
+    images_shown = list(dict.fromkeys(name for of in looks.values() for name in of))[:images]
     shown = [name for name in SCORES if any(name in look["scores"] for of in looks.values() for look in of.values())]
     for of in looks.values():
         for look in of.values():
             look["scores"] = [look["scores"].get(score) for score in shown]
     album = _Album(models, data, pictures, notes) if models else None
     entries = []
-    for name in names:
+    for name in images_shown:
         of = [looks[model.name].get(name) for model in models]
         size = next((look["size"] for look in of if look and look["size"]), None)
         entries.append({"name": name, "looks": of, **album.page(name, size)})
@@ -97,16 +97,16 @@ def _about(model: Model, colour: str) -> dict:
 def _models(records: Sequence[Record], seed: int | None, notes: list[str]) -> list[Model]:
     """A model for each variant, of runs on the same data as the first one's."""
     finished = [record for record in records if record.finished]
-    several = len({record.experiment for record in finished}) > 1
+    called = names(finished)
     found: dict[str, Model] = {}
     other: dict[str, None] = {}
     for record in finished:
-        name = f"{record.experiment}/{record.variant}" if several else record.variant
+        name = called[record.folder]
         if name in found or (seed is not None and record.seed != seed):
             continue
         if found and _data(record) != _data(next(iter(found.values())).record):
             other[name] = None
-        elif evaluation := headline(record):
+        elif evaluation := record.headline():
             found[name] = Model(name=name, record=record, evaluation=evaluation)
         else:
             notes.append(f"{record.folder} lacks the evaluation of its headline scores, so the gallery leaves it out.")
@@ -120,14 +120,6 @@ def _models(records: Sequence[Record], seed: int | None, notes: list[str]) -> li
 
 def _data(record: Record) -> tuple:
     return record.scores["split"], record.scores.get("data_fingerprint", record.config.data)
-
-
-def headline(record: Record) -> Evaluation | None:
-    """The evaluation that the run's headline scores are of, whether or not its attention was kept."""
-    for evaluation in record.evaluations:
-        if all(evaluation.scores.get(k) == record.scores.get(k) for k in ("split", "decode", "beam", "look")):
-            return evaluation
-    return None
 
 
 def _looks(model: Model, images: int | None, notes: list[str]) -> dict[str, dict]:

@@ -193,16 +193,16 @@ def _variants(records: Sequence[Record]) -> list[dict]:
     for record in records:
         groups.setdefault((record.experiment, record.variant), []).append(record)
     base = records[0].config
-    several = len({record.experiment for record in records}) > 1
+    called = runs.names(records)
     return [
         {
-            "name": f"{experiment}/{variant}" if several else variant,
+            "name": called[group[0].folder],
             "seeds": ", ".join(str(record.seed) for record in group),
             "unfinished": ", ".join(str(record.seed) for record in group if not record.finished),
             "epochs": _range([(r.scores or {}).get("epochs") for r in group], lambda n: f"{n:g}"),
             "differs": difference(replace(group[0].config, seed=base.seed), base),
         }
-        for (experiment, variant), group in groups.items()
+        for group in groups.values()
     ]
 
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from attend.analysis.records import Record
+from attend.analysis.records import Record, names
 from attend.analysis.statistics.evidence import Cells, Evidence, Scored, against, compared, shared_seeds
 from attend.analysis.statistics.intervals import Difference
 from attend.analysis.tables.columns import COLUMNS, CONTROLS, DEFAULT, Cell, Column, Row, Table
@@ -51,11 +51,10 @@ def comparison(
     chosen = tuple(COLUMNS[name] for name in columns)
 
     groups: dict[tuple, list[Scored]] = {}
-    several = len({record.experiment for record in finished}) > 1
+    called = names(finished)
     for record in finished:
-        name = f"{record.experiment}/{record.variant}" if several else record.variant
         for way, scored in _scored(record, split).items():
-            groups.setdefault((name, *way), []).append(scored)
+            groups.setdefault((called[record.folder], *way), []).append(scored)
     if not groups:
         known = sorted({e.split for record in finished for e in record.evaluations})
         raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
@@ -129,8 +128,8 @@ def _scored(record: Record, split: str) -> dict[tuple[str, int, str], Scored]:
 
 def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
     """The groups with all rows of a variant next to each other, in order of first appearance."""
-    names = list(dict.fromkeys(name for name, *_ in groups))
-    return sorted(groups.items(), key=lambda group: (names.index(group[0][0]), *group[0][1:]))
+    variants = list(dict.fromkeys(name for name, *_ in groups))
+    return sorted(groups.items(), key=lambda group: (variants.index(group[0][0]), *group[0][1:]))
 
 
 def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
@@ -240,8 +239,8 @@ def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) 
         return
     yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
     if untested:
-        names = ", ".join(dict.fromkeys(untested))
-        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {names}."
+        left = ", ".join(dict.fromkeys(untested))
+        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {left}."
 
 
 def _contrasted(

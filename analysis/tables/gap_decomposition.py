@@ -6,8 +6,6 @@ are compared by the same numbers, so the differences along the chain add up to t
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,19 +58,3 @@ def _cell(values: Sequence[float], decimals: int) -> str:
         return DASH
     mean = f"{sum(values) / len(values):+.{decimals}f}"
     return mean if len(values) == 1 else f"{mean} [{min(values):+.{decimals}f}, {max(values):+.{decimals}f}]"
-
-
-def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """The rows as a Markdown table."""
-    titles = list(rows[0])
-    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def comma_separated(rows: Sequence[dict[str, str]]) -> str:
-    """The rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

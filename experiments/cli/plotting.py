@@ -19,15 +19,13 @@ from attend.analysis.figures.figures import FORMATS, HEALTH, colours, named, sav
 from attend.analysis.figures.from_runs import draw_curves, draw_estimators, draw_health, say
 from attend.analysis.gaze.from_runs import draw_gaze, draw_saccades
 from attend.analysis.grounding.from_runs import draw_grounding
-from attend.analysis.records import Evaluation, Record, one_dataset, read_runs
+from attend.analysis.records import Record, one_dataset, read_runs
 from attend.analysis.tables.columns import COLUMNS, Table
 from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.plot import Plot
 
 SCORES = ("bleu4", "meteor", "cider", "mass", "pointing")
 """That are drawn where none are asked for."""
-WAY = ("split", "decode", "beam", "look")
-"""What tells one evaluation of a run from another."""
 
 
 def curves(command: Plot) -> list[Path]:
@@ -67,14 +65,7 @@ def _ways(command: Plot) -> list[Record]:
     records = _finished(command)
     if command.ways:
         return records
-    return [replace(record, evaluations=tuple(filter(None, [_headline(record, command.split)]))) for record in records]
-
-
-def _headline(record: Record, split: str | None) -> Evaluation | None:
-    """How a run is decoded of itself, on these images."""
-    wanted = record.scores | {"split": split or record.scores["split"]}
-    same = (one for one in record.evaluations if all(one.scores.get(k) == wanted.get(k) for k in WAY))
-    return next(same, None)
+    return [replace(one, evaluations=tuple(filter(None, [one.headline(command.split)]))) for one in records]
 
 
 def beam(command: Plot) -> list[Path]:
@@ -90,7 +81,7 @@ def metrics(command: Plot) -> list[Path]:
     records = _finished(command)
     called, tables = named(records), {}
     for record in records:
-        one = _headline(record, command.split)
+        one = record.headline(command.split)
         if one is None:
             images = command.split or record.scores["split"]
             say(f"{record.folder} has no evaluation on {images} as it decodes of itself")

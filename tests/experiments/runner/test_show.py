@@ -21,8 +21,8 @@ from tests.made_runs import make_run, scores
 
 STUDY = """
 from attend.config import Config
-from attend.settings import replace
-from experiments.study import Study
+from attend.config.text import replace
+from attend.experiments.runner.study import Study
 
 def space(trial, kind):
     return replace(Config(), {
