@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+import msgspec
 from attend.analysis.figures.figures import PALETTE, finish, panels, styled
 from attend.analysis.tables import text
 from matplotlib.axes import Axes
@@ -82,18 +83,15 @@ def read_rows(content: str, where: str) -> list[Measured]:
     if list(lines.fieldnames or ()) != COLUMNS:
         raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
     try:
-        return [Measured(**{f.name: _value(f.type, line[f.name]) for f in fields(Measured)}) for line in lines]
-    except (TypeError, ValueError):
+        return [_measured(line) for line in lines]
+    except ValueError:
         raise ValueError(f"{where} is broken in line {lines.line_num}: run `attend estimators` again") from None
 
 
-def _value(kind: str, text: str):
-    """What a cell says, by its field's annotation; an empty one of an optional field is None."""
-    if kind == "str":
-        return str.__str__(text)
-    if not text and "None" in kind:
-        return None
-    return int(text) if kind.startswith("int") else float(text)
+def _measured(line: dict[str, str | None]) -> Measured:
+    """A record from text; an empty cell is what its field is by default."""
+    cells = {name: cell for name, cell in line.items() if cell != ""}
+    return msgspec.convert(cells, Measured, strict=False)
 
 
 HEADER = {

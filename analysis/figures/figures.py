@@ -272,6 +272,25 @@ def health_curves(
     return curve_panels(records, [(name, "train") for name in names], axes=axes)
 
 
+def dot(
+    axes: Axes,
+    y: float,
+    ends: tuple[float, float, float],
+    colour: str,
+    *,
+    marker: str = "o",
+    size: float = 6.0,
+    hollow: bool = False,
+    gid: str | None = None,
+) -> None:
+    """A dot at the first of ``ends`` (value, low, high), and a bar from low to high unless they are NaN."""
+    value, low, high = ends
+    if np.isfinite(low):
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.6, gid=gid and f"{gid}/interval")
+    look = {"color": colour, "markeredgecolor": colour, "markerfacecolor": "white" if hollow else colour}
+    axes.plot([value], [y], marker=marker, markersize=size, gid=gid, **look)
+
+
 @styled
 def save(
     figure: Figure,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from attend.analysis.figures.figures import LEVEL, PALETTE, finish, panels, styled
 from attend.analysis.records import Evaluation
+from attend.analysis.statistics.intervals import mean_of_known
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from scipy.stats import norm, rankdata
@@ -79,8 +80,7 @@ def correlate(name: str, tables: Sequence[Mapping[str, np.ndarray]]) -> Correlat
             for j, second in enumerate(metrics[:i]):
                 if first in table and second in table:
                     rho[run, i, j] = rho[run, j, i] = rank_correlation(table[first], table[second])
-    known = np.isfinite(rho)
-    mean = np.where(known, rho, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    mean = mean_of_known(rho)
     np.fill_diagonal(mean, 1.0)
     images = min(int(np.isfinite(one).sum()) for table in tables for one in table.values() if np.isfinite(one).any())
     return Correlations(name=name, metrics=metrics, rho=mean, images=images, runs=len(tables))

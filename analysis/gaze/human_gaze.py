@@ -7,7 +7,7 @@ x and y are pixels of the image, order counts up within a subject. Other columns
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from attend.analysis.gaze.paths import Looks, paths
 from attend.analysis.gaze.saccades import spread
 from attend.analysis.gaze.similarity import alike, in_diagonals
+from attend.analysis.statistics.intervals import mean_of_known
 
 from attend.geometry import Geometry, centre_weights
 from attend.metrics import multimatch
@@ -134,7 +135,7 @@ def by_image(rows: Sequence[tuple]) -> dict[str, dict[str, np.ndarray]]:
                 cells.setdefault((row[1], row[2]), []).append(row[4:])
         values = np.full((len(seeds), len(images), len(MEASURES)), np.nan)
         for (seed, image), some in cells.items():
-            values[seeds.index(seed), images.index(image)] = _means(some)
+            values[seeds.index(seed), images.index(image)] = mean_of_known(some)
         found[model] = {name: values[:, :, k] for k, name in enumerate(MEASURES)}
     return found
 
@@ -171,11 +172,3 @@ def _shares(path: multimatch.Path) -> multimatch.Path:
     """The path with its durations in shares of their sum."""
     total = path.durations.sum()
     return replace(path, durations=path.durations / total) if total > 0 else path
-
-
-def _means(some: Iterable[tuple]) -> np.ndarray:
-    values = np.array(list(some), float)
-    known = ~np.isnan(values)
-    return np.divide(
-        np.where(known, values, 0).sum(0), known.sum(0), out=np.full(values.shape[1], np.nan), where=known.any(0)
-    )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from attend.analysis.figures.figures import colours, styled
+from attend.analysis.figures.figures import colours, dot, styled
 from attend.analysis.gaze.paths import MEASURES, SECTORS, Measured
 from attend.analysis.grounding.word_kinds import KINDS
 from attend.analysis.statistics.intervals import Difference, Interval, interval, paired, within
@@ -194,9 +194,8 @@ def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
         apart = 0.5 * ((k + 0.5) / len(keys) - 0.5)
         for y, found in enumerate(_found(rows, key, parts)):
             if found is not None:
-                style = _style(*looks[key]) | {"linestyle": "-"}
-                axes.plot([found.low, found.high], [y + apart] * 2, **style | {"marker": ""})
-                axes.plot(found.value, y + apart, **style)
+                colour, second = looks[key]
+                dot(axes, y + apart, (found.value, found.low, found.high), colour, size=4.5, hollow=second)
     axes.set_yticks(range(len(parts)), list(labels))
     axes.set_ylim(len(parts) - 0.5, -0.5)
     share = all(measure in SHARES for measure, _ in parts)

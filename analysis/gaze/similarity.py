@@ -12,12 +12,13 @@ from itertools import combinations
 import numpy as np
 from attend.analysis.gaze.path_figures import Row
 from attend.analysis.gaze.paths import Looks, paths
-from attend.analysis.statistics.intervals import interval, paired
+from attend.analysis.statistics.intervals import interval, mean_of_known, paired
 from attend.analysis.tables.text import bracketed, markdown
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation
 from attend.metrics.multimatch import DIMENSIONS, Path, similarity
+from attend.metrics.other_images import circle
 
 SAME, SHUFFLED = "same image", "another image"
 
@@ -42,7 +43,7 @@ def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: 
     the interval is over images alone, and the pairs are no sample of seeds.
     """
     runs = [(one, [_path(one, image) for image in images]) for one in looks]
-    other = _derangement(len(images), seed)
+    other = circle(np.random.default_rng(seed).permutation(len(images))[::-1])
     rows = []
     pairs: dict[tuple[str, str], list[tuple[list[Path], list[Path]]]] = {}
     for (one, its), (two, theirs) in combinations(runs, 2):
@@ -51,7 +52,7 @@ def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: 
         name = f"within {a}" if a == b else f"{a} and {b}"
         same = np.array([[alike(x, y) for x, y in zip(its, theirs, strict=True)] for its, theirs in some])
         far = np.array([[alike(x, theirs[k]) for x, k in zip(its, other, strict=True)] for its, theirs in some])
-        same, far = (_over_pairs(values) for values in (same, far))
+        same, far = mean_of_known(same), mean_of_known(far)  # over pairs of runs
         for d, dimension in enumerate(DIMENSIONS):
             for part, values in ((SAME, same[:, d]), (SHUFFLED, far[:, d])):
                 if not np.isnan(values).all():
@@ -74,19 +75,3 @@ def say_similarity(rows: Sequence[Row]) -> str:
 def _path(looks: Looks, image: str) -> Path:
     look = looks.attention[image]
     return in_diagonals(paths(look, looks.ways[0])[0], look.geometry)
-
-
-def _derangement(count: int, seed: int) -> np.ndarray:
-    """A shuffle (N,) of the images that leaves none in place: a turn of a random order."""
-    order = np.random.default_rng(seed).permutation(count)
-    other = np.empty(count, int)
-    other[order] = np.roll(order, 1)
-    return other
-
-
-def _over_pairs(values: np.ndarray) -> np.ndarray:
-    """(P, N, 5) -> (N, 5), the mean over pairs that have a value."""
-    known = ~np.isnan(values)
-    return np.divide(
-        np.where(known, values, 0).sum(0), known.sum(0), out=np.full(values.shape[1:], np.nan), where=known.any(0)
-    )

@@ -18,6 +18,7 @@ import numpy as np
 from attend.data.examples import Phrase
 from attend.data.phrases import Phrases
 from attend.geometry import Box, Geometry, centre_weights
+from attend.metrics.other_images import words_of_others
 from attend.runs.evaluations import read_attention, read_given
 
 LOOKS = ("learned", "uniform", "centre", "shuffled")
@@ -121,25 +122,12 @@ def singular(word: str) -> str:
     return word
 
 
-def partners(image: np.ndarray, seed: int) -> np.ndarray:
-    """For each of M words another one, drawn from those of other images: numbers (M,); itself where there is none."""
-    rng = np.random.default_rng([seed, len(image)])
-    chosen = np.arange(len(image))
-    if len(np.unique(image)) < 2:
-        return chosen
-    left = chosen.copy()
-    while len(left):
-        chosen[left] = rng.integers(len(image), size=len(left))
-        left = left[image[chosen[left]] == image[left]]
-    return chosen
-
-
 def _grounded(images: tuple[str, ...], words: list[Word], seed: int) -> Grounded:
     """What each look at the words' boxes scores. Words whose boxes a crop has cut away are left out."""
     shown = [(word, *_box_on(word.geometry, word.boxes)) for word in words]
     shown = [(word, shares, holds) for word, shares, holds in shown if shares.any()]
     image = np.array([word.image for word, *_ in shown], int)
-    other = partners(image, seed)
+    other = words_of_others(image, seed)
     centre = centre_weights(words[0].geometry.grid)
     uniform = np.full(len(centre), 1 / len(centre))
     scores = np.empty((len(shown), len(LOOKS), len(MEASURES)))

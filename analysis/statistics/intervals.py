@@ -13,6 +13,7 @@ rest, which is of seed and image together, is in s already. ``docs/statistics.md
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -92,6 +93,13 @@ def paired(a, b, *, weights=None, level: float = 0.95, resamples: int = 10_000, 
 def within(found: Interval, least: float, largest: float) -> Interval:
     """The interval, or difference, ended where no score can be."""
     return replace(found, low=max(found.low, least), high=min(found.high, largest))
+
+
+def mean_of_known(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """The mean of the values that are known along an axis, NaN if none is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
+        return np.nanmean(np.asarray(values, float), axis=axis)
 
 
 def ratio(sums: np.ndarray) -> np.ndarray:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from attend.experiments.cli.common import Images, OneRun, check_beam
 
 from attend.config import Decode
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import Images, OneRun, check_beam
 
 
 @dataclass(frozen=True, kw_only=True)

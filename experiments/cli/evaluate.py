@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from attend.experiments.cli.common import OneRun, at_least, check_beam
 from attend.experiments.cli.summaries import bounds, summary
 
 from attend.config import Decode, Look
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import OneRun, at_least, check_beam
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from attend.experiments.cli.common import Runs, at_least, named
 from tyro.conf import Positional, UseAppendAction
 
 from attend.config import Decode
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import Runs, at_least, named
 
 Kind = Literal[
     "curves",

@@ -11,9 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attend.analysis.figures import beam_width as widths
-from attend.analysis.figures import dots as charts
-from attend.analysis.figures import metric_agreement as correlations
+from attend.analysis.figures import beam_width, dots, metric_agreement
 from attend.analysis.figures.estimators import read_rows
 from attend.analysis.figures.figures import FORMATS, HEALTH, colours, named, save
 from attend.analysis.figures.from_runs import draw_curves, draw_estimators, draw_health, say
@@ -52,8 +50,8 @@ def _dots(command: Plot, name: str, table: Table) -> list[Path]:
     for note in table.notes:
         if not note.startswith("Bold"):  # which is how the table marks what the picture fills
             print(note, file=sys.stderr)
-    figure = charts.dot_panels(table)[0].figure
-    return save(figure, command.out / name, formats=formats(command), numbers=charts.numbers(table))
+    figure = dots.dot_panels(table)[0].figure
+    return save(figure, command.out / name, formats=formats(command), numbers=dots.numbers(table))
 
 
 def _shown(command: Plot) -> dict[str, Any]:
@@ -69,11 +67,11 @@ def _ways(command: Plot) -> list[Record]:
 
 
 def beam(command: Plot) -> list[Path]:
-    records, chosen = _finished(command), _scores(command, widths.DEFAULT)
+    records, chosen = _finished(command), _scores(command, beam_width.DEFAULT)
     for record in records:
-        if not any(widths.widths([record], score, command.split) for score in chosen):
+        if not any(beam_width.widths([record], score, command.split) for score in chosen):
             say(f"{record.folder} was not evaluated with two widths of the beam")
-    axes = widths.width_curves(records, scores=chosen, split=command.split)
+    axes = beam_width.width_curves(records, scores=chosen, split=command.split)
     return save(axes[0].figure, command.out / "beam", formats=formats(command))
 
 
@@ -85,11 +83,11 @@ def metrics(command: Plot) -> list[Path]:
         if one is None:
             images = command.split or record.scores["split"]
             say(f"{record.folder} has no evaluation on {images} as it decodes of itself")
-        elif (table := _read(correlations.read_metrics, one)) is not None:
+        elif (table := _read(metric_agreement.read_metrics, one)) is not None:
             tables.setdefault(called[record.folder], []).append(table)
-    found = [correlations.correlate(name, tables[name]) for name in colours(tables)]
-    figure = correlations.heat_maps(found)[0].figure
-    return save(figure, command.out / "metrics", formats=formats(command), numbers=correlations.numbers(found))
+    found = [metric_agreement.correlate(name, tables[name]) for name in colours(tables)]
+    figure = metric_agreement.heat_maps(found)[0].figure
+    return save(figure, command.out / "metrics", formats=formats(command), numbers=metric_agreement.numbers(found))
 
 
 def study(command: Plot) -> list[Path]:

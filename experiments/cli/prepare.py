@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
+from attend.experiments.cli.common import at_least
 from tyro.conf import Positional, arg
 
 from attend.config import Encoder
-
-if TYPE_CHECKING:
-    pass
-from attend.experiments.cli.common import at_least
 
 
 @dataclass(frozen=True, kw_only=True)

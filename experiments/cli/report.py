@@ -5,13 +5,10 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from tyro.conf import arg
-
-if TYPE_CHECKING:
-    pass
 from attend.experiments.cli.common import Runs, at_least, named
+from tyro.conf import arg
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import pytest
 from attend.analysis.grounding import measure as grounding
 from attend.analysis.grounding import tables as grounding_table
 from attend.analysis.grounding.correlation import correlation, spearman
-from attend.analysis.grounding.words import LOOKS, generated, given, heads, partners, singular
+from attend.analysis.grounding.words import LOOKS, generated, given, heads, singular
 from attend.analysis.records import read_runs
 from attend.experiments.cli.main import main
 from scipy.stats import rankdata, spearmanr
@@ -20,6 +20,7 @@ from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
 from attend.geometry import Geometry
 from attend.metrics.grounding import ground, pool
+from attend.metrics.other_images import words_of_others
 from attend.runs.evaluations import WordGrounding, write_given
 from tests.made_runs import make_run, scores
 
@@ -209,15 +210,15 @@ def test_plurals_are_undone(word, alone):
     assert singular(word) == alone
 
 
-def test_partners_are_words_of_other_images_and_drawn_by_the_seed():
+def test_words_of_others_are_words_of_other_images_and_drawn_by_the_seed():
     image = np.repeat(np.arange(5), [1, 40, 3, 1, 5])
-    chosen = partners(image, 0)
+    chosen = words_of_others(image, 0)
     assert (image[chosen] != image).all()
-    assert np.array_equal(chosen, partners(image, 0)) and not np.array_equal(chosen, partners(image, 1))
-    drawn = np.concatenate([partners(image, seed)[:1] for seed in range(4000)])
+    assert np.array_equal(chosen, words_of_others(image, 0)) and not np.array_equal(chosen, words_of_others(image, 1))
+    drawn = np.concatenate([words_of_others(image, seed)[:1] for seed in range(4000)])
     shares = np.bincount(image[drawn], minlength=5)[1:] / 4000
     assert shares == pytest.approx(np.array([40, 3, 1, 5]) / 49, abs=0.03)
-    assert partners(np.zeros(3, int), 0).tolist() == [0, 1, 2]
+    assert words_of_others(np.zeros(3, int), 0).tolist() == [0, 1, 2]
 
 
 def test_weights_that_never_change_are_as_good_at_another_images_word(tmp_path, dataset):
