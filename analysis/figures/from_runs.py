@@ -58,22 +58,9 @@ def say(sentence: str) -> None:
 
 def draw_maps(image, look: Attention, path: Path, *, smooth: bool = True) -> list[Path]:
     """The attention of every word over the picture."""
-    figure = attention_maps(
-        image,
-        look.words,
-        look.weights,
-        look.geometry,
-        glimpses=look.glimpses,
-        gates=look.gates,
-        caption=look.caption,
-        smooth=smooth,
-    )
-    numbers = tabulate(look.words, look.weights, look.geometry, glimpses=look.glimpses)
-    return save(figure, path, formats=("png",), numbers=numbers)
+    return save(attention_maps(image, look, smooth=smooth), path, formats=("png",), numbers=tabulate(look))
 
 
 def draw_gaze(image, look: Attention, path: Path) -> list[Path]:
     """The path of the gaze over the picture."""
-    looks = {"glimpses": look.glimpses, "sizes": "attention"}
-    axes = gaze_path(image, look.words, look.weights, look.geometry, **looks, caption=look.caption)
-    return save(axes.figure, path, formats=("png",))
+    return save(gaze_path(image, look, sizes="attention").figure, path, formats=("png",))

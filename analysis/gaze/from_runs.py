@@ -21,7 +21,7 @@ from attend.analysis.gaze.path_figures import (
     tabulate_gaze,
 )
 from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Looks, drawn_cells, measure, paths, read_looks
-from attend.analysis.gaze.pictures import Glance, looked, side_by_side
+from attend.analysis.gaze.pictures import Glance, dot_values, side_by_side
 from attend.analysis.gaze.similarity import say_similarity, tabulate_similarity
 from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import interval
@@ -120,9 +120,9 @@ def exported(looks: Looks, images: Sequence[str], draws: int, seed: int = 0) -> 
             for draw, path in enumerate(paths(one, way, draws=draws, seed=seed)):
                 subject = f"{looks.variant}/seed{looks.seed}/{way}" + (f"/{draw}" if way == DRAWS else "")
                 who = (name, subject, looks.variant, looks.seed, way, draw)
-                weights = looked(path, one.weights, one.geometry, "attention") if path else ()
+                weights = dot_values(path, one, "attention") if path else ()
                 gated = path and one.gates is not None
-                gates = looked(path, one.weights, one.geometry, "gate", one.gates) if gated else [np.nan] * len(path)
+                gates = dot_values(path, one, "gate") if gated else [np.nan] * len(path)
                 for k, (fixation, weight, gate) in enumerate(zip(path, weights, gates, strict=True), 1):
                     x, y = (round(v, 2) for v in fixation.point)
                     said = (fixation.first + 1, " ".join(fixation.words), round(float(weight), 5))

@@ -8,7 +8,7 @@ whose places are drawn, each word on its own, from the weights stored with its c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from zlib import crc32
 
@@ -21,6 +21,7 @@ from attend.metrics.gaze import Fixation, centres_of_mass, draw_cells, entropy, 
 from attend.runs.evaluations import Attention, read_all
 
 LARGEST, MASS, DRAWS = "largest weight", "centre of mass", "draws"
+PATHS = {"cells": "the cell sampled, or that of the largest weight", "mass": "centre of mass of the weights"}
 SECTORS = ("right", "up right", "up", "up left", "left", "down left", "down", "down right")
 MEASURES = {
     "amplitude": "length of a saccade (fraction of the diagonal)",
@@ -85,15 +86,25 @@ def drawn_cells(look: Attention, draws: int, seed: int) -> np.ndarray:
     return draw_cells(look.weights, draws, (seed, crc32(look.image.encode())))
 
 
+def path_of(look: Attention, path: str = "cells") -> list[Fixation]:
+    """The fixations of one of PATHS. Words within half a cell of each other are one fixation.
+
+    Raises ValueError for another path, and as ``fixations``.
+    """
+    if path not in PATHS:
+        raise ValueError(f"path is {path!r}; known are {', '.join(PATHS)}")
+    if path == "mass":
+        return merge(look.words, centres_of_mass(look.weights, look.geometry), radius(look.geometry))
+    return merge(look.words, fixations(look.weights, look.glimpses, look.geometry))
+
+
 def paths(look: Attention, way: str, *, draws: int = 20, seed: int = 0) -> list[list[Fixation]]:
     """The path of a caption's gaze, or of ``draws`` so many."""
     if way == DRAWS:
         centres = look.geometry.centres()
         return [merge(look.words, centres[cells]) for cells in drawn_cells(look, draws, seed)]
-    if way == MASS:
-        return [merge(look.words, centres_of_mass(look.weights, look.geometry), radius(look.geometry))]
-    glimpses = None if way == LARGEST else look.glimpses
-    return [merge(look.words, fixations(look.weights, glimpses, look.geometry))]
+    look = replace(look, glimpses=None) if way == LARGEST else look
+    return [path_of(look, "mass" if way == MASS else "cells")]
 
 
 def describe(path: Sequence[Fixation], geometry: Geometry) -> dict[str, float]:
