@@ -2,7 +2,7 @@
 
 A run is a folder with a ``config.json`` and an ``environment.json``, ``<experiment>/<variant>/seed<k>`` or
 ``<experiment>/<variant>`` with the seed of its configuration; it is finished once its own ``scores.json`` exists. What
-is broken is named in one sentence, and nothing is repaired.
+is broken is reported in one sentence, and nothing is repaired.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.human_judgement import Judged, agreement, read_captions, read_crowd, read_expert
+from attend.analysis.human_judgement import Judgement, agreement, read_captions, read_crowd, read_expert
 from attend.analysis.records import Record
 from attend.analysis.statistics.intervals import Interval
 from attend.analysis.tables.text import bracketed
@@ -102,7 +102,7 @@ def compare(data: Path, records: Sequence[Record], folder: Path) -> list[Path]:
     return files
 
 
-def agreements(judged: Sequence[Judged], variant: str) -> tuple[dict[str, Interval], dict[str, str]]:
+def agreements(judged: Sequence[Judgement], variant: str) -> tuple[dict[str, Interval], dict[str, str]]:
     """tau of each metric by name, and why a metric is missing."""
     hypotheses = {str(number): one.caption for number, one in enumerate(judged)}
     references = {str(number): one.references for number, one in enumerate(judged)}

@@ -19,7 +19,7 @@ SHORT = {"looks nowhere: uniform": "uniform", "looks at the centre": "centre"}
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A cell of a table as it is drawn: ``low`` and ``high`` NaN where there is no interval, ``method`` then says why.
+    """A cell of a table as it is drawn: ``low`` and ``high`` NaN if there is no interval, ``method`` then says why.
 
     ``seeds`` are the scores of each. ``p`` is that of the table's test, of a difference or against the best of the
     column, corrected for all of them; ``differs`` says that it is below 5 %.

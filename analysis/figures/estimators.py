@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from attend.runs.files import comma_separated
 
 BEYOND = 3.0
-"""A bias is called one from so many times what chance alone would show."""
+"""A bias is reported as one if it is this many times what chance alone would show."""
 ROUNDING = 1e-4
-"""And from so large a share of the exact gradient: less is a matter of floating-point numbers."""
+"""And if it is more than this share of the exact gradient: less is rounding of floating-point numbers."""
 GROUPS = {"attention": "o", "rest": "D"}
 """Groups of parameters that are drawn, and their marks."""
 
@@ -57,7 +57,7 @@ class Measured:
 
     @property
     def biased(self) -> bool | None:
-        """Whether the bias is more than chance and rounding; None where it is not known."""
+        """Whether the bias is more than chance and rounding; None if it is not known."""
         return None if self.bias is None else self.bias > BEYOND * self.chance + ROUNDING
 
 

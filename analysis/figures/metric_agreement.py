@@ -32,7 +32,7 @@ SHADES = LinearSegmentedColormap.from_list("rank", [PALETTE[1], "#FFFFFF", PALET
 
 @dataclass(frozen=True, kw_only=True)
 class Correlations:
-    """Spearman's rho between metrics over images, (M, M), the mean over so many ``runs``; NaN where unknown."""
+    """Spearman's rho between metrics over images, (M, M), the mean over so many ``runs``; NaN if unknown."""
 
     name: str
     metrics: tuple[str, ...]
@@ -50,7 +50,7 @@ class Correlations:
 
 
 def read_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """The columns of METRICS that an evaluation's images.csv has, each (N,), NaN where an image has no value.
+    """The columns of METRICS that an evaluation's images.csv has, each (N,), NaN if an image has no value.
 
     Raises:
         ValueError: the file is missing or half a table, or has something else where a number belongs.
@@ -63,7 +63,7 @@ def read_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rho of a and b, both (N,), over the images that have both; NaN where one of them is constant."""
+    """Spearman's rho of a and b, both (N,), over the images that have both; NaN if one of them is constant."""
     both = np.isfinite(a) & np.isfinite(b)
     ranks = rankdata([a[both], b[both]], axis=1)
     if both.sum() < 2 or (np.ptp(ranks, axis=1) == 0).any():

@@ -16,13 +16,13 @@ from attend.analysis.gaze.human_gaze import by_image, compare_people, read_peopl
 from attend.analysis.gaze.path_figures import (
     HEADER,
     draw_gaze_statistics,
-    say_gaze,
+    gaze_table,
     tabulate_differences,
     tabulate_gaze,
 )
-from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Looks, drawn_cells, measure, paths, read_looks
+from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Gaze, drawn_cells, measure, paths, read_gaze
 from attend.analysis.gaze.pictures import Glance, dot_values, side_by_side
-from attend.analysis.gaze.similarity import say_similarity, tabulate_similarity
+from attend.analysis.gaze.similarity import similarity_table, tabulate_similarity
 from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import interval
 from attend.analysis.tables.text import bracketed, markdown
@@ -40,7 +40,7 @@ FIXATIONS = (
 
 
 def say(sentence: str) -> None:
-    """What is left out, while the rest goes on."""
+    """Report to stderr what is left out."""
     print(sentence, file=sys.stderr)
 
 
@@ -96,7 +96,7 @@ def draw_saccades(
     return files
 
 
-def glances(looks: Looks, name: str, draws: int, seed: int) -> list[Glance]:
+def glances(looks: Gaze, name: str, draws: int, seed: int) -> list[Glance]:
     """The panels of one run: soft by largest weight and centre of mass; hard as decoded, one draw, and many draws."""
     one, variant = looks.attention[name], looks.variant
     first = Glance(name=f"{variant}: {looks.ways[0]}", variant=variant, attention=_read(one, looks.ways[0]))
@@ -112,7 +112,7 @@ def glances(looks: Looks, name: str, draws: int, seed: int) -> list[Glance]:
     ]
 
 
-def exported(looks: Looks, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
+def exported(looks: Gaze, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
     """Rows of FIXATIONS: every way of a run, draws where there are any; duration in words, attention of the place."""
     for name in images:
         one = looks.attention[name]
@@ -150,10 +150,10 @@ def draw_gaze(
     figure = draw_gaze_statistics(rows, measured[0].ceiling)
     numbers = [HEADER, *(row.cells() for row in (*rows, *differences))]
     files = save(figure, folder / "gaze", formats=formats, numbers=numbers)
-    said = ["# The gaze", "", say_gaze(rows, differences), "", _about(looks, images, draws, seed)]
+    said = ["# The gaze", "", gaze_table(rows, differences), "", _about(looks, images, draws, seed)]
     if len(looks) > 1:
         alike = tabulate_similarity(looks, images, seed=seed)
-        said += ["", "# Similarity of paths (MultiMatch)", "", say_similarity(alike)]
+        said += ["", "# Similarity of paths (MultiMatch)", "", similarity_table(alike)]
         files.append(folder / "similarity.csv")
         write_rows(files[-1], [HEADER, *(row.cells() for row in alike)])
     lines = (line for one in looks for line in exported(one, images, draws=0))
@@ -166,7 +166,7 @@ def draw_gaze(
     return [folder / "gaze.md", *files]
 
 
-def _people(looks: Sequence[Looks], folder: Path, people: Path) -> tuple[list[str], list[Path]]:
+def _people(looks: Sequence[Gaze], folder: Path, people: Path) -> tuple[list[str], list[Path]]:
     """NSS, AUC and similarity of paths against people's fixations, as Markdown and a file with a line a comparison."""
     geometries = {name: look.geometry for one in looks for name, look in one.attention.items()}
     scans, left = read_people(people, geometries)
@@ -186,15 +186,15 @@ def _people(looks: Sequence[Looks], folder: Path, people: Path) -> tuple[list[st
     return said, [folder / "people.csv"]
 
 
-def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Looks]]:
+def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Gaze]]:
     """The first run of each variant whose attention can be read."""
-    shown: dict[str, tuple[Record, Looks]] = {}
+    shown: dict[str, tuple[Record, Gaze]] = {}
     for record, one in _read_records(records, decode, once=True):
         shown.setdefault(one.variant, (record, one))
     return list(shown.values())
 
 
-def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Looks]]:
+def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Gaze]]:
     """The stored attention of every finished run that learned to look, ``once`` for each variant; others are named."""
     called = names(records)
     seen: set[str] = set()
@@ -206,7 +206,7 @@ def _read_records(records: Sequence[Record], decode: str | None, once: bool = Fa
             say(f"{record.folder} is not finished: resume it; it is left out")
             continue
         try:
-            yield record, read_looks(record, _evaluation(record, decode), variant)
+            yield record, read_gaze(record, _evaluation(record, decode), variant)
             seen.add(variant)
         except ValueError as error:
             say(f"{error}; this run is left out")
@@ -223,8 +223,8 @@ def _evaluation(record: Record, decode: str | None) -> Evaluation:
     return found
 
 
-def _chosen(shown: Sequence[tuple[Record, Looks]], images: int, names: Sequence[str]) -> list[str]:
-    """The images asked for by name, or the first ones that all have looked at."""
+def _chosen(shown: Sequence[tuple[Record, Gaze]], images: int, names: Sequence[str]) -> list[str]:
+    """The images requested by name, or the first ones that all runs have attention for."""
     common = _common([one for _, one in shown])
     if not names:
         return common[:images]
@@ -238,8 +238,8 @@ def _chosen(shown: Sequence[tuple[Record, Looks]], images: int, names: Sequence[
     return found
 
 
-def _common(looks: Sequence[Looks]) -> list[str]:
-    """The images of all runs, in the order of the first; ValueError where runs of different data share none."""
+def _common(looks: Sequence[Gaze]) -> list[str]:
+    """The images of all runs, in the order of the first; ValueError if runs of different data share none."""
     common = [name for name in looks[0].attention if all(name in one.attention for one in looks)]
     if not common:
         raise ValueError("these runs looked at different images: compare runs of one dataset and split")
@@ -258,7 +258,7 @@ def _with(one: Attention, glimpses: np.ndarray | None) -> Attention:
     return replace(one, glimpses=glimpses)
 
 
-def _note(looks: Sequence[Looks], draws: int, seed: int, more: str = "") -> str:
+def _note(looks: Sequence[Gaze], draws: int, seed: int, more: str = "") -> str:
     """What the draws are, where there are some, and ``more`` of them."""
     if not any(one.glimpsed for one in looks):
         return ""
@@ -268,7 +268,7 @@ def _note(looks: Sequence[Looks], draws: int, seed: int, more: str = "") -> str:
     return note + (follow if decoded else "") + more
 
 
-def _about(looks: Sequence[Looks], images: Sequence[str], draws: int, seed: int) -> str:
+def _about(looks: Sequence[Gaze], images: Sequence[str], draws: int, seed: int) -> str:
     """What the table is of."""
     runs = "; ".join(f"{one.variant} seed {one.seed} ({one.decode})" for one in looks)
     return f"{len(images):,} images; {runs}. {_note(looks, draws, seed)}".rstrip()

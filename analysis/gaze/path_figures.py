@@ -28,7 +28,7 @@ UNBOUNDED = ("entropy",)
 SHARES = ("amplitude", "moves", "returns", "distinct", "gate")
 """Measures that lie in [0, 1]."""
 LEAST = 2
-"""Images with a value, of every seed, that an interval is told of."""
+"""Images with a value that every seed must have, or no interval is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def tabulate_differences(measured: Sequence[Measured]) -> list[Row]:
     return rows
 
 
-def say_gaze(rows: Sequence[Row], differences: Sequence[Row]) -> str:
+def gaze_table(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     """MEASURES as Markdown: a line for each variant and way, and one for each difference."""
     table: list[tuple] = [("variant", "gaze", *MEASURES)]
     whole = [row for row in (*rows, *differences) if not row.part]
@@ -154,7 +154,7 @@ def _groups(measured: Sequence[Measured]) -> dict[tuple[str, str], list[Measured
 
 
 def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
-    """Over the images that have a value in some seed; None where a seed has it on fewer than LEAST."""
+    """Over the images that have a value in some seed; None if a seed has it on fewer than LEAST."""
     values = np.stack(rows)
     values = values[:, ~np.isnan(values).all(axis=0)]
     if (~np.isnan(values)).sum(axis=1).min() < LEAST:

@@ -211,12 +211,12 @@ def _values(glance: Glance, sizes: str) -> np.ndarray:
 
 
 def _caption(glance: Glance, spoken: int | None) -> str:
-    """The caption, or what has been said of it."""
+    """The caption, or its first ``spoken`` words."""
     return glance.attention.caption if spoken is None else " ".join(glance.attention.words[:spoken])
 
 
 def _until(path: Sequence[Fixation], spoken: int) -> list[Fixation]:
-    """The path until so many words have been spoken."""
+    """The path up to word ``spoken``."""
     begun = [fixation for fixation in path if fixation.first < spoken]
     return [
         Fixation(point=fixation.point, first=fixation.first, words=fixation.words[: spoken - fixation.first])

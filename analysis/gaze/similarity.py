@@ -1,7 +1,7 @@
-"""How alike the paths of two gazes over one image are, between seeds of a variant and between variants.
+"""The similarity of two gaze paths over one image, between seeds of a variant and between variants (MultiMatch).
 
-MultiMatch's five numbers mean nothing alone: chance is far above 0. So each stands beside that of the same two runs
-where one looks at another image, by a shuffle of the images that leaves none in place.
+The similarity of unrelated paths is far above 0. Each number therefore stands beside a baseline: the same two runs,
+with the images of one of them shuffled so that none stays in place.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import combinations
 
 import numpy as np
 from attend.analysis.gaze.path_figures import Row
-from attend.analysis.gaze.paths import Looks, paths
+from attend.analysis.gaze.paths import Gaze, paths
 from attend.analysis.statistics.intervals import interval, mean_of_known, paired
 from attend.analysis.tables.text import bracketed, markdown
 
@@ -29,14 +29,14 @@ def in_diagonals(path: Sequence[Fixation], geometry: Geometry) -> Path:
     return Path(points=points, durations=np.array([len(fixation.words) for fixation in path], float))
 
 
-def alike(one: Path, other: Path) -> np.ndarray:
-    """DIMENSIONS (5,) for paths in diagonals; NaN where a path has one fixation."""
+def compare_paths(one: Path, other: Path) -> np.ndarray:
+    """DIMENSIONS (5,) for paths in diagonals; NaN if a path has one fixation."""
     if min(len(one.durations), len(other.durations)) < 2:
         return np.full(len(DIMENSIONS), np.nan)
     return np.array(list(similarity(one, other, (0.6, 0.8)).values()))  # a diagonal of 1
 
 
-def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: int = 0) -> list[Row]:
+def tabulate_similarity(looks: Sequence[Gaze], images: Sequence[str], *, seed: int = 0) -> list[Row]:
     """MultiMatch within each variant and between every two, over the same and over another image, and the difference.
 
     Each variant is read in its first way. An image's value is the mean over all pairs of runs, which share runs: so
@@ -50,8 +50,8 @@ def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: 
         pairs.setdefault(tuple(sorted((one.variant, two.variant))), []).append((its, theirs))
     for (a, b), some in sorted(pairs.items(), key=lambda item: (item[0][0] != item[0][1], item[0])):
         name = f"within {a}" if a == b else f"{a} and {b}"
-        same = np.array([[alike(x, y) for x, y in zip(its, theirs, strict=True)] for its, theirs in some])
-        far = np.array([[alike(x, theirs[k]) for x, k in zip(its, other, strict=True)] for its, theirs in some])
+        same = np.array([[compare_paths(x, y) for x, y in zip(its, theirs, strict=True)] for its, theirs in some])
+        far = np.array([[compare_paths(x, theirs[k]) for x, k in zip(its, other, strict=True)] for its, theirs in some])
         same, far = mean_of_known(same), mean_of_known(far)  # over pairs of runs
         for d, dimension in enumerate(DIMENSIONS):
             for part, values in ((SAME, same[:, d]), (SHUFFLED, far[:, d])):
@@ -63,7 +63,7 @@ def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: 
     return rows
 
 
-def say_similarity(rows: Sequence[Row]) -> str:
+def similarity_table(rows: Sequence[Row]) -> str:
     """The rows as Markdown, dimensions as columns."""
     table: list[tuple] = [("paths of", "over", *DIMENSIONS)]
     for variant, part in dict.fromkeys((row.variant, row.part) for row in rows):
@@ -72,6 +72,6 @@ def say_similarity(rows: Sequence[Row]) -> str:
     return markdown(table, left=(0, 1)).rstrip()
 
 
-def _path(looks: Looks, image: str) -> Path:
+def _path(looks: Gaze, image: str) -> Path:
     look = looks.attention[image]
     return in_diagonals(paths(look, looks.ways[0])[0], look.geometry)

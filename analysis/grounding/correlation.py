@@ -1,4 +1,4 @@
-"""Does looking at the right place go with better captions? Rank correlation over images, with its interval."""
+"""Rank correlation over images between grounding and caption scores, with its interval."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.grounding.words import LOOKS, MEASURES, Grounded
+from attend.analysis.grounding.words import LOOKS, MEASURES, GroundedWords
 from attend.analysis.records import Evaluation
 from attend.analysis.statistics.intervals import Interval, of_sums
 from attend.analysis.statistics.resampling import Sums
@@ -35,7 +35,7 @@ class Rank:
 
 
 def ranks(
-    variant: str, decode: str, evaluations: Sequence[Evaluation], words: dict[Path, Grounded], notes: list[str]
+    variant: str, decode: str, evaluations: Sequence[Evaluation], words: dict[Path, GroundedWords], notes: list[str]
 ) -> Iterable[Rank]:
     """Every grounding against every score, of evaluations (a seed each) that have both."""
     tables = []
@@ -71,7 +71,7 @@ def ranks(
 
 
 def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """Spearman's rho of x and y (S, N), NaN where an image has none; None where a seed does not vary.
+    """Spearman's rho of x and y (S, N), NaN if an image has none; None if a seed does not vary.
 
     Images are resampled, the same for all seeds, and all ranks are computed again.
     """
@@ -92,9 +92,9 @@ def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, see
 
 
 def spearman(counts: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's rho (R,) of points (N,) that are there so often as counts (R, N) say: as of the repeated points.
+    """Spearman's rho (R,) of points (N,), each repeated as often as counts (R, N) say.
 
-    rho = Pearson's correlation of the ranks, equal values sharing their mean rank. NaN where one side does not vary.
+    rho = Pearson's correlation of the ranks, equal values sharing their mean rank. NaN if one side does not vary.
     """
     a, b = _ranks(counts, x), _ranks(counts, y)
     n = counts.sum(axis=1, keepdims=True)
@@ -113,8 +113,8 @@ def _ranks(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.cumsum(equal, axis=1) - equal + (equal + 1) / 2)[:, group]
 
 
-def _per_image(words: Grounded) -> dict[tuple[str, str], np.ndarray]:
-    """Means (N,) of each measure over the words of each image, NaN where it has none."""
+def _per_image(words: GroundedWords) -> dict[tuple[str, str], np.ndarray]:
+    """Means (N,) of each measure over the words of each image, NaN if it has none."""
     counts = np.bincount(words.image, minlength=len(words.images)).astype(float)
     found = {}
     for m, name in enumerate(MEASURES):

@@ -1,4 +1,4 @@
-"""What the gallery of a report shows: of every image the picture, and what each model wrote and where it looked.
+"""The gallery of a report: each image with its picture, and the caption and attention of each model.
 
 A word's weights are kept as bytes, round(255 w / max w), beside its max w: no weight is off by more than max w / 510.
 """

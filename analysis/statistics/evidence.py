@@ -1,4 +1,4 @@
-"""The rows of a table against chance: intervals of cells, differences between rows, and which of them are claims."""
+"""Intervals of the cells of a table, and tests of the differences between its rows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Scored:
-    """One run as it was scored in a row of a table; ``folder`` is of the evaluation, None where there is none."""
+    """One run as it was scored in a row of a table; ``folder`` is of the evaluation, None if there is none."""
 
     record: Record
     scores: dict
@@ -224,7 +224,7 @@ def against(
 
 
 def _least(evidence: Evidence) -> int:
-    """Of how many seeds a test is."""
+    """The number of seeds that a test needs."""
     return min(2, max(len(row) for row in evidence.rows))
 
 

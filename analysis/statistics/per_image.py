@@ -1,4 +1,4 @@
-"""What images.csv of an evaluation holds of every image, as sums that corpus scores are functions of.
+"""The columns of images.csv as sums over images, from which corpus scores are computed again.
 
 BLEU, its length ratio and METEOR are functions of counts over the whole corpus, ROUGE-L and CIDEr means over images,
 grounding means over words. CIDEr keeps the document frequencies of all references of the split however images are

@@ -101,7 +101,7 @@ def _headline_split(finished: Sequence[Record]) -> str:
 
 
 def _same_data(runs: Sequence[Scored]) -> None:
-    """ValueError where runs are of different data; what an older run does not say is believed."""
+    """ValueError if runs are of different data; what an older run does not say is believed."""
     prints: dict[str, Scored] = {}
     for run in runs:
         if "data_fingerprint" in run.scores:
@@ -199,7 +199,7 @@ def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column], base: s
 
 
 def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
-    """What stands beside a mean: an interval, a range, or nothing."""
+    """What the numbers beside a mean are: an interval, a range, or nothing."""
     counts = [row.runs for row in rows]
     n = f"n = {counts[0]}" if len(set(counts)) == 1 else f"n = {min(counts)} to {max(counts)}"
     cells = [(column, cell) for row in rows for column, cell in zip(columns, row.cells, strict=True) if cell]
@@ -228,7 +228,7 @@ def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
 
 
 def _method(tests: Sequence[Difference]) -> str:
-    """How rows are told apart."""
+    """The test that distinguishes rows, in words."""
     over = "images of one seed" if all(one.seeds == 1 for one in tests) else "seeds and images"
     count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
     return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"

@@ -24,7 +24,7 @@ SCORES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One link of the chain: what is said of it, and the variants it is the difference of (second less first)."""
+    """One difference of the chain: its title, and the two variants (``after`` minus ``before``)."""
 
     title: str
     before: str

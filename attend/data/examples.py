@@ -36,7 +36,7 @@ class Phrase(NamedTuple):
 class Caption:
     """One caption: as written, as tokens, and the boxes each token speaks of.
 
-    ``boxes`` has one entry a token: a tuple of boxes, or None where the word speaks of no box. It is None as a
+    ``boxes`` has one entry a token: a tuple of boxes, or None if the word speaks of no box. It is None as a
     whole where the dataset knows nothing of boxes. ``phrases`` say which words name one thing together, where a reader
     knows it: they are kept in a file of their own and are no part of what makes two captions equal.
     """
@@ -83,7 +83,7 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
 
 
 class Examples(Sequence[Example]):
-    """The examples in a file that ``write_examples`` wrote, each read when it is asked for: memory holds none of them.
+    """The examples in a file that ``write_examples`` wrote. Each is read on access; memory keeps none of them.
 
     ``splits`` are theirs in order, and ``boxes`` says whether any caption has boxes. ValueError names a line that is
     damaged, or the file where it is missing.

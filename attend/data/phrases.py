@@ -1,6 +1,6 @@
-"""The phrases of a prepared dataset, phrases.jsonl: which words of its captions name one thing, what kind, and where.
+"""phrases.jsonl of a prepared dataset: the phrases of its captions, with their types and boxes.
 
-They lie beside examples.jsonl and are no part of the dataset's fingerprint: no model reads them, only analysis does.
+The file lies beside examples.jsonl. It is not part of the fingerprint of the dataset, since only the analysis reads it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def write_phrases(folder: Path, examples: Iterable[Example]) -> None:
 def read_phrases(folder: Path, images: Container[str] | None = None) -> Phrases:
     """The phrases of a prepared dataset's captions, of these images or of all.
 
-    Raises ValueError where the file is missing or damaged.
+    Raises ValueError if the file is missing or damaged.
     """
     path = folder / FILE
     if not path.exists():

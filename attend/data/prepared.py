@@ -61,7 +61,7 @@ class Prepared:
         return Examples(self.folder / "examples.jsonl")
 
     def rows(self, split: str) -> list[int]:
-        """The rows of a split; ValueError where it is empty."""
+        """The rows of a split; ValueError if it is empty."""
         rows = [row for row, its in enumerate(self.examples.splits) if its == split]
         if not rows:
             raise ValueError(
@@ -118,7 +118,7 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
 
 
 def refuse_other(folder: Path, **facts: Any) -> About | None:
-    """What the folder says of the dataset in it, if any; ValueError where that is another than the facts describe."""
+    """dataset.json of the folder, or None if there is none; ValueError if a fact in it differs from those given."""
     if not (folder / "dataset.json").exists():
         return None
     there = _read_about(folder)

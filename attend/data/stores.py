@@ -78,7 +78,7 @@ def fill_store(
 
 
 def unwritten(folder: Path, count: int, shard: int = SHARD) -> int:
-    """How many rows of a store of so many are still to be written."""
+    """The number of rows that are still to be written of a store of ``count`` rows."""
     starts = range(0, count, shard)
     return sum(min(shard, count - start) for start in starts if not _shard(folder, start // shard).exists())
 
@@ -156,7 +156,7 @@ class Store:
         return self._files[number]
 
     def _check(self, file: h5py.File, rows: int) -> None:
-        """Raise ValueError where a shard is not of this store, or not as it was written."""
+        """Raise ValueError if a shard is not of this store, or not as it was written."""
         for key, value in self.provenance.items():
             if key != "versions" and str(file.attrs.get(key)) != str(value):
                 raise ValueError(f"its {key} is not the store's")

@@ -1,4 +1,4 @@
-"""Captions as tokens, and tokens as numbers."""
+"""Tokenisation of captions, and the vocabulary that numbers their tokens."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class _Written:
 class Vocabulary:
     """All words a model reads and writes: the four of SPECIALS, then the others; a word's id is its position.
 
-    Raises ValueError where the specials do not come first or a word is not a unique, non-empty string.
+    Raises ValueError if the specials do not come first or a word is not a unique, non-empty string.
     """
 
     words: tuple[str, ...]
@@ -71,7 +71,7 @@ class Vocabulary:
         """The words seen at least ``minimum_count`` times in the training captions, most frequent first.
 
         Words of equal frequency are in the order of their code points. Other splits are not looked at.
-        Raises ValueError where there are no training captions, or none of their words is frequent enough.
+        Raises ValueError if there are no training captions, or none of their words is frequent enough.
         """
         if minimum_count < 1:
             raise ValueError(f"minimum_count is {minimum_count}; it must be at least 1")
@@ -89,7 +89,7 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:
-        """Read back what ``write`` wrote; ValueError where the file is not a sound vocabulary."""
+        """Read back what ``write`` wrote; ValueError if the file is not a sound vocabulary."""
         way_out = "build it again from the training captions"
         try:
             stored = read_json(Path(path), _Written, "is JSON but not a vocabulary", way_out)

@@ -70,8 +70,8 @@ def score_captions(
     of the very images scored, so it is zero on one image and not comparable between sets; ``cider_frozen``
     uses the frequencies given.
 
-    Raises ValueError where the images of both sides differ, there are none, one has no reference, or a
-    metric, a tokeniser or the time limit is impossible; ImportError where pycocoevalcap is not installed.
+    Raises ValueError if the images of both sides differ, there are none, one has no reference, or a
+    metric, a tokeniser or the time limit is impossible; ImportError if pycocoevalcap is not installed.
     """
     _check(hypotheses, references, metrics, tokeniser, time_limit)
     corpus, images, missing, notes = {}, {}, {}, {}
@@ -130,7 +130,7 @@ def _check(hypotheses, references, metrics, tokeniser, time_limit) -> None:
 def tokenise(captions: Iterable[str], *, tokeniser: str = "ptb", time_limit: float = 300.0) -> list[str]:
     """Captions as written -> their tokens in lower case, joined by single spaces, without punctuation.
 
-    ``ptb`` is the tokeniser of coco-caption, and raises JavaError where Java fails. ``simple`` keeps
+    ``ptb`` is the tokeniser of coco-caption, and raises JavaError if Java fails. ``simple`` keeps
     Unicode words and numbers, and parts the English endings (n't, 's) from their word as the Penn Treebank
     does.
     """
@@ -322,7 +322,7 @@ class DocumentFrequencies:
 
     @classmethod
     def load(cls, path: Path) -> DocumentFrequencies:
-        """Read back what ``save`` wrote. Raises ValueError where the file is something else."""
+        """Read back what ``save`` wrote. Raises ValueError if the file is something else."""
         stored = read_json(
             Path(path), _Frequencies, "holds no document frequencies", "remove it, and they are counted again"
         )

@@ -59,14 +59,17 @@ def read_progress(state: State) -> Progress:
 def write_checkpoint(
     path: Path, tensors: dict[str, Tensor], state: dict[str, Any], check: Callable[[], object] | None = None
 ) -> None:
-    """One safetensors file with the state as JSON in its header, whole or not at all; not where ``check`` raises, which
-    is asked last: a process may be frozen while it writes, and the run be another's when it goes on."""
+    """Write one safetensors file with the state as JSON in its header, whole or not at all.
+
+    ``check`` is called last. If it raises, nothing is written: a process may be frozen while it writes, and another
+    process may have taken over the run before it goes on.
+    """
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, metadata={"kind": KIND, "state": json.dumps(state)}), check)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
-    """The tensors and the state; ValueError where the file is missing or no checkpoint of ours."""
+    """The tensors and the state; ValueError if the file is missing or no checkpoint of ours."""
     with _opened(path) as (file, state):
         return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
 

@@ -24,7 +24,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None = None) -> None:
-    """Write a file whole or not at all; not where ``check``, which is called when all is written, raises."""
+    """Write a file whole or not at all. ``check`` is called before it is put in place, and may raise."""
     with whole(path) as partial:
         partial.write_bytes(content)
         if check is not None:
@@ -33,7 +33,7 @@ def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None =
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write into: renamed into place at the end, removed where writing fails."""
+    """A file beside ``path`` to write into: it is renamed into place at the end, and removed if writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -49,12 +49,12 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    """Where a file is written until it is whole: a name that says by which process of which machine."""
+    """The name of a file until it is whole: it contains the process and the machine that write it."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}@{socket.gethostname()}.partial")
 
 
 def sweep(folder: Path, pattern: str = "*.partial") -> None:
-    """Remove what processes of this machine were writing when they were killed."""
+    """Remove the files that processes of this machine left unfinished when they were killed."""
     for partial in folder.glob(pattern):
         process, _, host = partial.stem.rpartition("@")
         pid = process.rpartition(".")[2]

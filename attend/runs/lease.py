@@ -1,4 +1,4 @@
-"""Who may write into a run folder: one process at a time, also when it is killed or frozen."""
+"""The right to write into a run folder: one process has it at a time, even if a process is killed or frozen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attend.documents import parsed
 from attend.runs.files import _partial, running, sweep, write_text
 
 LEASE_SECONDS = 60.0
-"""A lease that was not renewed for so long is stale."""
+"""Seconds after which a lease that was not renewed is stale."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class Lease:
 
 
 def held(folder: Path) -> bool:
-    """Whether somebody works in a run folder, as far as its lease says."""
+    """Whether a process works in a run folder, according to its lease."""
     holder = Lease(folder)._holder()
     return holder is not None and not _stale(holder)
 

@@ -109,7 +109,7 @@ def frequent_words(examples: Iterable[Example], minimum_count: int, count: Count
 
 
 def number_words(examples: Iterable[Example], minimum_count: int, count: Count = "all") -> dict[str, int]:
-    """The word map: the frequent words from 1 on, then the marks. Raises ValueError where there are no such words."""
+    """The word map: the frequent words from 1 on, then the marks. Raises ValueError if there are no such words."""
     kept = frequent_words(examples, minimum_count, count)
     if not kept:
         raise ValueError(f"no word occurs more than {minimum_count} times in the captions; lower the minimum count")
@@ -192,8 +192,8 @@ class Contents:
 def read_captions(word_map: Path) -> Contents:
     """The captions of a set of files, whatever numbers its word map gives.
 
-    Images are named as ``unpack_images`` writes them. Raises FileNotFoundError where a file of the set is missing
-    and ValueError where they are damaged or do not belong together.
+    Images are named as ``unpack_images`` writes them. Raises FileNotFoundError if a file of the set is missing
+    and ValueError if they are damaged or do not belong together.
     """
     names = _read_words(word_map)
     images, unknown = [], 0
@@ -235,7 +235,7 @@ def unpacking(folder: Path, keep: bool = True) -> Iterator[None]:
 def unpack_images(word_map: Path, folder: Path) -> Path:
     """Write the images as PNG into a folder below ``folder``, named by what the set says, and return it.
 
-    Raises ValueError where ``folder`` holds a prepared dataset of other images, and leaves nothing where it fails.
+    Raises ValueError if ``folder`` holds a prepared dataset of other images, and leaves nothing where it fails.
     """
     digest = hashlib.sha256(word_map.read_bytes())
     for split in _splits(word_map):

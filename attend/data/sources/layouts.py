@@ -28,7 +28,7 @@ KAGGLE = {("image", "caption"), ("image_name", "comment"), ("image_name", "comme
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a caption file says of one image; ``split`` is None where no split names it."""
+    """What a caption file says of one image; ``split`` is None if no split names it."""
 
     image: str
     split: str | None
