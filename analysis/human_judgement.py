@@ -1,4 +1,4 @@
-"""What a caption metric is worth: Kendall's tau between its scores and what people said of the same captions.
+"""Agreement of a caption metric with people: Kendall's tau between its scores and ratings of the same captions.
 
     tau_b = (C - D) / sqrt((C + D + X) (C + D + Y)),    tau_c = 2 (C - D) / (n^2 (m - 1) / m)
 
@@ -23,7 +23,7 @@ Captions = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Judgement:
     """Captions that people rated for an image: ratings of one pair of image and caption, and what to score it against.
 
     ``number`` names the caption as <image>#<number>; ``ratings`` are one or several.
@@ -51,7 +51,7 @@ def read_captions(path: Path) -> Captions:
     return captions
 
 
-def read_expert(path: Path, captions: Captions) -> list[Judged]:
+def read_expert(path: Path, captions: Captions) -> list[Judgement]:
     """ExpertAnnotations.txt: three ratings of 1 to 4 of each pair, those of an image with its own caption left out.
 
     References are all captions of the image.
@@ -65,12 +65,12 @@ def read_expert(path: Path, captions: Captions) -> list[Judged]:
         if caption not in captions[image].values():
             references = tuple(captions[image].values())
             judged.append(
-                Judged(image=image, number=place, caption=caption, ratings=tuple(ratings), references=references)
+                Judgement(image=image, number=place, caption=caption, ratings=tuple(ratings), references=references)
             )
     return _checked(judged, path)
 
 
-def read_crowd(path: Path, captions: Captions) -> list[Judged]:
+def read_crowd(path: Path, captions: Captions) -> list[Judgement]:
     """CrowdFlowerAnnotations.txt: of each pair the share of people who said that the caption describes the image.
 
     Where an image's own captions are judged, they are no reference of that image for any of its pairs.
@@ -86,7 +86,7 @@ def read_crowd(path: Path, captions: Captions) -> list[Judged]:
         own.setdefault(image, set()).add(caption)
     left = {image: tuple(one for one in captions[image].values() if one not in said) for image, said in own.items()}
     pairs = [
-        Judged(image=image, number=place, caption=caption, ratings=(share,), references=left[image])
+        Judgement(image=image, number=place, caption=caption, ratings=(share,), references=left[image])
         for image, place, caption, share in judged
         if left[image]
     ]
@@ -119,7 +119,7 @@ def _caption(captions: Captions, image: str, key: str, where: str) -> tuple[str,
     return f"{source}#{place}", captions[source][place]
 
 
-def _checked(judged: list[Judged], path: Path) -> list[Judged]:
+def _checked(judged: list[Judgement], path: Path) -> list[Judgement]:
     if len(judged) < 2:
         raise ValueError(f"{path} holds {len(judged)} judgements to compare with: unpack the file again")
     return judged
@@ -127,7 +127,7 @@ def _checked(judged: list[Judged], path: Path) -> list[Judged]:
 
 def agreement(
     scores: Sequence[float],
-    judged: Sequence[Judged],
+    judged: Sequence[Judgement],
     *,
     variant: str,
     level: float = 0.95,

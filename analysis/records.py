@@ -2,31 +2,58 @@
 
 A run is a folder with a ``config.json`` and an ``environment.json``, ``<experiment>/<variant>/seed<k>`` or
 ``<experiment>/<variant>`` with the seed of its configuration; it is finished once its own ``scores.json`` exists. What
-is broken is named in one sentence, and nothing is repaired.
+is broken is reported in one sentence, and nothing is repaired.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
 from attend.config import Config
 from attend.config.text import from_dict
-from attend.runs.files import number
-from attend.runs.scores import read_scores
+from attend.documents import parsed, typed
+from attend.runs.files import read_json, read_line
+from attend.runs.scores import Scores, read_scores
 
 SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)(-look-(?P<look>\w+))?")
 BOUND = re.compile(r"[^-]+-bound\d+")
 """A folder among the evaluations that holds likelihoods alone, and no captions."""
+
+
+class Environment(TypedDict):
+    """environment.json, as far as it is reported: every entry is there only if the run could find it out."""
+
+    started: NotRequired[str]
+    command: NotRequired[list[str]]
+    python: NotRequired[str]
+    system: NotRequired[str]
+    cores: NotRequired[int | None]
+    versions: NotRequired[dict[str, str]]
+    commit: NotRequired[str]
+    dirty: NotRequired[bool]
+    device: NotRequired[str]
+    processes: NotRequired[int]
+    precision: NotRequired[str]
+    threads: NotRequired[int]
+    data_fingerprint: NotRequired[str]
+
+
+class Study(TypedDict):
+    """study.json: the study that made an experiment, how many trials it took, and how many of each kind."""
+
+    study: str
+    trials: int
+    of: NotRequired[dict[str, int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +68,7 @@ class Evaluation:
     decode: str
     beam: int
     look: str | None
-    scores: dict
+    scores: Scores
 
     @property
     def attention(self) -> Path:
@@ -61,13 +88,24 @@ class Record:
     variant: str
     seed: int
     config: Config
-    scores: dict | None
+    scores: Scores | None
     evaluations: tuple[Evaluation, ...]
-    study: dict | None = None
+    study: Study | None = None
 
     @property
     def finished(self) -> bool:
         return self.scores is not None
+
+    def evaluation(self, **way: object) -> Evaluation | None:
+        """The first evaluation whose fields are these."""
+        matches = (one for one in self.evaluations if all(getattr(one, name) == way[name] for name in way))
+        return next(matches, None)
+
+    def headline(self, split: str | None = None) -> Evaluation | None:
+        """The evaluation that is decoded as that of the headline scores, on their split or on another one."""
+        scores = self.scores
+        way = {"decode": scores["decode"], "beam": scores["beam"], "look": scores.get("look")}
+        return self.evaluation(split=split or scores["split"], **way)
 
     @property
     def collapsed(self) -> bool:
@@ -85,11 +123,10 @@ class Record:
         if not path.exists():
             return ()
         *whole, torn = path.read_bytes().split(b"\n")
-        lines = [_object(line, f"{path}, line {i}") for i, line in enumerate(whole, 1) if line.strip()]
-        try:
-            return (*lines, _object(torn, path))
-        except ValueError:
-            return tuple(lines)
+        lines = [read_line(line, number, path, dict) for number, line in enumerate(whole, 1) if line.strip()]
+        with contextlib.suppress(ValueError):
+            lines.append(parsed(torn, dict))
+        return tuple(lines)
 
     def series(self, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Epochs and values of one metric as written, both (n,); empty where it never was.
@@ -98,10 +135,13 @@ class Record:
             ValueError: one of them is no number.
         """
         points = [(m.get("epoch"), m[name]) for m in self.metrics if m.get("split") == split and name in m]
-        if not all(map(number, chain(*points))):
+        try:
+            epochs, values = np.array(typed(points, list[tuple[float, float]])).reshape(-1, 2).T
+        except ValueError:
             path = self.folder / "metrics.jsonl"
-            raise ValueError(f"{path} has {name} of {split} without a number or its epoch; restore it, or run again")
-        epochs, values = np.array(points, float).reshape(-1, 2).T
+            raise ValueError(
+                f"{path} has {name} of {split} without a number or its epoch; restore it, or run again"
+            ) from None
         return epochs, values
 
 
@@ -162,6 +202,13 @@ def read_runs(
     return records
 
 
+def names(records: Iterable[Record]) -> dict[Path, str]:
+    """The name of each run by its folder: its variant, or <experiment>/<variant> if there are several experiments."""
+    records = list(records)
+    several = len({record.experiment for record in records}) > 1
+    return {one.folder: f"{one.experiment}/{one.variant}" if several else one.variant for one in records}
+
+
 def _once(records: Iterable[Record], broken: list[str]) -> list[Record]:
     """The first run of each experiment, variant and seed."""
     first: dict[tuple[str, str, int], Record] = {}
@@ -185,8 +232,12 @@ def _fingerprint(record: Record) -> str | None:
     """Of the data that a run was trained on, as far as it wrote that down."""
     if record.finished and "data_fingerprint" in record.scores:
         return record.scores["data_fingerprint"]
-    path = record.folder / "environment.json"
-    return _object(path.read_bytes(), path).get("data_fingerprint")
+    return read_environment(record.folder).get("data_fingerprint")
+
+
+def read_environment(folder: Path) -> Environment:
+    """Where a run comes from; ValueError if environment.json is damaged."""
+    return read_json(folder / "environment.json", Environment)
 
 
 def read_run(folder: str | Path) -> Record:
@@ -199,7 +250,7 @@ def read_run(folder: str | Path) -> Record:
     if not _is_run(folder):
         raise ValueError(f"{folder} is no run; a run is <experiment>/<variant>/seed<k> and holds a config.json")
     path, scores, number = folder / "config.json", folder / "scores.json", SEED.fullmatch(folder.name)
-    config = from_dict(_object(path.read_bytes(), path), str(path))
+    config = from_dict(read_json(path), str(path))
     variant = folder.parent if number else folder
     return Record(
         folder=folder,
@@ -213,15 +264,10 @@ def read_run(folder: str | Path) -> Record:
     )
 
 
-def _study(path: Path) -> dict | None:
+def _study(path: Path) -> Study | None:
     if not path.exists():
         return None
-    study = _object(path.read_bytes(), path)
-    of = study.get("of", {})
-    counted = isinstance(of, dict) and all(type(count) is int for count in (study.get("trials"), *of.values()))
-    if not counted or not isinstance(study.get("study"), str):
-        raise ValueError(f"{path} does not say how many trials of which study there were; restore it or run again")
-    return study
+    return read_json(path, Study, "does not say how many trials of which study there were", "restore it or run again")
 
 
 def _evaluations(folder: Path) -> Iterable[Evaluation]:
@@ -251,13 +297,3 @@ def _order(folder: Path) -> tuple[Path, int, str]:
     """Folders by name, and the seeds of a variant by number."""
     number = SEED.fullmatch(folder.name)
     return folder.parent, int(number[1]) if number else -1, folder.name
-
-
-def _object(text: bytes, where: Path | str) -> dict:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is not valid JSON ({error}); restore the file, or remove it and run again") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{where} holds {type(value).__name__} where an object belongs; restore or remove it")
-    return value

@@ -14,6 +14,8 @@ import numpy as np
 
 Box = tuple[float, float, float, float]
 TRANSFORMS = ("squash", "crop")
+CENTRE_WIDTH = 3 / 14
+"""Standard deviation of ``centre_weights`` in sides of the grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,3 +92,16 @@ class Geometry:
         (width, height), (sx, sy, tx, ty) = self.size, self.affine
         pixels = np.asarray(boxes, float).reshape(-1, 4) * (width, height, width, height)
         return pixels * (sx, sy, sx, sy) + (tx, ty, tx, ty)
+
+
+def centre_weights(grid: tuple[int, int]) -> np.ndarray:
+    """Weights (L,) of a Gaussian at the centre of a grid of (rows, columns), L row by row, that sum to 1:
+
+        alpha_yx ~ exp(-((y - (rows - 1)/2) / (w rows))^2 / 2 - ((x - (columns - 1)/2) / (w columns))^2 / 2).
+
+    w = 3/14 of a side, which is 1.5 of 7 cells. The width is in sides and not in cells, so the weights cover the same
+    part of the picture on every grid.
+    """
+    down, across = (np.exp(-(((np.arange(n) - (n - 1) / 2) / (CENTRE_WIDTH * n)) ** 2) / 2) for n in grid)
+    weights = np.outer(down, across).ravel()
+    return weights / weights.sum()

@@ -25,13 +25,14 @@ from pathlib import Path
 
 from attend.analysis.records import Record
 from attend.analysis.tables.comparison import DEFAULT
-from attend.analysis.tables.gap_decomposition import Step, comma_separated, markdown, split
+from attend.analysis.tables.gap_decomposition import Step, split
+from attend.analysis.tables.text import markdown, rows_of
 from attend.experiments.flickr8k import photographs, prepare
 from attend.experiments.quickstart import paint, scenes
 from attend.experiments.runner.experiment import Experiment, Setting
 
 from attend.config import Attention, Config, Decoder, Encoder, Estimator, Train
-from attend.runs.files import write_text
+from attend.runs.files import write_rows, write_text
 
 PLAIN = Estimator(semi=0.0, entropy=0.0)
 """The gradient of the bound alone: no rule of thumb is left on."""
@@ -71,10 +72,11 @@ def conclude(records: Sequence[Record], folder: Path) -> list[Path]:
     rows = split(records, STEPS, PATHS)
     if not rows:
         return []
-    print(markdown(rows))
+    table = rows_of(rows)
+    print(markdown(table))
     files = [folder / "split.md", folder / "split.csv"]
-    write_text(files[0], markdown(rows))
-    write_text(files[1], comma_separated(rows))
+    write_text(files[0], markdown(table))
+    write_rows(files[1], table)
     return files
 
 

@@ -23,21 +23,21 @@ as published but for METEOR of the crowd, 22.2 there.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.human_judgement import Judged, agreement, read_captions, read_crowd, read_expert
+from attend.analysis.human_judgement import Judgement, agreement, read_captions, read_crowd, read_expert
 from attend.analysis.records import Record
 from attend.analysis.statistics.intervals import Interval
+from attend.analysis.tables.text import bracketed
+from attend.analysis.tables.text import markdown as table
 from attend.experiments.runner.experiment import Experiment
 
 from attend.data.sources.scenes import CONTENT_KINDS, WORD_KINDS, generate
 from attend.metrics.captions import score_captions
-from attend.runs.files import write_text
+from attend.runs.files import write_rows, write_text
 
 CAPTIONS, EXPERT, CROWD = "Flickr8k.token.txt", "ExpertAnnotations.txt", "CrowdFlowerAnnotations.txt"
 JUDGES = {"experts": (EXPERT, read_expert, "c"), "crowd": (CROWD, read_crowd, "b")}
@@ -93,7 +93,7 @@ def compare(data: Path, records: Sequence[Record], folder: Path) -> list[Path]:
         found[judges], missing = agreements(judged, variant)
         notes += [f"{METRICS.get(metric, metric)}: {why}" for metric, why in missing.items()]
         write_text(files[0], markdown(found, notes))  # the crowd takes ten times as long as the experts
-        write_text(files[1], comma_separated(found))
+        write_rows(files[1], numbers(found))
     if not found:
         raise ValueError("; ".join(notes))
     text = markdown(found, notes)
@@ -102,7 +102,7 @@ def compare(data: Path, records: Sequence[Record], folder: Path) -> list[Path]:
     return files
 
 
-def agreements(judged: Sequence[Judged], variant: str) -> tuple[dict[str, Interval], dict[str, str]]:
+def agreements(judged: Sequence[Judgement], variant: str) -> tuple[dict[str, Interval], dict[str, str]]:
     """tau of each metric by name, and why a metric is missing."""
     hypotheses = {str(number): one.caption for number, one in enumerate(judged)}
     references = {str(number): one.references for number, one in enumerate(judged)}
@@ -115,37 +115,35 @@ def markdown(found: dict[str, dict[str, Interval]], notes: Sequence[str]) -> str
     """The table in percent, published values beside ours."""
     titles = {"experts": "experts, tau-c", "crowd": "crowd, tau-b"}
     header = ["Metric", *(part for judges in found for part in (titles[judges], "Hessel et al. (2021)"))]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    lines = [header]
     for name in [*METRICS, *(published for published in PUBLISHED if published not in METRICS.values())]:
         title, line = METRICS.get(name, name), []
         for judges, own in found.items():
             theirs = PUBLISHED.get(title, (None, None))[list(JUDGES).index(judges)]
             one = own.get(name)
             line += [
-                f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]" if one else "–",
+                bracketed(one, 1, scale=100) or "–",
                 "–" if theirs is None else f"{theirs:.1f}",
             ]
         lines.append([title, *line])
     methods = "; ".join(f"{judges}: {next(iter(own.values())).method}" for judges, own in found.items() if own)
     return (
-        "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        + f"\n\nKendall's tau in percent with 95 % intervals ({methods}).\n"
+        table(lines)
+        + f"\nKendall's tau in percent with 95 % intervals ({methods}).\n"
         + "".join(f"\n{note}\n" for note in notes)
     )
 
 
-def comma_separated(found: dict[str, dict[str, Interval]]) -> str:
-    """One line for each metric and group of judges, as fractions."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["metric", "judges", "variant", "tau", "low", "high", "images", "published"])
+def numbers(found: dict[str, dict[str, Interval]]) -> list[tuple]:
+    """A header and one row for each metric and group of judges, as fractions."""
+    rows = [("metric", "judges", "variant", "tau", "low", "high", "images", "published")]
     for judges, own in found.items():
         for name, one in own.items():
             theirs = PUBLISHED.get(METRICS[name], (None, None))[list(JUDGES).index(judges)]
             values = (f"{value:.6g}" for value in (one.value, one.low, one.high))
             published = "" if theirs is None else f"{theirs / 100:.3f}"
-            writer.writerow([METRICS[name], judges, JUDGES[judges][2], *values, one.images, published])
-    return text.getvalue()
+            rows.append((METRICS[name], judges, JUDGES[judges][2], *values, one.images, published))
+    return rows
 
 
 def make(images: int = 12, seed: int = 0) -> None:

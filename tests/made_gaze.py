@@ -7,8 +7,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from attend.analysis.gaze.pictures import gaze_path
+from attend.analysis.gaze.saccades import attention_maps
 
 from attend.geometry import Geometry
+from attend.runs.evaluations import Attention
 from tests.halves import write
 from tests.made_runs import make_run, scores
 
@@ -57,3 +60,18 @@ def make_experiment(root: Path, *, seeds: int = 2, images=IMAGES, gates: bool = 
             path = run / f"evaluations/test-{decode}-beam3/attention.h5"
             make_gazes(path, captions, weights, sampled=variant == "hard", images=images, gates=gates)
     return root / "made"
+
+
+def attention_of(words, weights, geometry, *, glimpses=None, gates=None, caption="") -> Attention:
+    """The attention of a caption, from plain arrays."""
+    arrays = {"weights": np.asarray(weights), "glimpses": glimpses, "gates": gates}
+    return Attention(image="a.jpg", caption=caption, words=tuple(words), geometry=geometry, **arrays)
+
+
+def maps_of(image, words, weights, geometry, *, smooth=True, **more):
+    return attention_maps(image, attention_of(words, weights, geometry, **more), smooth=smooth)
+
+
+def drawn_path(image, words, weights, geometry, *, glimpses=None, gates=None, caption="", **options):
+    one = attention_of(words, weights, geometry, glimpses=glimpses, gates=gates, caption=caption)
+    return gaze_path(image, one, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from attend.analysis.figures.figures import Line, bundles, colours, finish, named, panels, said_of, styled
+from attend.analysis.figures.figures import Line, bundles, colours, finish, line_note, named, panels, styled
 from attend.analysis.records import Record
 from attend.analysis.tables.comparison import COLUMNS
 from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def width_curves(
         one.set_title(COLUMNS[score].title + (" (%)" if COLUMNS[score].scale == 100 else ""), loc="left")
         one.set_xlabel("width of the beam")
         one.xaxis.set_major_locator(MaxNLocator(integer=True))
-    said = said_of(every, at="width", reach="at the widths that all of them have")
+    said = line_note(every, at="width", reach="at the widths that all of them have")
     lacking = [COLUMNS[score].title for score in scores if score not in found]
     said += f"; not scored: {', '.join(lacking)}" if lacking else ""
     return tuple(finish(every[0].figure, every, said, own=axes is None))

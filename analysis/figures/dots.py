@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from attend.analysis.figures import figures
 from attend.analysis.figures.figures import LEAST, LEVEL, MARKERS, colours, finish, mean_interval, panels, styled
 from attend.analysis.tables.columns import Cell, Column, Row, Table
 from matplotlib.axes import Axes
@@ -18,7 +19,7 @@ SHORT = {"looks nowhere: uniform": "uniform", "looks at the centre": "centre"}
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A cell of a table as it is drawn: ``low`` and ``high`` NaN where there is no interval, ``method`` then says why.
+    """A cell of a table as it is drawn: ``low`` and ``high`` NaN if there is no interval, ``method`` then says why.
 
     ``seeds`` are the scores of each. ``p`` is that of the table's test, of a difference or against the best of the
     column, corrected for all of them; ``differs`` says that it is below 5 %.
@@ -106,14 +107,11 @@ def _panel(axes: Axes, own: Sequence[Dot], every: Sequence[Dot], names: Sequence
     for dot in own:
         name, (colour, _) = _name(dot.row, every), styles[dot.row.name]
         y = names.index(name)
-        if np.isfinite(dot.low):
-            axes.plot([dot.low, dot.high], [y, y], color=colour, linewidth=1.6, gid=f"{name}/interval")
         if len(dot.seeds) > 1:
             seeds = {"linestyle": "", "marker": "|", "markersize": 5, "gid": f"{name}/seeds"}
             axes.plot(dot.seeds, [y - 0.27] * len(dot.seeds), color=colour, **seeds)
         hollow = dot.row.published or (difference and not dot.differs)
-        look = {"marker": MARKERS[colour], "markersize": 6, "color": colour, "markeredgecolor": colour}
-        axes.plot([dot.value], [y], markerfacecolor="white" if hollow else colour, gid=name, **look)
+        figures.dot(axes, y, (dot.value, dot.low, dot.high), colour, marker=MARKERS[colour], hollow=hollow, gid=name)
     if difference:
         axes.axvline(0, color="#555555", linewidth=0.8, zorder=1)
     axes.set_yticks(range(len(names)), names)

@@ -7,13 +7,17 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
+import msgspec
 from attend.analysis.figures.figures import PALETTE, finish, panels, styled
+from attend.analysis.tables import text
 from matplotlib.axes import Axes
 
+from attend.runs.files import comma_separated
+
 BEYOND = 3.0
-"""A bias is called one from so many times what chance alone would show."""
+"""A bias is reported as one if it is this many times what chance alone would show."""
 ROUNDING = 1e-4
-"""And from so large a share of the exact gradient: less is a matter of floating-point numbers."""
+"""And if it is more than this share of the exact gradient: less is rounding of floating-point numbers."""
 GROUPS = {"attention": "o", "rest": "D"}
 """Groups of parameters that are drawn, and their marks."""
 
@@ -53,7 +57,7 @@ class Measured:
 
     @property
     def biased(self) -> bool | None:
-        """Whether the bias is more than chance and rounding; None where it is not known."""
+        """Whether the bias is more than chance and rounding; None if it is not known."""
         return None if self.bias is None else self.bias > BEYOND * self.chance + ROUNDING
 
 
@@ -64,37 +68,30 @@ MACHINE = ("seconds", "mebibytes", "equal_time")
 
 def write_rows(rows: Iterable[Measured]) -> str:
     """The records as CSV, with six digits."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    for row in rows:
-        values = (getattr(row, name) for name in COLUMNS)
-        lines.writerow(["" if v is None else f"{v:.6g}" if isinstance(v, float) else v for v in values])
-    return text.getvalue()
+    values = ((getattr(row, name) for name in COLUMNS) for row in rows)
+    lines = ([f"{v:.6g}" if isinstance(v, float) else v for v in row] for row in values)
+    return comma_separated([COLUMNS, *lines])
 
 
-def read_rows(text: str, where: str) -> list[Measured]:
+def read_rows(content: str, where: str) -> list[Measured]:
     """The records of a CSV as ``write_rows`` writes it, which lies at ``where``.
 
     Raises:
         ValueError: it is of other columns, or a value is not of its column's kind.
     """
-    lines = csv.DictReader(io.StringIO(text))
+    lines = csv.DictReader(io.StringIO(content))
     if list(lines.fieldnames or ()) != COLUMNS:
         raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
     try:
-        return [Measured(**{f.name: _value(f.type, line[f.name]) for f in fields(Measured)}) for line in lines]
-    except (TypeError, ValueError):
+        return [_measured(line) for line in lines]
+    except ValueError:
         raise ValueError(f"{where} is broken in line {lines.line_num}: run `attend estimators` again") from None
 
 
-def _value(kind: str, text: str):
-    """What a cell says, by its field's annotation; an empty one of an optional field is None."""
-    if kind == "str":
-        return str.__str__(text)
-    if not text and "None" in kind:
-        return None
-    return int(text) if kind.startswith("int") else float(text)
+def _measured(line: dict[str, str | None]) -> Measured:
+    """A record from text; an empty cell is what its field is by default."""
+    cells = {name: cell for name, cell in line.items() if cell != ""}
+    return msgspec.convert(cells, Measured, strict=False)
 
 
 HEADER = {
@@ -123,14 +120,12 @@ def markdown(rows: Sequence[Measured]) -> str:
         some = [r for r in rows if (r.feed, r.checkpoint, r.group) == (feed, checkpoint, group)]
         done = [r for r in some if r.draws]
         shown = [name for name in HEADER if any(getattr(r, name) not in (None, "") for r in done)]
-        lines = [[HEADER[name] for name in shown], ["---" if n in ("estimator", "against") else "---:" for n in shown]]
-        lines += [[_cell(row, name) for name in shown] for row in done]
-        table = ["| " + " | ".join(line) + " |" for line in lines] if done else []
+        lines = [[HEADER[name] for name in shown], *([_cell(row, name) for name in shown] for row in done)]
+        left = [place for place, name in enumerate(shown) if name in ("estimator", "against")]
+        table = [text.markdown(lines, left=left)] if done else []
         told = dict.fromkeys(r.note for r in some if r.note)
         notes = [f"- {_whose(note, some, done)}: {note}." for note in told]
-        parts.append(
-            "\n".join([f"### feed {feed}, {checkpoint}: {group}", "", *table, *[""] * bool(table), *notes]).strip()
-        )
+        parts.append("\n".join([f"### feed {feed}, {checkpoint}: {group}", "", *table, *notes]).strip())
     return "\n\n".join(parts) + "\n"
 
 

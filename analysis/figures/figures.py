@@ -7,7 +7,6 @@ that should have been.
 
 from __future__ import annotations
 
-import csv
 import io
 import textwrap
 from collections import Counter
@@ -23,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.special import stdtrit
 
-from attend.runs.files import write_bytes, write_text
+from attend.runs.files import write_bytes, write_rows
 
 # Okabe and Ito's palette without its yellow, which print loses.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -137,7 +136,7 @@ def panels(
 
 
 def mean_interval(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The mean over seeds and its interval by Student's t, (S, ...) -> three of (...); NaN where S is 1.
+    """The mean over seeds and its interval by Student's t, (S, ...) -> three of (...); NaN if S is 1.
 
     m -+ t(S - 1) s / sqrt(S): exact where seeds are normal, whatever their spread. A bootstrap of three seeds has ten
     different resamples and is too narrow, so curves do not use it.
@@ -234,19 +233,19 @@ def curve_panels(
     Raises:
         ValueError: no run wrote any of them, or there are not as many axes as there is to draw.
     """
-    there = [one for one in wanted if wrote(records, *one)]
+    there = [one for one in wanted if is_logged(records, *one)]
     if not there:
         said = ", ".join(dict.fromkeys(name for name, _ in wanted))
         raise ValueError(f"no run wrote any of {said} into its metrics.jsonl")
     every = panels(len(there), axes, columns=2, size=(3.6, 2.5))
     for (name, split), one in zip(there, every, strict=True):
         curves(records, name, split, axes=one)
-    said = [said_of(every)]
+    said = [line_note(every)]
     said += [f"not logged: {titled(*one)}" for one in wanted if one not in there]
     return tuple(finish(every[0].figure, every, "; ".join(said), own=axes is None))
 
 
-def wrote(records: Iterable[Record], name: str, split: str) -> bool:
+def is_logged(records: Iterable[Record], name: str, split: str) -> bool:
     """Whether any of the runs wrote this metric."""
     return any(len(record.series(name, split)[0]) for record in records)
 
@@ -271,6 +270,25 @@ def health_curves(
         ValueError: no run wrote any of them.
     """
     return curve_panels(records, [(name, "train") for name in names], axes=axes)
+
+
+def dot(
+    axes: Axes,
+    y: float,
+    ends: tuple[float, float, float],
+    colour: str,
+    *,
+    marker: str = "o",
+    size: float = 6.0,
+    hollow: bool = False,
+    gid: str | None = None,
+) -> None:
+    """A dot at the first of ``ends`` (value, low, high), and a bar from low to high unless they are NaN."""
+    value, low, high = ends
+    if np.isfinite(low):
+        axes.plot([low, high], [y, y], color=colour, linewidth=1.6, gid=gid and f"{gid}/interval")
+    look = {"color": colour, "markeredgecolor": colour, "markerfacecolor": "white" if hollow else colour}
+    axes.plot([value], [y], marker=marker, markersize=size, gid=gid, **look)
 
 
 @styled
@@ -304,10 +322,8 @@ def save(
         figure.set_layout_engine(layout)
     numbers = numbers or [("panel", "series", "x", "y"), *drawn(figure)]
     if len(numbers) > 1:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(numbers)
         written.append(path.with_name(f"{path.name}.csv"))
-        write_text(written[-1], text.getvalue())
+        write_rows(written[-1], numbers)
     return written
 
 
@@ -355,7 +371,7 @@ def note(figure: Figure, said: str) -> None:
     figure.supxlabel("\n".join(lines), **NOTE)
 
 
-def said_of(panels: Sequence[Axes], *, at: str = "epoch", reach: str = "as far as all of them ran") -> str:
+def line_note(panels: Sequence[Axes], *, at: str = "epoch", reach: str = "as far as all of them ran") -> str:
     """What the lines of ``bundles`` are."""
     lines = [line for axes in panels for line in axes.lines]
     gids = [line.get_gid() or "" for line in lines]

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attend.analysis.figures.estimators import Measured, estimator_panels
-from attend.analysis.figures.figures import HEALTH, health_curves, learning_curves, save, titled, wrote
+from attend.analysis.figures.figures import HEALTH, health_curves, is_logged, learning_curves, save, titled
 from attend.analysis.gaze.pictures import gaze_path
-from attend.analysis.gaze.saccades import Attention, attention_maps, tabulate
+from attend.analysis.gaze.saccades import attention_maps, tabulate
 from attend.analysis.records import Record
+
+from attend.runs.evaluations import Attention
 
 
 def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
-    """Learning curves, of validation CIDEr or else of the likelihood, and attention health; says what is not drawn."""
-    score = next((one for one in ("cider", "nll") if wrote(records, one, "val")), "cider")
-    scored = [record for record in records if wrote([record], score, "val")] or records
+    """Learning curves (validation CIDEr, else the likelihood) and attention health; reports what is missing."""
+    score = next((one for one in ("cider", "nll") if is_logged(records, one, "val")), "cider")
+    scored = [record for record in records if is_logged([record], score, "val")] or records
     for record in records:
         if record not in scored:
             say(f"{record.folder} logged no {titled(score, 'val')}")
     panels = [("nll", "train"), (score, "val")]
-    missing = [one for one in panels if not wrote(scored, *one)]
+    missing = [one for one in panels if not is_logged(scored, *one)]
     for one in missing:
         say(f"no run logged {titled(*one)}")
     files = []
@@ -33,7 +35,7 @@ def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] 
 def draw_health(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
     """Attention health of the runs whose attention is learned."""
     learned = [record for record in records if record.config.attention.weights == "learned"]
-    logged = [record for record in learned if any(wrote([record], name, "train") for name in HEALTH)]
+    logged = [record for record in learned if any(is_logged([record], name, "train") for name in HEALTH)]
     for record in learned:
         if record not in logged:
             say(f"{record.folder} logged nothing of attention")
@@ -50,28 +52,15 @@ def draw_estimators(rows: Sequence[Measured], folder: Path, formats: Sequence[st
 
 
 def say(sentence: str) -> None:
-    """What is left out of a picture, to stderr."""
+    """Report to stderr what a picture leaves out."""
     print(f"left out: {sentence}", file=sys.stderr)
 
 
 def draw_maps(image, look: Attention, path: Path, *, smooth: bool = True) -> list[Path]:
     """The attention of every word over the picture."""
-    figure = attention_maps(
-        image,
-        look.words,
-        look.weights,
-        look.geometry,
-        glimpses=look.glimpses,
-        gates=look.gates,
-        caption=look.caption,
-        smooth=smooth,
-    )
-    numbers = tabulate(look.words, look.weights, look.geometry, glimpses=look.glimpses)
-    return save(figure, path, formats=("png",), numbers=numbers)
+    return save(attention_maps(image, look, smooth=smooth), path, formats=("png",), numbers=tabulate(look))
 
 
 def draw_gaze(image, look: Attention, path: Path) -> list[Path]:
     """The path of the gaze over the picture."""
-    looks = {"glimpses": look.glimpses, "sizes": "attention"}
-    axes = gaze_path(image, look.words, look.weights, look.geometry, **looks, caption=look.caption)
-    return save(axes.figure, path, formats=("png",))
+    return save(gaze_path(image, look, sizes="attention").figure, path, formats=("png",))

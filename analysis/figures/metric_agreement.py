@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from attend.analysis.figures.figures import LEVEL, PALETTE, finish, panels, styled
 from attend.analysis.records import Evaluation
-from attend.analysis.statistics.per_image import read_images
+from attend.analysis.statistics.intervals import mean_of_known
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from scipy.stats import norm, rankdata
+
+from attend.runs.evaluations import read_images
 
 METRICS = {
     "bleu1": "BLEU-1",
@@ -30,7 +32,7 @@ SHADES = LinearSegmentedColormap.from_list("rank", [PALETTE[1], "#FFFFFF", PALET
 
 @dataclass(frozen=True, kw_only=True)
 class Correlations:
-    """Spearman's rho between metrics over images, (M, M), the mean over so many ``runs``; NaN where unknown."""
+    """Spearman's rho between metrics over images, (M, M), the mean over so many ``runs``; NaN if unknown."""
 
     name: str
     metrics: tuple[str, ...]
@@ -48,23 +50,20 @@ class Correlations:
 
 
 def read_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
-    """The columns of METRICS that an evaluation's images.csv has, each (N,), NaN where an image has no value.
+    """The columns of METRICS that an evaluation's images.csv has, each (N,), NaN if an image has no value.
 
     Raises:
         ValueError: the file is missing or half a table, or has something else where a number belongs.
     """
     table = read_images(evaluation.folder, evaluation.scores["images"])
-    try:
-        found = {n: np.array([float(x or "nan") for x in table.columns[n]]) for n in METRICS if n in table.columns}
-    except ValueError:
-        raise ValueError(f"{table.path} has a cell that is no number: evaluate the run again") from None
+    found = {name: table.numbers(name) for name in METRICS if name in table.columns}
     if not found:
         raise ValueError(f"{table.path} has none of the metrics, as in an older layout: evaluate the run again")
     return found
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rho of a and b, both (N,), over the images that have both; NaN where one of them is constant."""
+    """Spearman's rho of a and b, both (N,), over the images that have both; NaN if one of them is constant."""
     both = np.isfinite(a) & np.isfinite(b)
     ranks = rankdata([a[both], b[both]], axis=1)
     if both.sum() < 2 or (np.ptp(ranks, axis=1) == 0).any():
@@ -81,8 +80,7 @@ def correlate(name: str, tables: Sequence[Mapping[str, np.ndarray]]) -> Correlat
             for j, second in enumerate(metrics[:i]):
                 if first in table and second in table:
                     rho[run, i, j] = rho[run, j, i] = rank_correlation(table[first], table[second])
-    known = np.isfinite(rho)
-    mean = np.where(known, rho, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    mean = mean_of_known(rho)
     np.fill_diagonal(mean, 1.0)
     images = min(int(np.isfinite(one).sum()) for table in tables for one in table.values() if np.isfinite(one).any())
     return Correlations(name=name, metrics=metrics, rho=mean, images=images, runs=len(tables))

@@ -12,6 +12,7 @@ from matplotlib.patheffects import Normal, withStroke
 from PIL import Image
 
 from attend.geometry import Geometry
+from attend.runs.evaluations import Attention
 
 Picture = Image.Image | np.ndarray
 ACROSS = 7
@@ -76,14 +77,15 @@ def photo_of(image: Picture, longest: int) -> np.ndarray:
     return np.asarray(picture, float) / 255
 
 
-def check(image: Picture, words, weights, geometry: Geometry, glimpses, gates) -> None:
-    """ValueError where words, weights, glimpses, gates and geometry do not belong together, or to the picture."""
+def check(image: Picture, one: Attention) -> None:
+    """Raise ValueError if the parts of the attention do not belong together, or not to the picture."""
+    geometry, count = one.geometry, len(one.words)
     cells = geometry.grid[0] * geometry.grid[1]
-    if np.shape(weights) != (len(words), cells):
-        raise ValueError(f"weights have shape {np.shape(weights)}; {len(words)} words over {cells} cells are drawn")
-    for name, values in (("glimpses", glimpses), ("gates", gates)):
-        if values is not None and len(values) != len(words):
-            raise ValueError(f"there are {len(values)} {name} for {len(words)} words")
+    if np.shape(one.weights) != (count, cells):
+        raise ValueError(f"weights have shape {np.shape(one.weights)}; {count} words over {cells} cells are drawn")
+    for name, values in (("glimpses", one.glimpses), ("gates", one.gates)):
+        if values is not None and len(values) != count:
+            raise ValueError(f"there are {len(values)} {name} for {count} words")
     shape = image.size if isinstance(image, Image.Image) else np.shape(image)[1::-1]
     if abs(shape[0] * geometry.size[1] / (shape[1] * geometry.size[0]) - 1) > 0.05:
         here, there = ("{} x {}".format(*size) for size in (shape, geometry.size))

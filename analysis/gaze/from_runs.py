@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -18,20 +16,21 @@ from attend.analysis.gaze.human_gaze import by_image, compare_people, read_peopl
 from attend.analysis.gaze.path_figures import (
     HEADER,
     draw_gaze_statistics,
-    say_gaze,
+    gaze_table,
     tabulate_differences,
     tabulate_gaze,
 )
-from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Looks, drawn_cells, measure, paths, read_looks
-from attend.analysis.gaze.pictures import Glance, looked, side_by_side
-from attend.analysis.gaze.saccades import Attention
-from attend.analysis.gaze.similarity import say_similarity, tabulate_similarity
-from attend.analysis.records import Evaluation, Record
+from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Gaze, drawn_cells, measure, paths, read_gaze
+from attend.analysis.gaze.pictures import Glance, dot_values, side_by_side
+from attend.analysis.gaze.similarity import similarity_table, tabulate_similarity
+from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import interval
+from attend.analysis.tables.text import bracketed, markdown
 
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
-from attend.runs.files import write_text
+from attend.runs.evaluations import Attention
+from attend.runs.files import write_rows, write_text
 
 FIXATIONS = (
     *("image", "subject", "variant", "seed", "way", "draw", "order", "x", "y", "duration"),
@@ -41,7 +40,7 @@ FIXATIONS = (
 
 
 def say(sentence: str) -> None:
-    """What is left out, while the rest goes on."""
+    """Report to stderr what is left out."""
     print(sentence, file=sys.stderr)
 
 
@@ -97,7 +96,7 @@ def draw_saccades(
     return files
 
 
-def glances(looks: Looks, name: str, draws: int, seed: int) -> list[Glance]:
+def glances(looks: Gaze, name: str, draws: int, seed: int) -> list[Glance]:
     """The panels of one run: soft by largest weight and centre of mass; hard as decoded, one draw, and many draws."""
     one, variant = looks.attention[name], looks.variant
     first = Glance(name=f"{variant}: {looks.ways[0]}", variant=variant, attention=_read(one, looks.ways[0]))
@@ -113,7 +112,7 @@ def glances(looks: Looks, name: str, draws: int, seed: int) -> list[Glance]:
     ]
 
 
-def exported(looks: Looks, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
+def exported(looks: Gaze, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
     """Rows of FIXATIONS: every way of a run, draws where there are any; duration in words, attention of the place."""
     for name in images:
         one = looks.attention[name]
@@ -121,9 +120,9 @@ def exported(looks: Looks, images: Sequence[str], draws: int, seed: int = 0) -> 
             for draw, path in enumerate(paths(one, way, draws=draws, seed=seed)):
                 subject = f"{looks.variant}/seed{looks.seed}/{way}" + (f"/{draw}" if way == DRAWS else "")
                 who = (name, subject, looks.variant, looks.seed, way, draw)
-                weights = looked(path, one.weights, one.geometry, "attention") if path else ()
+                weights = dot_values(path, one, "attention") if path else ()
                 gated = path and one.gates is not None
-                gates = looked(path, one.weights, one.geometry, "gate", one.gates) if gated else [np.nan] * len(path)
+                gates = dot_values(path, one, "gate") if gated else [np.nan] * len(path)
                 for k, (fixation, weight, gate) in enumerate(zip(path, weights, gates, strict=True), 1):
                     x, y = (round(v, 2) for v in fixation.point)
                     said = (fixation.first + 1, " ".join(fixation.words), round(float(weight), 5))
@@ -151,13 +150,15 @@ def draw_gaze(
     figure = draw_gaze_statistics(rows, measured[0].ceiling)
     numbers = [HEADER, *(row.cells() for row in (*rows, *differences))]
     files = save(figure, folder / "gaze", formats=formats, numbers=numbers)
-    said = ["# The gaze", "", say_gaze(rows, differences), "", _about(looks, images, draws, seed)]
+    said = ["# The gaze", "", gaze_table(rows, differences), "", _about(looks, images, draws, seed)]
     if len(looks) > 1:
         alike = tabulate_similarity(looks, images, seed=seed)
-        said += ["", "# Similarity of paths (MultiMatch)", "", say_similarity(alike)]
-        files.append(_write_csv(folder / "similarity.csv", [HEADER, *(row.cells() for row in alike)]))
+        said += ["", "# Similarity of paths (MultiMatch)", "", similarity_table(alike)]
+        files.append(folder / "similarity.csv")
+        write_rows(files[-1], [HEADER, *(row.cells() for row in alike)])
     lines = (line for one in looks for line in exported(one, images, draws=0))
-    files.append(_write_csv(folder / "fixations.csv", [FIXATIONS, *lines]))
+    files.append(folder / "fixations.csv")
+    write_rows(files[-1], [FIXATIONS, *lines])
     if people is not None:
         told, more = _people(looks, folder, people)
         said, files = [*said, "", *told], [*files, *more]
@@ -165,7 +166,7 @@ def draw_gaze(
     return [folder / "gaze.md", *files]
 
 
-def _people(looks: Sequence[Looks], folder: Path, people: Path) -> tuple[list[str], list[Path]]:
+def _people(looks: Sequence[Gaze], folder: Path, people: Path) -> tuple[list[str], list[Path]]:
     """NSS, AUC and similarity of paths against people's fixations, as Markdown and a file with a line a comparison."""
     geometries = {name: look.geometry for one in looks for name, look in one.attention.items()}
     scans, left = read_people(people, geometries)
@@ -176,38 +177,36 @@ def _people(looks: Sequence[Looks], folder: Path, people: Path) -> tuple[list[st
     rows = compare_people(scans, looks)
     images, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
     said = [f"# Against people: {len(subjects)} subjects on {len(images)} images", ""]
-    said += ["| model | " + " | ".join(AGREEMENT) + " |", "| --- |" + " ---: |" * len(AGREEMENT)]
+    table: list[tuple] = [("model", *AGREEMENT)]
     for model, values in by_image(rows).items():
-        cells = []
-        for name in AGREEMENT:
-            known = [row for row in values[name] if (row == row).any()]
-            found = interval(known) if known else None
-            cells.append("" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]")
-        said.append(f"| {model} | " + " | ".join(cells) + " |")
-    return said, [_write_csv(folder / "people.csv", rows)]
+        known = ([row for row in values[name] if (row == row).any()] for name in AGREEMENT)
+        table.append((model, *(bracketed(interval(some) if some else None) for some in known)))
+    said.append(markdown(table).rstrip())
+    write_rows(folder / "people.csv", rows)
+    return said, [folder / "people.csv"]
 
 
-def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Looks]]:
+def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Gaze]]:
     """The first run of each variant whose attention can be read."""
-    shown: dict[str, tuple[Record, Looks]] = {}
+    shown: dict[str, tuple[Record, Gaze]] = {}
     for record, one in _read_records(records, decode, once=True):
         shown.setdefault(one.variant, (record, one))
     return list(shown.values())
 
 
-def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Looks]]:
+def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Gaze]]:
     """The stored attention of every finished run that learned to look, ``once`` for each variant; others are named."""
-    several = len({record.experiment for record in records}) > 1
+    called = names(records)
     seen: set[str] = set()
     for record in sorted(records, key=lambda record: record.config.attention.select == "sample"):  # soft first
-        variant = f"{record.experiment}/{record.variant}" if several else record.variant
+        variant = called[record.folder]
         if (once and variant in seen) or record.config.attention.weights != "learned":
             continue
         if not record.finished:
             say(f"{record.folder} is not finished: resume it; it is left out")
             continue
         try:
-            yield record, read_looks(record, _evaluation(record, decode), variant)
+            yield record, read_gaze(record, _evaluation(record, decode), variant)
             seen.add(variant)
         except ValueError as error:
             say(f"{error}; this run is left out")
@@ -215,18 +214,17 @@ def _read_records(records: Sequence[Record], decode: str | None, once: bool = Fa
 
 def _evaluation(record: Record, decode: str | None) -> Evaluation:
     """The evaluation that the run's headline scores are of, or of a hard run the one on their split decoded so."""
-    wanted = {name: record.scores.get(name) for name in ("split", "decode", "beam", "look")}
+    scores, found = record.scores, record.headline()
+    how = f"{scores['split']} {scores['decode']} {scores['beam']}"
     if decode is not None and record.config.attention.select == "sample":
-        wanted = {"split": wanted["split"], "decode": decode, "look": None}
-    for evaluation in record.evaluations:
-        if all(evaluation.scores.get(name) == value for name, value in wanted.items()):
-            return evaluation
-    how = " ".join(str(value) for value in wanted.values() if value is not None)
-    raise ValueError(f"{record.folder} has no evaluation {how}: evaluate it so (`attend evaluate`)")
+        found, how = record.evaluation(split=scores["split"], decode=decode, look=None), f"{scores['split']} {decode}"
+    if found is None:
+        raise ValueError(f"{record.folder} has no evaluation {how}: evaluate it so (`attend evaluate`)")
+    return found
 
 
-def _chosen(shown: Sequence[tuple[Record, Looks]], images: int, names: Sequence[str]) -> list[str]:
-    """The images asked for by name, or the first ones that all have looked at."""
+def _chosen(shown: Sequence[tuple[Record, Gaze]], images: int, names: Sequence[str]) -> list[str]:
+    """The images requested by name, or the first ones that all runs have attention for."""
     common = _common([one for _, one in shown])
     if not names:
         return common[:images]
@@ -240,8 +238,8 @@ def _chosen(shown: Sequence[tuple[Record, Looks]], images: int, names: Sequence[
     return found
 
 
-def _common(looks: Sequence[Looks]) -> list[str]:
-    """The images of all runs, in the order of the first; ValueError where runs of different data share none."""
+def _common(looks: Sequence[Gaze]) -> list[str]:
+    """The images of all runs, in the order of the first; ValueError if runs of different data share none."""
     common = [name for name in looks[0].attention if all(name in one.attention for one in looks)]
     if not common:
         raise ValueError("these runs looked at different images: compare runs of one dataset and split")
@@ -260,7 +258,7 @@ def _with(one: Attention, glimpses: np.ndarray | None) -> Attention:
     return replace(one, glimpses=glimpses)
 
 
-def _note(looks: Sequence[Looks], draws: int, seed: int, more: str = "") -> str:
+def _note(looks: Sequence[Gaze], draws: int, seed: int, more: str = "") -> str:
     """What the draws are, where there are some, and ``more`` of them."""
     if not any(one.glimpsed for one in looks):
         return ""
@@ -270,7 +268,7 @@ def _note(looks: Sequence[Looks], draws: int, seed: int, more: str = "") -> str:
     return note + (follow if decoded else "") + more
 
 
-def _about(looks: Sequence[Looks], images: Sequence[str], draws: int, seed: int) -> str:
+def _about(looks: Sequence[Gaze], images: Sequence[str], draws: int, seed: int) -> str:
     """What the table is of."""
     runs = "; ".join(f"{one.variant} seed {one.seed} ({one.decode})" for one in looks)
     return f"{len(images):,} images; {runs}. {_note(looks, draws, seed)}".rstrip()
@@ -280,10 +278,3 @@ def _image_of(record: Record, name: str) -> Path:
     """The file of an image of the dataset a run was trained on."""
     dataset = Prepared(record.config.data)
     return dataset.folder / dataset.about["images"] / name
-
-
-def _write_csv(path: Path, rows) -> Path:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_text(path, text.getvalue())
-    return path

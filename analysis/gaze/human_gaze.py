@@ -1,4 +1,4 @@
-"""Where people looked, and how well a model's attention says so.
+"""The fixations of people, and how well a model's attention predicts them.
 
 A CSV with the columns image, subject, order, x, y (and duration, where it was measured) has a line for each fixation;
 x and y are pixels of the image, order counts up within a subject. Other columns are allowed.
@@ -7,20 +7,21 @@ x and y are pixels of the image, order counts up within a subject. Other columns
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.gaze.paths import Looks, paths
-from attend.analysis.gaze.saccades import Attention, spread
-from attend.analysis.gaze.similarity import alike, in_diagonals
+from attend.analysis.gaze.paths import Gaze, paths
+from attend.analysis.gaze.saccades import spread
+from attend.analysis.gaze.similarity import compare_paths, in_diagonals
+from attend.analysis.statistics.intervals import mean_of_known
 
-from attend.geometry import Geometry
+from attend.geometry import Geometry, centre_weights
 from attend.metrics import multimatch
-from attend.metrics.grounding import centre_weights
 from attend.metrics.saliency import auc, nss
+from attend.runs.evaluations import Attention
 
 COLUMNS = ("image", "subject", "order", "x", "y")
 MEASURES = ("nss", "auc", *multimatch.DIMENSIONS)
@@ -92,7 +93,7 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
     return scans, left
 
 
-def compare_people(scans: Sequence[Scan], looks: Sequence[Looks]) -> list[tuple]:
+def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze]) -> list[tuple]:
     """For every run, image and subject the MEASURES of the run's attention and path, after a header.
 
     The map is the mean of a caption's weights over its words; the path is that of the run's first way. Durations,
@@ -106,7 +107,7 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Looks]) -> list[tuple]
                 path = paths(look, one.ways[0])[0]
                 seen = _map(np.mean(look.weights, axis=0), look) if len(look.words) else None
                 own = _shares(in_diagonals(path, look.geometry)) if path else None
-                pair = alike(own, _path(scan, look.geometry)) if own else [np.nan] * 5
+                pair = compare_paths(own, _path(scan, look.geometry)) if own else [np.nan] * 5
                 rows.append((one.variant, one.seed, scan.image, scan.subject, *_maps(seen, scan, look), *pair))
     first = {image: look for one in looks for image, look in one.attention.items()}
     for scan in scans:
@@ -116,7 +117,7 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Looks]) -> list[tuple]
     for a, b in combinations(scans, 2):
         if a.image == b.image:
             geometry = first[a.image].geometry
-            pair = alike(_path(a, geometry), _path(b, geometry))
+            pair = compare_paths(_path(a, geometry), _path(b, geometry))
             rows.append((PEOPLE, 0, a.image, f"{a.subject} and {b.subject}", np.nan, np.nan, *pair))
     return rows
 
@@ -134,13 +135,13 @@ def by_image(rows: Sequence[tuple]) -> dict[str, dict[str, np.ndarray]]:
                 cells.setdefault((row[1], row[2]), []).append(row[4:])
         values = np.full((len(seeds), len(images), len(MEASURES)), np.nan)
         for (seed, image), some in cells.items():
-            values[seeds.index(seed), images.index(image)] = _means(some)
+            values[seeds.index(seed), images.index(image)] = mean_of_known(some)
         found[model] = {name: values[:, :, k] for k, name in enumerate(MEASURES)}
     return found
 
 
 def _numbers(line: Mapping[str, str]) -> tuple[float, float, float, float] | None:
-    """Order, x, y and duration (1 where there is none); None where they are broken."""
+    """Order, x, y and duration (1 where there is none); None if they are broken."""
     try:
         order, x, y = (float(line[name]) for name in ("order", "x", "y"))
         duration = float(line.get("duration") or 1)
@@ -171,11 +172,3 @@ def _shares(path: multimatch.Path) -> multimatch.Path:
     """The path with its durations in shares of their sum."""
     total = path.durations.sum()
     return replace(path, durations=path.durations / total) if total > 0 else path
-
-
-def _means(some: Iterable[tuple]) -> np.ndarray:
-    values = np.array(list(some), float)
-    known = ~np.isnan(values)
-    return np.divide(
-        np.where(known, values, 0).sum(0), known.sum(0), out=np.full(values.shape[1], np.nan), where=known.any(0)
-    )

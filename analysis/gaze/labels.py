@@ -1,4 +1,4 @@
-"""Labels beside the dots of a path that cover neither each other nor, where it can be helped, the path."""
+"""Labels beside the dots of a path. They do not cover each other, and avoid the path if there is room."""
 
 from __future__ import annotations
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from attend.analysis.figures.figures import colours, styled
+from attend.analysis.figures.figures import colours, dot, styled
 from attend.analysis.gaze.paths import MEASURES, SECTORS, Measured
 from attend.analysis.grounding.word_kinds import KINDS
 from attend.analysis.statistics.intervals import Difference, Interval, interval, paired, within
+from attend.analysis.tables.text import bracketed, markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
@@ -27,7 +28,7 @@ UNBOUNDED = ("entropy",)
 SHARES = ("amplitude", "moves", "returns", "distinct", "gate")
 """Measures that lie in [0, 1]."""
 LEAST = 2
-"""Images with a value, of every seed, that an interval is told of."""
+"""Images with a value that every seed must have, or no interval is reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,16 +95,16 @@ def tabulate_differences(measured: Sequence[Measured]) -> list[Row]:
     return rows
 
 
-def say_gaze(rows: Sequence[Row], differences: Sequence[Row]) -> str:
+def gaze_table(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     """MEASURES as Markdown: a line for each variant and way, and one for each difference."""
-    lines = ["| variant | gaze | " + " | ".join(MEASURES) + " |", "| --- | --- |" + " ---: |" * len(MEASURES)]
+    table: list[tuple] = [("variant", "gaze", *MEASURES)]
     whole = [row for row in (*rows, *differences) if not row.part]
     for variant, way in dict.fromkeys((row.variant, row.way) for row in whole):
         cells = {row.measure: row.found for row in whole if (row.variant, row.way) == (variant, way)}
-        lines.append(f"| {variant} | {way} | " + " | ".join(_cell(cells.get(name)) for name in MEASURES) + " |")
+        table.append((variant, way, *(bracketed(cells.get(name)) for name in MEASURES)))
     methods = dict.fromkeys(row.found.method for row in whole)
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items())
-    return "\n".join([*lines, "", f"95 % intervals: {', '.join(methods)}.", f"{meanings}."])
+    return "\n".join([markdown(table, left=(0, 1)), f"95 % intervals: {', '.join(methods)}.", f"{meanings}."])
 
 
 @styled
@@ -153,7 +154,7 @@ def _groups(measured: Sequence[Measured]) -> dict[tuple[str, str], list[Measured
 
 
 def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
-    """Over the images that have a value in some seed; None where a seed has it on fewer than LEAST."""
+    """Over the images that have a value in some seed; None if a seed has it on fewer than LEAST."""
     values = np.stack(rows)
     values = values[:, ~np.isnan(values).all(axis=0)]
     if (~np.isnan(values)).sum(axis=1).min() < LEAST:
@@ -161,10 +162,6 @@ def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a resample without a value, which is left out
         return interval(values, **options)
-
-
-def _cell(found: Interval | None) -> str:
-    return "" if found is None else f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
 def _looks(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bool]]:
@@ -197,9 +194,8 @@ def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
         apart = 0.5 * ((k + 0.5) / len(keys) - 0.5)
         for y, found in enumerate(_found(rows, key, parts)):
             if found is not None:
-                style = _style(*looks[key]) | {"linestyle": "-"}
-                axes.plot([found.low, found.high], [y + apart] * 2, **style | {"marker": ""})
-                axes.plot(found.value, y + apart, **style)
+                colour, second = looks[key]
+                dot(axes, y + apart, (found.value, found.low, found.high), colour, size=4.5, hollow=second)
     axes.set_yticks(range(len(parts)), list(labels))
     axes.set_ylim(len(parts) - 0.5, -0.5)
     share = all(measure in SHARES for measure, _ in parts)

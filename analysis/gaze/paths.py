@@ -1,4 +1,4 @@
-"""The gaze of whole evaluations: paths, and what they are like, caption by caption.
+"""The gaze paths of whole evaluations, and measures of each path.
 
 A *way* says how a path comes out of stored attention. A soft model's gaze is the cell of the largest weight or the
 centre of mass; a model that takes glimpses has those (argmax or sampled, as it was decoded), and ``draws``: K paths
@@ -8,19 +8,20 @@ whose places are drawn, each word on its own, from the weights stored with its c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from zlib import crc32
 
 import numpy as np
-from attend.analysis.gaze.saccades import Attention, read_all
-from attend.analysis.grounding.word_kinds import KINDS, kinds
+from attend.analysis.grounding.word_kinds import KINDS, word_kinds
 from attend.analysis.records import Evaluation, Record
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation, centres_of_mass, draw_cells, entropy, fixations, merge, places, radius
+from attend.runs.evaluations import Attention, read_all
 
 LARGEST, MASS, DRAWS = "largest weight", "centre of mass", "draws"
+PATHS = {"cells": "the cell sampled, or that of the largest weight", "mass": "centre of mass of the weights"}
 SECTORS = ("right", "up right", "up", "up left", "left", "down left", "down", "down right")
 MEASURES = {
     "amplitude": "length of a saccade (fraction of the diagonal)",
@@ -38,7 +39,7 @@ BY_KIND = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class Gaze:
     """One run's stored attention over a split, by image."""
 
     variant: str
@@ -56,7 +57,7 @@ class Looks:
         return (self.decode if self.decode in ("argmax", "sample") else LARGEST, DRAWS)
 
 
-def read_looks(record: Record, evaluation: Evaluation, variant: str) -> Looks:
+def read_gaze(record: Record, evaluation: Evaluation, variant: str) -> Gaze:
     """The attention of one evaluation of a run.
 
     Raises:
@@ -70,7 +71,7 @@ def read_looks(record: Record, evaluation: Evaluation, variant: str) -> Looks:
     if len(by_image) != len(attention) or not attention:
         raise ValueError(f"{path} holds {len(attention)} captions of {len(by_image)} images: evaluate the run again")
     setting = record.config.attention
-    return Looks(
+    return Gaze(
         variant=variant,
         seed=record.seed,
         decode=evaluation.decode,
@@ -85,19 +86,29 @@ def drawn_cells(look: Attention, draws: int, seed: int) -> np.ndarray:
     return draw_cells(look.weights, draws, (seed, crc32(look.image.encode())))
 
 
+def path_of(look: Attention, path: str = "cells") -> list[Fixation]:
+    """The fixations of one of PATHS. Words within half a cell of each other are one fixation.
+
+    Raises ValueError for another path, and as ``fixations``.
+    """
+    if path not in PATHS:
+        raise ValueError(f"path is {path!r}; known are {', '.join(PATHS)}")
+    if path == "mass":
+        return merge(look.words, centres_of_mass(look.weights, look.geometry), radius(look.geometry))
+    return merge(look.words, fixations(look.weights, look.glimpses, look.geometry))
+
+
 def paths(look: Attention, way: str, *, draws: int = 20, seed: int = 0) -> list[list[Fixation]]:
-    """The path of a caption's gaze, or of ``draws`` so many."""
+    """The path of a caption's gaze; for the way DRAWS, ``draws`` of them."""
     if way == DRAWS:
         centres = look.geometry.centres()
         return [merge(look.words, centres[cells]) for cells in drawn_cells(look, draws, seed)]
-    if way == MASS:
-        return [merge(look.words, centres_of_mass(look.weights, look.geometry), radius(look.geometry))]
-    glimpses = None if way == LARGEST else look.glimpses
-    return [merge(look.words, fixations(look.weights, glimpses, look.geometry))]
+    look = replace(look, glimpses=None) if way == LARGEST else look
+    return [path_of(look, "mass" if way == MASS else "cells")]
 
 
 def describe(path: Sequence[Fixation], geometry: Geometry) -> dict[str, float]:
-    """MEASURES of one path but the entropy, and the share of its saccades in each of SECTORS; NaN where there is none.
+    """MEASURES of one path but the entropy, and the share of its saccades in each of SECTORS; NaN if there is none.
 
     ``returns`` asks of each saccade whether it ends within half a cell of an earlier fixation.
     """
@@ -117,7 +128,7 @@ def describe(path: Sequence[Fixation], geometry: Geometry) -> dict[str, float]:
 
 
 def by_kind(look: Attention, some: Sequence[Sequence[Fixation]]) -> dict[tuple[str, str], float]:
-    """BY_KIND and KINDS -> the mean over a caption's words of that kind and over paths; NaN where there is none."""
+    """BY_KIND and KINDS -> the mean over a caption's words of that kind and over paths; NaN if there is none."""
     jumps = np.array([_jumps(look, path) for path in some])  # (K, T), NaN where the gaze stays
     moved = np.where(np.arange(len(look.words)) > 0, ~np.isnan(jumps), np.nan)  # nothing led to the first word
     every = {
@@ -126,7 +137,7 @@ def by_kind(look: Attention, some: Sequence[Sequence[Fixation]]) -> dict[tuple[s
         "amplitude": jumps / np.hypot(*look.geometry.size),
         "gate": np.full((1, len(look.words)), np.nan) if look.gates is None else np.asarray(look.gates)[None],
     }
-    kind = np.array(kinds(look.words))
+    kind = np.array(word_kinds(look.words))
     return {(name, k): _mean(value[:, kind == k]) for name, value in every.items() for k in KINDS}
 
 
@@ -140,7 +151,7 @@ def _jumps(look: Attention, path: Sequence[Fixation]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one way of one run's gaze is like: for every image a value of each measure, NaN where there is none.
+    """What one way of one run's gaze is like: for every image a value of each measure, NaN if there is none.
 
     ``values`` has (N,) for each ("amplitude", ""), ("direction", sector), ("entropy", kind) and so on.
     """
@@ -154,7 +165,7 @@ class Measured:
     ceiling: float  # entropy of equal weights
 
 
-def measure(looks: Looks, way: str, images: Sequence[str], *, draws: int = 20, seed: int = 0) -> Measured:
+def measure(looks: Gaze, way: str, images: Sequence[str], *, draws: int = 20, seed: int = 0) -> Measured:
     """Measure the gaze on these images; of several draws the means."""
     rows: list[dict[tuple[str, str], float]] = []
     curves = []
@@ -184,7 +195,7 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def _mean(values) -> float:
-    """The mean of what is there, NaN where nothing is."""
+    """The mean of the known values, NaN if there is none."""
     values = np.asarray(values, float)
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else np.nan

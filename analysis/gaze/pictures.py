@@ -15,18 +15,19 @@ import numpy as np
 from attend.analysis.figures.figures import PALETTE, colours, styled
 from attend.analysis.figures.panels import Picture, check, fit, panels, photo_of, show
 from attend.analysis.gaze.labels import write_labels
-from attend.analysis.gaze.saccades import Attention, spread
+from attend.analysis.gaze.paths import path_of
+from attend.analysis.gaze.saccades import spread
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.patheffects import Normal, withStroke
 
 from attend.geometry import Geometry
-from attend.metrics.gaze import Fixation, centres_of_mass, fixations, merge, radius
+from attend.metrics.gaze import Fixation, radius
+from attend.runs.evaluations import Attention
 
 BEND = 0.15
 """How far an arrow bends, in its own length: there and back are two arrows."""
-PATHS = {"cells": "the cell sampled, or that of the largest weight", "mass": "centre of mass of the weights"}
 SIZES = ("attention", "gate")
 WHITE = [withStroke(linewidth=2.9, foreground="white"), Normal()]
 
@@ -42,49 +43,32 @@ class Glance:
     cloud: np.ndarray | None = None
 
 
-def path_of(words, weights, geometry: Geometry, glimpses=None, path: str = "cells") -> list[Fixation]:
-    """The fixations of one of PATHS. Words within half a cell of each other are one fixation.
+def dot_values(path: Sequence[Fixation], one: Attention, sizes: str) -> np.ndarray:
+    """The value (n,) of each fixation's dot: the mean over its words of the weight of its cell, or of the gate.
 
-    Raises ValueError for another path, and as ``fixations``.
-    """
-    if path not in PATHS:
-        raise ValueError(f"path is {path!r}; known are {', '.join(PATHS)}")
-    mass = path == "mass"
-    points = centres_of_mass(weights, geometry) if mass else fixations(weights, glimpses, geometry)
-    return merge(words, points, radius(geometry) if mass else 0.0)
-
-
-def looked(path: Sequence[Fixation], weights, geometry: Geometry, sizes: str, gates=None) -> np.ndarray:
-    """What a fixation's dot shows, (n,): the mean over its words of the weight of the cell that it lies in, or gate.
-
-    Raises ValueError for another of SIZES, and for gates where there are none.
+    Raises ValueError for another of SIZES, and for gates if there are none.
     """
     if sizes not in SIZES:
         raise ValueError(f"dots are sized by {sizes!r}; known are {', '.join(SIZES)}")
-    if sizes == "gate" and gates is None:
+    if sizes == "gate" and one.gates is None:
         raise ValueError("this model has no gate to size dots by; size them by attention")
     spans = [slice(fixation.first, fixation.first + len(fixation.words)) for fixation in path]
     if sizes == "gate":
-        return np.array([np.mean(gates[span]) for span in spans])
-    centres = geometry.centres()
+        return np.array([np.mean(one.gates[span]) for span in spans])
+    centres = one.geometry.centres()
     cells = [np.linalg.norm(centres - fixation.point, axis=1).argmin() for fixation in path]
-    return np.array([np.mean(weights[span, cell]) for span, cell in zip(spans, cells, strict=True)])
+    return np.array([np.mean(one.weights[span, cell]) for span, cell in zip(spans, cells, strict=True)])
 
 
 @styled
 def gaze_path(
     image: Picture,
-    words: Sequence[str],
-    weights: np.ndarray,
-    geometry: Geometry,
+    one: Attention,
     *,
-    glimpses: np.ndarray | None = None,
-    gates: np.ndarray | None = None,
     path: str = "cells",
     sizes: str | None = None,
     largest: float | None = None,
     spoken: int | None = None,
-    caption: str = "",
     colour: str = PALETTE[1],
     axes: Axes | None = None,
 ) -> Axes:
@@ -96,22 +80,22 @@ def gaze_path(
     once their size is settled, since labels are placed to the point.
 
     Raises:
-        ValueError: words, weights, glimpses and geometry do not belong together, or the picture is another.
+        ValueError: the parts of the attention do not belong together, or the picture is another.
     """
-    check(image, words, weights, geometry, glimpses, gates)
+    check(image, one)
     if axes is None:
-        _, (axes,) = panels(1, geometry.size, caption, width=5.0)
+        _, (axes,) = panels(1, one.geometry.size, one.caption, width=5.0)
     photo = 0.25 + 0.75 * photo_of(image, 1600)
     if spoken:
-        photo *= 0.45 + 0.55 * spread(weights[spoken - 1], geometry, photo.shape[1::-1])[..., None]
-    show(axes, photo, geometry)
-    whole = path_of(words, weights, geometry, glimpses, path)
+        photo *= 0.45 + 0.55 * spread(one.weights[spoken - 1], one.geometry, photo.shape[1::-1])[..., None]
+    show(axes, photo, one.geometry)
+    whole = path_of(one, path)
     if not whole:  # a caption without a word
         return axes
-    shown = _until(whole, len(words) if spoken is None else spoken)
+    shown = _until(whole, len(one.words) if spoken is None else spoken)
     diameters = np.full(len(whole), 6.0)
     if sizes is not None:
-        values = looked(whole, weights, geometry, sizes, gates)
+        values = dot_values(whole, one, sizes)
         diameters = 3.5 + 8 * np.sqrt(values / max(largest or values.max(), 1e-12))
     points = np.array([fixation.point for fixation in whole])
     arrow = {"arrowstyle": "-|>,head_length=3.4,head_width=1.8", "connectionstyle": f"arc3,rad={BEND}"}
@@ -219,23 +203,20 @@ def _draw(image, glance: Glance, axes: Axes, colour: str, sizes, largest, spoken
         gaze_cloud(image, one.geometry, glance.cloud[:, :end], colour=colour, axes=axes)
         return
     options = {"sizes": sizes, "largest": largest, "spoken": end, "path": glance.path}
-    looks = {"glimpses": one.glimpses, "gates": one.gates}
-    gaze_path(image, one.words, one.weights, one.geometry, **looks, **options, colour=colour, axes=axes)
+    gaze_path(image, one, **options, colour=colour, axes=axes)
 
 
 def _values(glance: Glance, sizes: str) -> np.ndarray:
-    one = glance.attention
-    path = path_of(one.words, one.weights, one.geometry, one.glimpses, glance.path)
-    return looked(path, one.weights, one.geometry, sizes, one.gates)
+    return dot_values(path_of(glance.attention, glance.path), glance.attention, sizes)
 
 
 def _caption(glance: Glance, spoken: int | None) -> str:
-    """The caption, or what has been said of it."""
+    """The caption, or its first ``spoken`` words."""
     return glance.attention.caption if spoken is None else " ".join(glance.attention.words[:spoken])
 
 
 def _until(path: Sequence[Fixation], spoken: int) -> list[Fixation]:
-    """The path until so many words have been spoken."""
+    """The path up to word ``spoken``."""
     begun = [fixation for fixation in path if fixation.first < spoken]
     return [
         Fixation(point=fixation.point, first=fixation.first, words=fixation.words[: spoken - fixation.first])

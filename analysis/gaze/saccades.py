@@ -1,17 +1,11 @@
-"""Where a model looks while it writes: its attention as stored, and over the picture word by word.
+"""The attention of a caption over its picture, word by word.
 
-Everything takes plain arrays, so a stored evaluation and a user's own photograph are drawn by the same code:
-words (T,), weights (T, L), glimpses (T,) or None where nothing was sampled, gates (T,) or None, and the
-geometry through which all positions go. A picture may have any resolution; coordinates are the geometry's.
+A stored evaluation and a user's own photograph are drawn by the same code. A picture may have any resolution:
+coordinates are those of the geometry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import h5py
 import numpy as np
 from attend.analysis.figures.figures import PALETTE, styled
 from attend.analysis.figures.panels import Picture, check, panels, photo_of, show
@@ -22,75 +16,7 @@ from matplotlib.patheffects import Normal, withStroke
 from PIL import Image
 
 from attend.geometry import Geometry
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attention:
-    """One caption over one image, as attention.h5 holds it."""
-
-    image: str
-    caption: str
-    words: tuple[str, ...]
-    weights: np.ndarray  # (T, L)
-    glimpses: np.ndarray | None  # (T,)
-    gates: np.ndarray | None  # (T,)
-    geometry: Geometry
-
-
-def read_attention(path: str | Path, image: int | str) -> Attention:
-    """The attention over one image, by its running index or by its name.
-
-    Raises:
-        ValueError: no such image in the file, or the file is none of ours.
-    """
-
-    def one(file: h5py.File) -> Attention | int:
-        group = file.get(str(image)) if isinstance(image, int) else _named(file, image)
-        return len(file) if group is None else _attention(group)
-
-    found = _opened(path, one)
-    if isinstance(found, int):
-        raise ValueError(f"{path} holds no image {image!r}; it holds {found}, numbered from 0")
-    return found
-
-
-def read_all(path: str | Path) -> Iterator[Attention]:
-    """The attention over every image of an evaluation, in their order.
-
-    Raises:
-        ValueError: the file is none of ours, or is damaged.
-    """
-    yield from _opened(path, lambda file: [_attention(file[str(i)]) for i in range(len(file))])
-
-
-def _opened(path: str | Path, read: Callable[[h5py.File], object]):
-    try:
-        with h5py.File(path, "r") as file:
-            return read(file)
-    except KeyError as error:
-        raise ValueError(f"{path} is incomplete ({error.args[0]}); evaluate the run again") from None
-    except (OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # what h5py says of damage varies
-        raise ValueError(f"{path} cannot be read as attention ({error}); evaluate the run again") from None
-
-
-def _attention(group: h5py.Group) -> Attention:
-    (width, height), (rows, columns) = group.attrs["size"], group.attrs["grid"]
-    affine = tuple(map(float, group.attrs["affine"]))
-    return Attention(
-        image=str(group.attrs["image"]),
-        caption=str(group.attrs["caption"]),
-        words=tuple(group["words"].asstr()[:]),
-        weights=group["alpha"][:],
-        glimpses=group["glimpse"][:] if "glimpse" in group else None,
-        gates=group["gate"][:] if "gate" in group else None,
-        geometry=Geometry(size=(int(width), int(height)), grid=(int(rows), int(columns)), affine=affine),
-    )
-
-
-def _named(file: h5py.File, name: str) -> h5py.Group | None:
-    groups = [group for group in file.values() if Path(group.attrs["image"]).name == Path(name).name]
-    exact = [group for group in groups if group.attrs["image"] == name]
-    return next(iter(exact or groups), None)
+from attend.runs.evaluations import Attention
 
 
 def spread(weights: np.ndarray, geometry: Geometry, size: tuple[int, int], *, smooth: bool = True) -> np.ndarray:
@@ -110,50 +36,39 @@ def spread(weights: np.ndarray, geometry: Geometry, size: tuple[int, int], *, sm
 
 
 @styled
-def attention_maps(
-    image: Picture,
-    words: Sequence[str],
-    weights: np.ndarray,
-    geometry: Geometry,
-    *,
-    glimpses: np.ndarray | None = None,
-    gates: np.ndarray | None = None,
-    caption: str = "",
-    smooth: bool = True,
-) -> Figure:
-    """The picture, then for every word the picture lit by its attention: in colour where the word looks.
+def attention_maps(image: Picture, one: Attention, *, smooth: bool = True) -> Figure:
+    """The picture, then one panel for each word with the picture lit by the word's attention.
 
-    Brightness is relative to the word's largest weight, between the cells' centres or, where not ``smooth``, cell by
-    cell. A frame is the cell that was sampled.
+    Brightness is relative to the largest weight of the word. It is interpolated between the centres of the cells or,
+    if not ``smooth``, constant in each cell. A frame marks the cell that was sampled.
 
     Raises:
-        ValueError: words, weights, glimpses and geometry do not belong together, or the picture is another.
+        ValueError: the parts of the attention do not belong together, or the picture is another.
     """
-    check(image, words, weights, geometry, glimpses, gates)
+    check(image, one)
+    geometry = one.geometry
     photo = photo_of(image, 480)
     bright, dim = 0.2 + 0.8 * photo**0.8, 0.07 + 0.25 * photo.mean(axis=2, keepdims=True)
-    figure, (whole, *lit) = panels(len(words) + 1, geometry.size, caption)
+    figure, (whole, *lit) = panels(len(one.words) + 1, geometry.size, one.caption)
     show(whole, photo, geometry)
     for t, axes in enumerate(lit):
-        light = spread(weights[t], geometry, photo.shape[1::-1], smooth=smooth)[..., None]
+        light = spread(one.weights[t], geometry, photo.shape[1::-1], smooth=smooth)[..., None]
         show(axes, light * bright + (1 - light) * dim, geometry)
-        _title(axes, words[t])
-        if glimpses is not None:
-            _frame(axes, int(glimpses[t]), geometry)
-        if gates is not None:
-            _corner(axes, f"gate {gates[t]:.2f}")
+        _title(axes, one.words[t])
+        if one.glimpses is not None:
+            _frame(axes, int(one.glimpses[t]), geometry)
+        if one.gates is not None:
+            _corner(axes, f"gate {one.gates[t]:.2f}")
     return figure
 
 
-def tabulate(
-    words: Sequence[str], weights: np.ndarray, geometry: Geometry, *, glimpses: np.ndarray | None = None
-) -> list[tuple]:
-    """The numbers behind ``attention_maps``, for ``figures.save``: a header, then a row for each word and cell."""
+def tabulate(one: Attention) -> list[tuple]:
+    """The numbers behind ``attention_maps``, for ``figures.save``: a header, then one row for each word and cell."""
     rows: list[tuple] = [("position", "word", "x", "y", "weight", "sampled")]
-    for t, word in enumerate(words):
-        for cell, (x, y) in enumerate(geometry.centres()):
-            sampled = "" if glimpses is None else int(glimpses[t] == cell)
-            rows.append((t + 1, word, round(float(x), 2), round(float(y), 2), float(weights[t][cell]), sampled))
+    for t, word in enumerate(one.words):
+        for cell, (x, y) in enumerate(one.geometry.centres()):
+            sampled = "" if one.glimpses is None else int(one.glimpses[t] == cell)
+            rows.append((t + 1, word, round(float(x), 2), round(float(y), 2), float(one.weights[t][cell]), sampled))
     return rows
 
 

@@ -1,7 +1,7 @@
-"""How alike the paths of two gazes over one image are, between seeds of a variant and between variants.
+"""The similarity of two gaze paths over one image, between seeds of a variant and between variants (MultiMatch).
 
-MultiMatch's five numbers mean nothing alone: chance is far above 0. So each stands beside that of the same two runs
-where one looks at another image, by a shuffle of the images that leaves none in place.
+The similarity of unrelated paths is far above 0. Each number therefore stands beside a baseline: the same two runs,
+with the images of one of them shuffled so that none stays in place.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from itertools import combinations
 
 import numpy as np
 from attend.analysis.gaze.path_figures import Row
-from attend.analysis.gaze.paths import Looks, paths
-from attend.analysis.statistics.intervals import interval, paired
+from attend.analysis.gaze.paths import Gaze, paths
+from attend.analysis.statistics.intervals import interval, mean_of_known, paired
+from attend.analysis.tables.text import bracketed, markdown
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation
 from attend.metrics.multimatch import DIMENSIONS, Path, similarity
+from attend.metrics.other_images import circle
 
 SAME, SHUFFLED = "same image", "another image"
 
@@ -27,30 +29,30 @@ def in_diagonals(path: Sequence[Fixation], geometry: Geometry) -> Path:
     return Path(points=points, durations=np.array([len(fixation.words) for fixation in path], float))
 
 
-def alike(one: Path, other: Path) -> np.ndarray:
-    """DIMENSIONS (5,) for paths in diagonals; NaN where a path has one fixation."""
+def compare_paths(one: Path, other: Path) -> np.ndarray:
+    """DIMENSIONS (5,) for paths in diagonals; NaN if a path has one fixation."""
     if min(len(one.durations), len(other.durations)) < 2:
         return np.full(len(DIMENSIONS), np.nan)
     return np.array(list(similarity(one, other, (0.6, 0.8)).values()))  # a diagonal of 1
 
 
-def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: int = 0) -> list[Row]:
+def tabulate_similarity(looks: Sequence[Gaze], images: Sequence[str], *, seed: int = 0) -> list[Row]:
     """MultiMatch within each variant and between every two, over the same and over another image, and the difference.
 
     Each variant is read in its first way. An image's value is the mean over all pairs of runs, which share runs: so
     the interval is over images alone, and the pairs are no sample of seeds.
     """
     runs = [(one, [_path(one, image) for image in images]) for one in looks]
-    other = _derangement(len(images), seed)
+    other = circle(np.random.default_rng(seed).permutation(len(images))[::-1])
     rows = []
     pairs: dict[tuple[str, str], list[tuple[list[Path], list[Path]]]] = {}
     for (one, its), (two, theirs) in combinations(runs, 2):
         pairs.setdefault(tuple(sorted((one.variant, two.variant))), []).append((its, theirs))
     for (a, b), some in sorted(pairs.items(), key=lambda item: (item[0][0] != item[0][1], item[0])):
         name = f"within {a}" if a == b else f"{a} and {b}"
-        same = np.array([[alike(x, y) for x, y in zip(its, theirs, strict=True)] for its, theirs in some])
-        far = np.array([[alike(x, theirs[k]) for x, k in zip(its, other, strict=True)] for its, theirs in some])
-        same, far = (_over_pairs(values) for values in (same, far))
+        same = np.array([[compare_paths(x, y) for x, y in zip(its, theirs, strict=True)] for its, theirs in some])
+        far = np.array([[compare_paths(x, theirs[k]) for x, k in zip(its, other, strict=True)] for its, theirs in some])
+        same, far = mean_of_known(same), mean_of_known(far)  # over pairs of runs
         for d, dimension in enumerate(DIMENSIONS):
             for part, values in ((SAME, same[:, d]), (SHUFFLED, far[:, d])):
                 if not np.isnan(values).all():
@@ -61,33 +63,15 @@ def tabulate_similarity(looks: Sequence[Looks], images: Sequence[str], *, seed: 
     return rows
 
 
-def say_similarity(rows: Sequence[Row]) -> str:
+def similarity_table(rows: Sequence[Row]) -> str:
     """The rows as Markdown, dimensions as columns."""
-    lines = ["| paths of | over | " + " | ".join(DIMENSIONS) + " |", "| --- | --- |" + " ---: |" * len(DIMENSIONS)]
+    table: list[tuple] = [("paths of", "over", *DIMENSIONS)]
     for variant, part in dict.fromkeys((row.variant, row.part) for row in rows):
         cells = {row.measure: row.found for row in rows if (row.variant, row.part) == (variant, part)}
-        said = (cells.get(name) for name in DIMENSIONS)
-        texts = ("" if one is None else f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]" for one in said)
-        lines.append(f"| {variant} | {part} | " + " | ".join(texts) + " |")
-    return "\n".join(lines)
+        table.append((variant, part, *(bracketed(cells.get(name)) for name in DIMENSIONS)))
+    return markdown(table, left=(0, 1)).rstrip()
 
 
-def _path(looks: Looks, image: str) -> Path:
+def _path(looks: Gaze, image: str) -> Path:
     look = looks.attention[image]
     return in_diagonals(paths(look, looks.ways[0])[0], look.geometry)
-
-
-def _derangement(count: int, seed: int) -> np.ndarray:
-    """A shuffle (N,) of the images that leaves none in place: a turn of a random order."""
-    order = np.random.default_rng(seed).permutation(count)
-    other = np.empty(count, int)
-    other[order] = np.roll(order, 1)
-    return other
-
-
-def _over_pairs(values: np.ndarray) -> np.ndarray:
-    """(P, N, 5) -> (N, 5), the mean over pairs that have a value."""
-    known = ~np.isnan(values)
-    return np.divide(
-        np.where(known, values, 0).sum(0), known.sum(0), out=np.full(values.shape[1:], np.nan), where=known.any(0)
-    )

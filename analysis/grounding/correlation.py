@@ -1,17 +1,18 @@
-"""Does looking at the right place go with better captions? Rank correlation over images, with its interval."""
+"""Rank correlation over images between grounding and caption scores, with its interval."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.grounding.words import LOOKS, MEASURES, Grounded
+from attend.analysis.grounding.words import LOOKS, MEASURES, GroundedWords
 from attend.analysis.records import Evaluation
 from attend.analysis.statistics.intervals import Interval, of_sums
 from attend.analysis.statistics.resampling import Sums
+
+from attend.runs.evaluations import read_images
 
 QUALITIES = ("cider", "meteor", "bleu4")
 RESAMPLES = 2_000
@@ -34,27 +35,29 @@ class Rank:
 
 
 def ranks(
-    variant: str, decode: str, evaluations: Sequence[Evaluation], words: dict[Path, Grounded], notes: list[str]
+    variant: str, decode: str, evaluations: Sequence[Evaluation], words: dict[Path, GroundedWords], notes: list[str]
 ) -> Iterable[Rank]:
     """Every grounding against every score, of evaluations (a seed each) that have both."""
     tables = []
     for one in evaluations:
         try:
-            tables.append((one, _columns(one.folder / "images.csv")))
+            table = read_images(one.folder)
+            names = [name for name in table.columns if name in QUALITIES or name.startswith("grounding_")]
+            tables.append((one, table.images, {name: table.numbers(name) for name in names}))
         except ValueError as error:
             notes.append(str(error))
-    alike = [(one, table) for one, table in tables if table["image"] == tables[0][1]["image"]]
+    alike = [table for table in tables if table[1] == tables[0][1]]
     if len(alike) < len(tables):
         notes.append(f"{variant}, {decode}: seeds of other images than the first are left out of the correlations")
     tables = alike
     looks: dict[tuple[str, str], list] = {}
-    for one, table in tables:
+    for one, images, table in tables:
         seed = {}
         for name in MEASURES:
             if f"grounding_{name}" in table:
                 seed["given", name] = table[f"grounding_{name}"]
                 seed["given", f"{name} beyond uniform"] = seed["given", name] - table[f"grounding_uniform_{name}"]
-        if one.folder in words and list(words[one.folder].images) == table["image"]:
+        if one.folder in words and words[one.folder].images == images:
             seed |= _per_image(words[one.folder])
         for key, values in seed.items():
             looks.setdefault(key, []).append((values, table))
@@ -68,7 +71,7 @@ def ranks(
 
 
 def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """Spearman's rho of x and y (S, N), NaN where an image has none; None where a seed does not vary.
+    """Spearman's rho of x and y (S, N), NaN if an image has none; None if a seed does not vary.
 
     Images are resampled, the same for all seeds, and all ranks are computed again.
     """
@@ -89,9 +92,9 @@ def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, see
 
 
 def spearman(counts: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Spearman's rho (R,) of points (N,) that are there so often as counts (R, N) say: as of the repeated points.
+    """Spearman's rho (R,) of points (N,), each repeated as often as counts (R, N) say.
 
-    rho = Pearson's correlation of the ranks, equal values sharing their mean rank. NaN where one side does not vary.
+    rho = Pearson's correlation of the ranks, equal values sharing their mean rank. NaN if one side does not vary.
     """
     a, b = _ranks(counts, x), _ranks(counts, y)
     n = counts.sum(axis=1, keepdims=True)
@@ -110,8 +113,8 @@ def _ranks(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
     return (np.cumsum(equal, axis=1) - equal + (equal + 1) / 2)[:, group]
 
 
-def _per_image(words: Grounded) -> dict[tuple[str, str], np.ndarray]:
-    """Means (N,) of each measure over the words of each image, NaN where it has none."""
+def _per_image(words: GroundedWords) -> dict[tuple[str, str], np.ndarray]:
+    """Means (N,) of each measure over the words of each image, NaN if it has none."""
     counts = np.bincount(words.image, minlength=len(words.images)).astype(float)
     found = {}
     for m, name in enumerate(MEASURES):
@@ -122,21 +125,3 @@ def _per_image(words: Grounded) -> dict[tuple[str, str], np.ndarray]:
         )
         found["generated", name], found["generated", f"{name} beyond uniform"] = own, own - uniform
     return found
-
-
-def _columns(path: Path) -> dict:
-    """The names, scores and groundings of images.csv, NaN where there is none.
-
-    Raises:
-        ValueError: the file is missing, or has something else where a number belongs.
-    """
-    if not path.exists():
-        raise ValueError(f"{path} is missing, so nothing is said of its captions' quality: evaluate the run again")
-    try:
-        with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        names = [name for name in rows[0] if name in QUALITIES or name.startswith("grounding_")]
-        columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
-        return {"image": [row["image"] for row in rows]} | columns
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} is damaged ({error}): evaluate the run again") from None

@@ -1,4 +1,4 @@
-"""Do models look at what their words name, and better than looks that know nothing of the caption?
+"""Is the attention of a word inside the boxes of the word, and more so than attention that does not know the caption?
 
 Attention mass and pointing (``attend.metrics.grounding``) of given and of generated captions, by type of phrase and by
 size of box, against three controls on the same words: uniform weights, a Gaussian at the centre, and the model's own
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from attend.analysis.figures.figures import colours, styled
 from attend.analysis.grounding.correlation import Rank, ranks
-from attend.analysis.grounding.words import LOOKS, MEASURES, Grounded, by_group, generated, given
-from attend.analysis.records import Evaluation, Record
+from attend.analysis.grounding.words import LOOKS, MEASURES, GroundedWords, by_group, generated, given
+from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
 from attend.analysis.statistics.resampling import sums
 from matplotlib.axes import Axes
@@ -91,13 +91,12 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
 
 def _groups(records: Sequence[Record], split: str) -> dict[tuple[str, str], list[tuple[Record, Evaluation]]]:
     """The evaluations of each variant and way of decoding, one a seed: that of the headline's beam, or the widest."""
-    several = len({record.experiment for record in records}) > 1
+    called = names(records)
     groups: dict[tuple[str, str], dict[Path, tuple[Record, Evaluation]]] = {}
     for record in records:
-        name = f"{record.experiment}/{record.variant}" if several else record.variant
         own = [one for one in record.evaluations if one.split == split and one.look is None]
         for one in sorted(own, key=lambda one: (one.beam == record.scores["beam"], one.beam)):
-            groups.setdefault((name, one.decode), {})[record.folder] = record, one
+            groups.setdefault((called[record.folder], one.decode), {})[record.folder] = record, one
     return {name: list(runs.values()) for name, runs in groups.items()}
 
 
@@ -108,7 +107,7 @@ def _read(
     known: dict[Path, Phrases | str],
     notes: list[str],
     seed: int,
-) -> dict[Path, Grounded]:
+) -> dict[Path, GroundedWords]:
     """The words of each seed's evaluation, by its folder."""
     read = {}
     for record, one in runs:
@@ -143,7 +142,7 @@ def _phrases(folder: Path, evaluation: Evaluation, known: dict[Path, Phrases | s
     return known[folder]
 
 
-def _alike(seeds: list[Grounded], what: str, notes: list[str]) -> list[list[Grounded]]:
+def _alike(seeds: list[GroundedWords], what: str, notes: list[str]) -> list[list[GroundedWords]]:
     """The seeds that were evaluated on the images of the first, as one group; empty where there are none."""
     same = [one for one in seeds if one.images == seeds[0].images]
     if len(same) < len(seeds):
@@ -153,7 +152,7 @@ def _alike(seeds: list[Grounded], what: str, notes: list[str]) -> list[list[Grou
     return [same] if same else []
 
 
-def _rows(captions: str, variant: str, decode: str, seeds: list[Grounded], notes: list[str]) -> Iterable[Row]:
+def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], notes: list[str]) -> Iterable[Row]:
     """Rows of one model from its seeds; a part with few words in some seed is left out."""
     parts = [{part[:2]: part[2] for part in by_group(one, SIZES)} for one in seeds]
     shared = [name for name in parts[0] if all(name in some and some[name].sum() >= FEWEST for some in parts)]
@@ -178,7 +177,7 @@ def _rows(captions: str, variant: str, decode: str, seeds: list[Grounded], notes
             )
 
 
-def _sums(grounded: Grounded, words: np.ndarray) -> np.ndarray:
+def _sums(grounded: GroundedWords, words: np.ndarray) -> np.ndarray:
     """Per image (N, 1 + LOOKS MEASURES): how many of these words, and the sums of their scores."""
     columns = np.concatenate([np.ones((len(words), 1)), grounded.scores.reshape(len(words), -1)], axis=1)
     summed = np.zeros((len(grounded.images), columns.shape[1]))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from attend.analysis.grounding.measure import SIZES, Found, Row
 from attend.analysis.grounding.words import LOOKS, MEASURES
 from attend.analysis.statistics.intervals import Interval
+from attend.analysis.tables import text
+from attend.analysis.tables.text import bracketed, excludes_zero
 
 CONTROLS = LOOKS[1:]
 
@@ -26,7 +28,7 @@ def markdown(found: Found) -> str:
     for captions in dict.fromkeys(row.captions for row in found.rows):
         for measure in MEASURES:
             rows = [row for row in found.rows if (row.captions, row.measure) == (captions, measure)]
-            blocks += [f"## {measure.capitalize()}, {captions} captions", _table(HEADER, map(_cells, rows))]
+            blocks += [f"## {measure.capitalize()}, {captions} captions", _table(HEADER, *map(_cells, rows))]
     if found.ranks:
         blocks += [
             "## Do better grounded captions score better?",
@@ -61,25 +63,23 @@ def _cells(row: Row) -> list[str]:
 
 
 def _percent(one: Interval, *, sign: str = "", bold: bool = False) -> str:
-    text = f"{100 * one.value:{sign}.1f} [{100 * one.low:{sign}.1f}, {100 * one.high:{sign}.1f}]"
-    return f"**{text}**" if bold and (one.low > 0 or one.high < 0) else text
+    said = bracketed(one, 1, scale=100, sign=sign)
+    return f"**{said}**" if bold and excludes_zero(one) else said
 
 
-def _ranks(found: Found) -> tuple[Sequence[str], Iterable[Sequence[str]]]:
+def _table(*rows: Sequence[str]) -> str:
+    return text.markdown(rows, left=(0, 1)).rstrip()
+
+
+def _ranks(found: Found) -> list[Sequence[str]]:
     scores = list(dict.fromkeys(rank.score for rank in found.ranks))
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for rank in found.ranks:
-        rho = rank.rho
-        text = f"{rho.value:+.2f} [{rho.low:+.2f}, {rho.high:+.2f}]"
+        said = bracketed(rank.rho, 2, sign="+")
         name = f"{rank.variant} ({rank.decode})", rank.captions, rank.looks
-        rows.setdefault(name, {})[rank.score] = f"**{text}**" if rho.low > 0 or rho.high < 0 else text
+        rows.setdefault(name, {})[rank.score] = f"**{said}**" if excludes_zero(rank.rho) else said
     lines = [[*name, *(cells.get(score, "–") for score in scores)] for name, cells in rows.items()]
-    return ("Model", "Captions", "Grounding", *scores), lines
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return [("Model", "Captions", "Grounding", *scores), *lines]
 
 
 def numbers(found: Found) -> list[tuple]:

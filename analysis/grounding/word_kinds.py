@@ -32,7 +32,7 @@ TAGS = {"NN": "noun", "VB": "verb", "JJ": "adjective"}
 ARTICLES = frozenset(["a", "an", "the"])
 
 
-def kinds(words: Sequence[str]) -> list[str]:
+def word_kinds(words: Sequence[str]) -> list[str]:
     """One of KINDS for each word, read in its caption. Numbers, adverbs and words of no known class are ``other``."""
     if not words:
         return []

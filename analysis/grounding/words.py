@@ -1,7 +1,7 @@
-"""Where the words that name things look: words of given captions, and of generated ones, with the boxes they speak of.
+"""The attention of words that have boxes, in given and in generated captions.
 
-Given captions are aligned with their boxes by people. A generated caption is matched by head noun: its words that equal
-the head of a phrase of the image's own captions, singular or plural, speak of the boxes of that phrase. The head is a
+People aligned the given captions with their boxes. A generated caption is matched by head nouns: a word that equals the
+head of a phrase of the image's own captions, singular or plural, has the boxes of that phrase. The head is a
 phrase's last word (``the blue tube top`` has ``top``), a possessive 's left out.
 """
 
@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import h5py
 import numpy as np
-from attend.analysis.gaze.saccades import read_attention
 
 from attend.data.examples import Phrase
 from attend.data.phrases import Phrases
-from attend.geometry import Box, Geometry
-from attend.metrics.grounding import centre_weights
+from attend.geometry import Box, Geometry, centre_weights
+from attend.metrics.other_images import words_of_others
+from attend.runs.evaluations import read_attention, read_given
 
 LOOKS = ("learned", "uniform", "centre", "shuffled")
 MEASURES = ("mass", "pointing")
@@ -39,7 +38,7 @@ class Word:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grounded:
+class GroundedWords:
     """M words of N images: ``image`` (M,) numbers, types of each, ``size`` (M,) and ``scores`` (M, LOOKS, MEASURES).
 
     ``size`` is the share of the picture that a word's boxes cover, as far as the grid reaches.
@@ -52,30 +51,21 @@ class Grounded:
     scores: np.ndarray
 
 
-def given(path: Path, phrases: Phrases, *, seed: int = 0) -> Grounded:
+def given(path: Path, phrases: Phrases, *, seed: int = 0) -> GroundedWords:
     """The words of given captions in given.h5; ``seed`` draws the words of other images that stand in for them.
 
     Raises:
         ValueError: the file cannot be read, or is of other captions than the phrases.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            names = tuple(file["images"].asstr()[:])
-            columns = [file[name][:] for name in ("image", "caption", "word", "alpha", "size", "affine")]
-            grid = tuple(map(int, file.attrs["grid"]))
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path} cannot be read as weights of given captions ({error}); evaluate again") from None
-    image, caption, place, alpha, size, affine = columns
-    geometries = [
-        Geometry(size=tuple(s), grid=grid, affine=tuple(a)) for s, a in zip(size.tolist(), affine.tolist(), strict=True)
-    ]
-    words = []
-    for i, c, t, weights in zip(image.tolist(), caption.tolist(), place.tolist(), alpha.astype(float), strict=True):
-        if found := _phrase(phrases, names[i], c, t):
-            words.append(Word(image=i, weights=weights, boxes=found.boxes, types=found.types, geometry=geometries[i]))
+    file, words = read_given(path), []
+    places = zip(file.image.tolist(), file.caption.tolist(), file.word.tolist(), file.weights, strict=True)
+    for i, caption, place, weights in places:
+        if found := _phrase(phrases, file.images[i], caption, place):
+            about = {"boxes": found.boxes, "types": found.types, "geometry": file.geometries[i]}
+            words.append(Word(image=i, weights=weights, **about))
     if not words:
         raise ValueError(f"{path} is of other captions than the phrases of the dataset: evaluate the run again")
-    return _grounded(names, words, seed)
+    return _grounded(file.images, words, seed)
 
 
 def _phrase(phrases: Phrases, image: str, caption: int, place: int) -> Phrase | None:
@@ -85,8 +75,8 @@ def _phrase(phrases: Phrases, image: str, caption: int, place: int) -> Phrase | 
     return next((one for one in some or () if one.start <= place < one.stop and one.boxes), None)
 
 
-def generated(path: Path, images: int, phrases: Phrases, *, seed: int = 0) -> Grounded:
-    """The words of so many generated captions in attention.h5 that equal the head of a phrase with boxes.
+def generated(path: Path, images: int, phrases: Phrases, *, seed: int = 0) -> GroundedWords:
+    """The words of the first ``images`` generated captions in attention.h5 that equal the head of a phrase with boxes.
 
     Raises:
         ValueError: the file cannot be read, or no word meets a phrase.
@@ -132,32 +122,19 @@ def singular(word: str) -> str:
     return word
 
 
-def partners(image: np.ndarray, seed: int) -> np.ndarray:
-    """For each of M words another one, drawn from those of other images: numbers (M,); itself where there is none."""
-    rng = np.random.default_rng([seed, len(image)])
-    chosen = np.arange(len(image))
-    if len(np.unique(image)) < 2:
-        return chosen
-    left = chosen.copy()
-    while len(left):
-        chosen[left] = rng.integers(len(image), size=len(left))
-        left = left[image[chosen[left]] == image[left]]
-    return chosen
-
-
-def _grounded(images: tuple[str, ...], words: list[Word], seed: int) -> Grounded:
-    """What each look at the words' boxes scores. Words whose boxes a crop has cut away are left out."""
+def _grounded(images: tuple[str, ...], words: list[Word], seed: int) -> GroundedWords:
+    """The scores of each of LOOKS in the boxes of the words. A word is left out if a crop has removed its boxes."""
     shown = [(word, *_box_on(word.geometry, word.boxes)) for word in words]
     shown = [(word, shares, holds) for word, shares, holds in shown if shares.any()]
     image = np.array([word.image for word, *_ in shown], int)
-    other = partners(image, seed)
+    other = words_of_others(image, seed)
     centre = centre_weights(words[0].geometry.grid)
     uniform = np.full(len(centre), 1 / len(centre))
     scores = np.empty((len(shown), len(LOOKS), len(MEASURES)))
     for m, (word, shares, holds) in enumerate(shown):
         looks = (word.weights, uniform, centre, shown[other[m]][0].weights)
         scores[m] = [(weights @ shares, holds[weights == weights.max()].mean()) for weights in looks]
-    return Grounded(
+    return GroundedWords(
         images=images,
         image=image,
         types=tuple(word.types for word, *_ in shown),
@@ -171,10 +148,10 @@ def _box_on(geometry: Geometry, boxes: tuple[Box, ...]) -> tuple[np.ndarray, np.
     return geometry.shares(boxes), geometry.holds(boxes)
 
 
-def by_group(grounded: Grounded, sizes: dict[str, tuple[float, float]]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What the words are divided by, the name of the part, and which words (M,) are in it.
+def by_group(grounded: GroundedWords, sizes: dict[str, tuple[float, float]]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Parts of the words: by what they are divided, the name of the part, and a mask (M,) of its words.
 
-    A word of several types is in each.
+    A word of several types is in the part of each type.
     """
     yield "all", "all", np.ones(len(grounded.image), bool)
     for name, (low, high) in sizes.items():

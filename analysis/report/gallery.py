@@ -1,4 +1,4 @@
-"""What the gallery of a report shows: of every image the picture, and what each model wrote and where it looked.
+"""The gallery of a report: each image with its picture, and the caption and attention of each model.
 
 A word's weights are kept as bytes, round(255 w / max w), beside its max w: no weight is off by more than max w / 510.
 """
@@ -6,7 +6,6 @@ A word's weights are kept as bytes, round(255 w / max w), beside its max w: no w
 from __future__ import annotations
 
 import base64
-import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
@@ -15,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 from attend.analysis.figures.figures import colours
-from attend.analysis.gaze.saccades import Attention, read_attention
-from attend.analysis.records import Evaluation, Record
+from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.tables.comparison import COLUMNS
 
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
 from attend.metrics.gaze import fixations
+from attend.runs.evaluations import Attention, read_attention, read_images
 
 SCORES = {"cider": "cider", "meteor": "meteor", "bleu4": "bleu4", "rouge_l": "rouge_l", "grounding_mass": "mass"}
 """Scores of one image, as images.csv names them -> the column of the table that says how they are printed."""
@@ -61,14 +60,14 @@ def gallery(
     models = _models(records, seed, notes)
     looks = {model.name: _looks(model, images, notes) for model in models}
     models = [model for model in models if looks[model.name]]
-    names = list(dict.fromkeys(name for of in looks.values() for name in of))[:images]
+    images_shown = list(dict.fromkeys(name for of in looks.values() for name in of))[:images]
     shown = [name for name in SCORES if any(name in look["scores"] for of in looks.values() for look in of.values())]
     for of in looks.values():
         for look in of.values():
             look["scores"] = [look["scores"].get(score) for score in shown]
     album = _Album(models, data, pictures, notes) if models else None
     entries = []
-    for name in names:
+    for name in images_shown:
         of = [looks[model.name].get(name) for model in models]
         size = next((look["size"] for look in of if look and look["size"]), None)
         entries.append({"name": name, "looks": of, **album.page(name, size)})
@@ -98,16 +97,16 @@ def _about(model: Model, colour: str) -> dict:
 def _models(records: Sequence[Record], seed: int | None, notes: list[str]) -> list[Model]:
     """A model for each variant, of runs on the same data as the first one's."""
     finished = [record for record in records if record.finished]
-    several = len({record.experiment for record in finished}) > 1
+    called = names(finished)
     found: dict[str, Model] = {}
     other: dict[str, None] = {}
     for record in finished:
-        name = f"{record.experiment}/{record.variant}" if several else record.variant
+        name = called[record.folder]
         if name in found or (seed is not None and record.seed != seed):
             continue
         if found and _data(record) != _data(next(iter(found.values())).record):
             other[name] = None
-        elif evaluation := headline(record):
+        elif evaluation := record.headline():
             found[name] = Model(name=name, record=record, evaluation=evaluation)
         else:
             notes.append(f"{record.folder} lacks the evaluation of its headline scores, so the gallery leaves it out.")
@@ -121,14 +120,6 @@ def _models(records: Sequence[Record], seed: int | None, notes: list[str]) -> li
 
 def _data(record: Record) -> tuple:
     return record.scores["split"], record.scores.get("data_fingerprint", record.config.data)
-
-
-def headline(record: Record) -> Evaluation | None:
-    """The evaluation that the run's headline scores are of, whether or not its attention was kept."""
-    for evaluation in record.evaluations:
-        if all(evaluation.scores.get(k) == record.scores.get(k) for k in ("split", "decode", "beam", "look")):
-            return evaluation
-    return None
 
 
 def _looks(model: Model, images: int | None, notes: list[str]) -> dict[str, dict]:
@@ -153,19 +144,17 @@ def _looks(model: Model, images: int | None, notes: list[str]) -> dict[str, dict
     return looks
 
 
-def _rows(model: Model, notes: list[str]) -> dict[str, dict]:
+def _rows(model: Model, notes: list[str]) -> dict[str, dict[str, str]]:
     """Image -> its row of images.csv."""
-    path, rows = model.evaluation.folder / "images.csv", {}
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                if not row.get("image") or row.get("caption") is None:
-                    raise ValueError("no image or no caption in a row")
-                rows.setdefault(row["image"], row)
-    except (OSError, ValueError, csv.Error) as error:
-        gist = error.strerror if isinstance(error, OSError) else error
-        notes.append(f"{model.name}: {path} cannot be read ({gist}), so the gallery lacks scores of its images.")
-    return rows
+        table = read_images(model.evaluation.folder)
+        if "caption" not in table.columns:
+            raise ValueError(f"{table.path} has no captions")
+    except (OSError, ValueError) as error:
+        notes.append(f"{model.name}: {error}, so the gallery lacks scores of its images.")
+        return {}
+    rows = zip(*table.columns.values(), strict=True)
+    return {name: dict(zip(table.columns, row, strict=True)) for name, row in zip(table.images, rows, strict=True)}
 
 
 def _scores(row: dict) -> dict[str, float]:

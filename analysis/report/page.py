@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from attend.analysis import records as runs
 from attend.analysis.figures.figures import health_curves, learning_curves
-from attend.analysis.records import Record, one_dataset, read_runs
+from attend.analysis.records import Record, one_dataset, read_environment, read_runs
 from attend.analysis.report.gallery import gallery
 from attend.analysis.report.svg import inline
 from attend.analysis.tables.comparison import Table, comparison
@@ -25,7 +26,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from attend.config.text import difference
-from attend.runs.files import read_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("data.js", "heat.js", "gaze.js", "card.js", "gallery.js")
@@ -150,11 +150,11 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     commits = []
     for one in around:
         if one.get("commit"):
-            commits.append(str(one["commit"])[:12] + (", changed since" if one.get("dirty") else ""))
-    started = sorted(str(one["started"])[:16].replace("T", " ") for one in around if one.get("started"))
+            commits.append(one["commit"][:12] + (", changed since" if one.get("dirty") else ""))
+    started = sorted(one["started"][:16].replace("T", " ") for one in around if one.get("started"))
     facts = {
         "Experiment": [record.experiment for record in records],
-        "Command": [shlex.join(["attend", *map(str, one["command"][1:])]) for one in around if _listed(one, "command")],
+        "Command": [shlex.join(["attend", *one["command"][1:]]) for one in around if one.get("command")],
         "Commit": commits,
         "Data": [_data(record, one) for record, one in zip(records, around, strict=True)],
         "Versions": [_versions(one) for one in around],
@@ -164,31 +164,24 @@ def _facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     return [(label, list(dict.fromkeys(filter(None, values)))) for label, values in facts.items() if any(values)]
 
 
-def _environment(record: Record) -> dict:
+def _environment(record: Record) -> runs.Environment:
     try:
-        found = read_json(record.folder / "environment.json")
+        return read_environment(record.folder)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
-def _listed(environment: dict, name: str) -> bool:
-    return isinstance(environment.get(name), list) and bool(environment[name])
-
-
-def _data(record: Record, environment: dict) -> str:
+def _data(record: Record, environment: runs.Environment) -> str:
     fingerprint = environment.get("data_fingerprint") or (record.scores or {}).get("data_fingerprint")
     return str(record.config.data) + (f", fingerprint {fingerprint}" if fingerprint else "")
 
 
-def _versions(environment: dict) -> str:
-    versions = environment.get("versions")
-    versions = versions if isinstance(versions, dict) else {}
-    known = {"Python": environment.get("python"), **versions}
+def _versions(environment: runs.Environment) -> str:
+    known = {"Python": environment.get("python"), **environment.get("versions", {})}
     return ", ".join(f"{name} {version}" for name, version in known.items() if version)
 
 
-def _machine(environment: dict) -> str:
+def _machine(environment: runs.Environment) -> str:
     cores = environment.get("cores")
     said = (environment.get("device"), environment.get("precision"), f"{cores} cores" if cores else None)
     return ", ".join(str(one) for one in (*said, environment.get("system")) if one)
@@ -200,16 +193,16 @@ def _variants(records: Sequence[Record]) -> list[dict]:
     for record in records:
         groups.setdefault((record.experiment, record.variant), []).append(record)
     base = records[0].config
-    several = len({record.experiment for record in records}) > 1
+    called = runs.names(records)
     return [
         {
-            "name": f"{experiment}/{variant}" if several else variant,
+            "name": called[group[0].folder],
             "seeds": ", ".join(str(record.seed) for record in group),
             "unfinished": ", ".join(str(record.seed) for record in group if not record.finished),
             "epochs": _range([(r.scores or {}).get("epochs") for r in group], lambda n: f"{n:g}"),
             "differs": difference(replace(group[0].config, seed=base.seed), base),
         }
-        for (experiment, variant), group in groups.items()
+        for group in groups.values()
     ]
 
 

@@ -1,4 +1,4 @@
-"""The rows of a table against chance: intervals of cells, differences between rows, and which of them are claims."""
+"""Intervals of the cells of a table, and tests of the differences between its rows."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from attend.analysis.records import Record
 from attend.analysis.statistics.intervals import Difference, Interval, holm, of_pair, of_sums
-from attend.analysis.statistics.per_image import RESAMPLED, TOLERANCE, Family, PerImage, read_images
+from attend.analysis.statistics.per_image import RESAMPLED, TOLERANCE, Family, statistics_of
 from attend.analysis.statistics.resampling import Sums, sums
 from attend.analysis.tables.columns import Cell, Column
+
+from attend.runs.evaluations import ImageTable, read_images
 
 ALPHA = 0.05
 """A p-value below this, corrected for all tests of the table, is called a difference."""
@@ -21,7 +23,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Scored:
-    """One run as it was scored in a row of a table; ``folder`` is of the evaluation, None where there is none."""
+    """One run as it was scored in a row of a table; ``folder`` is of the evaluation, None if there is none."""
 
     record: Record
     scores: dict
@@ -51,7 +53,7 @@ class Evidence:
         self.rows = rows
         self.notes: list[str] = []
         runs = {id(run): run for row in rows for run in row}
-        self._tables: dict[int, PerImage] = {}
+        self._tables: dict[int, ImageTable] = {}
         if any(run.folder and (run.folder / "images.csv").exists() for run in runs.values()):
             self._read(runs)
         self._family: Family | None = None
@@ -62,7 +64,7 @@ class Evidence:
         return len(next(iter(self._tables.values())).images) if self._tables else 0
 
     def _read(self, runs: dict[int, Scored]) -> None:
-        found: dict[int, PerImage] = {}
+        found: dict[int, ImageTable] = {}
         for key, run in runs.items():
             try:
                 if run.folder is None:
@@ -134,7 +136,7 @@ class Evidence:
             return None
         reference = next(iter(self._tables.values())).images
         try:
-            statistics = table.statistics(next(iter(family.scores)))
+            statistics = statistics_of(table, next(iter(family.scores)))
             for name, score in family.scores.items():
                 again, said = float(score(statistics.sum(axis=0))), run.value(name)
                 if said is not None and "draws" not in run.scores and not abs(again - said) <= TOLERANCE:
@@ -222,7 +224,7 @@ def against(
 
 
 def _least(evidence: Evidence) -> int:
-    """Of how many seeds a test is."""
+    """The number of seeds that a test needs."""
     return min(2, max(len(row) for row in evidence.rows))
 
 

@@ -1,4 +1,4 @@
-"""Means, differences and their intervals over seeds and images: what a table may claim.
+"""Means and differences with their intervals over seeds and images.
 
 Scores y_si of seed s on image i have three sources of chance: the seed, the image, and what is of both. Images are
 resampled, the same for all seeds, and scores computed again. Seeds are too few to be resampled: where they differ, the
@@ -13,6 +13,7 @@ rest, which is of seed and image together, is in s already. ``docs/statistics.md
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,7 +29,7 @@ POWER = 0.8
 class Interval:
     """A score, and where chance of seeds and images leaves it at ``level``. ``method`` says how that was found.
 
-    ``low`` and ``high`` are NaN where one seed on one image tells nothing of chance.
+    ``low`` and ``high`` are NaN if one seed on one image tells nothing of chance.
     """
 
     value: float
@@ -90,12 +91,19 @@ def paired(a, b, *, weights=None, level: float = 0.95, resamples: int = 10_000, 
 
 
 def within(found: Interval, least: float, largest: float) -> Interval:
-    """The interval, or difference, ended where no score can be."""
+    """The interval, or difference, cut to the range of possible scores."""
     return replace(found, low=max(found.low, least), high=min(found.high, largest))
 
 
+def mean_of_known(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """The mean of the values that are known along an axis, NaN if none is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a mean of nothing
+        return np.nanmean(np.asarray(values, float), axis=axis)
+
+
 def ratio(sums: np.ndarray) -> np.ndarray:
-    """Sums (..., 2) of values and their weights -> the mean; NaN where nothing was summed."""
+    """Sums (..., 2) of values and their weights -> the mean; NaN if nothing was summed."""
     weight = sums[..., 1]
     return np.divide(sums[..., 0], weight, out=np.full(weight.shape, np.nan), where=weight > 0)
 
@@ -199,7 +207,7 @@ def _ends(whole: np.ndarray, drawn: np.ndarray, images: int, level: float, seed:
 
 
 def _mean(drawn: np.ndarray) -> np.ndarray:
-    """The mean over seeds, (R, S) -> (R,); NaN where a seed has no value on the images that were drawn."""
+    """The mean over seeds, (R, S) -> (R,); NaN if a seed has no value on the images that were drawn."""
     return drawn.mean(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What a table is made of: columns, which say where scores.json holds a score and how it is printed, cells and rows."""
+"""The parts of a table: columns (where scores.json holds a score, and how it is printed), cells and rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Column:
     better: int = 0
 
     def read(self, scores: dict) -> float | None:
-        """The score as printed, or None where it is missing or no finite number."""
+        """The score as printed, or None if it is missing or no finite number."""
         value = (scores.get(self.part) or {}).get(self.name)
         if value is None or not math.isfinite(value) or (self.power and value > LARGEST_POWER):
             return None
@@ -64,7 +64,7 @@ CONTROLS = {"uniform": "looks nowhere: uniform", "centre": "looks at the centre"
 class Cell:
     """The values of one score over the seeds that have it, at least one, or of its differences to a base.
 
-    ``interval`` is where chance leaves their mean, None where there are no scores of images. ``mark`` is ``best`` of
+    ``interval`` is where chance leaves their mean, None if there are no scores of images. ``mark`` is ``best`` of
     its column, ``tied`` where it is not distinguishable from the best, or ``differs`` from the base; ``p`` is that of
     the test, corrected for all of the table.
     """

@@ -11,14 +11,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from attend.analysis.records import Record
+from attend.analysis.records import Record, names
 from attend.analysis.statistics.evidence import Cells, Evidence, Scored, against, compared, shared_seeds
 from attend.analysis.statistics.intervals import Difference
 from attend.analysis.tables.columns import COLUMNS, CONTROLS, DEFAULT, Cell, Column, Row, Table
 from attend.analysis.tables.published import PUBLISHED, Published
 from attend.analysis.tables.render import COLLAPSED, DASH, FORMATS, render
-
-from attend.runs.files import number
 
 __all__ = ["COLUMNS", "DEFAULT", "FORMATS", "Cell", "Column", "Row", "Table", "comparison", "render"]
 
@@ -53,11 +51,10 @@ def comparison(
     chosen = tuple(COLUMNS[name] for name in columns)
 
     groups: dict[tuple, list[Scored]] = {}
-    several = len({record.experiment for record in finished}) > 1
+    called = names(finished)
     for record in finished:
-        name = f"{record.experiment}/{record.variant}" if several else record.variant
         for way, scored in _scored(record, split).items():
-            groups.setdefault((name, *way), []).append(scored)
+            groups.setdefault((called[record.folder], *way), []).append(scored)
     if not groups:
         known = sorted({e.split for record in finished for e in record.evaluations})
         raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
@@ -104,7 +101,7 @@ def _headline_split(finished: Sequence[Record]) -> str:
 
 
 def _same_data(runs: Sequence[Scored]) -> None:
-    """ValueError where runs are of different data; what an older run does not say is believed."""
+    """ValueError if runs are of different data; what an older run does not say is believed."""
     prints: dict[str, Scored] = {}
     for run in runs:
         if "data_fingerprint" in run.scores:
@@ -131,8 +128,8 @@ def _scored(record: Record, split: str) -> dict[tuple[str, int, str], Scored]:
 
 def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
     """The groups with all rows of a variant next to each other, in order of first appearance."""
-    names = list(dict.fromkeys(name for name, *_ in groups))
-    return sorted(groups.items(), key=lambda group: (names.index(group[0][0]), *group[0][1:]))
+    variants = list(dict.fromkeys(name for name, *_ in groups))
+    return sorted(groups.items(), key=lambda group: (variants.index(group[0][0]), *group[0][1:]))
 
 
 def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
@@ -149,7 +146,7 @@ def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
 def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], columns: Sequence[Column]) -> Row:
     def recorded(what: str) -> tuple:
         values = (run.record.scores.get(what) for run in group)
-        return tuple(value for value in values if number(value))
+        return tuple(value for value in values if value is not None)
 
     return Row(
         name=name,
@@ -202,7 +199,7 @@ def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column], base: s
 
 
 def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
-    """What stands beside a mean: an interval, a range, or nothing."""
+    """What the numbers beside a mean are: an interval, a range, or nothing."""
     counts = [row.runs for row in rows]
     n = f"n = {counts[0]}" if len(set(counts)) == 1 else f"n = {min(counts)} to {max(counts)}"
     cells = [(column, cell) for row in rows for column, cell in zip(columns, row.cells, strict=True) if cell]
@@ -231,7 +228,7 @@ def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
 
 
 def _method(tests: Sequence[Difference]) -> str:
-    """How rows are told apart."""
+    """The test that distinguishes rows, in words."""
     over = "images of one seed" if all(one.seeds == 1 for one in tests) else "seeds and images"
     count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
     return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"
@@ -242,8 +239,8 @@ def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) 
         return
     yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
     if untested:
-        names = ", ".join(dict.fromkeys(untested))
-        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {names}."
+        left = ", ".join(dict.fromkeys(untested))
+        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {left}."
 
 
 def _contrasted(

@@ -6,16 +6,14 @@ are compared by the same numbers, so the differences along the chain add up to t
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from attend.analysis.records import Record
 from attend.analysis.tables.comparison import COLUMNS, DASH, Column
 
-from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
+from attend.runs.scores import read_bounds
 
 SCORES = (
     Column(title="NLL, marginal (nats a token)", part="bounds", name="marginal", scale=1, decimals=3),
@@ -26,7 +24,7 @@ SCORES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One link of the chain: what is said of it, and the variants it is the difference of (second less first)."""
+    """One difference of the chain: its title, and the two variants (``after`` minus ``before``)."""
 
     title: str
     before: str
@@ -36,7 +34,7 @@ class Step:
 def scores_of(record: Record, draws: int) -> dict:
     """The headline scores of a run, and as ``bounds`` what bounds its likelihood, in nats a token."""
     path = RunFolder(record.folder).bound(record.scores["split"], draws) / "scores.json"
-    bounds = read_json(path)["bounds"] if path.exists() else {}
+    bounds = read_bounds(path)["bounds"] if path.exists() else {}
     return record.scores | {"bounds": {name: one["nats"] for name, one in bounds.items()}}
 
 
@@ -60,19 +58,3 @@ def _cell(values: Sequence[float], decimals: int) -> str:
         return DASH
     mean = f"{sum(values) / len(values):+.{decimals}f}"
     return mean if len(values) == 1 else f"{mean} [{min(values):+.{decimals}f}, {max(values):+.{decimals}f}]"
-
-
-def markdown(rows: Sequence[dict[str, str]]) -> str:
-    """The rows as a Markdown table."""
-    titles = list(rows[0])
-    lines = [titles, ["---"] + ["---:"] * (len(titles) - 1), *(list(row.values()) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def comma_separated(rows: Sequence[dict[str, str]]) -> str:
-    """The rows as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

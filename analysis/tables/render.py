@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from attend.analysis.statistics.intervals import Difference
 from attend.analysis.tables.columns import Cell, Column, Row, Table
+from attend.analysis.tables.text import markdown
+
+from attend.runs.files import comma_separated
 
 DASH = "–"
 COLLAPSED = "†"
@@ -110,10 +111,9 @@ def _time(seconds: float) -> str:
 def _markdown(table: Table) -> str:
     header, rows = grid(table)
     marks = {"best": "**", "differs": "**", "tied": "*", "": ""}
-    lines = [header, ["---", "---", *["---:"] * (len(header) - 2)]]
-    lines += [[f"{marks[c.mark]}{c.text}{marks[c.mark]} {c.beside}".strip() for c in row] for row in rows]
-    text = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-    return "\n".join([*text, "", table.caption, *("\n" + note for note in table.notes)]) + "\n"
+    lines = [[f"{marks[c.mark]}{c.text}{marks[c.mark]} {c.beside}".strip() for c in row] for row in rows]
+    body = markdown([header, *lines], left=(0, 1))
+    return "\n".join([body, table.caption, *("\n" + note for note in table.notes)]) + "\n"
 
 
 LATEX = {
@@ -234,22 +234,20 @@ def _csv(table: Table) -> str:
     Where there are intervals, these, the mark and the corrected p-value stand beside, and of differences to a base what
     else was found of them.
     """
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
     more = [] if not any(c and c.interval for row in table.rows for c in row.cells) else list(INTERVAL)
     more += list(DIFFERENCE) if more and table.base is not None else []
     scores = [f"{c.title}{part}" for c in table.columns for part in ("", " low", " high", " n", *more)]
     there = {title: show for title, show in ALSO.items() if any(show(row) for row in table.rows)}
     look, trials, facts = ([title for title in some if title in there] for some in (("Look",), ("Trials",), FACTS))
-    lines.writerow(["Variant", "Split", "Decode", "Beam", *look, "n", "Collapsed", *trials, *facts, *scores])
+    lines = [["Variant", "Split", "Decode", "Beam", *look, "n", "Collapsed", *trials, *facts, *scores]]
     for row in table.rows:
         beam = "" if row.beam is None else row.beam
         cells = [_numbers(cell, more) if cell else [""] * (4 + len(more)) for cell in row.cells]
         scored = ("", "published") if row.published else (table.split, row.decode)
         looks, *others = ([there[title](row) for title in some] for some in (look, trials + facts))
         flat = [value for some in (*others, *cells) for value in some]
-        lines.writerow([row.name, *scored, beam, *looks, row.runs, row.collapsed, *flat])
-    return text.getvalue()
+        lines.append([row.name, *scored, beam, *looks, row.runs, row.collapsed, *flat])
+    return comma_separated(lines)
 
 
 ALSO: dict[str, Callable[[Row], object]] = {

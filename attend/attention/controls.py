@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-WIDTH = 3 / 14
-"""Deviation of ``centre`` in sides of the grid."""
+from attend.geometry import centre_weights
+
 CONTROLS = {
     "uniform": None,
     "centre": None,
@@ -60,17 +60,11 @@ def oracle(shares: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def centre(grid: tuple[int, int]) -> Tensor:
-    """alpha (L,) of a Gaussian in the middle of a grid of (rows, columns), L row by row:
+    """alpha (L,) of a Gaussian at the centre of a grid, the same as in the tables (``geometry.centre_weights``).
 
-        alpha_yx ~ exp(-((y - (rows - 1)/2) / (w rows))^2 / 2 - ((x - (columns - 1)/2) / (w columns))^2 / 2).
-
-    w = 3/14 of a side. That is 1.5 of 7 cells, the centre gaze that stands below every table (``metrics.grounding``),
-    but in sides and not in cells: so it is the same look at the picture whatever the encoder's grid. A training and an
-    evaluation control.
+    A training and an evaluation control.
     """
-    down, across = (torch.exp(-((torch.arange(side) - (side - 1) / 2) / (WIDTH * side)).square() / 2) for side in grid)
-    weights = torch.outer(down, across).flatten()
-    return weights / weights.sum()
+    return torch.from_numpy(centre_weights(grid)).float()
 
 
 def random(noise: Tensor, mask: Tensor | None = None) -> Tensor:

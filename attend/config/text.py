@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
-import types
 import typing
-from typing import Any, Literal
+from typing import Any
 
-from attend.config import Config, require
+from attend.config import Config
+from attend.documents import choices, typed
 
 
 def to_dict(config: Config) -> dict[str, Any]:
@@ -19,31 +19,35 @@ def to_dict(config: Config) -> dict[str, Any]:
 def from_dict(values: dict[str, Any], origin: str = "configuration") -> Config:
     """The inverse of ``to_dict``; unknown fields and wrong types raise ValueError naming ``origin``."""
     try:
-        return _build(Config, values, "")
+        return _build(values)
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
 
 
 def replace(config: Config, settings: dict[str, str | int | float | bool | None]) -> Config:
     """A copy with fields set by dotted names: ``{"train.epochs": "3"}``; text is read as the field's type."""
-    values = to_dict(config)
+    values, hints = to_dict(config), _hints()
     for name, value in settings.items():
         check_field(name)
         *parents, leaf = name.split(".")
         section = values
         for parent in parents:
             section = section[parent]
-        section[leaf] = value
-    return _build(Config, values, "")
+        section[leaf] = _from_text(hints[name], value) if isinstance(value, str) else value
+    return _build(values)
 
 
-def fields(kind: type = Config, prefix: str = "") -> list[str]:
+def fields() -> list[str]:
     """The dotted names of all fields."""
-    names: list[str] = []
+    return list(_hints())
+
+
+def _hints(kind: type = Config, prefix: str = "") -> dict[str, Any]:
+    """The declared type of every field, by its dotted name."""
+    hints: dict[str, Any] = {}
     for name, hint in typing.get_type_hints(kind).items():
-        nested = dataclasses.is_dataclass(hint)
-        names += fields(hint, f"{prefix}{name}.") if nested else [prefix + name]
-    return names
+        hints |= _hints(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else {prefix + name: hint}
+    return hints
 
 
 def check_field(name: str) -> None:
@@ -72,49 +76,28 @@ def _suggest(name: str) -> str:
     return f"; did you mean {close[0]}?" if close else "; `attend train soft --help` lists all fields"
 
 
-def _build(kind: type, values: Any, prefix: str) -> Any:
+def _build(values: Any) -> Config:
+    """A configuration from nested plain values. msgspec passes over unknown fields, so they are refused here."""
     if not isinstance(values, dict):
-        raise ValueError(f"{prefix.rstrip('.') or 'the configuration'} is {values!r}, but must be an object")
-    hints = typing.get_type_hints(kind)
-    for name in values:
-        if name not in hints:
-            raise ValueError(f"unknown field {prefix + name!r}{_suggest(prefix + name)}")
-    built = {
-        name: _build(hints[name], value, f"{prefix}{name}.")
-        if dataclasses.is_dataclass(hints[name])
-        else _read(hints[name], value, prefix + name)
-        for name, value in values.items()
-    }
-    return kind(**built)
+        return typed(values, Config, "the configuration")
+    known = {*_hints(), *(name.partition(".")[0] for name in _hints())}
+    for name in _flat(values):
+        if name not in known:
+            raise ValueError(f"unknown field {name!r}{_suggest(name)}")
+    return typed(values, Config)
 
 
-def _read(hint: Any, value: Any, name: str) -> Any:
-    """One value as its declared type; text is accepted for every type, as on a command line."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() == "none"):
-            return None
-        (hint,) = (argument for argument in arguments if argument is not type(None))
-        return _read(hint, value, name)
-    if origin is Literal:
-        require(value in arguments, name, value, f"one of {', '.join(map(str, arguments))}")
-        return value
-    if origin is tuple:
-        parts = value.replace(",", " ").split() if isinstance(value, str) else value
-        require(
-            isinstance(parts, list | tuple) and len(parts) == len(arguments),
-            name, value, f"{len(arguments)} numbers",
-        )  # fmt: skip
-        return tuple(_read(kind, part, name) for kind, part in zip(arguments, parts, strict=True))
-    if hint is bool:
-        known = {"true": True, "false": False, True: True, False: False}
-        key = value.lower() if isinstance(value, str) else value
-        require(isinstance(key, bool | str) and key in known, name, value, "true or false")
-        return known[key]
-    try:
-        read = hint(value) if isinstance(value, str) or (hint is float and type(value) is int) else value
-    except (ValueError, OverflowError):
-        read = None
-    words = {int: "a whole number", float: "a finite number", str: "text"}
-    require(type(read) is hint and (hint is not float or math.isfinite(read)), name, value, words[hint])
-    return read
+def _from_text(hint: Any, text: str) -> Any:
+    """Text from a command line as the plain value that a field's type is read from."""
+    kinds = choices(hint)
+    if type(None) in kinds and text.lower() == "none":
+        return None
+    if bool in kinds:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    for kind in kinds:
+        if typing.get_origin(kind) is tuple:
+            return [_from_text(typing.get_args(kind)[0], part) for part in text.replace(",", " ").split()]
+        if kind in (int, float):
+            with contextlib.suppress(ValueError, OverflowError):
+                return kind(text)
+    return text

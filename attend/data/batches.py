@@ -146,7 +146,7 @@ def epoch_rows(rows: Sequence[int], images: int, seed: int, epoch: int) -> list[
 def drawn_rows(rows: Sequence[int], images: int, seed: int) -> list[int]:
     """So many of the rows, drawn by the seed, in their order; 0 takes all. Fewer are a part of more.
 
-    Raises ValueError where there are not so many.
+    Raises ValueError if there are not so many.
     """
     if images > len(rows):
         raise ValueError(f"train.training_images is {images}, but the training split has {len(rows)}: 0 takes all")

@@ -7,12 +7,14 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from attend.documents import parsed
 from attend.geometry import Box
-from attend.runs.files import write_text
+from attend.runs.files import read_line, write_text
 
 SPLITS = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
 
 
 class Phrase(NamedTuple):
@@ -34,7 +36,7 @@ class Phrase(NamedTuple):
 class Caption:
     """One caption: as written, as tokens, and the boxes each token speaks of.
 
-    ``boxes`` has one entry a token: a tuple of boxes, or None where the word speaks of no box. It is None as a
+    ``boxes`` has one entry a token: a tuple of boxes, or None if the word speaks of no box. It is None as a
     whole where the dataset knows nothing of boxes. ``phrases`` say which words name one thing together, where a reader
     knows it: they are kept in a file of their own and are no part of what makes two captions equal.
     """
@@ -50,7 +52,7 @@ class Example:
     """An image (a path below the dataset's image folder), its split (one of SPLITS) and its captions."""
 
     image: str
-    split: str
+    split: Split
     captions: tuple[Caption, ...]
 
 
@@ -81,7 +83,7 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
 
 
 class Examples(Sequence[Example]):
-    """The examples in a file that ``write_examples`` wrote, each read when it is asked for: memory holds none of them.
+    """The examples in a file that ``write_examples`` wrote. Each is read on access; memory keeps none of them.
 
     ``splits`` are theirs in order, and ``boxes`` says whether any caption has boxes. ValueError names a line that is
     damaged, or the file where it is missing.
@@ -95,10 +97,7 @@ class Examples(Sequence[Example]):
         with open(path, "rb") as lines:
             start = 0
             for number, line in enumerate(lines, 1):
-                try:
-                    example = _example(json.loads(line))
-                except (ValueError, LookupError, TypeError, RecursionError):
-                    raise ValueError(f"line {number} of {path} is damaged: run `attend prepare` again") from None
+                example = read_line(line, number, path, Example, "run `attend prepare` again")
                 self._starts.append(start)
                 self.splits.append(SPLITS[SPLITS.index(example.split)])
                 self.boxes = self.boxes or any(caption.boxes for caption in example.captions)
@@ -110,20 +109,4 @@ class Examples(Sequence[Example]):
     def __getitem__(self, row: int) -> Example:
         with open(self.path, "rb") as lines:  # anew, so that processes that share this share no place in the file
             lines.seek(self._starts[row])
-            return _example(json.loads(lines.readline()))
-
-
-def _example(record: dict) -> Example:
-    captions = tuple(
-        Caption(raw=c["raw"], tokens=tuple(c["tokens"]), boxes=_boxes(c["boxes"])) for c in record["captions"]
-    )
-    image, split = record["image"], record["split"]
-    if not isinstance(image, str) or split not in SPLITS:
-        raise ValueError
-    return Example(image=image, split=split, captions=captions)
-
-
-def _boxes(words: list | None) -> tuple | None:
-    if words is None:
-        return None
-    return tuple(None if boxes is None else tuple(tuple(box) for box in boxes) for boxes in words)
+            return parsed(lines.readline(), Example)

@@ -45,7 +45,7 @@ def open_image(path: Path | str) -> Image.Image:
 
 
 def check_image(path: Path) -> None:
-    """Read an image to its end; ValueError where ``open_image`` could not read it.
+    """Read an image to its end; ValueError if ``open_image`` could not read it.
 
     A JPEG is decoded at an eighth of its size: cheap, but all its data is read, so a truncated file is found.
     """

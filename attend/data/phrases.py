@@ -1,20 +1,55 @@
-"""The phrases of a prepared dataset, phrases.jsonl: which words of its captions name one thing, what kind, and where.
+"""phrases.jsonl of a prepared dataset: the phrases of its captions, with their types and boxes.
 
-They lie beside examples.jsonl and are no part of the dataset's fingerprint: no model reads them, only analysis does.
+The file lies beside examples.jsonl. It is not part of the fingerprint of the dataset, since only the analysis reads it.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from attend.data.examples import Caption, Example, Phrase
-from attend.runs.files import write_text
+from attend.geometry import Box
+from attend.runs.files import read_line, write_text
 
 FILE = "phrases.jsonl"
 Phrases = dict[str, tuple[tuple[Phrase, ...] | None, ...]]
 """Image -> the phrases of each of its captions; None for a caption of which they are not known."""
+
+
+class Written(NamedTuple):
+    """A phrase as it is written: without its boxes, which are written once for an image."""
+
+    chain: str
+    types: tuple[str, ...]
+    start: int
+    stop: int
+    head: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A line of the file: an image, the boxes of each chain, and the phrases of each caption."""
+
+    image: str
+    boxes: dict[str, tuple[Box, ...]]
+    captions: tuple[tuple[Written, ...] | None, ...]
+
+    def __post_init__(self) -> None:
+        for one in (one for caption in self.captions for one in caption or ()):
+            if not 0 <= one.start <= one.stop:
+                raise ValueError(f"phrase {one.chain!r} has the tokens from {one.start} up to {one.stop}")
+
+    def phrases(self) -> tuple[tuple[Phrase, ...] | None, ...]:
+        """The phrases of each caption, with their boxes."""
+        return tuple(None if one is None else tuple(map(self._phrase, one)) for one in self.captions)
+
+    def _phrase(self, written: Written) -> Phrase:
+        *known, head = written
+        return Phrase(*known, self.boxes.get(written.chain, ()), head)
 
 
 def write_phrases(folder: Path, examples: Iterable[Example]) -> None:
@@ -27,7 +62,7 @@ def write_phrases(folder: Path, examples: Iterable[Example]) -> None:
         record = {
             "image": example.image,
             "boxes": {one.chain: one.boxes for one in every if one.boxes},
-            "captions": [_of(caption) for caption in example.captions],
+            "captions": [_written(caption) for caption in example.captions],
         }
         lines.append(json.dumps(record, ensure_ascii=False) + "\n")
     if lines:
@@ -37,7 +72,7 @@ def write_phrases(folder: Path, examples: Iterable[Example]) -> None:
 def read_phrases(folder: Path, images: Container[str] | None = None) -> Phrases:
     """The phrases of a prepared dataset's captions, of these images or of all.
 
-    Raises ValueError where the file is missing or damaged.
+    Raises ValueError if the file is missing or damaged.
     """
     path = folder / FILE
     if not path.exists():
@@ -47,31 +82,18 @@ def read_phrases(folder: Path, images: Container[str] | None = None) -> Phrases:
         )
     found: Phrases = {}
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            record = json.loads(line)
-            if images is None or record["image"] in images:
-                boxes = {chain: tuple(map(tuple, some)) for chain, some in record["boxes"].items()}
-                found[record["image"]] = tuple(
-                    None if one is None else tuple(_phrase(*phrase, boxes) for phrase in one)
-                    for one in record["captions"]
-                )
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise ValueError(f"line {number} of {path} is damaged: run `attend prepare` again") from None
+        record = read_line(line, number, path, Record, "run `attend prepare` again")
+        if images is None or record.image in images:
+            found[record.image] = record.phrases()
     return found
 
 
-def _of(caption: Caption) -> list[list] | None:
-    """The phrases of a caption as they are written: chain, types, start, stop, head."""
+def _written(caption: Caption) -> list[Written] | None:
+    """The phrases of a caption as they are written."""
     if caption.phrases is None:
         return None
     written = []
     for chain, types, start, stop, *_ in caption.phrases:
         words = [token for token in caption.tokens[start:stop] if token != "'s"]
-        written.append([chain, types, start, stop, words[-1] if words else ""])
+        written.append(Written(chain, types, start, stop, words[-1] if words else ""))
     return written
-
-
-def _phrase(chain: str, types: list[str], start: int, stop: int, head: str, boxes: dict) -> Phrase:
-    if not (isinstance(head, str) and 0 <= start <= stop):
-        raise ValueError
-    return Phrase(chain, tuple(map(str, types)), start, stop, boxes.get(chain, ()), head)

@@ -1,4 +1,4 @@
-"""What `attend prepare` and the experiments do first: a source of images and captions -> a prepared dataset."""
+"""From a source of images and captions to a prepared dataset: `attend prepare`, and the first step of experiments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCENES = "scenes"
 
 
 def prepare_scenes(out: Path, *, minimum_count: int = 5, **world: int) -> Prepared:
-    """The built-in world. Raises ValueError where the folder holds another dataset, before anything is drawn."""
+    """The built-in world. Raises ValueError if the folder holds another dataset, before anything is drawn."""
     refuse_other(out, name=SCENES)
     source = write_scenes(out, **world)
     return write_prepared(source, out, minimum_count)
@@ -62,7 +62,7 @@ def prepare_dataset(
 
 
 def _shortcomings(read: Source) -> Iterator[str]:
-    """What training and scores will do with empty splits and long captions."""
+    """Sentences on empty splits and long captions, and what training and scores do with them."""
     from attend.data.batches import MAXIMUM_LENGTH
 
     filled = {example.split for example in read.examples}
@@ -118,7 +118,7 @@ def write_classic_files(
 
 
 def say(dataset: Prepared) -> None:
-    """What is there, what was left out, and what a user should know; to stderr."""
+    """Report to stderr the size of the dataset, its notes, and what was left out."""
     about = dataset.about
     splits = ", ".join(f"{count} {split}" for split, count in about["splits"].items())
     lines = [f"{about['name']}: {splits} images, {about['captions']} captions, {about['words']} words"]

@@ -10,12 +10,35 @@ import os
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from attend.data.examples import SPLITS, Example, Examples, Source, write_examples
 from attend.data.phrases import write_phrases
 from attend.data.text import SPECIALS, Vocabulary
 from attend.runs.files import read_json, sweep, write_json
+
+
+class Splits(TypedDict):
+    """Images of each split."""
+
+    train: int
+    val: int
+    test: int
+
+
+class About(TypedDict):
+    """dataset.json: the name, the folder of the images, how many of everything, and the fingerprints."""
+
+    name: str
+    images: str
+    splits: Splits
+    captions: NotRequired[int]
+    words: int
+    minimum_count: NotRequired[int]
+    skipped: NotRequired[dict[str, list[str]]]
+    notes: NotRequired[list[str]]
+    fingerprint: str
+    vocabulary: str
 
 
 class Prepared:
@@ -38,7 +61,7 @@ class Prepared:
         return Examples(self.folder / "examples.jsonl")
 
     def rows(self, split: str) -> list[int]:
-        """The rows of a split; ValueError where it is empty."""
+        """The rows of a split; ValueError if it is empty."""
         rows = [row for row, its in enumerate(self.examples.splits) if its == split]
         if not rows:
             raise ValueError(
@@ -94,8 +117,8 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
     return Prepared(folder)
 
 
-def refuse_other(folder: Path, **facts: Any) -> dict[str, Any] | None:
-    """What the folder says of the dataset in it, if any; ValueError where that is another than the facts describe."""
+def refuse_other(folder: Path, **facts: Any) -> About | None:
+    """dataset.json of the folder, or None if there is none; ValueError if a fact in it differs from those given."""
     if not (folder / "dataset.json").exists():
         return None
     there = _read_about(folder)
@@ -106,13 +129,8 @@ def refuse_other(folder: Path, **facts: Any) -> dict[str, Any] | None:
     return there
 
 
-def _read_about(folder: Path) -> dict[str, Any]:
-    about = read_json(folder / "dataset.json")
-    kinds = {"name": str, "images": str, "splits": dict, "words": int, "fingerprint": str, "vocabulary": str}
-    sound = isinstance(about, dict) and all(isinstance(about.get(name), kind) for name, kind in kinds.items())
-    if not sound or about["splits"].keys() != set(SPLITS):
-        raise ValueError(f"{folder / 'dataset.json'} is damaged or of another version: run `attend prepare` again")
-    return about
+def _read_about(folder: Path) -> About:
+    return read_json(folder / "dataset.json", About, remedy="run `attend prepare` again")
 
 
 def fingerprint(examples: list[Example], root: Path) -> str:

@@ -12,10 +12,11 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import h5py
 import numpy as np
+from msgspec import Meta
 
 from attend.runs.files import read_json, sweep, write_bytes, write_json
 
@@ -36,6 +37,14 @@ def _open_shards() -> int:
 OPEN_SHARDS = _open_shards()
 SHARD = 256
 """Rows of a shard."""
+
+
+class _Plan(TypedDict):
+    """store.json: how many rows there are, how many a shard has, and where they come from."""
+
+    count: Annotated[int, Meta(ge=0)]
+    shard: Annotated[int, Meta(ge=1)]
+    provenance: dict[str, Any]
 
 
 def fill_store(
@@ -69,21 +78,16 @@ def fill_store(
 
 
 def unwritten(folder: Path, count: int, shard: int = SHARD) -> int:
-    """How many rows of a store of so many are still to be written."""
+    """The number of rows that are still to be written of a store of ``count`` rows."""
     starts = range(0, count, shard)
     return sum(min(shard, count - start) for start in starts if not _shard(folder, start // shard).exists())
 
 
-def _read_plan(folder: Path) -> dict[str, Any]:
-    plan = read_json(folder / "store.json")
-    kinds = {"count": int, "shard": int, "provenance": dict}
-    fits = isinstance(plan, dict) and all(type(plan.get(name)) is kind for name, kind in kinds.items())
-    if not fits or plan["count"] < 0 or plan["shard"] < 1:
-        raise ValueError(f"{folder / 'store.json'} is damaged or of another version: remove {folder} and run again")
-    return plan
+def _read_plan(folder: Path) -> _Plan:
+    return read_json(folder / "store.json", _Plan, remedy=f"remove {folder} and run again")
 
 
-def _origin(plan: dict[str, Any]) -> dict[str, Any]:
+def _origin(plan: _Plan) -> dict[str, Any]:
     return plan | {"provenance": {k: v for k, v in plan["provenance"].items() if k != "versions"}}
 
 
@@ -152,7 +156,7 @@ class Store:
         return self._files[number]
 
     def _check(self, file: h5py.File, rows: int) -> None:
-        """Raise ValueError where a shard is not of this store, or not as it was written."""
+        """Raise ValueError if a shard is not of this store, or not as it was written."""
         for key, value in self.provenance.items():
             if key != "versions" and str(file.attrs.get(key)) != str(value):
                 raise ValueError(f"its {key} is not the store's")

@@ -1,4 +1,4 @@
-"""Captions as tokens, and tokens as numbers."""
+"""Tokenisation of captions, and the vocabulary that numbers their tokens."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from attend.data.examples import Example
-from attend.runs.files import write_json
+from attend.runs.files import read_json, write_json
 
 PAD, START, END, UNK = SPECIALS = ("<pad>", "<start>", "<end>", "<unk>")
 
@@ -39,11 +40,19 @@ def tokenise(raw: str) -> tuple[str, ...]:
     return tuple(_TOKEN.findall(text))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """vocabulary.json."""
+
+    kind: Literal["vocabulary"]
+    words: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """All words a model reads and writes: the four of SPECIALS, then the others; a word's id is its position.
 
-    Raises ValueError where the specials do not come first or a word is not a unique, non-empty string.
+    Raises ValueError if the specials do not come first or a word is not a unique, non-empty string.
     """
 
     words: tuple[str, ...]
@@ -62,7 +71,7 @@ class Vocabulary:
         """The words seen at least ``minimum_count`` times in the training captions, most frequent first.
 
         Words of equal frequency are in the order of their code points. Other splits are not looked at.
-        Raises ValueError where there are no training captions, or none of their words is frequent enough.
+        Raises ValueError if there are no training captions, or none of their words is frequent enough.
         """
         if minimum_count < 1:
             raise ValueError(f"minimum_count is {minimum_count}; it must be at least 1")
@@ -80,19 +89,14 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: Path) -> Vocabulary:
-        """Read back what ``write`` wrote; ValueError where the file is not a sound vocabulary."""
+        """Read back what ``write`` wrote; ValueError if the file is not a sound vocabulary."""
         way_out = "build it again from the training captions"
         try:
-            stored = json.loads(Path(path).read_text(encoding="utf-8"))
+            stored = read_json(Path(path), _Written, "is JSON but not a vocabulary", way_out)
         except FileNotFoundError:
             raise FileNotFoundError(f"there is no vocabulary at {path}; {way_out}") from None
-        except (ValueError, RecursionError):
-            raise ValueError(f"{path} is not a JSON file, so no vocabulary; {way_out}") from None
-        words = stored.get("words") if isinstance(stored, dict) and stored.get("kind") == "vocabulary" else None
-        if not isinstance(words, list):
-            raise ValueError(f"{path} is JSON but not a vocabulary; {way_out}")
         try:
-            return cls(tuple(words))
+            return cls(stored.words)
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); {way_out}") from None
 

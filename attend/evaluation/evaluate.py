@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from attend.data.prepared import Prepared
 from attend.evaluation.controls import last_goes_on, partners
 from attend.evaluation.generate import generate
 from attend.evaluation.health import collapsed
-from attend.evaluation.record import Said, write_attention, write_captions, write_given, write_images
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
+from attend.metrics.grounding import pool
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
+from attend.runs.evaluations import Hypothesis, write_attention, write_captions, write_given, write_images
 from attend.runs.files import sweep, write_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
@@ -51,7 +53,7 @@ def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 
     return frequencies
 
 
-def score_quickly(dataset: Prepared, said: Sequence[Said]) -> dict[str, float]:
+def score_quickly(dataset: Prepared, said: Sequence[Hypothesis]) -> dict[str, float]:
     """BLEU and CIDEr with frozen training frequencies, without Java: what validation after an epoch uses."""
     scores = score_captions(
         *_sides(dataset, said),
@@ -92,7 +94,7 @@ def evaluate(
     looks, learned = looking.captioner.attention.look, model if look == "shuffled" else None
     oracle = looks == "oracle"
 
-    def generated(draw: int = 0) -> list[Said]:
+    def generated(draw: int = 0) -> list[Hypothesis]:
         shown = None
         if learned is not None:
             own = {s.row: s.weights for s in generate(learned, batches, rows, accelerator, decode, beam, draw)}
@@ -124,21 +126,39 @@ def evaluate(
         others = [of_main(partial(_score, dataset, other), accelerator).corpus for other in drawn]
         scores["draws"] = _spread([scores["captions"], *others])
     scores["seconds"] = round(time.time() - start, 1)
-    if lease is None:
-        return scores
-    lease.check()
-    folder.mkdir(parents=True, exist_ok=True)
-    if said:
-        write_captions(folder / "captions.json", dataset, said)
-        write_attention(folder / "attention.h5", dataset, batches, said)
-    if given.looked:
-        write_given(folder / "given.h5", dataset, batches, given.looked)
-    write_images(folder / "images.csv", dataset, rows, said, table, given.grounded)
-    write_json(folder / "scores.json", scores)
+    if lease is not None:
+        lease.check()
+        _write(folder, batches, rows, said, table, given)
+        write_json(folder / "scores.json", scores)
     return scores
 
 
-def _score(dataset: Prepared, said: Sequence[Said]) -> CaptionScores:
+def _write(
+    folder: Path,
+    batches: Batches,
+    rows: Sequence[int],
+    hypotheses: Sequence[Hypothesis],
+    table: dict[str, list],
+    given: TeacherForced,
+) -> None:
+    """The files of an evaluation but for scores.json, which is written last."""
+    examples = {row: batches.dataset.examples[row] for row in rows}
+    names = {row: example.image for row, example in examples.items()}
+    geometries = {row: batches.geometry(row) for row in rows}
+    folder.mkdir(parents=True, exist_ok=True)
+    if hypotheses:
+        write_captions(folder / "captions.json", names, hypotheses)
+        write_attention(folder / "attention.h5", names, geometries, hypotheses)
+    if words := given.looked:
+        tokens = {(one.row, one.caption): examples[one.row].captions[one.caption].tokens for one in words}
+        write_given(folder / "given.h5", names, geometries, tokens, words)
+    grounding = [pool(given.grounded.get(row, ())) for row in rows]
+    captions = [one.caption for one in hypotheses] or [""] * len(rows)
+    means = [one if one["words"] else {} for one in grounding]
+    write_images(folder / "images.csv", list(names.values()), captions, table, means)
+
+
+def _score(dataset: Prepared, said: Sequence[Hypothesis]) -> CaptionScores:
     """All scores; where Java fails, those that need none, on simple tokens, and ``missing`` and ``notes`` say so."""
     try:
         frequencies = training_frequencies(dataset, "ptb")
@@ -147,7 +167,7 @@ def _score(dataset: Prepared, said: Sequence[Said]) -> CaptionScores:
     return score_captions(*_sides(dataset, said), frequencies=frequencies)
 
 
-def _sides(dataset: Prepared, said: Sequence[Said]) -> tuple[dict[str, str], dict[str, list[str]]]:
+def _sides(dataset: Prepared, said: Sequence[Hypothesis]) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Hypotheses and references as ``score_captions`` wants them, named by their rows."""
     references = {str(s.row): [c.raw for c in dataset.examples[s.row].captions] for s in said}
     return {str(s.row): s.caption for s in said}, references

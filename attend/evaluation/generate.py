@@ -14,8 +14,8 @@ from attend.captioner.search import Hypotheses, ancestral, beam_search
 from attend.chance import uniform
 from attend.config import Decode
 from attend.data.batches import Batches, in_order
-from attend.evaluation.record import Said
 from attend.model import Model
+from attend.runs.evaluations import Hypothesis
 from attend.runs.processes import gather, share
 
 IMAGES = 32
@@ -30,7 +30,7 @@ def say(
     beam: int,
     draw: int = 0,
     shown: Tensor | None = None,
-) -> list[Said]:
+) -> list[Hypothesis]:
     """Captions for features (N, L, D), by beam search or, if ``beam`` is 0, word by word from the model.
 
     Chance is keyed by seed, draw and row: not by the images beside it. ``shown`` (N, T, L) is what a control is shown
@@ -61,11 +61,11 @@ def say(
     return [_said(model, found, n, row) for n, row in enumerate(rows)]
 
 
-def _said(model: Model, found: Hypotheses, n: int, row: int) -> Said:
+def _said(model: Model, found: Hypotheses, n: int, row: int) -> Hypothesis:
     words = model.vocabulary.decode(found.words[n, : int(found.lengths[n])].tolist())
     spoken = slice(0, len(words))  # the end mark is no word
     glimpses = found.glimpses[n, spoken].cpu().numpy()
-    return Said(
+    return Hypothesis(
         row=row,
         words=words,
         score=float(found.score[n]),
@@ -85,7 +85,7 @@ def generate(
     beam: int,
     draw: int = 0,
     shown: dict[int, Tensor] | None = None,
-) -> list[Said]:
+) -> list[Hypothesis]:
     """One caption for each row, in their order; ``shown`` has for each row what ``say`` is to show (T, L).
 
     Minibatches are dealt out to processes.

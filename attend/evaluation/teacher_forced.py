@@ -22,9 +22,9 @@ from attend.data.prepared import Prepared
 from attend.evaluation.controls import of_partners, partners
 from attend.evaluation.generate import IMAGES
 from attend.evaluation.health import MEASURES, health_sums, means
-from attend.evaluation.record import Looked
 from attend.metrics.grounding import Grounding, ground, pool
 from attend.model import Model
+from attend.runs.evaluations import WordGrounding
 from attend.runs.processes import gather, share
 
 
@@ -34,7 +34,7 @@ class Part(NamedTuple):
     sums: Counter[str]
     health: list[list[float]]
     grounded: dict[int, list[Grounding]]
-    looked: list[Looked]
+    looked: list[WordGrounding]
 
 
 class TeacherForced:
@@ -68,7 +68,7 @@ class TeacherForced:
         return self
 
     def _ground(
-        self, batch: Batch, u: Readout, right: np.ndarray, sums: Counter[str], looked: list[Looked]
+        self, batch: Batch, u: Readout, right: np.ndarray, sums: Counter[str], looked: list[WordGrounding]
     ) -> dict[int, list[Grounding]]:
         weights, order = u.weights.float().cpu().numpy(), batch.order.numpy()
         grounded: dict[int, list[Grounding]] = {}
@@ -86,7 +86,7 @@ class TeacherForced:
                 if self.keep and spoken.any():
                     (words,) = spoken.nonzero()
                     alpha = weights[n, c, words].astype(np.float16)
-                    looked.append(Looked(row=row, caption=int(place), words=words, weights=alpha))
+                    looked.append(WordGrounding(row=row, caption=int(place), words=words, weights=alpha))
         return grounded
 
     @property
@@ -95,7 +95,7 @@ class TeacherForced:
         return {row: found for part in self.parts for row, found in part.grounded.items()}
 
     @property
-    def looked(self) -> list[Looked]:
+    def looked(self) -> list[WordGrounding]:
         """Where the words with boxes look, by row and caption; empty where they are not kept."""
         return sorted((one for part in self.parts for one in part.looked), key=lambda one: (one.row, one.caption))
 

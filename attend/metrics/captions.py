@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from attend.metrics.java import JavaError, find_java, meteor, ptb_tokenise, pycocoevalcap
-from attend.runs.files import write_text
+from attend.runs.files import read_json, write_text
 
 METRICS = ("bleu", "meteor", "rouge_l", "cider")
 TOKENISERS = ("ptb", "simple")
@@ -70,8 +70,8 @@ def score_captions(
     of the very images scored, so it is zero on one image and not comparable between sets; ``cider_frozen``
     uses the frequencies given.
 
-    Raises ValueError where the images of both sides differ, there are none, one has no reference, or a
-    metric, a tokeniser or the time limit is impossible; ImportError where pycocoevalcap is not installed.
+    Raises ValueError if the images of both sides differ, there are none, one has no reference, or a
+    metric, a tokeniser or the time limit is impossible; ImportError if pycocoevalcap is not installed.
     """
     _check(hypotheses, references, metrics, tokeniser, time_limit)
     corpus, images, missing, notes = {}, {}, {}, {}
@@ -130,7 +130,7 @@ def _check(hypotheses, references, metrics, tokeniser, time_limit) -> None:
 def tokenise(captions: Iterable[str], *, tokeniser: str = "ptb", time_limit: float = 300.0) -> list[str]:
     """Captions as written -> their tokens in lower case, joined by single spaces, without punctuation.
 
-    ``ptb`` is the tokeniser of coco-caption, and raises JavaError where Java fails. ``simple`` keeps
+    ``ptb`` is the tokeniser of coco-caption, and raises JavaError if Java fails. ``simple`` keeps
     Unicode words and numbers, and parts the English endings (n't, 's) from their word as the Penn Treebank
     does.
     """
@@ -277,6 +277,16 @@ def _cider_d(hyps: list[str], refs: list[list[str]], frequencies: DocumentFreque
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Frequencies:
+    """A file of document frequencies: n-grams are text, with a space between tokens."""
+
+    name: str
+    images: int
+    counts: dict[str, int]
+    tokeniser: str = "simple"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DocumentFrequencies:
     """In how many of ``images`` images each n-gram, n = 1..4, occurs in some caption: CIDEr's weights.
 
@@ -312,13 +322,12 @@ class DocumentFrequencies:
 
     @classmethod
     def load(cls, path: Path) -> DocumentFrequencies:
-        """Read back what ``save`` wrote. Raises ValueError where the file is something else."""
-        try:
-            record = json.loads(Path(path).read_text(encoding="utf-8"))
-            counts = {tuple(ngram.split(" ")): int(count) for ngram, count in record.pop("counts").items()}
-            return cls(**record, counts=counts)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise ValueError(f"{path} holds no document frequencies: remove it, and they are counted again") from error
+        """Read back what ``save`` wrote. Raises ValueError if the file is something else."""
+        stored = read_json(
+            Path(path), _Frequencies, "holds no document frequencies", "remove it, and they are counted again"
+        )
+        counts = {tuple(ngram.split(" ")): count for ngram, count in stored.counts.items()}
+        return cls(name=stored.name, images=stored.images, tokeniser=stored.tokeniser, counts=counts)
 
 
 def _ngrams(tokens: Sequence[str]) -> Iterable[tuple[str, ...]]:

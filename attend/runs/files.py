@@ -1,15 +1,21 @@
-"""Files on disk, whole or not at all, and JSON."""
+"""Files on disk: written whole or not at all, and JSON documents read as types."""
 
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from attend.documents import parsed, typed
+
+T = TypeVar("T")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -18,7 +24,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None = None) -> None:
-    """Write a file whole or not at all; not where ``check``, which is called when all is written, raises."""
+    """Write a file whole or not at all. ``check`` is called before it is put in place, and may raise."""
     with whole(path) as partial:
         partial.write_bytes(content)
         if check is not None:
@@ -27,7 +33,7 @@ def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None =
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write into: renamed into place at the end, removed where writing fails."""
+    """A file beside ``path`` to write into: it is renamed into place at the end, and removed if writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(path)
     try:
@@ -43,12 +49,12 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def _partial(path: Path) -> Path:
-    """Where a file is written until it is whole: a name that says by which process of which machine."""
+    """The name of a file until it is whole: it contains the process and the machine that write it."""
     return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}@{socket.gethostname()}.partial")
 
 
 def sweep(folder: Path, pattern: str = "*.partial") -> None:
-    """Remove what processes of this machine were writing when they were killed."""
+    """Remove the files that processes of this machine left unfinished when they were killed."""
     for partial in folder.glob(pattern):
         process, _, host = partial.stem.rpartition("@")
         pid = process.rpartition(".")[2]
@@ -67,19 +73,43 @@ def running(pid: int) -> bool:
     return True
 
 
+def comma_separated(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV, the header first."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def write_rows(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write rows as CSV, whole or not at all."""
+    write_text(path, comma_separated(rows))
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; ValueError names a file that is none."""
+def read_json(
+    path: Path,
+    kind: type[T] = Any,
+    fault: str = "is damaged or of another version",
+    remedy: str = "restore it or remove it",
+) -> T:
+    """Read JSON as a value of a type; ValueError names the file, the field, what was expected, and the way out."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
-        raise ValueError(f"{path} is not readable as JSON ({error}): restore it or remove it") from None
+        value = parsed(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not readable as JSON ({error}): {remedy}") from None
+    try:
+        return typed(value, kind)
+    except ValueError as error:
+        raise ValueError(f"{path} {fault}: {remedy} ({error})") from None
 
 
-def number(value: object) -> bool:
-    """Whether it is a number that fits a float."""
-    return isinstance(value, float) or (type(value) is int and abs(value) < 2**1000)
+def read_line(line: bytes, number: int, path: Path, kind: type[T], remedy: str = "restore it or run again") -> T:
+    """Read one line of a file of JSON lines; ValueError names the line as well."""
+    try:
+        return parsed(line, kind)
+    except ValueError as error:
+        raise ValueError(f"line {number} of {path} is damaged: {remedy} ({error})") from None

@@ -1,4 +1,4 @@
-"""The run folder: what a run leaves on disk, and who may write there. No torch: analysis reads it anywhere."""
+"""The run folder: the files of a run, and the lease of the process that may write them. It does not import torch."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class RunFolder:
         return self.path / "checkpoint" / "best.safetensors"
 
     def kept(self, epoch: int) -> Path:
-        """The weights after so many epochs, where train.keep_every asks for them."""
+        """The weights after ``epoch`` epochs, which train.keep_every keeps."""
         return self.path / "checkpoint" / f"epoch{epoch}.safetensors"
 
     @contextlib.contextmanager
     def open(self, config: Config) -> Iterator[Lease]:
-        """Hold the folder for a run with this configuration, which is written, or must be what is there.
+        """Hold the folder for a run. Its configuration is written, or must equal the one that is there.
 
-        A start that fails before its first checkpoint leaves nothing that would hold the next one to its settings.
+        If a start fails before its first checkpoint, its files are removed, so that the next start is free to differ.
         """
         with Lease(self.path) as lease:
             new = not (self.path / "config.json").exists()
@@ -66,7 +66,7 @@ class RunFolder:
         """Add facts to environment.json."""
         lease.check()
         path = self.path / "environment.json"
-        write_json(path, read_json(path) | facts)
+        write_json(path, read_json(path, dict) | facts)
 
     def config(self) -> Config:
         """The configuration the run was started with."""
@@ -104,11 +104,11 @@ class RunFolder:
         return self.path / "evaluations" / (f"{split}-{decode}-beam{beam}" + (f"-look-{look}" if look else ""))
 
     def bound(self, split: str, draws: int) -> Path:
-        """The folder of the bounds from so many paths of each caption."""
+        """The folder of the bounds from ``draws`` paths for each caption."""
         return self.path / "evaluations" / f"{split}-bound{draws}"
 
     def scores(self) -> dict[str, Any]:
-        """The headline scores; ValueError where the file holds something else."""
+        """The headline scores; ValueError if the file holds something else."""
         return read_scores(self.path / "scores.json")
 
     def finish(self, lease: Lease, scores: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Who may write into a run folder: one process at a time, also when it is killed or frozen."""
+"""The right to write into a run folder: one process has it at a time, even if a process is killed or frozen."""
 
 from __future__ import annotations
 
@@ -8,13 +8,28 @@ import socket
 import threading
 import time
 import uuid
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from attend.documents import parsed
 from attend.runs.files import _partial, running, sweep, write_text
 
 LEASE_SECONDS = 60.0
-"""A lease that was not renewed for so long is stale."""
+"""Seconds after which a lease that was not renewed is stale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a run folder, as lease.json says."""
+
+    owner: str
+    pid: int
+    host: str
+    renewed: float
+
+
+NOBODY = Holder(owner="", pid=-1, host="", renewed=0.0)
+"""The holder that a damaged lease.json names: it holds nobody off."""
 
 
 class LeaseLost(RuntimeError):
@@ -43,7 +58,7 @@ class Lease:
         holder = self._holder()
         if holder is not None and not _stale(holder):
             raise InUse(
-                f"{self.path.parent} is in use by process {holder['pid']} on {holder['host']}: wait for it, stop it, "
+                f"{self.path.parent} is in use by process {holder.pid} on {holder.host}: wait for it, stop it, "
                 "or choose another folder"
             )
         if holder is not None or not self._create():
@@ -58,29 +73,26 @@ class Lease:
         self._stop.set()
         self._keeper.join()  # or it might renew what is removed below
         holder = self._holder()
-        if holder is not None and holder["owner"] == self.owner:
+        if holder is not None and holder.owner == self.owner:
             self.path.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise LeaseLost unless the lease on disk is still ours."""
         holder = self._holder()
-        if holder is None or holder["owner"] != self.owner:
+        if holder is None or holder.owner != self.owner:
             raise LeaseLost(f"{self.path.parent} was taken over by another process: this one stops")
 
-    def _holder(self) -> dict[str, Any] | None:
-        nobody = {"owner": "", "pid": -1, "host": "", "renewed": 0.0}
+    def _holder(self) -> Holder | None:
         try:
-            found = json.loads(self.path.read_text())
+            return parsed(self.path.read_bytes(), Holder)
         except FileNotFoundError:
             return None
         except ValueError:
-            return nobody
-        return found if isinstance(found, dict) and found.keys() >= nobody.keys() else nobody
+            return NOBODY
 
     def _lease(self) -> str:
-        return json.dumps(
-            {"owner": self.owner, "pid": os.getpid(), "host": socket.gethostname(), "renewed": time.time()}
-        )
+        ours = Holder(owner=self.owner, pid=os.getpid(), host=socket.gethostname(), renewed=time.time())
+        return json.dumps(asdict(ours))
 
     def _create(self) -> bool:
         """Make the lease where there is none; False where the file system knows no hard links."""
@@ -111,12 +123,12 @@ class Lease:
 
 
 def held(folder: Path) -> bool:
-    """Whether somebody works in a run folder, as far as its lease says."""
+    """Whether a process works in a run folder, according to its lease."""
     holder = Lease(folder)._holder()
     return holder is not None and not _stale(holder)
 
 
-def _stale(holder: dict[str, Any]) -> bool:
-    if holder["host"] == socket.gethostname() and not running(holder["pid"]):
+def _stale(holder: Holder) -> bool:
+    if holder.host == socket.gethostname() and not running(holder.pid):
         return True
-    return time.time() - holder["renewed"] > LEASE_SECONDS
+    return time.time() - holder.renewed > LEASE_SECONDS

@@ -1,8 +1,8 @@
 """Several processes that train one run: each computes its images of every minibatch, and all take the same step.
 
-What is drawn is drawn for the whole minibatch, and what is summed or averaged goes over the images of all processes: so
-two processes equal one. Here one process does nothing at all. The main process alone writes and speaks; where it ends,
-what launched the processes ends the others.
+Random numbers are drawn for the whole minibatch, and sums and means are over the images of all processes, so two
+processes give the result of one. With one process nothing here has an effect. Only the main process writes files and
+messages. When it ends, the launcher ends the others.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a run comes from: versions, machine, command and commit, for environment.json."""
+"""The provenance of a run (versions, machine, command and commit) for environment.json."""
 
 from __future__ import annotations
 

@@ -3,37 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from attend.runs.files import number, read_json
+from attend.runs.files import read_json
 
-SCORES = {"split": str, "decode": str, "beam": int, "images": int, "captions": dict, "given": dict}
-"""What every scores.json holds; beside these health and grounding, which may be null, draws, look, missing metrics."""
-
-
-def read_scores(path: Path) -> dict[str, Any]:
-    """The scores of an evaluation; ValueError where the file holds something else."""
-    scores = read_json(path)
-    try:
-        draws = scores.get("draws", {"n": 1, "mean": {}})
-        parts = [scores["captions"], scores["given"], *(scores.get(one) or {} for one in ("health", "grounding"))]
-        sound = all(value is None or number(value) for part in (*parts, draws["mean"]) for value in part.values())
-        sound &= all(type(scores[name]) is kind for name, kind in SCORES.items()) and type(draws["n"]) is int
-        sound &= isinstance(scores.get("missing", {}), dict) and isinstance(scores.get("look", ""), str)
-    except (AttributeError, KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise ValueError(f"{path} holds no scores of an evaluation: restore it, or remove it and evaluate again")
-    return scores
+REMEDY = "restore it, or remove it and evaluate again"
+Part = dict[str, float | None]
+"""Name -> score, as a fraction, in nats or as a share; null if there is none."""
 
 
-def read_bounds(path: Path) -> dict[str, Any]:
-    """The scores of bounds; ValueError where the file holds something else."""
-    scores = read_json(path)
-    try:
-        sound = all(number(bound["nats"]) for bound in (scores["bounds"]["bound"], *scores["bounds"].values()))
-    except (AttributeError, KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise ValueError(f"{path} holds no bounds: restore it, or remove it and evaluate again")
-    return scores
+class Draws(TypedDict):
+    """Scores that depend on chance, over ``n`` draws: their mean, and beside it their standard deviation."""
+
+    n: int
+    mean: Part
+
+
+class Scores(TypedDict):
+    """The scores of one evaluation."""
+
+    split: str
+    decode: str
+    beam: int
+    images: int
+    captions: Part
+    given: Part
+    health: NotRequired[Part | None]
+    grounding: NotRequired[Part | None]
+    draws: NotRequired[Draws]
+    look: NotRequired[str]
+    missing: NotRequired[dict[str, str]]
+    collapsed: NotRequired[bool]
+    data_fingerprint: NotRequired[str]
+    parameters: NotRequired[int | None]
+    epochs: NotRequired[int | None]
+    train_seconds: NotRequired[float | None]
+
+
+class Bound(TypedDict):
+    """One bound in nats per word; the standard errors and the decrease from the bound before are not always known."""
+
+    nats: float
+    error: NotRequired[float | None]
+    less: NotRequired[float | None]
+    less_error: NotRequired[float | None]
+
+
+class Bounds(TypedDict):
+    """Bounds of the likelihood of given captions, by name."""
+
+    bounds: dict[str, Bound]
+
+
+def read_scores(path: Path) -> Scores:
+    """The scores of an evaluation; ValueError if the file holds something else."""
+    return read_json(path, Scores, "holds no scores of an evaluation", REMEDY)
+
+
+def read_bounds(path: Path) -> Bounds:
+    """The scores of bounds; ValueError if the file holds something else."""
+    found = read_json(path, Bounds, "holds no bounds", REMEDY)
+    if not found["bounds"]:
+        raise ValueError(f"{path} holds no bounds: {REMEDY} (bounds is empty)")
+    return found

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from attend.evaluation.evaluate import evaluate, headline, score_quickly
 from attend.evaluation.generate import generate
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.model import Model
-from attend.runs.checkpoint import read_checkpoint, write_checkpoint
+from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
 from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
@@ -45,27 +45,6 @@ OPTIMISERS = {
     "adadelta": torch.optim.Adadelta,
     "sgd": partial(torch.optim.SGD, fused=True),
 }
-
-
-@dataclass
-class Progress:
-    """Where a run stands: with the weights and the optimiser, all that resume needs (noise is keyed by seed and step).
-
-    ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better),
-    ``stale`` the epochs since; ``average`` the moving average of the baseline, None at a place that has not started;
-    ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length; ``train_seconds`` the duration of
-    all steps.
-    """
-
-    epoch: int = 0
-    position: int = 0
-    step: int = 0
-    best: float = -math.inf
-    stale: int = 0
-    average: list[float | None] = field(default_factory=list)
-    meters: dict[str, float] = field(default_factory=dict)
-    logged: int = 0
-    train_seconds: float = 0.0
 
 
 class Trainer:
@@ -316,7 +295,7 @@ class Trainer:
         self.learner.load_state_dict({name: tensors[f"learner.{name}"] for name in self.learner.state_dict()})
         self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
         self.schedule.load_state_dict(state["schedule"])
-        self.progress = Progress(**state["progress"])
+        self.progress = read_progress(state)
         self.average = Average.of(self.progress.average, self.accelerator.device)
         self.meters = Meters(self.progress.meters)
         tqdm.write(

@@ -31,10 +31,10 @@ class Caption:
 
 def caption(command: Caption) -> None:
     from attend.analysis.figures.from_runs import draw_gaze, draw_maps
-    from attend.analysis.gaze.saccades import Attention
 
     from attend.data.images import gather_images
     from attend.evaluation.caption import caption_images
+    from attend.runs.evaluations import Attention
     from attend.runs.folder import RunFolder
 
     check_beam(command.beam)

@@ -11,23 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from attend.analysis.figures import beam_width as widths
-from attend.analysis.figures import dots as charts
-from attend.analysis.figures import metric_agreement as correlations
+from attend.analysis.figures import beam_width, dots, metric_agreement
 from attend.analysis.figures.estimators import read_rows
 from attend.analysis.figures.figures import FORMATS, HEALTH, colours, named, save
 from attend.analysis.figures.from_runs import draw_curves, draw_estimators, draw_health, say
 from attend.analysis.gaze.from_runs import draw_gaze, draw_saccades
 from attend.analysis.grounding.from_runs import draw_grounding
-from attend.analysis.records import Evaluation, Record, one_dataset, read_runs
+from attend.analysis.records import Record, one_dataset, read_runs
 from attend.analysis.tables.columns import COLUMNS, Table
 from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.plot import Plot
 
 SCORES = ("bleu4", "meteor", "cider", "mass", "pointing")
 """The default scores."""
-WAY = ("split", "decode", "beam", "look")
-"""The fields that identify an evaluation of a run."""
 
 
 def curves(command: Plot) -> list[Path]:
@@ -54,8 +50,8 @@ def _dots(command: Plot, name: str, table: Table) -> list[Path]:
     for note in table.notes:
         if not note.startswith("Bold"):  # which is how the table marks what the picture fills
             print(note, file=sys.stderr)
-    figure = charts.dot_panels(table)[0].figure
-    return save(figure, command.out / name, formats=formats(command), numbers=charts.numbers(table))
+    figure = dots.dot_panels(table)[0].figure
+    return save(figure, command.out / name, formats=formats(command), numbers=dots.numbers(table))
 
 
 def _shown(command: Plot) -> dict[str, Any]:
@@ -67,22 +63,15 @@ def _ways(command: Plot) -> list[Record]:
     records = _finished(command)
     if command.ways:
         return records
-    return [replace(record, evaluations=tuple(filter(None, [_headline(record, command.split)]))) for record in records]
-
-
-def _headline(record: Record, split: str | None) -> Evaluation | None:
-    """The evaluation of a run with its own decoding, on this split."""
-    wanted = record.scores | {"split": split or record.scores["split"]}
-    same = (one for one in record.evaluations if all(one.scores.get(k) == wanted.get(k) for k in WAY))
-    return next(same, None)
+    return [replace(one, evaluations=tuple(filter(None, [one.headline(command.split)]))) for one in records]
 
 
 def beam(command: Plot) -> list[Path]:
-    records, chosen = _finished(command), _scores(command, widths.DEFAULT)
+    records, chosen = _finished(command), _scores(command, beam_width.DEFAULT)
     for record in records:
-        if not any(widths.widths([record], score, command.split) for score in chosen):
+        if not any(beam_width.widths([record], score, command.split) for score in chosen):
             say(f"{record.folder} was not evaluated with two widths of the beam")
-    axes = widths.width_curves(records, scores=chosen, split=command.split)
+    axes = beam_width.width_curves(records, scores=chosen, split=command.split)
     return save(axes[0].figure, command.out / "beam", formats=formats(command))
 
 
@@ -90,15 +79,15 @@ def metrics(command: Plot) -> list[Path]:
     records = _finished(command)
     called, tables = named(records), {}
     for record in records:
-        one = _headline(record, command.split)
+        one = record.headline(command.split)
         if one is None:
             images = command.split or record.scores["split"]
             say(f"{record.folder} has no evaluation on {images} as it decodes of itself")
-        elif (table := _read(correlations.read_metrics, one)) is not None:
+        elif (table := _read(metric_agreement.read_metrics, one)) is not None:
             tables.setdefault(called[record.folder], []).append(table)
-    found = [correlations.correlate(name, tables[name]) for name in colours(tables)]
-    figure = correlations.heat_maps(found)[0].figure
-    return save(figure, command.out / "metrics", formats=formats(command), numbers=correlations.numbers(found))
+    found = [metric_agreement.correlate(name, tables[name]) for name in colours(tables)]
+    figure = metric_agreement.heat_maps(found)[0].figure
+    return save(figure, command.out / "metrics", formats=formats(command), numbers=metric_agreement.numbers(found))
 
 
 def study(command: Plot) -> list[Path]:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from attend.analysis.records import Record
+from attend.analysis.tables.text import markdown
 from attend.experiments.runner.experiment import Experiment, Setting
 from attend.experiments.runner.queue import Queue
 from attend.experiments.runner.study import OBJECTIVES, Study, spent
@@ -67,22 +68,17 @@ def apart(
     study: Study, winners: Mapping[str, FrozenTrial], trials: Mapping[str, int], records: Sequence[Record], folder: Path
 ) -> list[Path]:
     """Tuned-on and confirmed scores of each winner, in a table of their own."""
-    lines = [
-        "| Winner | Trials | Objective | Tuned on (val, one seed, the best of these trials) | Confirmed (val) | "
-        "Confirmed (headline) | Seeds |",
-        "| --- | ---: | --- | ---: | ---: | ---: | ---: |",
-    ]
+    tuned_on = "Tuned on (val, one seed, the best of these trials)"
+    rows = [("Winner", "Trials", "Objective", tuned_on, "Confirmed (val)", "Confirmed (headline)", "Seeds")]
     for variant, trial in winners.items():
         runs = [record for record in records if record.variant == variant and record.finished]
         for name, tuned in zip(study.objectives, trial.values, strict=True):
             val = [one.scores for run in runs for one in run.evaluations if one.split == "val" and one.look is None]
             cells = [_several(name, scores) for scores in (val, [run.scores for run in runs])]
             kind = variant.rpartition("-best")[0]
-            lines.append(
-                f"| {variant} (trial {trial.user_attrs['job']}) | {trials[kind]} | {name} | {tuned:.4f} | "
-                f"{' | '.join(cells)} | {len(runs)} |"
-            )
-    text = "\n".join(lines) + "\n"
+            winner = f"{variant} (trial {trial.user_attrs['job']})"
+            rows.append((winner, trials[kind], name, f"{tuned:.4f}", *cells, len(runs)))
+    text = markdown(rows, left=(0, 2))
     print(text)
     write_text(folder / "confirmed.md", text)
     return [folder / "confirmed.md"]

@@ -34,9 +34,8 @@ from tqdm import tqdm
 from attend.config import Config, Decode, Encoder
 from attend.data.prepared import Prepared
 from attend.evaluation.evaluate import headline
-from attend.runs.checkpoint import read_state
+from attend.runs.checkpoint import Progress, read_state
 from attend.runs.folder import RunFolder
-from attend.training.loop import Progress
 
 METEOR, SCORING = 9.0, 0.005
 """Seconds until METEOR has started, once a run, and to score a caption by all metrics (docs/performance.md)."""

@@ -12,7 +12,7 @@ from typing import Never
 import optuna
 from attend.analysis.figures.figures import FIRST, save
 from attend.analysis.figures.studies import Range, Trial, histories, importances, pareto, ranked, sliced, slices
-from attend.analysis.tables.gap_decomposition import comma_separated, markdown
+from attend.analysis.tables.text import markdown, rows_of
 from attend.experiments.runner.queue import Job, Queue
 from attend.experiments.runner.storages import address, open_storage, reached
 from attend.experiments.runner.study import OBJECTIVES, Study
@@ -20,7 +20,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from attend.runs.files import write_text
+from attend.runs.files import write_rows, write_text
 
 BEST = 5
 """Trials of each kind in the table."""
@@ -45,15 +45,15 @@ def show(study: Study, queues: Mapping[str, Queue], out: Path) -> list[Path]:
         text += _table([trial for trial in trials if trial.kind == kind], kind, directions)
         text.append(f"What mattered{', ' if shares else ': '}{said}{':' if shares else '.'}\n")
         if shares:
-            text.append(markdown([{"Parameter": _cell(name), "Share": f"{one:.2f}"} for name, one in shares.items()]))
+            text.append(markdown([("Parameter", "Share"), *((name, f"{one:.2f}") for name, one in shares.items())]))
     if lost := [f"{trial.kind} {trial.number}" for trial in trials if trial.gone]:
         text.append(f"{GONE} The run folder is not there ({', '.join(lost)}): shown is what the storage knows.\n")
     print("\n".join(text))
     text += [f"![{path.stem}]({path.name})\n" for path in files if path.suffix == ".png"]
-    for name, content in (("study.md", "\n".join(text)), ("trials.csv", comma_separated(_rows(trials, directions)))):
-        write_text(folder / name, content)
-        files.append(folder / name)
-    return files
+    more = [folder / "study.md", folder / "trials.csv"]
+    write_text(more[0], "\n".join(text))
+    write_rows(more[1], rows_of(_rows(trials, directions)))
+    return files + more
 
 
 Mattered = dict[str, tuple[dict[str, float], str]]
@@ -183,18 +183,17 @@ def _table(trials: Sequence[Trial], kind: str, directions: Mapping[str, str]) ->
     rows = [
         {"Rank": str(rank), "Trial": f"{trial.number} {GONE}" if trial.gone else str(trial.number)}
         | {f"{name} {ARROWS[aim]}": _cell(trial.values[name]) for name, aim in directions.items()}
-        | {_cell(name): _cell(trial.params.get(name, "")) for name in parameters}
+        | {name: _cell(trial.params.get(name, "")) for name in parameters}
         for rank, trial in enumerate(best, 1)
     ]
     text = [f"## {kind}: {states['complete'] + states['pruned']} trials spent\n", f"{counts}.\n"]
     if len(directions) > 1 and best:
         text.append("Those that no other beats in all objectives, by the first.\n")
-    return [*text, markdown(rows)] if best else text
+    return [*text, markdown(rows_of(rows))] if best else text
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) and abs(value) < 1e4 else str(value)
-    return text.replace("|", r"\|")
+    return f"{value:.4g}" if isinstance(value, float) and abs(value) < 1e4 else str(value)
 
 
 def _importances(jobs: Iterable[Job], directions: Mapping[str, str]) -> tuple[dict[str, float], str]:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from attend.analysis.human_judgement import Judged, agreement, read_captions, read_crowd, read_expert, resampled_tau
+from attend.analysis.human_judgement import Judgement, agreement, read_captions, read_crowd, read_expert, resampled_tau
 from attend.experiments import metric_validity
 from attend.experiments.cli.main import main
 
@@ -47,7 +47,7 @@ def by_counting(x, y, variant):
 
 def judged(ratings, images):
     return [
-        Judged(image=image, number=f"x#{i}", caption="", ratings=tuple(some), references=("a",))
+        Judgement(image=image, number=f"x#{i}", caption="", ratings=tuple(some), references=("a",))
         for i, (some, image) in enumerate(zip(ratings, images, strict=True))
     ]
 

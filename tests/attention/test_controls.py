@@ -20,7 +20,7 @@ from attend.chance import torch_generator
 from attend.estimators.baselines import Average
 from attend.estimators.noise import Noise
 from attend.estimators.take import Given
-from attend.metrics.grounding import centre_weights
+from attend.geometry import centre_weights
 from attend.model import build_captioner
 from attend.training.supervised import supervised
 from tests import bed, oracles

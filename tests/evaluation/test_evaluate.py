@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from attend.analysis.gaze.saccades import read_attention
 from attend.analysis.grounding.words import LOOKS, MEASURES
 from attend.analysis.grounding.words import given as looked_at
 from torch.nn import functional as F
@@ -42,6 +41,7 @@ from attend.metrics.captions import (
     score_captions,
 )
 from attend.model import Model, build_captioner
+from attend.runs.evaluations import read_attention
 from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from attend.geometry import Geometry
-from attend.metrics.grounding import CENTRE_DEVIATION, MEASURES, centre_weights, ground, pool
+from attend.geometry import CENTRE_WIDTH, Geometry, centre_weights
+from attend.metrics.grounding import MEASURES, ground, pool
 
 GEOMETRY = Geometry.of("squash", (200, 100), (2, 2))
 LEFT = (0, 0, 0.5, 1)  # cells 0 and 2
@@ -74,11 +74,21 @@ def test_the_controls_are_what_such_weights_would_score():
 
 
 def test_centre_weights_by_hand():
-    weights = centre_weights((3, 3)).reshape(3, 3)
-    assert CENTRE_DEVIATION == 1.5
+    weights = centre_weights((7, 7)).reshape(7, 7)
+    assert 7 * CENTRE_WIDTH == 1.5
     assert weights.sum() == pytest.approx(1)
-    assert weights[0, 1] / weights[1, 1] == pytest.approx(math.exp(-1 / 4.5))
-    assert weights[2, 0] / weights[1, 1] == pytest.approx(math.exp(-2 / 4.5))
+    assert weights[3, 4] / weights[3, 3] == pytest.approx(math.exp(-1 / 4.5))
+    assert weights[5, 4] / weights[3, 3] == pytest.approx(math.exp(-5 / 4.5))
+
+
+@pytest.mark.parametrize("grid", [(14, 14), (28, 7), (2, 3)])
+def test_centre_weights_cover_the_same_part_of_the_picture_on_every_grid(grid):
+    rows, columns = grid
+    y, x = ((np.arange(n) + 0.5) / n - 0.5 for n in grid)
+    weights = centre_weights(grid).reshape(grid)
+    by_hand = np.exp(-(y[:, None] ** 2 + x**2) / (2 * CENTRE_WIDTH**2))
+    np.testing.assert_allclose(weights, by_hand / by_hand.sum())
+    assert (weights == weights.max()).sum() == (2 - rows % 2) * (2 - columns % 2), "equal cells share the largest"
 
 
 def test_equal_centres_share_the_pointing_of_the_centre_control():

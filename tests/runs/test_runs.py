@@ -15,7 +15,7 @@ import pytest
 
 from attend.config import Config
 from attend.config.text import replace
-from attend.runs import folder as runs
+from attend.runs import lease as runs
 from attend.runs.files import read_json, write_json, write_text
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease, LeaseLost
@@ -23,7 +23,7 @@ from attend.runs.lease import Lease, LeaseLost
 HOLD = """
 import sys, time
 from pathlib import Path
-from attend import runs
+from attend.runs import lease as runs
 runs.LEASE_SECONDS = float(sys.argv[2])
 with runs.Lease(Path(sys.argv[1])) as lease:
     print("held", flush=True)
@@ -85,7 +85,7 @@ def test_a_process_killed_while_it_writes_leaves_the_old_file_whole(tmp_path):
     code = """if True:
         import os, signal, sys
         from pathlib import Path
-        from attend.runs import write_text
+        from attend.runs.files import write_text
         os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
         write_text(Path(sys.argv[1]), "new")"""
     killed = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.txt")])
@@ -289,7 +289,7 @@ def test_whoever_takes_a_run_removes_what_was_half_written_there(tmp_path):
     code = """if True:
         import os, signal, sys
         from pathlib import Path
-        from attend.runs import write_text
+        from attend.runs.files import write_text
         path = Path(sys.argv[1])
         write_text(path, "old")
         os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)

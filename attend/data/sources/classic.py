@@ -109,7 +109,7 @@ def frequent_words(examples: Iterable[Example], minimum_count: int, count: Count
 
 
 def number_words(examples: Iterable[Example], minimum_count: int, count: Count = "all") -> dict[str, int]:
-    """The word map: the frequent words from 1 on, then the marks. Raises ValueError where there are no such words."""
+    """The word map: the frequent words from 1 on, then the marks. Raises ValueError if there are no such words."""
     kept = frequent_words(examples, minimum_count, count)
     if not kept:
         raise ValueError(f"no word occurs more than {minimum_count} times in the captions; lower the minimum count")
@@ -192,8 +192,8 @@ class Contents:
 def read_captions(word_map: Path) -> Contents:
     """The captions of a set of files, whatever numbers its word map gives.
 
-    Images are named as ``unpack_images`` writes them. Raises FileNotFoundError where a file of the set is missing
-    and ValueError where they are damaged or do not belong together.
+    Images are named as ``unpack_images`` writes them. Raises FileNotFoundError if a file of the set is missing
+    and ValueError if they are damaged or do not belong together.
     """
     names = _read_words(word_map)
     images, unknown = [], 0
@@ -235,7 +235,7 @@ def unpacking(folder: Path, keep: bool = True) -> Iterator[None]:
 def unpack_images(word_map: Path, folder: Path) -> Path:
     """Write the images as PNG into a folder below ``folder``, named by what the set says, and return it.
 
-    Raises ValueError where ``folder`` holds a prepared dataset of other images, and leaves nothing where it fails.
+    Raises ValueError if ``folder`` holds a prepared dataset of other images, and leaves nothing where it fails.
     """
     digest = hashlib.sha256(word_map.read_bytes())
     for split in _splits(word_map):
@@ -285,10 +285,10 @@ def _splits(word_map: Path) -> list[str]:
 
 def _read_words(word_map: Path) -> dict[int, str]:
     """Number -> word, with the marks."""
-    stored = read_json(word_map)
-    sound = isinstance(stored, dict) and all(type(number) is int for number in stored.values())
-    if not sound or len(set(stored.values())) < len(stored):
-        raise ValueError(f"{word_map} is no word map: it must give every word a number of its own")
+    rule = "it must give every word a number of its own"
+    stored = read_json(word_map, dict[str, int], "is no word map", rule)
+    if len(set(stored.values())) < len(stored):
+        raise ValueError(f"{word_map} is no word map: {rule}")
     for mark in SPECIALS:
         if mark not in stored:
             raise ValueError(f"{word_map} has no {mark}: it is of another version of these files; write them again")
@@ -318,10 +318,7 @@ def _open_images(path: Path) -> tuple[int, int]:
 
 
 def _read_list(path: Path) -> list:
-    stored = read_json(path)
-    if not isinstance(stored, list):
-        raise ValueError(f"{path} is no list; write it again")
-    return stored
+    return read_json(path, list, "is no list", "write it again")
 
 
 def _decode(path: Path, number: int, ids: Any, length: Any, names: dict[int, str]) -> str:

@@ -24,7 +24,7 @@ _PHRASE = re.compile(r"\[/EN#(\d+)((?:/\w+)+)\s([^\[\]]*)\]")
 
 
 def phrases(sentence: str) -> tuple[tuple[str, ...], list[Phrase]]:
-    """The tokens of a marked sentence, and its phrases in order; ValueError where a mark is malformed."""
+    """The tokens of a marked sentence, and its phrases in order; ValueError if a mark is malformed."""
     tokens: list[str] = []
     found = []
     # Splitting at a pattern with three groups gives: text, chain, types, words, text, ...
@@ -45,7 +45,7 @@ def boxes_of(annotation: Path) -> dict[str, Boxes]:
     """Chain -> its boxes, in fractions of the width and height that the annotation itself states.
 
     A chain without boxes (a scene, or nothing one could box) is left out; a box may belong to several chains.
-    Raises ValueError where the file is malformed.
+    Raises ValueError if the file is malformed.
     """
     try:
         root = ElementTree.fromstring(annotation.read_bytes(), ElementTree.XMLParser(target=_PlainTree()))
@@ -72,7 +72,7 @@ def join_entities(source: Source, folder: Path) -> Source:
     tokens, and those of a chain without boxes, have None. A caption without a sentence has ``boxes=None``
     as a whole, and ``notes`` count them.
 
-    Raises FileNotFoundError where the folder is missing and ValueError where its files are malformed.
+    Raises FileNotFoundError if the folder is missing and ValueError if its files are malformed.
     """
     folder = Path(folder)
     for part in ("Sentences", "Annotations"):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from attend.data.sources import classic
 from attend.data.text import tokenise
+from attend.documents import parsed
 
 LACKING = "row without all its columns, or with a quote left open"
 TWICE = "caption with the number of another"
@@ -28,7 +28,7 @@ KAGGLE = {("image", "caption"), ("image_name", "comment"), ("image_name", "comme
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What a caption file says of one image; ``split`` is None where no split names it."""
+    """What a caption file says of one image; ``split`` is None if no split names it."""
 
     image: str
     split: str | None
@@ -302,10 +302,9 @@ def _folder_name(file: Path) -> str:
 
 
 def _json(file: Path) -> Any:
-    text = _text(file)
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # ValueError also for a number of 5000 digits
+        return parsed(_text(file))
+    except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}); download or unpack it again") from None
 
 

@@ -62,7 +62,7 @@ def read_source(
 
     Returns examples in the order of SPLITS, then of image names, so two layouts of the same data are equal;
     ``in_order=False`` keeps the order of the caption file. Entries that cannot be used are left out and named in
-    ``skipped``; with ``strict``, FAULTS are an error. Raises FileNotFoundError where a file or folder is missing
+    ``skipped``; with ``strict``, FAULTS are an error. Raises FileNotFoundError if a file or folder is missing
     and ValueError for anything wrong in them.
     """
     notes: list[str] = []
@@ -273,7 +273,7 @@ def _readable(examples: list[Example], root: Path, check_images: bool, skipped: 
 
 
 def _refuse_faults(named: str, examples: list[Example], skipped: dict[str, list[str]], strict: bool) -> None:
-    """ValueError where there is nothing to train on, and with ``strict`` for any of FAULTS."""
+    """ValueError if there is nothing to train on, and with ``strict`` for any of FAULTS."""
     told = {reason: f"{reason}: {len(names)}, as {names[0]}" for reason, names in skipped.items() if names}
     faults = [told[reason] for reason in FAULTS if reason in told]
     if strict and faults:

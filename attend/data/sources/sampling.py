@@ -1,4 +1,4 @@
-"""What a seed draws from a dataset: a split of its images, and captions of an image.
+"""Random splits of a dataset, and random captions of an image, keyed by a seed.
 
 Everything is ranked by a hash of the seed and the name, so a draw depends neither on the order of a file nor on
 the version of a random generator.
@@ -20,7 +20,7 @@ def split_images(images: Iterable[str], shares: Sequence[float], seed: int) -> d
     """The split of each image, in shares of train, val and test such as 80, 10, 10 or 0.8, 0.1, 0.1.
 
     The counts are the shares, rounded; a split with a share gets at least one image while there are enough.
-    Raises ValueError where the shares are not three numbers from 0 to a billion, or train has none.
+    Raises ValueError if the shares are not three numbers from 0 to a billion, or train has none.
     """
     if len(shares) != len(SPLITS) or not all(0 <= share < 1e9 for share in shares) or shares[0] == 0:
         given = " ".join(f"{share:g}" for share in shares)
@@ -50,7 +50,7 @@ def draw(items: Sequence[T], number: int, seed: int, key: str) -> list[T]:
 def draw_captions(source: Source, number: int, seed: int) -> Source:
     """The same source with ``number`` captions of every image, in all splits.
 
-    Raises ValueError where the number is not 1 or more.
+    Raises ValueError if the number is not 1 or more.
     """
     if number < 1:
         raise ValueError(f"captions_per_image is {number}, but must be 1 or more")

@@ -7,13 +7,13 @@ import csv
 import numpy as np
 import pytest
 from attend.analysis.gaze.paths import DRAWS, drawn_cells, paths
-from attend.analysis.gaze.pictures import Glance, gaze_path, side_by_side
-from attend.analysis.gaze.saccades import read_attention
+from attend.analysis.gaze.pictures import Glance, side_by_side
 from attend.experiments.cli.main import main
 from PIL import Image
 
 from attend.data.prepared import Prepared
-from tests.made_gaze import GEOMETRY, IMAGES, make_experiment, make_gazes, peaked
+from attend.runs.evaluations import read_attention
+from tests.made_gaze import GEOMETRY, IMAGES, drawn_path, make_experiment, make_gazes, peaked
 
 
 @pytest.fixture(scope="module")
@@ -63,26 +63,26 @@ def test_dots_are_as_large_as_what_they_show():
     words, weights = ["a", "b", "c"], peaked([0, 5, 10])
     weights[1] = peaked([5], 0.2)[0]
     picture = np.zeros((32, 32, 3), np.uint8)
-    axes = gaze_path(picture, words, weights, GEOMETRY, sizes="attention")
+    axes = drawn_path(picture, words, weights, GEOMETRY, sizes="attention")
     dots = sorted(line.get_markersize() for line in axes.lines if line.get_marker() == "o")
     areas = (np.array(dots) - 3.5) ** 2
     np.testing.assert_allclose(areas / areas[-1], [0.2 / 0.7, 1, 1], rtol=1e-6)
     with pytest.raises(ValueError, match="no gate to size dots by"):
-        gaze_path(picture, words, weights, GEOMETRY, sizes="gate")
+        drawn_path(picture, words, weights, GEOMETRY, sizes="gate")
     with pytest.raises(ValueError, match="sized by 'length'; known are attention, gate"):
-        gaze_path(picture, words, weights, GEOMETRY, sizes="length")
+        drawn_path(picture, words, weights, GEOMETRY, sizes="length")
     with pytest.raises(ValueError, match="path is 'mode'; known are cells, mass"):
-        gaze_path(picture, words, weights, GEOMETRY, path="mode")
+        drawn_path(picture, words, weights, GEOMETRY, path="mode")
 
 
 def test_a_film_adds_to_what_stands():
     """After every word the labels lie where they lie at the end, and say no more than was said."""
     words, weights = ["a", "red", "dog", "runs", "to", "a"], peaked([0, 5, 5, 10, 0, 0])
     picture = np.zeros((32, 32, 3), np.uint8)
-    end = {tuple(t.get_position()): t.get_text() for t in gaze_path(picture, words, weights, GEOMETRY).texts}
+    end = {tuple(t.get_position()): t.get_text() for t in drawn_path(picture, words, weights, GEOMETRY).texts}
     assert list(end.values()) == ["1 a\n4 to a", "2 red dog", "3 runs"]
     for spoken in range(1, 7):
-        axes = gaze_path(picture, words, weights, GEOMETRY, spoken=spoken)
+        axes = drawn_path(picture, words, weights, GEOMETRY, spoken=spoken)
         texts = {tuple(t.get_position()): t.get_text() for t in axes.texts}
         assert texts.keys() == end.keys()
         said = sorted(" ".join(texts.values()).split())

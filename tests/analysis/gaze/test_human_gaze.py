@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from attend.analysis.gaze.human_gaze import CENTRE, MEASURES, PEOPLE, by_image, compare_people, read_people
-from attend.analysis.gaze.paths import LARGEST, Looks, paths
-from attend.analysis.gaze.saccades import Attention
+from attend.analysis.gaze.paths import LARGEST, Gaze, paths
 
 from attend.geometry import Geometry
+from attend.runs.evaluations import Attention
 
 GEOMETRY = Geometry.of("squash", (200, 100), (4, 8))  # cells of 25 x 25 pixels
 NAMES = [f"folder/{number}.jpg" for number in range(12)]
@@ -26,7 +26,7 @@ def looks(seed=0, variant="soft"):
             gates=None,
             geometry=GEOMETRY,
         )
-    return Looks(variant=variant, seed=seed, decode="expected", glimpsed=False, conditional=False, attention=attention)
+    return Gaze(variant=variant, seed=seed, decode="expected", glimpsed=False, conditional=False, attention=attention)
 
 
 def write(path, rows, header="image,subject,order,x,y"):

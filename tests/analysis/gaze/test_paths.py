@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from attend.analysis.gaze.path_figures import draw_gaze_statistics, say_gaze, tabulate_differences, tabulate_gaze
+from attend.analysis.gaze.path_figures import draw_gaze_statistics, gaze_table, tabulate_differences, tabulate_gaze
 from attend.analysis.gaze.paths import (
     DRAWS,
     LARGEST,
@@ -12,17 +12,17 @@ from attend.analysis.gaze.paths import (
     drawn_cells,
     measure,
     paths,
-    read_looks,
+    read_gaze,
 )
-from attend.analysis.gaze.saccades import Attention
-from attend.analysis.gaze.similarity import alike, in_diagonals, tabulate_similarity
-from attend.analysis.grounding.word_kinds import FUNCTION, KINDS, kinds
+from attend.analysis.gaze.similarity import compare_paths, in_diagonals, tabulate_similarity
+from attend.analysis.grounding.word_kinds import FUNCTION, KINDS, word_kinds
 from attend.analysis.records import read_runs
 from attend.analysis.statistics.intervals import interval, within
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import merge
 from attend.metrics.multimatch import DIMENSIONS
+from attend.runs.evaluations import Attention
 from tests.made_gaze import GEOMETRY, IMAGES, make_experiment, peaked
 
 SQUARE = Geometry.of("squash", (300, 400), (4, 3))  # cells of 100 x 100, a diagonal of 500
@@ -86,12 +86,12 @@ def test_kinds_of_words_by_hand():
     ],
 )
 def test_words_have_their_kind(caption, said):
-    assert [kind[0] for kind in kinds(caption.split())] == said.split()
+    assert [kind[0] for kind in word_kinds(caption.split())] == said.split()
 
 
 def test_every_kind_is_a_kind_and_function_words_are_lower_case():
     odd = ["", "a.b", "12", "dog.", "n't", "ünïcode", "x y", "$5"]
-    assert set(kinds(odd)) <= set(KINDS) and len(kinds(odd)) == len(odd)
+    assert set(word_kinds(odd)) <= set(KINDS) and len(word_kinds(odd)) == len(odd)
     assert all(word == word.lower() and " " not in word for word in FUNCTION)
 
 
@@ -113,7 +113,7 @@ def test_a_mean_gaze_rests_where_a_soft_one_jumps():
 @pytest.fixture(scope="module")
 def looks(tmp_path_factory):
     records = read_runs([make_experiment(tmp_path_factory.mktemp("runs"))])
-    return [read_looks(record, record.evaluations[0], record.variant) for record in reversed(records)]
+    return [read_gaze(record, record.evaluations[0], record.variant) for record in reversed(records)]
 
 
 def test_a_run_is_read_as_it_was_decoded(looks):
@@ -141,7 +141,7 @@ def test_the_table_holds_intervals_of_what_was_measured(looks):
     assert set(differences) == set(MEASURES) and differences["distinct"].variant == "soft − hard"
     expected = found["soft", "distinct", ""].value - found["hard", "distinct", ""].value
     assert differences["distinct"].found.value == pytest.approx(expected)
-    said = say_gaze(rows, list(differences.values()))
+    said = gaze_table(rows, list(differences.values()))
     assert "| soft − hard | largest weight − argmax |" in said and "2 seeds and 6 images" in said
 
 
@@ -179,13 +179,13 @@ def test_size_of_the_picture_does_not_matter():
     cells = [[0, 4, 11, 2], [1, 9, 3, 3]]
     words = ["a", "b", "c", "d"]
     compared = [
-        alike(*(in_diagonals(merge(words, geometry.centres()[path]), geometry) for path in cells))
+        compare_paths(*(in_diagonals(merge(words, geometry.centres()[path]), geometry) for path in cells))
         for geometry in (small, large)
     ]
     np.testing.assert_allclose(*compared)
     assert compared[0].shape == (len(DIMENSIONS),)
     still = in_diagonals(merge(words, small.centres()[[3, 3, 3, 3]]), small)
-    assert np.isnan(alike(still, still)).all()
+    assert np.isnan(compare_paths(still, still)).all()
 
 
 def test_broken_attention_names_its_file(looks, tmp_path):
@@ -193,7 +193,7 @@ def test_broken_attention_names_its_file(looks, tmp_path):
     path = record.evaluations[0].attention
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(ValueError, match="cannot be read as attention"):
-        read_looks(record, record.evaluations[0], "hard")
+        read_gaze(record, record.evaluations[0], "hard")
     path.unlink()
     with pytest.raises(ValueError, match=r"attention.h5 is missing: evaluate the run again"):
-        read_looks(record, record.evaluations[0], "hard")
+        read_gaze(record, record.evaluations[0], "hard")

@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 from attend.analysis.figures.figures import colours, drawn, save
 from attend.analysis.gaze.labels import place
-from attend.analysis.gaze.pictures import compare_gaze, gaze_path
-from attend.analysis.gaze.saccades import attention_maps, read_all, read_attention, spread, tabulate
+from attend.analysis.gaze.pictures import compare_gaze
+from attend.analysis.gaze.saccades import spread, tabulate
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from attend.geometry import Geometry
 from attend.metrics.gaze import fixations, merge
+from attend.runs.evaluations import read_all, read_attention
+from tests.made_gaze import attention_of, drawn_path, maps_of
 from tests.made_runs import make_attention
 
 CAPTION = "a man in a red shirt is riding a skateboard down the side of a ramp"
@@ -69,7 +71,7 @@ def test_raw_light_is_the_cells_as_they_are():
     np.testing.assert_allclose(light[10::20, 40:90:20], weights.reshape(3, 3) / weights.max(), rtol=1e-6)
     assert (light[:, :30] == 0).all() and (light[:, 90:] == 0).all()
     assert len(np.unique(light)) == 10 < len(np.unique(spread(weights, geometry, (120, 60))))
-    figures = [attention_maps(photo((120, 60)), ["a"], weights[None], geometry, smooth=s) for s in (True, False)]
+    figures = [maps_of(photo((120, 60)), ["a"], weights[None], geometry, smooth=s) for s in (True, False)]
     smooth, raw = (len(np.unique(figure.axes[1].images[0].get_array())) for figure in figures)
     assert raw < smooth
 
@@ -84,7 +86,7 @@ def test_no_light_where_the_grid_does_not_reach():
 def test_maps_have_a_panel_a_word(count, size):
     words, geometry = WORDS[:count], Geometry.of("squash", size, (7, 7))
     weights, cells = wandering(words, (7, 7))
-    figure = attention_maps(
+    figure = maps_of(
         photo(size), words, weights, geometry, glimpses=cells, gates=np.full(count, 0.5), caption=" ".join(words)
     )
     assert [axes.get_title() for axes in figure.axes] == ["", *words]
@@ -100,9 +102,9 @@ def test_a_frame_bounds_the_sampled_cell():
     geometry = Geometry.of("crop", (240, 160), (7, 7))
     weights, cells = wandering(WORDS[:2], (7, 7))
     for glimpses, frames in ((cells, 2), (None, 1)):
-        figure = attention_maps(photo(), WORDS[:2], weights, geometry, glimpses=glimpses)
+        figure = maps_of(photo(), WORDS[:2], weights, geometry, glimpses=glimpses)
         assert len(figure.axes[1].patches) == frames  # the grid's own border, and the frame
-    axes = attention_maps(photo(), WORDS[:2], weights, geometry, glimpses=cells).axes[1]
+    axes = maps_of(photo(), WORDS[:2], weights, geometry, glimpses=cells).axes[1]
     border, frame = axes.patches
     left, right, bottom, top = geometry.extent()
     np.testing.assert_allclose(border.get_bbox().extents, (left, top, right, bottom))
@@ -112,10 +114,10 @@ def test_a_frame_bounds_the_sampled_cell():
 def test_the_numbers_behind_the_maps(tmp_path):
     geometry = Geometry.of("squash", (70, 70), (7, 7))
     weights, cells = wandering(WORDS[:2], (7, 7))
-    rows = tabulate(WORDS[:2], weights, geometry, glimpses=cells)
+    rows = tabulate(attention_of(WORDS[:2], weights, geometry, glimpses=cells))
     assert rows[0] == ("position", "word", "x", "y", "weight", "sampled") and len(rows) == 1 + 2 * 49
     assert rows[1 + 49 + cells[1]] == (2, "man", *geometry.centres()[cells[1]], 0.9, 1)
-    figure = attention_maps(photo((70, 70)), WORDS[:2], weights, geometry)
+    figure = maps_of(photo((70, 70)), WORDS[:2], weights, geometry)
     *_, numbers = save(figure, tmp_path / "maps", formats=("png",), numbers=rows)
     assert numbers.name == "maps.csv" and len(numbers.read_text().splitlines()) == 99
 
@@ -123,7 +125,7 @@ def test_the_numbers_behind_the_maps(tmp_path):
 def test_maps_are_lit_where_the_word_looks():
     geometry = Geometry.of("squash", (140, 140), (7, 7))
     grey = np.full((140, 140, 3), 128, np.uint8)
-    lit = attention_maps(grey, ["left"], np.eye(49)[[21]], geometry).axes[1].images[0].get_array()
+    lit = maps_of(grey, ["left"], np.eye(49)[[21]], geometry).axes[1].images[0].get_array()
     assert lit[70, 10].mean() > 2 * lit[70, 100].mean()
 
 
@@ -133,7 +135,7 @@ def test_maps_are_lit_where_the_word_looks():
 def test_labels_of_the_gaze_do_not_collide(size, grid, sampled):
     geometry = Geometry.of("squash", size, grid)
     weights, cells = wandering(WORDS, grid)
-    axes = gaze_path(photo(size), WORDS, weights, geometry, glimpses=cells if sampled else None)
+    axes = drawn_path(photo(size), WORDS, weights, geometry, glimpses=cells if sampled else None)
     labels = boxes(axes.figure, axes.texts)
     places = {tuple(at) for at in fixations(weights, None, geometry)}
     assert len(labels) == len(places)
@@ -148,8 +150,8 @@ def test_pictures_are_not_empty(tmp_path):
     geometry = Geometry.of("crop", (240, 160), (7, 7))
     weights, cells = wandering(WORDS[:4], (7, 7))
     grey = np.full((160, 240, 3), 128, np.uint8)
-    maps = attention_maps(grey, WORDS[:4], weights, geometry, glimpses=cells)
-    gaze = gaze_path(grey, WORDS[:4], weights, geometry, glimpses=cells).figure
+    maps = maps_of(grey, WORDS[:4], weights, geometry, glimpses=cells)
+    gaze = drawn_path(grey, WORDS[:4], weights, geometry, glimpses=cells).figure
     for figure in (maps, gaze):
         assert pixels(figure, tmp_path).std() > 10
 
@@ -157,7 +159,7 @@ def test_pictures_are_not_empty(tmp_path):
 def test_labels_do_not_collide_where_the_gaze_hardly_moves():
     geometry = Geometry.of("squash", (240, 160), (14, 14))
     cells = np.array([90, 91, 104, 105] * 4)
-    axes = gaze_path(photo(), WORDS, np.eye(196)[cells], geometry, glimpses=cells)
+    axes = drawn_path(photo(), WORDS, np.eye(196)[cells], geometry, glimpses=cells)
     assert len(axes.texts) == 4 and "5 red" in axes.texts[0].get_text()
     assert not overlapping(boxes(axes.figure, axes.texts))
 
@@ -165,7 +167,7 @@ def test_labels_do_not_collide_where_the_gaze_hardly_moves():
 def test_fixations_lie_where_the_glimpses_were():
     geometry = Geometry.of("crop", (240, 160), (7, 7))
     weights, cells = wandering(WORDS[:4], (7, 7))
-    axes = gaze_path(photo(), WORDS[:4], weights, geometry, glimpses=cells)
+    axes = drawn_path(photo(), WORDS[:4], weights, geometry, glimpses=cells)
     points = [(x, y) for _, series, x, y in drawn(axes.figure) if series == "fixations"]
     np.testing.assert_allclose(points, geometry.centres()[cells])
     assert tuple(axes.images[0].get_extent()) == (0, 240, 160, 0)
@@ -174,7 +176,7 @@ def test_fixations_lie_where_the_glimpses_were():
 def test_words_at_one_place_are_one_fixation_and_its_visits_one_label():
     geometry = Geometry.of("squash", (70, 70), (7, 7))
     weights = np.eye(49)[[0, 24, 24, 24, 6, 0]]
-    axes = gaze_path(photo((70, 70)), ["see", "a", "red", "circle", "and", "a"], weights, geometry)
+    axes = drawn_path(photo((70, 70)), ["see", "a", "red", "circle", "and", "a"], weights, geometry)
     assert [text.get_text() for text in axes.texts] == ["1 see\n4 a", "2 a red circle", "3 and"]
     assert len(axes.patches) == 3
 
@@ -190,15 +192,15 @@ def test_place_prefers_near_and_keeps_apart():
 
 def test_a_caption_without_a_word_is_the_picture_alone(tmp_path):
     geometry = Geometry.of("squash", (240, 160), (7, 7))
-    axes = gaze_path(photo(), [], np.zeros((0, 49)), geometry)
+    axes = drawn_path(photo(), [], np.zeros((0, 49)), geometry)
     assert not axes.lines and len(axes.images) == 1 and not axes.texts
-    maps = attention_maps(photo(), [], np.zeros((0, 49)), geometry)
+    maps = maps_of(photo(), [], np.zeros((0, 49)), geometry)
     assert len(maps.axes) == 1 and all(save(figure, tmp_path / "x", formats=("png",)) for figure in (axes.figure, maps))
 
 
 def test_one_word_is_a_point():
     geometry = Geometry.of("squash", (240, 160), (7, 7))
-    axes = gaze_path(photo(), ["dog"], np.eye(49)[[24]], geometry)
+    axes = drawn_path(photo(), ["dog"], np.eye(49)[[24]], geometry)
     assert [text.get_text() for text in axes.texts] == ["1 dog"] and not axes.patches
 
 
@@ -268,7 +270,7 @@ def test_attention_of_another_schema_names_the_file(tmp_path, name):
             read_attention(path, image)
 
 
-@pytest.mark.parametrize("draw", [attention_maps, gaze_path])
+@pytest.mark.parametrize("draw", [maps_of, drawn_path])
 def test_dollars_are_no_formula(tmp_path, draw):
     words = ["a", "$20_^$", "note"]
     geometry, weights = Geometry.of("squash", (240, 160), (7, 7)), np.eye(3, 49)
@@ -303,7 +305,7 @@ def test_models_side_by_side(tmp_path):
         compare_gaze(photo(), {**models, "other": read_attention(other, 0)})
 
 
-@pytest.mark.parametrize("draw", [attention_maps, gaze_path])
+@pytest.mark.parametrize("draw", [maps_of, drawn_path])
 def test_what_does_not_belong_together(draw):
     geometry, weights = Geometry.of("squash", (240, 160), (7, 7)), np.ones((3, 49)) / 49
     with pytest.raises(ValueError, match=r"shape \(3, 49\); 2 words over 49 cells"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -12,16 +11,17 @@ import pytest
 from attend.analysis.grounding import measure as grounding
 from attend.analysis.grounding import tables as grounding_table
 from attend.analysis.grounding.correlation import correlation, spearman
-from attend.analysis.grounding.words import LOOKS, generated, given, heads, partners, singular
+from attend.analysis.grounding.words import LOOKS, generated, given, heads, singular
 from attend.analysis.records import read_runs
 from attend.experiments.cli.main import main
 from scipy.stats import rankdata, spearmanr
 
 from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
-from attend.evaluation.record import Looked, write_given
 from attend.geometry import Geometry
 from attend.metrics.grounding import ground, pool
+from attend.metrics.other_images import words_of_others
+from attend.runs.evaluations import WordGrounding, write_given
 from tests.made_runs import make_run, scores
 
 GRID, SIZE, IMAGES = (4, 4), (40, 40), 60
@@ -67,13 +67,15 @@ def evaluation(folder, dataset, look, quality=None, captions=True, words=True):
     places = np.array(sorted(BOXES))
     if words:
         looked = [
-            Looked(
+            WordGrounding(
                 row=row, caption=0, words=places,
                 weights=np.stack([look(BOXES[t], row) for t in places]).astype(np.float16),
             )
             for row in rows
         ]  # fmt: skip
-        write_given(folder / "given.h5", dataset, SimpleNamespace(geometry=lambda row: GEOMETRY), looked)
+        names = {row: dataset.examples[row].image for row in rows}
+        tokens = {(row, 0): dataset.examples[row].captions[0].tokens for row in rows}
+        write_given(folder / "given.h5", names, dict.fromkeys(rows, GEOMETRY), tokens, looked)
     if captions:
         with h5py.File(folder / "attention.h5", "w") as file:
             for number, row in enumerate(rows):
@@ -208,15 +210,15 @@ def test_plurals_are_undone(word, alone):
     assert singular(word) == alone
 
 
-def test_partners_are_words_of_other_images_and_drawn_by_the_seed():
+def test_words_of_others_are_words_of_other_images_and_drawn_by_the_seed():
     image = np.repeat(np.arange(5), [1, 40, 3, 1, 5])
-    chosen = partners(image, 0)
+    chosen = words_of_others(image, 0)
     assert (image[chosen] != image).all()
-    assert np.array_equal(chosen, partners(image, 0)) and not np.array_equal(chosen, partners(image, 1))
-    drawn = np.concatenate([partners(image, seed)[:1] for seed in range(4000)])
+    assert np.array_equal(chosen, words_of_others(image, 0)) and not np.array_equal(chosen, words_of_others(image, 1))
+    drawn = np.concatenate([words_of_others(image, seed)[:1] for seed in range(4000)])
     shares = np.bincount(image[drawn], minlength=5)[1:] / 4000
     assert shares == pytest.approx(np.array([40, 3, 1, 5]) / 49, abs=0.03)
-    assert partners(np.zeros(3, int), 0).tolist() == [0, 1, 2]
+    assert words_of_others(np.zeros(3, int), 0).tolist() == [0, 1, 2]
 
 
 def test_weights_that_never_change_are_as_good_at_another_images_word(tmp_path, dataset):

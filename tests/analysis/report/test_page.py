@@ -248,7 +248,7 @@ def change_data(data, runs):
         (spoil_data, "The gallery has no photographs", 6),
         (spoil_attention, "cannot be read as attention", 6),
         (lose_attention, "soft: no attention was kept", 6),
-        (lose_rows, "images.csv cannot be read (No such file", 6),
+        (lose_rows, "images.csv is missing", 6),
         (lose_evaluation, "lacks the evaluation of its headline scores", 6),
         (spoil_log, "The curves leave out a run", 6),
         (spoil_run, "is not readable as JSON", 6),

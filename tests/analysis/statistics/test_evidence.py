@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from attend.analysis.records import read_runs
 from attend.analysis.statistics.intervals import interval, paired
-from attend.analysis.statistics.per_image import RESAMPLED, read_images
+from attend.analysis.statistics.per_image import RESAMPLED, statistics_of
 from attend.analysis.tables.comparison import COLUMNS, comparison, render
 from attend.analysis.tables.render import FORMATS
 from attend.experiments.cli.main import main
 
+from attend.runs.evaluations import read_images
 from tests.made_runs import images_of, make_run, make_scored, scores
 
 SHOWN = ("bleu4", "meteor", "cider", "mass")
@@ -45,7 +46,7 @@ def test_every_score_is_computed_again_from_its_images(tmp_path):
     said = json.loads((run / "scores.json").read_text())
     table = read_images(images_of(run).parent, 30)
     for name in ("bleu1", "bleu4", "bleu4_free", "length_ratio", "meteor", "rouge_l", "cider", "mass"):
-        again = RESAMPLED[name].scores[name](table.statistics(name).sum(axis=0))
+        again = RESAMPLED[name].scores[name](statistics_of(table, name).sum(axis=0))
         assert again == pytest.approx((said["captions"] | said["grounding"])[name])
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from attend.analysis.records import Record
-from attend.analysis.tables.gap_decomposition import SCORES, Step, comma_separated, markdown, split
+from attend.analysis.tables.gap_decomposition import SCORES, Step, split
+from attend.analysis.tables.text import markdown, rows_of
 from attend.experiments.bound_or_variance import HARD, STEPS, experiment
 
 from attend.config import Config
-from attend.runs.files import write_json
+from attend.runs.files import comma_separated, write_json
 from attend.runs.folder import RunFolder
 
 NLL, CIDER = SCORES[0].title, "CIDEr"
@@ -45,8 +46,8 @@ def test_what_is_missing_is_shown_as_missing(tmp_path):
     records = [record(tmp_path, "a", 0, None, 3.0), record(tmp_path, "b", 0, 0.6, None)]
     rows = split(records, [Step(title="a to b", before="a", after="b")], 5)
     assert rows[0][CIDER] == rows[0][NLL] == "–"
-    assert markdown(rows).splitlines()[2].startswith("| a to b | 1 | – |")
-    assert next(csv.DictReader(io.StringIO(comma_separated(rows))))["Difference"] == "a to b"
+    assert markdown(rows_of(rows)).splitlines()[2].startswith("| a to b | 1 | – |")
+    assert next(csv.DictReader(io.StringIO(comma_separated(rows_of(rows)))))["Difference"] == "a to b"
     unfinished = [replace(one, scores=None) for one in records]
     assert not split(unfinished, [Step(title="a to b", before="a", after="b")], 5)
 

@@ -1,0 +1,32 @@
+"""Tables and intervals as text, for everything that is written to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from attend.analysis.statistics.intervals import Interval
+
+
+def markdown(rows: Iterable[Sequence[object]], *, left: Collection[int] = (0,)) -> str:
+    """Rows as a Markdown table, the header first; the columns ``left`` are set to the left, all others to the right."""
+    header, *lines = ([str(cell).replace("|", r"\|") for cell in row] for row in rows)
+    rule = ["---" if place in left else "---:" for place in range(len(header))]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))
+
+
+def rows_of(records: Sequence[Mapping[str, object]]) -> list[list[object]]:
+    """Records of the same fields as rows, the header first."""
+    return [list(records[0]), *(list(record.values()) for record in records)]
+
+
+def bracketed(found: Interval | None, decimals: int = 3, *, scale: float = 1.0, sign: str = "") -> str:
+    """``0.213 [0.209, 0.217]``, times ``scale``; empty if there is no interval. ``sign`` + shows every sign."""
+    if found is None:
+        return ""
+    value, low, high = (f"{scale * end:{sign}.{decimals}f}" for end in (found.value, found.low, found.high))
+    return f"{value} [{low}, {high}]"
+
+
+def excludes_zero(found: Interval) -> bool:
+    """Whether all of the interval is on one side of 0."""
+    return found.low > 0 or found.high < 0

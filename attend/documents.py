@@ -1,0 +1,106 @@
+"""JSON documents read as types: a field of a wrong type is one sentence that names it, wherever the document is read.
+
+``msgspec`` decides whether a value is of a type. It reads plain dataclasses, named tuples and typed dictionaries, so
+our records need no base class, and it never takes text or a fraction for a whole number. ``cattrs`` reads the same
+types, but it converts by default ("3" becomes 3), and it is pure Python, which every line of examples.jsonl would pay
+for. The text itself is parsed by ``json``: it accepts the -Infinity in the checkpoint of a run that was never
+validated, and the halves of characters in old files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+import types
+import typing
+from collections.abc import Iterator
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+EXPECTED = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", type(None): "null"}
+MISSING = re.compile(r"Object missing required field `(.*?)`")
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+
+def parsed(text: str | bytes, kind: type[T] = Any) -> T:
+    """JSON as a value of a type; ValueError says in one sentence what is wrong."""
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return typed(value, kind)
+
+
+def typed(value: Any, kind: type[T], name: str = "") -> T:
+    """A value from JSON as a value of a type; ValueError names the field, its value and what was expected.
+
+    A typed dictionary declares the fields that we rely on: its value is returned as it is, with all other fields.
+    """
+    try:
+        found = msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        refused = error.__cause__  # a class that refuses its values says why
+        raise ValueError(str(refused) if isinstance(refused, ValueError) else _fault(value, kind, name)) from None
+    return value if typing.is_typeddict(kind) else found
+
+
+def _fault(value: Any, kind: Any, name: str) -> str:
+    """The innermost field that is not of its type, in one sentence."""
+    for part, inner, its in _parts(value, kind):
+        try:
+            msgspec.convert(inner, its)
+        except msgspec.ValidationError:
+            return _fault(inner, its, (name + part).lstrip("."))
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        if missing := MISSING.match(str(error)):
+            return f"{name}.{missing[1]} is missing".lstrip(".")
+    return f"{name or 'it'} is {_SHORT.repr(value)}, but must be {expected(kind)}"
+
+
+def _parts(value: Any, kind: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The parts of a value: how the name of each goes on, its value and its type."""
+    kind = next((one for one in choices(kind) if one is not type(None)), kind)
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if isinstance(value, dict):
+        fields = {} if origin is dict or not isinstance(kind, type) else _hints(kind)
+        for key, one in value.items():
+            if key in fields or (origin is dict and inner):
+                yield f".{_SHORT.repr(key)[1:-1]}", one, inner[1] if origin is dict else fields[key]
+    elif isinstance(value, list | tuple) and origin in (list, tuple) and inner:
+        several = origin is list or inner[-1] is ...
+        if several or len(value) == len(inner):
+            yield from ((f"[{i}]", one, inner[0] if several else inner[i]) for i, one in enumerate(value))
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    """The declared type of each field, with its bounds and without NotRequired."""
+    hints = typing.get_type_hints(kind, include_extras=True)
+    return {n: typing.get_args(h)[0] if typing.get_origin(h) is typing.NotRequired else h for n, h in hints.items()}
+
+
+def choices(kind: Any) -> tuple:
+    """The types of a union, or the type itself."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+
+
+def expected(kind: Any) -> str:
+    """A type in words."""
+    if len(several := choices(kind)) > 1:
+        return " or ".join(map(expected, several))
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin is typing.Annotated:
+        least = next(one.ge for one in inner[1:] if isinstance(one, msgspec.Meta))
+        return f"{expected(inner[0])} of {least} or more"
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin in (list, tuple):
+        return f"a list of {len(inner)} values" if origin is tuple and inner and inner[-1] is not ... else "a list"
+    return EXPECTED.get(origin, "an object")
