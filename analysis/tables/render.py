@@ -6,10 +6,11 @@ import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from attend.analysis.statistics.intervals import Difference
 from attend.analysis.tables.columns import Cell, Column, Row, Table
-from attend.analysis.tables.text import markdown
+from attend.analysis.tables.text import markdown, templates
 
 from attend.runs.files import comma_separated
 
@@ -134,40 +135,7 @@ LATEX = {
 def _latex(table: Table) -> str:
     """A table whose intervals stand below their numbers, no wider than a line; needs booktabs and graphicx."""
     header, rows = grid(table)
-    marks = {"best": r"\textbf{%s}", "differs": r"\textbf{%s}", "tied": r"\textit{%s}", "": "%s"}
-    columns = "ll" + "r" * (len(header) - 2)
-    lines = []
-    for number, row in enumerate(rows):
-        lines += [r"\addlinespace"] * bool(number and any(cell.beside for cell in (*row, *rows[number - 1])))
-        lines.append(_line(marks[cell.mark] % _number(cell.text) for cell in row))
-        if any(cell.beside for cell in row):
-            lines.append(_line(rf"{{\scriptsize {_number(c.beside)}}}" if c.beside else "" for c in row))
-    notes = [r"\par\smallskip\raggedright\footnotesize"] if table.notes else []
-    return "\n".join(
-        [
-            r"% \usepackage[T1]{fontenc}, \usepackage{booktabs} and \usepackage{graphicx}",
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_tex(table.caption)}}}",
-            r"\smallskip\setlength{\tabcolsep}{3pt}",
-            r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            _line(map(_tex, header)),
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}}",
-            *notes,
-            *(_tex(note) + r"\par" for note in table.notes),
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def _line(cells) -> str:
-    return " & ".join(cells) + r" \\[0pt]"  # or a bracket that opens the next row would be taken for this option
+    return TEMPLATES.get_template("table.tex").render(table=table, header=header, rows=rows)
 
 
 def _number(text: str) -> str:
@@ -181,51 +149,17 @@ def _tex(text: str) -> str:
     return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
 
 
-STYLE = (
-    ".attend-table{overflow-x:auto;margin:0}.attend-table table{border-collapse:collapse}"
-    ".attend-table caption,.attend-table p{text-align:left;font-size:.9em}"
-    ".attend-table th,.attend-table td{padding:.2em .6em;text-align:right;white-space:nowrap;vertical-align:top}"
-    ".attend-table thead th{border-block:1px solid}"
-    ".attend-table tbody tr:last-child>*{border-bottom:1px solid}.attend-table small{display:block;opacity:.75}"
-    ".attend-table :is(th,td):is(:nth-child(1),:nth-child(2)){text-align:left;font-weight:inherit}"
-)
-
-
 def _html(table: Table) -> str:
     """A fragment with its own style, for a page of any colours."""
     header, rows = grid(table)
-    marks = {"best": "strong", "differs": "strong", "tied": "em"}
-
-    def cell(one: Printed, place: int) -> str:
-        tag, mark = "td" if place else 'th scope="row"', marks.get(one.mark)
-        text = _web(one.text)
-        text = f"<{mark}>{text}</{mark}>" if mark else text
-        beside = f" <small>{_web(one.beside)}</small>" if one.beside else ""
-        title = f' title="{_web(one.about)}"' if one.about else ""
-        return f"<{tag}{title}>{text}{beside}</{tag.split()[0]}>"
-
-    body = ["<tr>" + "".join(cell(one, place) for place, one in enumerate(row)) + "</tr>" for row in rows]
-    head = "".join(f'<th scope="col">{_web(title)}</th>' for title in header)
-    return "\n".join(
-        [
-            '<div class="attend-table">',
-            f"<style>{STYLE}</style>",
-            "<table>",
-            f"<caption>{_web(table.caption)}</caption>",
-            f"<thead><tr>{head}</tr></thead>",
-            "<tbody>",
-            *body,
-            "</tbody>",
-            "</table>",
-            *(f"<p>{_web(note)}</p>" for note in table.notes),
-            "</div>",
-            "",
-        ]
-    )
+    return TEMPLATES.get_template("table.html").render(table=table, header=header, rows=rows)
 
 
 def _web(text: str) -> str:
     return re.sub(r"`([^`]*)`", r"<code>\1</code>", html.escape(text))
+
+
+TEMPLATES = templates(Path(__file__).parent / "templates", web=_web, tex=_tex, number=_number)
 
 
 def _csv(table: Table) -> str:

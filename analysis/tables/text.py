@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 
 from attend.analysis.statistics.intervals import Interval
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def markdown(rows: Iterable[Sequence[object]], *, left: Collection[int] = (0,)) -> str:
@@ -30,3 +32,11 @@ def bracketed(found: Interval | None, decimals: int = 3, *, scale: float = 1.0, 
 def excludes_zero(found: Interval) -> bool:
     """Whether all of the interval is on one side of 0."""
     return found.low > 0 or found.high < 0
+
+
+def templates(folder: Path, **filters: Callable[[str], str]) -> Environment:
+    """Jinja's templates in a folder, with these filters; nothing is escaped but by them."""
+    undefined = {"undefined": StrictUndefined, "keep_trailing_newline": True}
+    found = Environment(loader=FileSystemLoader(folder), trim_blocks=True, lstrip_blocks=True, **undefined)
+    found.filters |= filters
+    return found
