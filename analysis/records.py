@@ -221,18 +221,15 @@ def _once(records: Iterable[Record], broken: list[str]) -> list[Record]:
 
 def one_dataset(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """The runs of the dataset that most are of, and a sentence on the others, where there are any."""
-    data = {record.folder: _fingerprint(record) for record in records}
+    scores = {record.folder: record.scores or {} for record in records}
+    data = {
+        folder: own.get("data_fingerprint") or read_environment(folder).get("data_fingerprint")
+        for folder, own in scores.items()
+    }
     (most, _), *others = Counter(data.values()).most_common() or [(None, 0)]
     other = [record for record in records if data[record.folder] != most]
     said = [f"{len(other)} runs of other data than most of these, as {other[0].folder}"] if others else []
     return [record for record in records if data[record.folder] == most], said
-
-
-def _fingerprint(record: Record) -> str | None:
-    """Of the data that a run was trained on, as far as it wrote that down."""
-    if record.finished and "data_fingerprint" in record.scores:
-        return record.scores["data_fingerprint"]
-    return read_environment(record.folder).get("data_fingerprint")
 
 
 def read_environment(folder: Path) -> Environment:
@@ -252,6 +249,8 @@ def read_run(folder: str | Path) -> Record:
     path, scores, number = folder / "config.json", folder / "scores.json", SEED.fullmatch(folder.name)
     config = from_dict(read_json(path), str(path))
     variant = folder.parent if number else folder
+    study = variant.parent / "study.json"
+    lacking = "does not say how many trials of which study there were", "restore it or run again"
     return Record(
         folder=folder,
         experiment=variant.parent.name,
@@ -260,14 +259,8 @@ def read_run(folder: str | Path) -> Record:
         config=config,
         scores=read_scores(scores) if scores.exists() else None,
         evaluations=tuple(_evaluations(folder)),
-        study=_study(variant.parent / "study.json"),
+        study=read_json(study, Study, *lacking) if study.exists() else None,
     )
-
-
-def _study(path: Path) -> Study | None:
-    if not path.exists():
-        return None
-    return read_json(path, Study, "does not say how many trials of which study there were", "restore it or run again")
 
 
 def _evaluations(folder: Path) -> Iterable[Evaluation]:
@@ -279,14 +272,8 @@ def _evaluations(folder: Path) -> Iterable[Evaluation]:
             raise ValueError(
                 f"{path.parent} is no evaluation; it should be named <split>-<decode>-beam<k>[-look-<name>]"
             )
-        yield Evaluation(
-            folder=path.parent,
-            split=name["split"],
-            decode=name["decode"],
-            beam=int(name["beam"]),
-            look=name["look"],
-            scores=read_scores(path),
-        )
+        fields = name.groupdict() | {"beam": int(name["beam"])}
+        yield Evaluation(folder=path.parent, scores=read_scores(path), **fields)
 
 
 def _is_run(folder: Path) -> bool:

@@ -83,15 +83,10 @@ def read_rows(content: str, where: str) -> list[Measured]:
     if list(lines.fieldnames or ()) != COLUMNS:
         raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
     try:
-        return [_measured(line) for line in lines]
+        cells = ({name: cell for name, cell in line.items() if cell != ""} for line in lines)  # empty: the default
+        return [msgspec.convert(row, Measured, strict=False) for row in cells]
     except ValueError:
         raise ValueError(f"{where} is broken in line {lines.line_num}: run `attend estimators` again") from None
-
-
-def _measured(line: dict[str, str | None]) -> Measured:
-    """A record from text; an empty cell is what its field is by default."""
-    cells = {name: cell for name, cell in line.items() if cell != ""}
-    return msgspec.convert(cells, Measured, strict=False)
 
 
 HEADER = {
@@ -140,7 +135,7 @@ def _cell(row: Measured, name: str) -> str:
     if value is None:
         return ""
     if name == "bias":
-        return f"{'**' if row.biased else ''}{value:.3f}{'**' if row.biased else ''} [{row.chance:.3f}]"
+        return f"{f'**{value:.3f}**' if row.biased else f'{value:.3f}'} [{row.chance:.3f}]"
     if name == "seconds":
         return f"{1000 * value:.3g}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ import numpy as np
 from attend.analysis.figures import figures
 from attend.analysis.figures.figures import MARKERS, colours, finish, note, panels, styled
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 LABELS = figures.LABELS | {
     "cider": "CIDEr",
@@ -277,8 +277,8 @@ def _scale(axes: Axes, one: Range) -> None:
     elif one.log:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(FixedLocator(_powers(one.low, one.high)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("")
         margin = (one.high / one.low) ** MARGIN if one.high > one.low else 10
         axes.set_xlim(one.low / margin, one.high * margin)
     else:

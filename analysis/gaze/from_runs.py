@@ -29,7 +29,6 @@ from attend.analysis.tables.text import bracketed, markdown
 
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
-from attend.runs.evaluations import Attention
 from attend.runs.files import write_rows, write_text
 
 FIXATIONS = (
@@ -63,14 +62,15 @@ def draw_saccades(
     and ``draws`` paths, keyed by ``seed``, are drawn from a hard model's weights. ``decode`` names the evaluation of
     hard models that is drawn; none is that of their headline scores.
     """
-    shown = _first_of_each(records, decode)
+    shown = list(_read_records(records, decode, once=True))
     if not shown:
         return []
     files: list[Path] = []
     for name in _chosen(shown, images, names):
         looks = [(record, one) for record, one in shown if name in one.attention]
         try:
-            picture = open_image(_image_of(looks[0][0], name))
+            dataset = Prepared(looks[0][0].config.data)
+            picture = open_image(dataset.folder / dataset.about["images"] / name)
         except ValueError as error:
             say(f"{error}; this image is left out")
             continue
@@ -99,17 +99,13 @@ def draw_saccades(
 def glances(looks: Gaze, name: str, draws: int, seed: int) -> list[Glance]:
     """The panels of one run: soft by largest weight and centre of mass; hard as decoded, one draw, and many draws."""
     one, variant = looks.attention[name], looks.variant
-    first = Glance(name=f"{variant}: {looks.ways[0]}", variant=variant, attention=_read(one, looks.ways[0]))
+    read = replace(one, glimpses=None) if looks.ways[0] == LARGEST else one
+    first = Glance(name=f"{variant}: {looks.ways[0]}", variant=variant, attention=read)
     if not looks.glimpsed:
         return [first, Glance(name=f"{variant}: {MASS}", variant=variant, attention=one, path="mass")]
     cells = drawn_cells(one, draws, seed)
-    drawn = _with(one, cells[0])
-    many = f"{variant}: {draws} draws"
-    return [
-        first,
-        Glance(name=f"{variant}: one draw", variant=variant, attention=drawn),
-        Glance(name=many, variant=variant, attention=one, cloud=cells),
-    ]
+    single = Glance(name=f"{variant}: one draw", variant=variant, attention=replace(one, glimpses=cells[0]))
+    return [first, single, Glance(name=f"{variant}: {draws} draws", variant=variant, attention=one, cloud=cells)]
 
 
 def exported(looks: Gaze, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
@@ -186,14 +182,6 @@ def _people(looks: Sequence[Gaze], folder: Path, people: Path) -> tuple[list[str
     return said, [folder / "people.csv"]
 
 
-def _first_of_each(records: Sequence[Record], decode: str | None) -> list[tuple[Record, Gaze]]:
-    """The first run of each variant whose attention can be read."""
-    shown: dict[str, tuple[Record, Gaze]] = {}
-    for record, one in _read_records(records, decode, once=True):
-        shown.setdefault(one.variant, (record, one))
-    return list(shown.values())
-
-
 def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Gaze]]:
     """The stored attention of every finished run that learned to look, ``once`` for each variant; others are named."""
     called = names(records)
@@ -249,15 +237,6 @@ def _common(looks: Sequence[Gaze]) -> list[str]:
     return common
 
 
-def _read(one: Attention, way: str) -> Attention:
-    """The attention as a way reads it: the largest weight leaves glimpses aside."""
-    return _with(one, None) if way == LARGEST else one
-
-
-def _with(one: Attention, glimpses: np.ndarray | None) -> Attention:
-    return replace(one, glimpses=glimpses)
-
-
 def _note(looks: Sequence[Gaze], draws: int, seed: int, more: str = "") -> str:
     """What the draws are, where there are some, and ``more`` of them."""
     if not any(one.glimpsed for one in looks):
@@ -272,9 +251,3 @@ def _about(looks: Sequence[Gaze], images: Sequence[str], draws: int, seed: int) 
     """What the table is of."""
     runs = "; ".join(f"{one.variant} seed {one.seed} ({one.decode})" for one in looks)
     return f"{len(images):,} images; {runs}. {_note(looks, draws, seed)}".rstrip()
-
-
-def _image_of(record: Record, name: str) -> Path:
-    """The file of an image of the dataset a run was trained on."""
-    dataset = Prepared(record.config.data)
-    return dataset.folder / dataset.about["images"] / name

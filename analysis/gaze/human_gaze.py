@@ -7,6 +7,7 @@ x and y are pixels of the image, order counts up within a subject. Other columns
 from __future__ import annotations
 
 import csv
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -61,14 +62,14 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not readable as CSV ({error}); save it as UTF-8 with commas") from None
     files = {Path(name).name: name for name in geometries}
-    found: dict[tuple[str, str], list[tuple[float, float, float, float]]] = {}
-    unknown: dict[str, int] = {}
+    found: dict[tuple[str, str], list[tuple[float, float, float, float]]] = defaultdict(list)
+    unknown: Counter[str] = Counter()
     left: list[str] = []
     for number, line in lines:
         named = line["image"] or ""
         image = named if named in geometries else files.get(Path(named).name)
         if image is None:
-            unknown[named] = unknown.get(named, 0) + 1
+            unknown[named] += 1
             continue
         fixation = _numbers(line)
         width, height = geometries[image].size
@@ -78,7 +79,7 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
             at = f"({fixation[1]:g}, {fixation[2]:g})"
             left.append(f"{path}, line {number}: {at} is outside {image}, which has {width} x {height} pixels")
         else:
-            found.setdefault((image, line["subject"] or ""), []).append(fixation)
+            found[image, line["subject"] or ""].append(fixation)
     left += [f"{path}: no run has looked at the image {name!r} ({count} fixations)" for name, count in unknown.items()]
     scans = []
     for (image, subject), some in found.items():
@@ -124,19 +125,18 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze]) -> list[tuple]:
 
 def by_image(rows: Sequence[tuple]) -> dict[str, dict[str, np.ndarray]]:
     """The rows of ``compare_people`` as model -> measure -> (S, N): means over an image's subjects, NaN for none."""
-    body = rows[1:]
-    images = sorted({row[2] for row in body})
+    images = sorted({row[2] for row in rows[1:]})
+    cells: dict[tuple[str, int, str], list[list[float]]] = defaultdict(list)
+    for model, seed, image, _, *values in rows[1:]:
+        cells[model, seed, image].append(values)
     found: dict[str, dict[str, np.ndarray]] = {}
-    for model in dict.fromkeys(row[0] for row in body):
-        seeds = sorted({row[1] for row in body if row[0] == model})
-        cells: dict[tuple[int, str], list[tuple]] = {}
-        for row in body:
-            if row[0] == model:
-                cells.setdefault((row[1], row[2]), []).append(row[4:])
+    for model in dict.fromkeys(model for model, *_ in cells):
+        seeds = sorted({seed for name, seed, _ in cells if name == model})
         values = np.full((len(seeds), len(images), len(MEASURES)), np.nan)
-        for (seed, image), some in cells.items():
-            values[seeds.index(seed), images.index(image)] = mean_of_known(some)
-        found[model] = {name: values[:, :, k] for k, name in enumerate(MEASURES)}
+        for s, i in np.ndindex(values.shape[:2]):
+            if (model, seeds[s], images[i]) in cells:
+                values[s, i] = mean_of_known(cells[model, seeds[s], images[i]])
+        found[model] = dict(zip(MEASURES, np.moveaxis(values, -1, 0), strict=True))
     return found
 
 

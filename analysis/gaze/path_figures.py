@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from attend.analysis.figures.figures import colours, dot, styled
+from attend.analysis.figures.figures import NOTE, colours, dot, styled
 from attend.analysis.gaze.paths import MEASURES, SECTORS, Measured
 from attend.analysis.grounding.word_kinds import KINDS
-from attend.analysis.statistics.intervals import Difference, Interval, interval, paired, within
+from attend.analysis.statistics.intervals import Interval, interval, paired, within
 from attend.analysis.tables.text import bracketed, markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,8 +44,8 @@ class Row:
     def cells(self) -> tuple:
         """As HEADER."""
         one = self.found
-        p = one.p if isinstance(one, Difference) else ""
-        numbers = (one.value, one.low, one.high, one.seeds, one.images, p, one.method)
+        p = getattr(one, "p", "")
+        numbers = (*one.ends, one.seeds, one.images, p, one.method)
         return (self.variant, self.way, self.measure, self.part, *numbers)
 
 
@@ -139,18 +139,15 @@ def draw_gaze_statistics(rows: Sequence[Row], ceiling: float) -> Figure:
     figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
     methods = dict.fromkeys(row.found.method for row in rows if not row.part)
     said = f"bars and bands: 95 % intervals, {' or '.join(methods)}; entropy, moves and gate: of the filled way"
-    figure.supxlabel(said, fontsize=7.5, color="#555555", x=0.01, ha="left")
+    figure.supxlabel(said, **NOTE)
     return figure
 
 
 def _groups(measured: Sequence[Measured]) -> dict[tuple[str, str], list[Measured]]:
-    groups: dict[tuple[str, str], list[Measured]] = {}
-    for one in sorted(measured, key=lambda one: one.seed):
-        groups.setdefault((one.variant, one.way), [])
-    order = dict.fromkeys((one.variant, one.way) for one in measured)
+    groups = {(one.variant, one.way): [] for one in measured}
     for one in sorted(measured, key=lambda one: one.seed):
         groups[one.variant, one.way].append(one)
-    return {key: groups[key] for key in order}
+    return groups
 
 
 def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
@@ -195,7 +192,7 @@ def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
         for y, found in enumerate(_found(rows, key, parts)):
             if found is not None:
                 colour, second = looks[key]
-                dot(axes, y + apart, (found.value, found.low, found.high), colour, size=4.5, hollow=second)
+                dot(axes, y + apart, found.ends, colour, size=4.5, hollow=second)
     axes.set_yticks(range(len(parts)), list(labels))
     axes.set_ylim(len(parts) - 0.5, -0.5)
     share = all(measure in SHARES for measure, _ in parts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +18,9 @@ from attend.analysis.gaze.labels import write_labels
 from attend.analysis.gaze.paths import path_of
 from attend.analysis.gaze.saccades import spread
 from matplotlib.axes import Axes
+from matplotlib.bezier import BezierSegment
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
+from matplotlib.patches import ConnectionStyle, FancyArrowPatch
 from matplotlib.patheffects import Normal, withStroke
 
 from attend.geometry import Geometry
@@ -169,14 +170,16 @@ def side_by_side(
     if len(seen) != 1:
         raise ValueError(f"one image is to be compared, not {len(seen)} ({', '.join(sorted(seen))})")
     paths = [glance for glance in glances if glance.cloud is None]
-    largest = max((v for glance in paths for v in _values(glance, sizes)), default=None) if sizes else None
+    values = (v for one in paths for v in dot_values(path_of(one.attention, one.path), one.attention, sizes or ""))
+    largest = max(values, default=None) if sizes else None
     if largest is not None:
         of = {"attention": "attention at the place", "gate": "gate on what is read"}[sizes]
         note = f"Area of a dot: {of}, on average over its words (largest {largest:.2f}). {note}"
     size, across = glances[0].attention.geometry.size, max(map(len, rows))
     styles = colours(glance.variant for glance in glances)
     letters = int(14 * fit(3.5, size)[0])
-    written = {id(g): textwrap.fill(_caption(g, spoken), letters) for g in glances}
+    texts = [g.attention.caption if spoken is None else " ".join(g.attention.words[:spoken]) for g in glances]
+    written = {id(g): textwrap.fill(text, letters) for g, text in zip(glances, texts, strict=True)}
     lines = max(textwrap.fill(g.attention.caption, letters).count("\n") + 1 for g in glances)
     foot, below = 0.06 + 0.16 * lines, textwrap.wrap(note, int(17 * (across * (fit(3.5, size)[0] + 0.07))))
     figure, places = panels(
@@ -206,21 +209,12 @@ def _draw(image, glance: Glance, axes: Axes, colour: str, sizes, largest, spoken
     gaze_path(image, one, **options, colour=colour, axes=axes)
 
 
-def _values(glance: Glance, sizes: str) -> np.ndarray:
-    return dot_values(path_of(glance.attention, glance.path), glance.attention, sizes)
-
-
-def _caption(glance: Glance, spoken: int | None) -> str:
-    """The caption, or its first ``spoken`` words."""
-    return glance.attention.caption if spoken is None else " ".join(glance.attention.words[:spoken])
-
-
 def _until(path: Sequence[Fixation], spoken: int) -> list[Fixation]:
     """The path up to word ``spoken``."""
-    begun = [fixation for fixation in path if fixation.first < spoken]
     return [
-        Fixation(point=fixation.point, first=fixation.first, words=fixation.words[: spoken - fixation.first])
-        for fixation in begun
+        replace(fixation, words=fixation.words[: spoken - fixation.first])
+        for fixation in path
+        if fixation.first < spoken
     ]
 
 
@@ -258,7 +252,5 @@ def label(number: int, fixation: Fixation) -> str:
 
 def _arc(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Points (24, 2) along the arrow between two dots: the quadratic curve that matplotlib's arc3 draws."""
-    x, y = there - here
-    middle = (here + there) / 2 + BEND * np.array([y, -x])
-    t = np.linspace(0, 1, 24)[:, None]
-    return (1 - t) ** 2 * here + 2 * t * (1 - t) * middle + t**2 * there
+    curve = ConnectionStyle.Arc3(BEND)(here, there, shrinkA=0, shrinkB=0)
+    return BezierSegment(curve.vertices)(np.linspace(0, 1, 24))

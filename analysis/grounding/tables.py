@@ -91,28 +91,19 @@ def numbers(found: Found) -> list[tuple]:
     lines: list[tuple] = [tuple(header)]
     for row in found.rows:
         own = row.looks["learned"]
-        lines.append(
-            (
-                *(row.captions, row.variant, row.decode, row.by, row.group, row.measure),
-                *(f"{row.words:g}", own.seeds, own.images),
-                *(f"{value:.6g}" for look in LOOKS for value in _ends(row.looks[look])),
-                *(f"{value:.6g}" for look in CONTROLS for value in (*_ends(row.beyond[look]), row.beyond[look].p)),
-            )
-        )
+        name = (row.captions, row.variant, row.decode, row.by, row.group, row.measure)
+        values = [end for look in LOOKS for end in row.looks[look].ends]
+        values += [end for look in CONTROLS for end in (*row.beyond[look].ends, row.beyond[look].p)]
+        lines.append((*name, f"{row.words:g}", own.seeds, own.images, *(f"{value:.6g}" for value in values)))
     return lines
 
 
 def rank_numbers(found: Found) -> list[tuple]:
     """A header and a line for each rank correlation."""
-    lines: list[tuple] = [
-        ("variant", "decode", "captions", "grounding", "score", "rho", "low", "high", "seeds", "images")
-    ]
+    header = ("variant", "decode", "captions", "grounding", "score", "rho", "low", "high", "seeds", "images")
+    lines: list[tuple] = [header]
     for one in found.ranks:
-        values = (f"{value:.6g}" for value in _ends(one.rho))
+        values = (f"{value:.6g}" for value in one.rho.ends)
         name = (one.variant, one.decode, one.captions, one.looks, one.score)
         lines.append((*name, *values, one.rho.seeds, one.rho.images))
     return lines
-
-
-def _ends(one: Interval) -> tuple[float, float, float]:
-    return one.value, one.low, one.high

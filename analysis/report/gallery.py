@@ -6,9 +6,10 @@ A word's weights are kept as bytes, round(255 w / max w), beside its max w: no w
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,26 +66,21 @@ def gallery(
     for of in looks.values():
         for look in of.values():
             look["scores"] = [look["scores"].get(score) for score in shown]
-    album = _Album(models, data, pictures, notes) if models else None
-    entries = []
-    for name in images_shown:
-        of = [looks[model.name].get(name) for model in models]
-        size = next((look["size"] for look in of if look and look["size"]), None)
-        entries.append({"name": name, "looks": of, **album.page(name, size)})
-    notes += album.missing() if album else []
+    sizes = {name: [of[name]["size"] for of in looks.values() if name in of] for name in images_shown}
+    pages = _pages(models[0], sizes, data, pictures, notes) if models else {}
+    entries = [
+        {"name": name, "looks": [looks[model.name].get(name) for model in models], **page}
+        for name, page in pages.items()
+    ]
     styles = colours(model.name for model in models)
     return {
         "models": [_about(model, styles[model.name][0]) for model in models],
         "scores": [
-            {"title": COLUMNS[SCORES[one]].title, "scale": COLUMNS[SCORES[one]].scale, "decimals": _decimals(one)}
-            for one in shown
+            {"title": column.title, "scale": column.scale, "decimals": min(column.decimals, 2)}
+            for column in (COLUMNS[SCORES[one]] for one in shown)
         ],
         "images": entries,
     }, notes
-
-
-def _decimals(score: str) -> int:
-    return min(COLUMNS[SCORES[score]].decimals, 2)
 
 
 def _about(model: Model, colour: str) -> dict:
@@ -160,12 +156,10 @@ def _rows(model: Model, notes: list[str]) -> dict[str, dict[str, str]]:
 def _scores(row: dict) -> dict[str, float]:
     scores = {}
     for name in SCORES:
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             value = float(row.get(name) or "nan")
-        except (TypeError, ValueError):
-            continue
-        if math.isfinite(value):
-            scores[name] = round(value, 4)
+            if math.isfinite(value):
+                scores[name] = round(value, 4)
     return scores
 
 
@@ -190,10 +184,8 @@ def _look(attention: Attention, path: Path) -> dict:
     fixations(weights, attention.glimpses, geometry)  # says what is wrong with a glimpse
     peaks = weights.max(axis=1)
     flat = weights.min(axis=1) >= (1 - FLAT) * peaks
-    gaze = weights.argmax(axis=1) if attention.glimpses is None else np.asarray(attention.glimpses, int)
-    if attention.glimpses is None:
-        gaze = np.where(flat, -1, gaze)
-    gates = attention.gates
+    largest, gates = np.where(flat, -1, weights.argmax(axis=1)), attention.gates
+    gaze = largest if attention.glimpses is None else np.asarray(attention.glimpses, int)
     return {
         "words": list(attention.words),
         "cells": gaze.tolist(),
@@ -212,46 +204,40 @@ def quantise(weights: np.ndarray) -> bytes:
     return np.rint(255 * weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-12)).astype(np.uint8).tobytes()
 
 
-class _Album:
-    """The pictures and the people's captions of a dataset, as far as they can be read."""
-
-    def __init__(self, models: Sequence[Model], data: str | Path | None, pictures: bool, notes: list[str]) -> None:
-        self.pictures, self.failed, self.references = pictures, {}, {}
+def _pages(
+    model: Model, sizes: dict[str, list], data: str | Path | None, pictures: bool, notes: list[str]
+) -> dict[str, dict]:
+    """What stands on each image's page beside the models, as far as it can be read: picture, size and references."""
+    references, failed = {}, {}
+    try:
+        dataset = Prepared(data or model.record.config.data)
+        folder = dataset.folder / dataset.about["images"]
+        for example in map(dataset.examples.__getitem__, dataset.rows(model.record.scores["split"])):
+            references[example.image] = [caption.raw for caption in example.captions]
+        own = dataset.about.get("fingerprint")
+        if own != model.record.scores.get("data_fingerprint", own):
+            notes.append(f"{dataset.folder} is not the data of {model.name}, as its fingerprint says.")
+    except (OSError, ValueError, LookupError) as error:
+        gist = str(error).rstrip(".")
+        notes.append(f"The gallery has no photographs and no captions by people: {gist}; --data says where it is.")
+        pictures = False
+    pages = {}
+    for name, known in sizes.items():
+        picture, size = None, next(filter(None, known), None)
         try:
-            dataset = Prepared(data or models[0].record.config.data)
-            self.folder = dataset.folder / dataset.about["images"]
-            for row in dataset.rows(models[0].record.scores["split"]):
-                example = dataset.examples[row]
-                self.references[example.image] = [caption.raw for caption in example.captions]
-            theirs = models[0].record.scores.get("data_fingerprint", dataset.about.get("fingerprint"))
-            if dataset.about.get("fingerprint") != theirs:
-                notes.append(f"{dataset.folder} is not the data of {models[0].name}, as its fingerprint says.")
-        except (OSError, ValueError, LookupError) as error:
-            gist = str(error).rstrip(".")
-            notes.append(f"The gallery has no photographs and no captions by people: {gist}; --data says where it is.")
-            self.pictures = False
-
-    def page(self, name: str, size: Sequence[int] | None) -> dict:
-        """What stands on an image's page beside the models: its picture, size and references."""
-        references = self.references.get(name, [])
-        if not self.pictures:
-            return {"picture": None, "size": size, "references": references}
-        try:
-            picture, own = shrink(self.folder / name, size)
-            return {"picture": picture, "size": size or own, "references": references}
+            picture, size = shrink(folder / name, size) if pictures else (None, size)
         except (OSError, ValueError) as error:
-            self.failed[name] = str(error).rstrip(".")
-            return {"picture": None, "size": size, "references": references}
+            failed[name] = str(error).rstrip(".")
+        pages[name] = {"picture": picture, "size": size, "references": references.get(name, [])}
+    if failed:
+        name, why = next(iter(failed.items()))
+        count = "1 photograph" if len(failed) == 1 else f"{len(failed)} photographs"
+        notes.append(f"The gallery lacks {count}, the first of {name}: {why}.")
+    return pages
 
-    def missing(self) -> Iterable[str]:
-        if self.failed:
-            name, why = next(iter(self.failed.items()))
-            count = "1 photograph" if len(self.failed) == 1 else f"{len(self.failed)} photographs"
-            yield f"The gallery lacks {count}, the first of {name}: {why}."
 
-
-def shrink(path: Path, size: Sequence[int] | None) -> tuple[str, list[int]]:
-    """A picture as base64 of a small WebP file, and its size in pixels (width, height) before.
+def shrink(path: Path, size: Sequence[int] | None) -> tuple[str, Sequence[int]]:
+    """A picture as base64 of a small WebP file, and its ``size`` in pixels (width, height), or that of the file.
 
     Raises:
         ValueError: it is no image, or of another shape than ``size``, which the attention belongs to.
@@ -264,4 +250,4 @@ def shrink(path: Path, size: Sequence[int] | None) -> tuple[str, list[int]]:
     image.thumbnail((LONGEST, LONGEST))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=QUALITY, method=2)
-    return base64.b64encode(file.getvalue()).decode(), own
+    return base64.b64encode(file.getvalue()).decode(), size or own

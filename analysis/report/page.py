@@ -54,7 +54,9 @@ def report(
         ValueError: none of the folders holds a run that can be read.
     """
     notes: list[str] = []
-    records = _read(folders, notes)
+    broken: list[str] = []
+    records = read_runs(folders, unfinished=True, broken=broken)
+    notes += [f"Left out: {one.rstrip('.')}." for one in broken]
     table = _tried(lambda: comparison(records), "There is no table", notes)
     curves = list(_curves(records, notes))
     looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
@@ -85,13 +87,6 @@ def report(
 def script_json(value: object) -> str:
     """JSON that can stand inside a script element: no ``</script>``, ``<!--`` or line separator survives in it."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(ESCAPES)
-
-
-def _read(folders: Sequence[str | Path], notes: list[str]) -> list[Record]:
-    broken: list[str] = []
-    records = read_runs(folders, unfinished=True, broken=broken)
-    notes += [f"Left out: {one.rstrip('.')}." for one in broken]
-    return records
 
 
 def _tried(work: Callable, lacking: str, notes: list[str]):
@@ -132,7 +127,8 @@ def _title(records: Sequence[Record]) -> str:
 def _summary(records: Sequence[Record]) -> str:
     """How much the page is about."""
     finished = [record for record in records if record.finished]
-    said = [_count(len(records), "run"), _count(len({(r.experiment, r.variant) for r in records}), "variant")]
+    counts = {"run": len(records), "variant": len({(r.experiment, r.variant) for r in records})}
+    said = [f"{count:,} {thing}{'s' * (count != 1)}" for thing, count in counts.items()]
     if unfinished := len(records) - len(finished):
         said.append(f"{unfinished} unfinished")
     scored = sorted({(r.scores["images"], r.scores["split"]) for r in finished})
@@ -140,22 +136,16 @@ def _summary(records: Sequence[Record]) -> str:
     return " · ".join([*said, *dict.fromkeys(str(record.config.data) for record in records)])
 
 
-def _count(n: int, thing: str) -> str:
-    return f"{n:,} {thing}" + ("" if n == 1 else "s")
-
-
 def _facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
     """What was run, on what and with what: a label, and its values over all runs, each once."""
     around = [_environment(record) for record in records]
-    commits = []
-    for one in around:
-        if one.get("commit"):
-            commits.append(one["commit"][:12] + (", changed since" if one.get("dirty") else ""))
     started = sorted(one["started"][:16].replace("T", " ") for one in around if one.get("started"))
     facts = {
         "Experiment": [record.experiment for record in records],
         "Command": [shlex.join(["attend", *one["command"][1:]]) for one in around if one.get("command")],
-        "Commit": commits,
+        "Commit": [
+            one["commit"][:12] + ", changed since" * bool(one.get("dirty")) for one in around if one.get("commit")
+        ],
         "Data": [_data(record, one) for record, one in zip(records, around, strict=True)],
         "Versions": [_versions(one) for one in around],
         "Machine": [_machine(one) for one in around],
@@ -192,23 +182,19 @@ def _variants(records: Sequence[Record]) -> list[dict]:
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.experiment, record.variant), []).append(record)
-    base = records[0].config
-    called = runs.names(records)
-    return [
-        {
+    base, called = records[0].config, runs.names(records)
+    rows = []
+    for group in groups.values():
+        epochs = sorted(n for r in group if isinstance(n := (r.scores or {}).get("epochs"), int | float))
+        row = {
             "name": called[group[0].folder],
             "seeds": ", ".join(str(record.seed) for record in group),
             "unfinished": ", ".join(str(record.seed) for record in group if not record.finished),
-            "epochs": _range([(r.scores or {}).get("epochs") for r in group], lambda n: f"{n:g}"),
+            "epochs": " to ".join(dict.fromkeys(f"{n:g}" for n in epochs[:1] + epochs[-1:])) or "–",
             "differs": difference(replace(group[0].config, seed=base.seed), base),
         }
-        for group in groups.values()
-    ]
-
-
-def _range(values: Iterable, said: Callable[[float], str]) -> str:
-    values = [value for value in values if isinstance(value, int | float)]
-    return " to ".join(dict.fromkeys((said(min(values)), said(max(values))))) if values else "–"
+        rows.append(row)
+    return rows
 
 
 def _shown(table: Table) -> dict:

@@ -40,6 +40,11 @@ class Interval:
     images: int
     method: str
 
+    @property
+    def ends(self) -> tuple[float, float, float]:
+        """Value, low and high."""
+        return self.value, self.low, self.high
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Interval):
@@ -155,12 +160,11 @@ def holm(ps: Sequence[float]) -> list[float]:
     NaN is no test and stays.
     Source: Holm (1979).
     """
-    order = sorted((i for i, p in enumerate(ps) if not np.isnan(p)), key=lambda i: ps[i])
-    adjusted, largest = [float("nan")] * len(ps), 0.0
-    for place, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - place) * ps[i]))
-        adjusted[i] = largest
-    return adjusted
+    adjusted = np.array(ps, float)
+    order = np.argsort(adjusted, kind="stable")[: np.sum(~np.isnan(adjusted))]  # NaN is last
+    steps = np.minimum(1.0, np.arange(len(order), 0, -1) * adjusted[order])
+    adjusted[order] = np.maximum.accumulate(steps)
+    return adjusted.tolist()
 
 
 def _variances(whole: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float]:
@@ -170,7 +174,7 @@ def _variances(whole: np.ndarray, drawn: np.ndarray) -> tuple[float, float, floa
     and image, and so has the last: the second and the last are the whole, each part once.
     """
     seeds = len(whole)
-    together = float(np.nanvar(_mean(drawn)))
+    together = float(np.nanvar(drawn.mean(axis=1)))
     if seeds == 1:
         return together, together, 0.0
     alone = float(np.nanmean(np.nanvar(drawn, axis=0)))
@@ -180,7 +184,7 @@ def _variances(whole: np.ndarray, drawn: np.ndarray) -> tuple[float, float, floa
 
 def _noises(whole: np.ndarray, drawn: np.ndarray, centre: float, seed: int) -> list[np.ndarray]:
     """What chance adds to the mean over seeds, draws (R,): by images alone, and by images and seeds."""
-    noise = _mean(drawn) - centre
+    noise = drawn.mean(axis=1) - centre
     noise = noise[np.isfinite(noise)]
     if len(whole) == 1:
         return [noise]
@@ -204,11 +208,6 @@ def _ends(whole: np.ndarray, drawn: np.ndarray, images: int, level: float, seed:
         for noise in _noises(whole, value + wider * (drawn - value), value, seed)
     ]
     return value + float(min(low for low, _ in ends)), value + float(max(high for _, high in ends))
-
-
-def _mean(drawn: np.ndarray) -> np.ndarray:
-    """The mean over seeds, (R, S) -> (R,); NaN if a seed has no value on the images that were drawn."""
-    return drawn.mean(axis=1)
 
 
 def _said(seeds: int, images: int) -> dict:

@@ -25,7 +25,7 @@ def bracketed(found: Interval | None, decimals: int = 3, *, scale: float = 1.0, 
     """``0.213 [0.209, 0.217]``, times ``scale``; empty if there is no interval. ``sign`` + shows every sign."""
     if found is None:
         return ""
-    value, low, high = (f"{scale * end:{sign}.{decimals}f}" for end in (found.value, found.low, found.high))
+    value, low, high = (f"{scale * end:{sign}.{decimals}f}" for end in found.ends)
     return f"{value} [{low}, {high}]"
 
 
