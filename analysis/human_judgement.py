@@ -62,11 +62,10 @@ def read_expert(path: Path, captions: Captions) -> list[Judgement]:
     judged = []
     for number, (image, key, *ratings) in _rows(path, 5):
         place, caption = _caption(captions, image, key, f"line {number} of {path}")
-        if caption not in captions[image].values():
-            references = tuple(captions[image].values())
-            judged.append(
-                Judgement(image=image, number=place, caption=caption, ratings=tuple(ratings), references=references)
-            )
+        references = tuple(captions[image].values())
+        if caption not in references:
+            pair = {"image": image, "number": place, "caption": caption}
+            judged.append(Judgement(**pair, ratings=tuple(ratings), references=references))
     return _checked(judged, path)
 
 
@@ -150,9 +149,8 @@ def agreement(
     rating = np.concatenate([one.ratings for one in judged])
     names, image = np.unique(np.repeat([one.image for one in judged], times), return_inverse=True)
     value = float(kendalltau(score, rating, variant=variant).statistic)
-    counts = np.random.default_rng([seed, len(names)]).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=resamples
-    )
+    even = np.full(len(names), 1 / len(names))
+    counts = np.random.default_rng([seed, len(names)]).multinomial(len(names), even, size=resamples)
     again = resampled_tau(score, rating, image, counts.astype(float), variant)
     low, high = np.nanquantile(again, [(1 - level) / 2, (1 + level) / 2])
     return Interval(
@@ -170,15 +168,15 @@ def resampled_tau(x: np.ndarray, y: np.ndarray, image: np.ndarray, counts: np.nd
     order = np.argsort(image, kind="stable")
     x, y, image = np.unique(x, return_inverse=True)[1][order], np.unique(y, return_inverse=True)[1][order], image[order]
     images = counts.shape[1]
-    starts = np.searchsorted(image, np.arange(images))
+    starts = np.searchsorted(image, np.arange(images + 1))
     x, y = x.astype(np.int32), y.astype(np.int32)
     together, apart_x, apart_y = (np.zeros((images, images)) for _ in range(3))
     for a in range(images):  # with itself and those after it
-        own, later = slice(starts[a], starts[a + 1] if a + 1 < images else len(x)), slice(starts[a], None)
+        own, later = slice(starts[a], starts[a + 1]), slice(starts[a], None)
         pairs = [(one[own, None], one[later]) for one in (x, y)]
         signs = [(one > two).view(np.int8) - (one < two).view(np.int8) for one, two in pairs]
         for table, values in ((together, signs[0] * signs[1]), (apart_x, signs[0] != 0), (apart_y, signs[1] != 0)):
-            table[a, a:] = np.add.reduceat(values.sum(axis=0, dtype=np.int32), starts[a:] - starts[a])
+            table[a, a:] = np.add.reduceat(values.sum(axis=0, dtype=np.int32), starts[a:-1] - starts[a])
     for table in (together, apart_x, apart_y):
         table += np.triu(table, 1).T
     concordance, differ_x, differ_y = (
@@ -187,7 +185,7 @@ def resampled_tau(x: np.ndarray, y: np.ndarray, image: np.ndarray, counts: np.nd
     with np.errstate(invalid="ignore", divide="ignore"):
         if variant == "b":
             return concordance / np.sqrt(differ_x * differ_y)
-        n = counts @ np.diff([*starts, len(x)])
+        n = counts @ np.diff(starts)
         distinct = np.minimum(*(_distinct(one, image, counts) for one in (x, y)))
         return concordance / (n**2 * (distinct - 1) / distinct)
 

@@ -90,18 +90,15 @@ def colours(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """
     others = PALETTE[len(FIRST) :]
     chosen: dict[str, tuple[str, str]] = {}
-    for name in sorted(set(names), key=lambda name: (FIRST.get(_variant(name), len(FIRST)), name)):
-        if (first := FIRST.get(_variant(name))) is not None:
+    firsts = {name: FIRST.get(name.rpartition("/")[2], len(FIRST)) for name in names}
+    for name, first in sorted(firsts.items(), key=lambda item: item[::-1]):
+        if first < len(FIRST):
             wanted = [(PALETTE[first], dash) for dash in DASHES]
         else:
             start = crc32(name.encode()) % len(others)
             wanted = [(others[(start + i) % len(others)], dash) for dash in DASHES for i in range(len(others))]
         chosen[name] = next((style for style in wanted if style not in chosen.values()), wanted[0])
     return chosen
-
-
-def _variant(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 def named(records: Iterable[Record]) -> dict[Path, str]:

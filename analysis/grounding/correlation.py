@@ -116,12 +116,12 @@ def _ranks(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _per_image(words: GroundedWords) -> dict[tuple[str, str], np.ndarray]:
     """Means (N,) of each measure over the words of each image, NaN if it has none."""
     counts = np.bincount(words.image, minlength=len(words.images)).astype(float)
+    means = np.zeros((len(counts), *words.scores.shape[1:]))
+    np.add.at(means, words.image, words.scores)
+    means /= np.where(counts, counts, np.nan)[:, None, None]
     found = {}
-    for m, name in enumerate(MEASURES):
-        own, uniform = (
-            np.bincount(words.image, words.scores[:, LOOKS.index(look), m], minlength=len(counts))
-            / np.where(counts, counts, np.nan)
-            for look in ("learned", "uniform")
-        )
+    for name, own, uniform in zip(
+        MEASURES, *(means[:, LOOKS.index(look)].T for look in ("learned", "uniform")), strict=True
+    ):
         found["generated", name], found["generated", f"{name} beyond uniform"] = own, own - uniform
     return found

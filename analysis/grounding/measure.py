@@ -19,6 +19,7 @@ from attend.analysis.grounding.words import LOOKS, MEASURES, GroundedWords, by_g
 from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
 from attend.analysis.statistics.resampling import sums
+from attend.analysis.tables.columns import CONTROLS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -27,6 +28,7 @@ from attend.data.prepared import Prepared
 
 SIZES = {"small": (0.0, 1 / 16), "medium": (1 / 16, 1 / 4), "large": (1 / 4, 1.0)}
 """Boxes by the share of the picture that they cover, lowest (not in it) and highest (in it)."""
+TITLES = {"mass": "attention in the boxes (%)", "pointing": "largest weight in a box (%)"}
 FEWEST = 50
 """Words that every seed must have of a part, or it is left out: less says nothing."""
 RESAMPLES = 10_000
@@ -200,47 +202,35 @@ def grounding_bars(
     parts = list(dict.fromkeys((row.by, row.group) for row in rows))
     models = list(dict.fromkeys((row.variant, row.decode) for row in rows))
     styles = colours(variant for variant, _ in models)
-    several = {v for v, _ in models if sum(v == other for other, _ in models) > 1}
     axes = axes or Figure(figsize=(7.2, 3.2), layout="constrained").add_subplot()
     wide = 0.8 / len(models)
-    seen: dict[str, int] = {}
     for number, (variant, decode) in enumerate(models):
-        own = {(row.by, row.group): row for row in rows if (row.variant, row.decode) == (variant, decode)}
-        at = np.array([p for p, part in enumerate(parts) if part in own])
-        x = at - 0.4 + wide * (number + 0.5)
-        looks = [own[parts[p]].looks for p in at]
-        found = [one["learned"] for one in looks]
-        name = f"{variant} ({decode})" if variant in several else variant
-        seen[variant] = seen.get(variant, 0) + 1
-        bars = axes.bar(x, [100 * one.value for one in found], width=0.9 * wide, color=styles[variant][0])
-        bars.set_label(name)
-        for bar in bars:
-            bar.set_alpha((1.0, 0.55, 0.3)[min(seen[variant], 3) - 1])
-        low, high = ([100 * abs(getattr(one, end) - one.value) for one in found] for end in ("low", "high"))
-        axes.errorbar(x, [100 * one.value for one in found], [low, high], fmt="none", ecolor="#222222", elinewidth=0.9)
+        own = {(row.by, row.group): row.looks for row in rows if (row.variant, row.decode) == (variant, decode)}
+        at = [p for p, part in enumerate(parts) if part in own]
+        x = np.array(at) - 0.4 + wide * (number + 0.5)
+        percent = {look: 100 * np.array([own[parts[p]][look].ends for p in at]).T for look in LOOKS}
+        value, low, high = percent["learned"]
+        ways = [decode for of, decode in models if of == variant]
+        alpha = (1.0, 0.55, 0.3)[min(ways.index(decode), 2)]
+        name = f"{variant} ({decode})" if len(ways) > 1 else variant
+        axes.bar(x, value, width=0.9 * wide, color=styles[variant][0], alpha=alpha, label=name)
+        axes.errorbar(x, value, [value - low, high - value], fmt="none", ecolor="#222222", elinewidth=0.9)
+        last = number == len(models) - 1
+        marks = {"markersize": 3.4, "markerfacecolor": "white", "markeredgecolor": "#222222", "markeredgewidth": 0.8}
         axes.plot(
-            x, [100 * one["shuffled"].value for one in looks], "o", markersize=3.4, markerfacecolor="white",
-            markeredgecolor="#222222", markeredgewidth=0.8, label="its weights at another image's word" if
-            number == len(models) - 1 else None,
-        )  # fmt: skip
-        for look, label, dash in (("uniform", "looks nowhere: uniform", ":"), ("centre", "looks at the centre", "-")):
-            axes.hlines(
-                [100 * one[look].value for one in looks], x - wide / 2, x + wide / 2, color="#222222", linestyle=dash,
-                linewidth=1.3, label=label if number == len(models) - 1 else None,
-            )  # fmt: skip
-    axes.set_xticks(range(len(parts)), [_label(by, group) for by, group in parts], rotation=30, ha="right")
+            x, percent["shuffled"][0], "o", **marks, label="its weights at another image's word" if last else None
+        )
+        for look, dash in (("uniform", ":"), ("centre", "-")):
+            line = {"color": "#222222", "linestyle": dash, "linewidth": 1.3, "label": CONTROLS[look] if last else None}
+            axes.hlines(percent[look][0], x - wide / 2, x + wide / 2, **line)
+    axes.set_xticks(
+        range(len(parts)),
+        [{"all": "all words", "size": f"{group} boxes"}.get(by, group) for by, group in parts],
+        rotation=30,
+        ha="right",
+    )
     axes.set_ylim(bottom=0)
     axes.grid(False, axis="x")
     seeds = sorted({row.looks["learned"].seeds for row in rows})
     axes.set_title(f"{TITLES[measure]}, {captions} captions (seeds: {' or '.join(map(str, seeds))})", loc="left")
     return axes
-
-
-TITLES = {
-    "mass": "attention in the boxes (%)",
-    "pointing": "largest weight in a box (%)",
-}
-
-
-def _label(by: str, group: str) -> str:
-    return {"all": "all words", "size": f"{group} boxes"}.get(by, group)

@@ -46,7 +46,7 @@ class Evidence:
     """What the images of a table's rows tell: each row is the runs of one variant, decoded one way.
 
     ``notes`` has a sentence for each run whose images could not be used: its row then has no interval. Where no run has
-    images.csv at all there is nothing to note. ``images`` is how many every run was scored on.
+    images.csv at all there is nothing to note.
     """
 
     def __init__(self, rows: Sequence[Sequence[Scored]]) -> None:
@@ -58,10 +58,6 @@ class Evidence:
             self._read(runs)
         self._family: Family | None = None
         self._drawn: list[tuple[dict, Sums] | None] = []
-
-    @property
-    def images(self) -> int:
-        return len(next(iter(self._tables.values())).images) if self._tables else 0
 
     def _read(self, runs: dict[int, Scored]) -> None:
         found: dict[int, ImageTable] = {}
@@ -91,9 +87,7 @@ class Evidence:
     def interval(self, row: int, name: str) -> Interval | None:
         """The interval of a corpus score of a row, over those of its seeds that have it; None without images."""
         drawn = self._sums(row, name)
-        if drawn is None:
-            return None
-        return of_sums(drawn[1], RESAMPLED[name].scores[name])
+        return None if drawn is None else of_sums(drawn[1], RESAMPLED[name].scores[name])
 
     def difference(self, row: int, other: int, name: str) -> Difference | None:
         """``row`` minus ``other`` on the seeds that both have; None without images or such seeds."""
@@ -154,10 +148,10 @@ def _by_seed(runs: Sequence[Scored]) -> dict[tuple[int, int], Scored]:
     """Runs by seed, those of the same seed in their order."""
     seen: Counter[int] = Counter()
     found = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.record.seed):
         found[run.record.seed, seen[run.record.seed]] = run
         seen[run.record.seed] += 1
-    return dict(sorted(found.items()))
+    return found
 
 
 Cells = list[list[Cell | None]]
@@ -186,11 +180,9 @@ def compared(evidence: Evidence, cells: Cells, columns: Sequence[Column]) -> tup
                 best[c] = top
                 untested |= {*shown} - {*found, top}
             tests |= {(r, c): one for r, one in found.items()}
-    ps = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
     for c, top in best.items():
         cells[top][c] = replace(cells[top][c], mark="best")
-    for (r, c), p in ps.items():
-        cells[r][c] = replace(cells[r][c], p=p, mark="" if p < ALPHA else "tied")
+    _correct(cells, tests, below="", above="tied")
     return cells, list(tests.values()), untested
 
 
@@ -217,10 +209,14 @@ def against(
                 cells[r][c] = replace(cells[r][c], interval=found)
                 if found.seeds >= least:
                     tests[r, c] = found
-    ps = dict(zip(tests, holm([one.p for one in tests.values()]), strict=True))
-    for (r, c), p in ps.items():
-        cells[r][c] = replace(cells[r][c], p=p, mark="differs" if p < ALPHA else "")
+    _correct(cells, tests, below="differs", above="")
     return cells, [(columns[c], one) for (_, c), one in tests.items()]
+
+
+def _correct(cells: Cells, tests: dict[tuple[int, int], Difference], *, below: str, above: str) -> None:
+    """Give each tested cell its corrected p-value, and the mark that goes with a p-value below ALPHA or above."""
+    for (r, c), p in zip(tests, holm([one.p for one in tests.values()]), strict=True):
+        cells[r][c] = replace(cells[r][c], p=p, mark=below if p < ALPHA else above)
 
 
 def _least(evidence: Evidence) -> int:

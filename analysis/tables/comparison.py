@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from attend.analysis.records import Record, names
-from attend.analysis.statistics.evidence import Cells, Evidence, Scored, against, compared, shared_seeds
+from attend.analysis.statistics.evidence import Evidence, Scored, against, compared, shared_seeds
 from attend.analysis.statistics.intervals import Difference
 from attend.analysis.tables.columns import COLUMNS, CONTROLS, DEFAULT, Cell, Column, Row, Table
 from attend.analysis.tables.published import PUBLISHED, Published
@@ -66,7 +66,7 @@ def comparison(
     evidence = Evidence([group for _, group in ways])
     if base is None:
         cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
-        said = _marked(cells, tests, [rows[r].name for r in sorted(untested)])
+        said = _marked(tests, [rows[r].name for r in sorted(untested)])
     else:
         bases = _bases(base, ways)
         rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
@@ -163,8 +163,7 @@ def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], colu
 
 
 def _cell(column: Column, scores: Iterable[dict]) -> Cell | None:
-    values = [column.read(s) for s in scores]
-    values = tuple(value for value in values if value is not None)
+    values = tuple(value for one in scores if (value := column.read(one)) is not None)
     return Cell(values) if values else None
 
 
@@ -234,7 +233,7 @@ def _method(tests: Sequence[Difference]) -> str:
     return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"
 
 
-def _marked(cells: Cells, tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
+def _marked(tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
     if not tests:
         return
     yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
@@ -260,15 +259,14 @@ def _contrasted(
     least: dict[Column, list[float]] = {}
     for column, one in tests:
         least.setdefault(column, []).append(one.detectable)
-    small = [f"{c.title} {_ends([f'{value:.{c.decimals}f}' for value in sorted(some)])}" for c, some in least.items()]
+    small = []
+    for column, some in least.items():
+        ends = dict.fromkeys(f"{value:.{column.decimals}f}" for value in (min(some), max(some)))
+        small.append(f"{column.title} {' to '.join(ends)}")
     yield (
         "Smallest difference that so many seeds and images find with a chance of 80 %, before correction: "
         f"{', '.join(small)}."
     )
-
-
-def _ends(texts: Sequence[str]) -> str:
-    return texts[0] if texts[0] == texts[-1] else f"{texts[0]} to {texts[-1]}"
 
 
 def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column], *, unfinished: int) -> Iterable[str]:

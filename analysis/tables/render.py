@@ -41,24 +41,18 @@ class Printed:
 
 def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
     """The heading, and a list of cells for each row: name, decoding, number of runs, and numbers."""
-    known = [
-        (title, name, show)
-        for title, name, show in (("Parameters", "parameters", _count), ("Training", "seconds", _time))
-        if any(getattr(row, name) for row in table.rows)
-    ]
+    shows = (("Parameters", "parameters", _count), ("Training", "seconds", _time))
+    known = [one for one in shows if any(getattr(row, one[1]) for row in table.rows)]
     header = ["Variant", "Decoding", "n", *(title for title, _, _ in known), *(c.title for c in table.columns)]
     ranges = not any(cell and cell.interval for row in table.rows for cell in row.cells)
     lines = []
     for row in table.rows:
         name = f"{row.name}{f' {COLLAPSED}' * bool(row.collapsed)}{' (base)' * row.base}"
-        facts = [Printed(_fact(getattr(row, what), show, row.runs)) for _, what, show in known]
+        facts = [Printed(_average(getattr(row, what), show) or DASH * bool(row.runs)) for _, what, show in known]
         signed = table.base is not None and not row.base
-        cells = [
-            _printed(cell, column, row, brackets=ranges, signed=signed)
-            for cell, column in zip(row.cells, table.columns, strict=True)
-        ]
         lines.append([Printed(" ".join(name.split())), Printed(_decoding(row)), Printed(str(row.runs or "")), *facts])
-        lines[-1] += cells
+        for cell, column in zip(row.cells, table.columns, strict=True):
+            lines[-1].append(_printed(cell, column, row, brackets=ranges, signed=signed))
     return header, lines
 
 
@@ -75,7 +69,7 @@ def _printed(cell: Cell | None, column: Column, row: Row, *, brackets: bool, sig
     names how many."""
     if cell is None:
         return Printed(DASH if row.runs else "")
-    ends = (cell.low, cell.high) if cell.interval is None else (cell.interval.low, cell.interval.high)
+    ends = (cell.low, cell.high) if cell.interval is None else cell.interval.ends[1:]
     style = f"{'+' if signed else ''}.{column.decimals}f"
     mean, low, high = (f"{value:{style}}" for value in (cell.mean, *ends))
     seeds = len(cell.values)
@@ -87,12 +81,6 @@ def _printed(cell: Cell | None, column: Column, row: Row, *, brackets: bool, sig
     if cell.p is not None:
         about += f"; p = {cell.p:.2g}, corrected"
     return Printed(mean, beside, cell.mark, about)
-
-
-def _fact(values: tuple, show: Callable[[float], str], runs: int) -> str:
-    if not values:
-        return DASH if runs else ""
-    return show(sum(values) / len(values))
 
 
 def _count(number: float) -> str:
@@ -171,34 +159,35 @@ def _csv(table: Table) -> str:
     more = [] if not any(c and c.interval for row in table.rows for c in row.cells) else list(INTERVAL)
     more += list(DIFFERENCE) if more and table.base is not None else []
     scores = [f"{c.title}{part}" for c in table.columns for part in ("", " low", " high", " n", *more)]
-    there = {title: show for title, show in ALSO.items() if any(show(row) for row in table.rows)}
-    look, trials, facts = ([title for title in some if title in there] for some in (("Look",), ("Trials",), FACTS))
-    lines = [["Variant", "Split", "Decode", "Beam", *look, "n", "Collapsed", *trials, *facts, *scores]]
+    titles = [title for title, show in FACTS.items() if title not in OPTIONAL or any(map(show, table.rows))]
+    lines = [["Variant", "Split", *titles, *scores]]
     for row in table.rows:
-        beam = "" if row.beam is None else row.beam
+        split = "" if row.published else table.split
         cells = [_numbers(cell, more) if cell else [""] * (4 + len(more)) for cell in row.cells]
-        scored = ("", "published") if row.published else (table.split, row.decode)
-        looks, *others = ([there[title](row) for title in some] for some in (look, trials + facts))
-        flat = [value for some in (*others, *cells) for value in some]
-        lines.append([row.name, *scored, beam, *looks, row.runs, row.collapsed, *flat])
+        facts = [FACTS[title](row) for title in titles]
+        lines.append([row.name, split, *facts, *(value for some in cells for value in some)])
     return comma_separated(lines)
 
 
-ALSO: dict[str, Callable[[Row], object]] = {
+FACTS: dict[str, Callable[[Row], object]] = {
+    "Decode": lambda row: "published" if row.published else row.decode,
+    "Beam": lambda row: "" if row.beam is None else row.beam,
     "Look": lambda row: row.look,
+    "n": lambda row: row.runs,
+    "Collapsed": lambda row: row.collapsed,
     "Trials": lambda row: row.trials or "",
     "Base": lambda row: "base" if row.base else "",
-    "Parameters": lambda row: _average(row.parameters, ".0f"),
-    "Training seconds": lambda row: _average(row.seconds, ".6g"),
+    "Parameters": lambda row: _average(row.parameters, "{:.0f}".format),
+    "Training seconds": lambda row: _average(row.seconds, "{:.6g}".format),
 }
+OPTIONAL = ("Look", "Trials", "Base", "Parameters", "Training seconds")
 """Columns of the CSV that are there where some row has something in them."""
-FACTS = ("Base", "Parameters", "Training seconds")
 INTERVAL = (" interval low", " interval high", " mark", " p")
 DIFFERENCE = {" p images": "p_images", " effect": "effect", " improvement": "improvement", " detectable": "detectable"}
 
 
-def _average(values: tuple, style: str) -> str:
-    return f"{sum(values) / len(values):{style}}" if values else ""
+def _average(values: tuple, show: Callable[[float], str]) -> str:
+    return show(sum(values) / len(values)) if values else ""
 
 
 def _numbers(cell: Cell, more: list[str]) -> list:
@@ -206,7 +195,7 @@ def _numbers(cell: Cell, more: list[str]) -> list:
     if not more:
         return found
     interval = cell.interval
-    ends = ["", ""] if interval is None else [f"{interval.low:.6g}", f"{interval.high:.6g}"]
+    ends = ["", ""] if interval is None else [f"{end:.6g}" for end in interval.ends[1:]]
     found += [*ends, cell.mark, "" if cell.p is None else f"{cell.p:.4g}"]
     if len(more) > len(INTERVAL):
         told = isinstance(interval, Difference)
