@@ -52,20 +52,16 @@ def dots(table: Table) -> list[Dot]:
 
 
 def _dot(row: Row, column: Column, cell: Cell) -> Dot:
-    low = high = np.nan
-    count = len(cell.values)
+    count, low, high = len(cell.values), np.nan, np.nan
+    method = f"{count} {'seed' if count == 1 else 'seeds'} and no scores of images"
     if cell.interval is not None:
-        low, high, method = cell.interval.low, cell.interval.high, cell.interval.method
+        (_, low, high), method = cell.interval.ends, cell.interval.method
     elif row.published:
         method = "published: one run"
     elif count >= LEAST:
-        _, low, high = mean_interval(np.array(cell.values))
-        method = f"Student's t over {count} seeds"
-    else:
-        method = f"{count} {'seed' if count == 1 else 'seeds'} and no scores of images"
-    ends = {"low": float(low), "high": float(high), "method": method}
-    tested = {"p": cell.p, "differs": cell.mark == "differs"}
-    return Dot(row=row, column=column, value=cell.mean, seeds=cell.values, **ends, **tested)
+        (_, low, high), method = mean_interval(np.array(cell.values)), f"Student's t over {count} seeds"
+    own = {"row": row, "column": column, "value": cell.mean, "seeds": cell.values, "p": cell.p}
+    return Dot(**own, low=float(low), high=float(high), method=method, differs=cell.mark == "differs")
 
 
 @styled

@@ -118,16 +118,13 @@ def markdown(rows: Sequence[Measured]) -> str:
         lines = [[HEADER[name] for name in shown], *([_cell(row, name) for name in shown] for row in done)]
         left = [place for place, name in enumerate(shown) if name in ("estimator", "against")]
         table = [text.markdown(lines, left=left)] if done else []
-        told = dict.fromkeys(r.note for r in some if r.note)
-        notes = [f"- {_whose(note, some, done)}: {note}." for note in told]
+        notes = []
+        for note in dict.fromkeys(r.note for r in some if r.note):
+            own = [r for r in some if r.note == note]
+            whose = "all above" if own == done and len(own) > 1 else "; ".join(r.estimator for r in own)
+            notes.append(f"- {whose}: {note}.")
         parts.append("\n".join([f"### feed {feed}, {checkpoint}: {group}", "", *table, *notes]).strip())
     return "\n\n".join(parts) + "\n"
-
-
-def _whose(note: str, some: Sequence[Measured], done: Sequence[Measured]) -> str:
-    """The estimators that a note is of."""
-    named = [row for row in some if row.note == note]
-    return "all above" if named == list(done) and len(named) > 1 else "; ".join(row.estimator for row in named)
 
 
 def _cell(row: Measured, name: str) -> str:

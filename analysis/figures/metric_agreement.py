@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from attend.analysis.figures.figures import LEVEL, PALETTE, finish, panels, styled
@@ -76,10 +77,9 @@ def correlate(name: str, tables: Sequence[Mapping[str, np.ndarray]]) -> Correlat
     metrics = tuple(one for one in METRICS if any(np.isfinite(t[one]).any() for t in tables if one in t))
     rho = np.full((len(tables), len(metrics), len(metrics)), np.nan)
     for run, table in enumerate(tables):
-        for i, first in enumerate(metrics):
-            for j, second in enumerate(metrics[:i]):
-                if first in table and second in table:
-                    rho[run, i, j] = rho[run, j, i] = rank_correlation(table[first], table[second])
+        there = [place for place, name in enumerate(metrics) if name in table]
+        for j, i in combinations(there, 2):
+            rho[run, i, j] = rho[run, j, i] = rank_correlation(table[metrics[i]], table[metrics[j]])
     mean = mean_of_known(rho)
     np.fill_diagonal(mean, 1.0)
     images = min(int(np.isfinite(one).sum()) for table in tables for one in table.values() if np.isfinite(one).any())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from attend.analysis.figures.figures import NOTE, colours, dot, styled
@@ -23,8 +24,6 @@ RESAMPLES = 2000
 """Of the many intervals that are only drawn; those of MEASURES have ten thousand."""
 UNBOUNDED = ("entropy",)
 """Of MEASURES, those that are no share."""
-
-
 SHARES = ("amplitude", "moves", "returns", "distinct", "gate")
 """Measures that lie in [0, 1]."""
 LEAST = 2
@@ -57,15 +56,12 @@ def tabulate_gaze(measured: Sequence[Measured]) -> list[Row]:
     rows = []
     for (variant, way), some in _groups(measured).items():
         for measure, part in some[0].values:
-            row = [one.values[measure, part] for one in some]
-            many = {} if not part else {"resamples": RESAMPLES}
-            if (found := _interval(row, **many)) is not None:
+            many = {"resamples": RESAMPLES} if part else {}
+            if found := _interval([one.values[measure, part] for one in some], **many):
                 found = within(found, 0, np.inf if measure in UNBOUNDED else 1)
                 rows.append(Row(variant=variant, way=way, measure=measure, part=part, found=found))
-        shortest = min(one.curve.shape[1] for one in some)
-        for t in range(min(POSITIONS, shortest)):
-            found = _interval([one.curve[:, t] for one in some], resamples=RESAMPLES)
-            if found is not None:
+        for t in range(min(POSITIONS, *(one.curve.shape[1] for one in some))):
+            if found := _interval([one.curve[:, t] for one in some], resamples=RESAMPLES):
                 rows.append(Row(variant=variant, way=way, measure="entropy", part=f"word {t + 1}", found=found))
     return rows
 
@@ -77,21 +73,19 @@ def tabulate_differences(measured: Sequence[Measured]) -> list[Row]:
     """
     groups = _groups(measured)
     rows = []
-    keys = list(groups)
-    for i, (variant, way) in enumerate(keys):
-        for other, its_way in keys[i + 1 :]:
-            a, b = ({one.seed: one for one in groups[key]} for key in ((variant, way), (other, its_way)))
-            seeds = sorted(a.keys() & b.keys())
-            if other == variant or not seeds:
+    for (variant, way), (other, its_way) in combinations(groups, 2):
+        a, b = ({one.seed: one for one in groups[key]} for key in ((variant, way), (other, its_way)))
+        seeds = sorted(a.keys() & b.keys())
+        if other == variant or not seeds:
+            continue
+        for measure in MEASURES:
+            x, y = (np.stack([some[seed].values[measure, ""] for seed in seeds]) for some in (a, b))
+            if np.isnan(x + y).all(axis=1).any():
                 continue
-            for measure in MEASURES:
-                x, y = ([some[seed].values[measure, ""] for seed in seeds] for some in (a, b))
-                if any(np.isnan(np.add(p, q)).all() for p, q in zip(x, y, strict=True)):
-                    continue
-                found = paired(np.stack(x), np.stack(y))
-                found = found if measure in UNBOUNDED else within(found, -1, 1)
-                names = {"variant": f"{variant} − {other}", "way": f"{way} − {its_way}"}
-                rows.append(Row(**names, measure=measure, part="", found=found))
+            found = paired(x, y)
+            found = found if measure in UNBOUNDED else within(found, -1, 1)
+            names = {"variant": f"{variant} − {other}", "way": f"{way} − {its_way}"}
+            rows.append(Row(**names, measure=measure, part="", found=found))
     return rows
 
 
@@ -170,14 +164,9 @@ def _looks(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, 
 
 
 def _style(colour: str, second: bool) -> dict:
-    return {
-        "color": colour,
-        "marker": "o",
-        "markersize": 4.5,
-        "markerfacecolor": "white" if second else colour,
-        "linestyle": "--" if second else "-",
-        "linewidth": 1.2,
-    }
+    face = "white" if second else colour
+    line = {"linestyle": "--" if second else "-", "linewidth": 1.2}
+    return {"color": colour, "marker": "o", "markersize": 4.5, "markerfacecolor": face} | line
 
 
 def _found(rows: Sequence[Row], key: tuple[str, str], parts: Sequence[tuple[str, str]]) -> list[Interval | None]:
@@ -209,8 +198,8 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
         if None in found:
             continue
         style = _style(*looks[key]) | {"markersize": 2.5}
-        axes.plot(angles, [one.value for one in (*found, found[0])], **style)
-        low, high = ([getattr(one, end) for one in (*found, found[0])] for end in ("low", "high"))
+        value, low, high = np.transpose([one.ends for one in (*found, found[0])])
+        axes.plot(angles, value, **style)
         if np.isfinite(low).all():
             axes.fill_between(angles, np.maximum(low, 0), high, color=looks[key][0], alpha=0.15, linewidth=0)
     axes.axhline(1 / 8, color="#999999", linewidth=0.7, linestyle=":")
@@ -227,12 +216,10 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
 def _curve(axes: Axes, rows, keys, looks, ceiling: float) -> None:
     for key in keys:
         found = _found(rows, key, [("entropy", f"word {t + 1}") for t in range(POSITIONS)])
-        found = [one for one in found if one is not None]
-        at = np.arange(1, len(found) + 1)
-        axes.plot(at, [one.value for one in found], **_style(*looks[key]) | {"markersize": 2.5})
-        axes.fill_between(
-            at, [one.low for one in found], [one.high for one in found], color=looks[key][0], alpha=0.15, linewidth=0
-        )
+        value, low, high = np.reshape([one.ends for one in found if one is not None], (-1, 3)).T
+        at = np.arange(1, len(value) + 1)
+        axes.plot(at, value, **_style(*looks[key]) | {"markersize": 2.5})
+        axes.fill_between(at, low, high, color=looks[key][0], alpha=0.15, linewidth=0)
     axes.axhline(ceiling, color="#999999", linewidth=0.8, linestyle=":")
     look = {"ha": "right", "va": "bottom", "fontsize": 7, "color": "#555555"}
     axes.annotate("equal weights", (POSITIONS, ceiling), (0, 1), textcoords="offset points", **look)

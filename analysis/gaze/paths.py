@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from zlib import crc32
 
 import numpy as np
@@ -167,17 +167,16 @@ class Measured:
 
 def measure(looks: Gaze, way: str, images: Sequence[str], *, draws: int = 20, seed: int = 0) -> Measured:
     """Measure the gaze on these images; of several draws the means."""
-    rows: list[dict[tuple[str, str], float]] = []
-    curves = []
+    rows, curves = [], []
     for image in images:
         look = looks.attention[image]
         some = paths(look, way, draws=draws, seed=seed)
         described = [describe(path, look.geometry) for path in some]
-        row = {_key(name): _mean([one[name] for one in described]) for name in described[0]}
+        keys = {name: ("direction", name) if name in SECTORS else (name, "") for name in described[0]}
+        row = {key: _mean([one[name] for one in described]) for name, key in keys.items()}
         curves.append(entropy(look.weights))
         rows.append(row | by_kind(look, some) | {("entropy", ""): _mean(curves[-1])})
-    longest = max(map(len, curves))
-    padded = np.array([np.pad(one, (0, longest - len(one)), constant_values=np.nan) for one in curves])
+    padded = np.array(list(zip_longest(*curves, fillvalue=np.nan))).reshape(-1, len(curves)).T
     cells = looks.attention[images[0]].weights.shape[1]
     return Measured(
         variant=looks.variant,
@@ -188,10 +187,6 @@ def measure(looks: Gaze, way: str, images: Sequence[str], *, draws: int = 20, se
         curve=padded,
         ceiling=float(np.log(cells)),
     )
-
-
-def _key(name: str) -> tuple[str, str]:
-    return ("direction", name) if name in SECTORS else (name, "")
 
 
 def _mean(values) -> float:

@@ -54,11 +54,14 @@ def attention_maps(image: Picture, one: Attention, *, smooth: bool = True) -> Fi
     for t, axes in enumerate(lit):
         light = spread(one.weights[t], geometry, photo.shape[1::-1], smooth=smooth)[..., None]
         show(axes, light * bright + (1 - light) * dim, geometry)
-        _title(axes, one.words[t])
+        fits = axes.get_position().width * figure.get_figwidth() * 72  # a long word is smaller
+        axes.set_title(one.words[t], fontsize=min(8.5, 1.7 * fits / max(len(one.words[t]), 1)), pad=3)
         if one.glimpses is not None:
             _frame(axes, int(one.glimpses[t]), geometry)
         if one.gates is not None:
-            _corner(axes, f"gate {one.gates[t]:.2f}")
+            halo = [withStroke(linewidth=1.5, foreground="black")]
+            look = {"fontsize": 6, "color": "white", "path_effects": halo}
+            axes.annotate(f"gate {one.gates[t]:.2f}", (0, 0), (2.5, 3), "axes fraction", "offset points", **look)
     return figure
 
 
@@ -70,18 +73,6 @@ def tabulate(one: Attention) -> list[tuple]:
             sampled = "" if one.glimpses is None else int(one.glimpses[t] == cell)
             rows.append((t + 1, word, round(float(x), 2), round(float(y), 2), float(one.weights[t][cell]), sampled))
     return rows
-
-
-def _title(axes: Axes, word: str) -> None:
-    """The word above its panel, smaller where it would not fit."""
-    fits = axes.get_position().width * axes.figure.get_figwidth() * 72
-    axes.set_title(word, fontsize=min(8.5, 1.7 * fits / max(len(word), 1)), pad=3)
-
-
-def _corner(axes: Axes, text: str) -> None:
-    halo = [withStroke(linewidth=1.5, foreground="black")]
-    look = {"fontsize": 6, "color": "white", "path_effects": halo}
-    axes.annotate(text, (0, 0), (2.5, 3), "axes fraction", "offset points", **look)
 
 
 def _frame(axes: Axes, cell: int, geometry: Geometry) -> None:

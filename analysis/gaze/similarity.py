@@ -6,6 +6,7 @@ with the images of one of them shuffled so that none stays in place.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -45,9 +46,9 @@ def tabulate_similarity(looks: Sequence[Gaze], images: Sequence[str], *, seed: i
     runs = [(one, [_path(one, image) for image in images]) for one in looks]
     other = circle(np.random.default_rng(seed).permutation(len(images))[::-1])
     rows = []
-    pairs: dict[tuple[str, str], list[tuple[list[Path], list[Path]]]] = {}
+    pairs: dict[tuple[str, str], list[tuple[list[Path], list[Path]]]] = defaultdict(list)
     for (one, its), (two, theirs) in combinations(runs, 2):
-        pairs.setdefault(tuple(sorted((one.variant, two.variant))), []).append((its, theirs))
+        pairs[tuple(sorted((one.variant, two.variant)))].append((its, theirs))
     for (a, b), some in sorted(pairs.items(), key=lambda item: (item[0][0] != item[0][1], item[0])):
         name = f"within {a}" if a == b else f"{a} and {b}"
         same = np.array([[compare_paths(x, y) for x, y in zip(its, theirs, strict=True)] for its, theirs in some])

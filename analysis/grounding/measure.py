@@ -214,7 +214,7 @@ def grounding_bars(
         alpha = (1.0, 0.55, 0.3)[min(ways.index(decode), 2)]
         name = f"{variant} ({decode})" if len(ways) > 1 else variant
         axes.bar(x, value, width=0.9 * wide, color=styles[variant][0], alpha=alpha, label=name)
-        axes.errorbar(x, value, [value - low, high - value], fmt="none", ecolor="#222222", elinewidth=0.9)
+        axes.errorbar(x, value, np.abs([low - value, high - value]), fmt="none", ecolor="#222222", elinewidth=0.9)
         last = number == len(models) - 1
         marks = {"markersize": 3.4, "markerfacecolor": "white", "markeredgecolor": "#222222", "markeredgewidth": 0.8}
         axes.plot(

@@ -70,9 +70,8 @@ def given(path: Path, phrases: Phrases, *, seed: int = 0) -> GroundedWords:
 
 def _phrase(phrases: Phrases, image: str, caption: int, place: int) -> Phrase | None:
     """The phrase with boxes that a word is part of."""
-    captions = phrases.get(image, ())
-    some = captions[caption] if caption < len(captions) else None
-    return next((one for one in some or () if one.start <= place < one.stop and one.boxes), None)
+    some = phrases.get(image, ())[caption : caption + 1]
+    return next((one for phrases in some for one in phrases or () if one.start <= place < one.stop and one.boxes), None)
 
 
 def generated(path: Path, images: int, phrases: Phrases, *, seed: int = 0) -> GroundedWords:

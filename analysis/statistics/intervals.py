@@ -73,7 +73,7 @@ def interval(values, *, weights=None, level: float = 0.95, resamples: int = 10_0
     Raises:
         ValueError: shapes that do not fit, a level that is none, or a seed without any value.
     """
-    statistics = _means(values, weights)
+    statistics = means(values, weights)
     statistics = statistics[:, _known(statistics)]
     return of_sums(sums(statistics, resamples=resamples, seed=seed), ratio, level=level, seed=seed)
 
@@ -89,7 +89,7 @@ def paired(a, b, *, weights=None, level: float = 0.95, resamples: int = 10_000, 
         raise ValueError(f"a is {a.shape} and b {b.shape}: pair the same seeds on the same images")
     missing = np.isnan(a) | np.isnan(b)
     a, b = (np.where(missing, np.nan, one) for one in (a, b))
-    statistics = np.concatenate([_means(a, weights), _means(b, weights)])
+    statistics = np.concatenate([means(a, weights), means(b, weights)])
     both = sums(statistics[:, _known(statistics)], resamples=resamples, seed=seed)
     first, second = both.of(slice(len(a))), both.of(slice(len(a), None))
     return of_pair(first, second, ratio, level=level, seed=seed)
@@ -218,7 +218,7 @@ def _said(seeds: int, images: int) -> dict:
     return {"seeds": seeds, "images": images, "method": method}
 
 
-def _means(values, weights) -> np.ndarray:
+def means(values, weights=None) -> np.ndarray:
     """Values and weights (S, N) -> statistics (S, N, 2) whose ``ratio`` is the mean."""
     values = np.atleast_2d(np.asarray(values, float))
     if values.ndim != 2 or not values.size:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from attend.analysis.statistics.intervals import ratio
+from attend.analysis.statistics.intervals import means, ratio
 from attend.analysis.statistics.resampling import Score
 
 from attend.metrics.captions import BLEU_STATISTICS, ORDERS, corpus_bleu, corpus_meteor, meteor_rows
@@ -36,18 +36,13 @@ def _bleu(name: str, sums: np.ndarray) -> np.ndarray:
 
 
 def _mean(name: str) -> Family:
-    return Family((name,), lambda table: _weighted(table.numbers(name)), {name: ratio})
+    return Family((name,), lambda table: means(table.numbers(name))[0], {name: ratio})
 
 
 def _grounding(name: str) -> Family:
     """A mean over words: images weigh as many as they have words with boxes."""
     columns = ("grounding_words", f"grounding_{name}")
-    return Family(columns, lambda table: _weighted(*(table.numbers(one) for one in columns[::-1])), {name: ratio})
-
-
-def _weighted(values: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
-    weights = np.where(np.isnan(values), 0.0, weights)
-    return np.column_stack([np.where(np.isnan(values), 0.0, values) * weights, weights])
+    return Family(columns, lambda table: means(*(table.numbers(one) for one in columns[::-1]))[0], {name: ratio})
 
 
 BLEU = ("length_ratio", *(f"bleu{n}{free}" for n in ORDERS for free in ("", "_free")))
