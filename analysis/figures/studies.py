@@ -196,20 +196,17 @@ def sliced(trials: Iterable[Trial], name: str) -> list[tuple]:
 def importances(shares: Mapping[str, float], kind: str, said: str, *, axes: Axes | None = None) -> Axes:
     """The share of each parameter as a bar, the largest on top; ``said`` is what the shares are."""
     (only,) = panels(1, axes, columns=1, size=(4.6, 0.4 + 0.28 * len(shares)))
-    own, axes = axes is None, only
-    order = sorted(shares, key=lambda name: (shares[name], name))
-    bars = axes.barh([_wrapped(name, 40) for name in order], [shares[name] for name in order], height=0.62)
-    for bar in bars:
-        bar.set_color(colours([kind])[kind][0])
-    axes.bar_label(bars, [f"{shares[name]:.2f}" for name in order], padding=3, fontsize=8)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlim(0, 1.15 * max(shares.values()))
-    axes.set_title(f"importance of the parameters, {kind}", loc="left")
-    if own:
-        note(axes.figure, said)
+    names, values = zip(*sorted(shares.items(), key=lambda item: item[::-1]), strict=True)
+    bars = only.barh([_wrapped(name, 40) for name in names], values, height=0.62, color=colours([kind])[kind][0])
+    only.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+    only.grid(axis="y", visible=False)
+    only.set_xlim(0, 1.15 * max(values))
+    only.set_title(f"importance of the parameters, {kind}", loc="left")
+    if axes is None:
+        note(only.figure, said)
     else:
-        axes.set_xlabel(_wrapped(said, 60), fontsize=6.5)
-    return axes
+        only.set_xlabel(_wrapped(said, 60), fontsize=6.5)
+    return only
 
 
 @styled
@@ -224,19 +221,19 @@ def pareto(trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Axes
         raise ValueError(f"{len(directions)} objectives of {len(complete(trials))} completed trials have no front")
     (x, across), (y, _) = directions.items()
     (only,) = panels(1, axes, columns=1, size=(4.4, 2.9))
-    own, axes = axes is None, only
     steps = "steps-pre" if across == "maximize" else "steps-post"
     for kind, (look, dash) in _looks(complete(trials)).items():
         own = [trial for trial in complete(trials) if trial.kind == kind]
         best = sorted((trial.values[x], trial.values[y]) for trial in front(own, directions))
         points = [(trial.values[x], trial.values[y]) for trial in own]
         label = f"{kind} (n = {len(own)})"
-        axes.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4, alpha=0.45, **look)
-        axes.plot(*_apart(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
-    axes.set_xlabel(_aim(x, across))
-    axes.set_ylabel(_aim(y, directions[y]))
-    finish(axes.figure, [axes], "line: through the trials that no other of their kind beats in both", own=own)
-    return axes
+        only.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4, alpha=0.45, **look)
+        only.plot(*_apart(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
+    for label, (name, aim) in zip((only.set_xlabel, only.set_ylabel), directions.items(), strict=True):
+        label(f"{LABELS.get(name, name)}, {'higher' if aim == 'maximize' else 'lower'} is better")
+    said = "line: through the trials that no other of their kind beats in both"
+    finish(only.figure, [only], said, own=axes is None)
+    return only
 
 
 def _losses(trial: Trial, directions: Mapping[str, str]) -> tuple[float, ...]:
@@ -291,10 +288,6 @@ def _powers(low: float, high: float) -> list[float]:
     """Two to four ticks of a logarithmic axis: powers of ten, or else its ends."""
     powers = [10.0**n for n in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
     return powers[:: -(-len(powers) // 4)] if len(powers) > 1 else [low, high]
-
-
-def _aim(name: str, direction: str) -> str:
-    return f"{LABELS.get(name, name)}, {'higher' if direction == 'maximize' else 'lower'} is better"
 
 
 def _wrapped(name: str, width: int = 24) -> str:

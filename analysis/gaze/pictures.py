@@ -190,23 +190,19 @@ def side_by_side(
             spare.remove()
         for glance, axes in zip(row, of_row, strict=False):
             colour, _ = styles[glance.variant]
-            _draw(image, glance, axes, colour, sizes, largest, spoken)
+            one = glance.attention
+            end = None if spoken is None else min(spoken, len(one.words))
+            if glance.cloud is not None:
+                gaze_cloud(image, one.geometry, glance.cloud[:, :end], colour=colour, axes=axes)
+            else:
+                options = {"sizes": sizes, "largest": largest, "spoken": end, "path": glance.path}
+                gaze_path(image, one, **options, colour=colour, axes=axes)
             axes.set_title(glance.name, color=colour, fontweight="bold", pad=4)
             look = {"ha": "center", "va": "top"}
             axes.annotate(written[id(glance)], (0.5, 0), (0, -4), "axes fraction", "offset points", **look)
     inches = figure.get_size_inches()
     figure.text(0.07 / inches[0], 0.05 / inches[1], "\n".join(below), fontsize=7, color="#555555", va="bottom")
     return figure
-
-
-def _draw(image, glance: Glance, axes: Axes, colour: str, sizes, largest, spoken) -> None:
-    one = glance.attention
-    end = None if spoken is None else min(spoken, len(one.words))
-    if glance.cloud is not None:
-        gaze_cloud(image, one.geometry, glance.cloud[:, :end], colour=colour, axes=axes)
-        return
-    options = {"sizes": sizes, "largest": largest, "spoken": end, "path": glance.path}
-    gaze_path(image, one, **options, colour=colour, axes=axes)
 
 
 def _until(path: Sequence[Fixation], spoken: int) -> list[Fixation]:

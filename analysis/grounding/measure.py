@@ -81,8 +81,11 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
     for (variant, decode), runs in groups.items():
         read = {captions: _read(captions, runs, data, known, notes, seed) for captions in READERS}
         for captions, seeds in read.items():
-            for part in _alike(list(seeds.values()), f"{variant}, {decode}: {captions} captions", notes):
-                rows += _rows(captions, variant, decode, part, notes)
+            same = [one for one in seeds.values() if one.images == next(iter(seeds.values())).images]
+            if left := len(seeds) - len(same):
+                several = f"{variant}, {decode}: {captions} captions of {left} {'seed' if left == 1 else 'seeds'}"
+                notes.append(f"{several} are of other images than the first, and are left out")
+            rows += _rows(captions, variant, decode, same, notes) if same else []
         found_ranks += ranks(variant, decode, [one for _, one in runs], read["generated"], notes)
     if not rows:
         raise ValueError(
@@ -142,16 +145,6 @@ def _phrases(folder: Path, evaluation: Evaluation, known: dict[Path, Phrases | s
     if there not in (None, here):
         raise ValueError(f"{evaluation.folder} was evaluated on other data than {folder}: name its own with --data")
     return known[folder]
-
-
-def _alike(seeds: list[GroundedWords], what: str, notes: list[str]) -> list[list[GroundedWords]]:
-    """The seeds that were evaluated on the images of the first, as one group; empty where there are none."""
-    same = [one for one in seeds if one.images == seeds[0].images]
-    if len(same) < len(seeds):
-        left = len(seeds) - len(same)
-        several = "1 seed" if left == 1 else f"{left} seeds"
-        notes.append(f"{what} of {several} are of other images than the first, and are left out")
-    return [same] if same else []
 
 
 def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], notes: list[str]) -> Iterable[Row]:

@@ -144,10 +144,11 @@ def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
 
 
 def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], columns: Sequence[Column]) -> Row:
-    def recorded(what: str) -> tuple:
-        values = (run.record.scores.get(what) for run in group)
-        return tuple(value for value in values if value is not None)
-
+    ours = [run.record.scores for run in group]
+    facts = {
+        field: tuple(scores[key] for scores in ours if scores.get(key) is not None)
+        for field, key in (("parameters", "parameters"), ("seconds", "train_seconds"))
+    }
     return Row(
         name=name,
         decode=decode,
@@ -156,9 +157,8 @@ def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], colu
         runs=len(group),
         collapsed=sum(run.record.collapsed for run in group),
         trials=max((run.record.study or {}).get("trials", 0) for run in group),
-        parameters=recorded("parameters"),
-        seconds=recorded("train_seconds"),
         cells=tuple(_cell(column, [run.scores for run in group]) for column in columns),
+        **facts,
     )
 
 
