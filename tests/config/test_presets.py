@@ -14,7 +14,7 @@ from attend.config.presets import PRESETS, SOFT
 from attend.data.prepared import Prepared
 from attend.encoder.encoder import Encoder
 from attend.metrics.java import JavaError
-from attend.model import Model
+from attend.model import Model, build_captioner
 from attend.runs.checkpoint import read_checkpoint
 from attend.runs.folder import RunFolder
 from attend.training import loop as training
