@@ -324,6 +324,22 @@ def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision, 
     )
 
 
+def test_a_run_that_an_older_version_began_is_refused(dataset, tmp_path):
+    """Its moving average was stored as ``baseline`` and ``places``."""
+    from attend.runs.checkpoint import read_checkpoint, write_checkpoint
+    from attend.training.loop import train
+
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(one, tmp_path / "run")
+    (tmp_path / "run/scores.json").unlink()
+    last = tmp_path / "run/checkpoint/last.safetensors"
+    tensors, state = read_checkpoint(last)
+    state["progress"] = {k: v for k, v in state["progress"].items() if k != "average"} | {"baseline": 3.0, "places": []}
+    write_checkpoint(last, tensors, state)
+    with pytest.raises(ValueError, match="was written by an older version, and this one cannot resume it: remove"):
+        train(one, tmp_path / "run")
+
+
 def test_a_checkpoint_of_weights_alone_is_not_resumed_from(dataset, tmp_path):
     from attend.training.loop import train
 
