@@ -291,6 +291,11 @@ class Trainer:
             raise ValueError(
                 f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
             )
+        if "average" not in state["progress"]:
+            raise ValueError(
+                f"{self.run.last} was written by an older version, and this one cannot resume it: remove "
+                f"{self.run.path} to train it again"
+            )
         self.model.load(tensors, state, str(self.run.last))
         self.learner.load_state_dict({name: tensors[f"learner.{name}"] for name in self.learner.state_dict()})
         self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
