@@ -8,8 +8,6 @@ score alone, and m the smaller number of different values. A score that is no be
 Source: Kendall (1945); Stuart (1953).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ A run is a folder with a ``config.json`` and an ``environment.json``, ``<experim
 is broken is reported in one sentence, and nothing is repaired.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import Counter

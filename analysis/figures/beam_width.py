@@ -1,7 +1,5 @@
 """Scores against the width of the beam, from the evaluations of each run that differ in nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A table as dots: each score a panel, each row a dot with its interval, or its difference to a base."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

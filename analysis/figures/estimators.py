@@ -1,7 +1,5 @@
 """What the laboratory measured of gradient estimators: one record a row, as a table and as a figure."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Sequence

@@ -5,8 +5,6 @@ data carries its series' name as ``gid``, so that ``save`` can write the numbers
 that should have been.
 """
 
-from __future__ import annotations
-
 import io
 import textwrap
 from collections import Counter

@@ -1,7 +1,5 @@
 """Pictures of runs, from their folders: learning curves, attention maps and gaze paths."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Do the caption metrics agree, image by image, and with where the model looked? Rank correlations over images."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Pictures in a figure: equal panels sized to the inch, and a picture in each in the pixels of its geometry."""
 
-from __future__ import annotations
-
 import textwrap
 
 import numpy as np

@@ -4,8 +4,6 @@ As in analysis/figures.py, what draws takes records and returns Axes. ``directio
 name, whether to ``maximize`` or to ``minimize`` it.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence

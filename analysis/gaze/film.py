@@ -1,7 +1,5 @@
 """Figures one after the other as an animated GIF."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`attend plot saccades` and `attend plot gaze`: pictures of the gaze, and its statistics over a split."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

@@ -4,8 +4,6 @@ A CSV with the columns image, subject, order, x, y (and duration, where it was m
 x and y are pixels of the image, order counts up within a subject. Other columns are allowed.
 """
 
-from __future__ import annotations
-
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

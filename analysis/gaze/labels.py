@@ -1,7 +1,5 @@
 """Labels beside the dots of a path. They do not cover each other, and avoid the path if there is room."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

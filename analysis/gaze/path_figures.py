@@ -1,7 +1,5 @@
 """Statistics of the gaze over a split: a table with intervals, and one figure of it."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

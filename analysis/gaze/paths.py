@@ -5,8 +5,6 @@ centre of mass; a model that takes glimpses has those (argmax or sampled, as it 
 whose places are drawn, each word on its own, from the weights stored with its caption.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest

@@ -4,8 +4,6 @@ A *glance* is one way to read a stored caption's attention as a path: the cells 
 largest weight, the centres of mass of the weights, or a cloud of many paths drawn from the weights.
 """
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -4,8 +4,6 @@ A stored evaluation and a user's own photograph are drawn by the same code. A pi
 coordinates are those of the geometry.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from attend.analysis.figures.figures import PALETTE, styled
 from attend.analysis.figures.panels import Picture, check, panels, photo_of, show

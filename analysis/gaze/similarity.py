@@ -4,8 +4,6 @@ The similarity of unrelated paths is far above 0. Each number therefore stands b
 with the images of one of them shuffled so that none stays in place.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations

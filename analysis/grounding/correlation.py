@@ -1,7 +1,5 @@
 """Rank correlation over images between grounding and caption scores, with its interval."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

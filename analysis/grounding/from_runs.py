@@ -1,7 +1,5 @@
 """How words are grounded, as pictures, a page to read, and numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -6,8 +6,6 @@ weights at a word of another image, drawn by a seed. ``mass`` and ``pointing`` a
 seeds and images (``analysis.statistics.intervals``).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path

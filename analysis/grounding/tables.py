@@ -1,7 +1,5 @@
 """What ``grounding.measure`` found, as Markdown to read and as rows of CSV."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from attend.analysis.grounding.measure import SIZES, Found, Row

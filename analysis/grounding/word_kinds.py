@@ -7,8 +7,6 @@ captions, and docs/saccades.md says how often the kinds are right.
 Source: De Smedt and Daelemans (2012), Pattern for Python (its tagger, after Brill, 1992).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 

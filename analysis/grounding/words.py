@@ -5,8 +5,6 @@ head of a phrase of the image's own captions, singular or plural, has the boxes 
 phrase's last word (``the blue tube top`` has ``top``), a possessive 's left out.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 A word's weights are kept as bytes, round(255 w / max w), beside its max w: no weight is off by more than max w / 510.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io

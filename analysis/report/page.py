@@ -4,8 +4,6 @@ The page is one HTML file that loads nothing: pictures, weights, style and progr
 Content-Security-Policy lets no other script run, so a caption stays text whatever it holds.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import json

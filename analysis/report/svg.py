@@ -1,7 +1,5 @@
 """A figure as SVG that can stand inside a page: in the page's colours, and with names that no other figure has."""
 
-from __future__ import annotations
-
 import io
 import re
 from hashlib import sha256

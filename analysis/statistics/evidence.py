@@ -1,7 +1,5 @@
 """Intervals of the cells of a table, and tests of the differences between its rows."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Sequence

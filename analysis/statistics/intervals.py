@@ -11,8 +11,6 @@ where s is the deviation of the seeds' scores and share is what of the images' v
 rest, which is of seed and image together, is in s already. ``docs/statistics.md`` says how often that holds the truth.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

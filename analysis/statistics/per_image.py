@@ -5,8 +5,6 @@ grounding means over words. CIDEr keeps the document frequencies of all referenc
 drawn: they are taken for known, as frozen ones are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial

@@ -1,7 +1,5 @@
 """The parts of a table: columns (where scores.json holds a score, and how it is printed), cells and rows."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ prints it. A cell is the mean over seeds with its interval over seeds and images
 were kept, with the range of the seeds, or the bare value of one run.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

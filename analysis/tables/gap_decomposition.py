@@ -4,8 +4,6 @@ soft -> marginal -> enumerated -> sampled: each differs from the one before in o
 are compared by the same numbers, so the differences along the chain add up to that of its ends.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

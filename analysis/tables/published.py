@@ -5,8 +5,6 @@ version gave. Left out is what was published as a range: CIDEr 0.76 to 0.96 and 
 COCO.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 TABLE_1 = "Xu et al. (2015), table 1"

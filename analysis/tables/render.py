@@ -1,7 +1,5 @@
 """A table as text: Markdown, LaTeX with booktabs, HTML and CSV. All but CSV print the same cells."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Tables and intervals as text, for everything that is written to be read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
