@@ -191,6 +191,9 @@ def test_pareto_has_all_trials_and_a_front_of_each_kind(tmp_path):
     assert found["", "soft/front"] == [(0.1, 1.0), (0.2, 2.0), (0.3, 3.0)]
     assert found["", "hard/front"] == found["", "hard/trials"] == [(0.5, 0.5)]
     assert axes.get_xlabel() == "CIDEr, higher is better" and axes.get_ylabel().endswith("lower is better")
+    given = Figure().add_subplot()
+    assert pareto(trials, {"cider": "maximize", "nll": "minimize"}, axes=given) is given
+    assert given.get_legend() and not given.figure.legends and axes.figure.legends
 
 
 @pytest.mark.parametrize(("across", "points"), [("maximize", [(1, 0.9), (3, 0.2)]), ("minimize", [(1, 0.2), (3, 0.9)])])
