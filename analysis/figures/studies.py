@@ -195,7 +195,8 @@ def importances(shares: Mapping[str, float], kind: str, said: str, *, axes: Axes
     """The share of each parameter as a bar, the largest on top; ``said`` is what the shares are."""
     (only,) = panels(1, axes, columns=1, size=(4.6, 0.4 + 0.28 * len(shares)))
     names, values = zip(*sorted(shares.items(), key=lambda item: item[::-1]), strict=True)
-    bars = only.barh([_wrapped(name, 40) for name in names], values, height=0.62, color=colours([kind])[kind][0])
+    colour, _ = colours([kind])[kind]
+    bars = only.barh([_wrapped(name, 40) for name in names], values, height=0.62, color=colour, edgecolor=colour)
     only.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
     only.grid(axis="y", visible=False)
     only.set_xlim(0, 1.15 * max(values))
