@@ -170,3 +170,10 @@ class SearchBed(Bed):
 
     def plain(self) -> list[list[int]]:
         return self.textbook.beam_search(self.features, self.beam, self.size.longest)
+
+
+def bed_of(size: Size, kind: str, device: torch.device, precision: str) -> Bed:
+    """A bed of soft or hard attention; a kind that is a number is a beam over the size's images."""
+    if kind.isdigit():
+        return SearchBed(size, device, precision, size.images, int(kind))
+    return Bed(size, kind, device, precision)

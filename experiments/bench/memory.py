@@ -16,10 +16,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
 
 import torch
-from attend.experiments.bench.beds import Bed, SearchBed
+from attend.experiments.bench.beds import bed_of
 from attend.experiments.bench.floor import Size
 from torch.profiler import ProfilerActivity, profile
 
@@ -27,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, precision: str) -> list[dict[str, int]]:
     """Bytes of (size, kind, whose), ``tensors`` and ``resident``, each after the other in one fresh process.
 
-    ``resident`` means something for the first alone. A kind that is a number is a beam over the size's images.
+    ``resident`` means something for the first alone. For kinds see ``bed_of``.
     """
     asked = [(asdict(size), kind, whose) for size, kind, whose in requests]
     command = [sys.executable, "-m", "attend.experiments.bench.memory", json.dumps([asked, str(device), precision])]
@@ -38,19 +39,14 @@ def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, preci
 
 
 def _measure(size: Size, kind: str, whose: str, device: torch.device, precision: str) -> dict[str, int]:
-    if kind.isdigit():
-        bed = SearchBed(size, device, precision, size.images, int(kind))
-        moments = 0
-    else:
-        bed = Bed(size, kind, device, precision)
+    bed, moments = bed_of(size, kind, device, precision), 0
+    if not kind.isdigit():
         _ = bed.textbook, bed.optimisers
         moments = 2 * 4 * bed.parameters
     call = getattr(bed, whose)
     gc.collect()
     if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        call(), call()
-        found = torch.cuda.max_memory_allocated() - before - moments
+        found = peak(lambda: (call(), call()), device) - moments
         return {"tensors": found, "resident": found}
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
@@ -76,11 +72,7 @@ def tensors(call: Callable[[], object]) -> int:
         profiler.export_chrome_trace(f"{folder}/trace.json")
         events = json.loads(Path(f"{folder}/trace.json").read_text())["traceEvents"]
     changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
-    live = highest = 0
-    for _, change in changes:
-        live += change
-        highest = max(highest, live)
-    return highest
+    return max(accumulate((change for _, change in changes), initial=0))
 
 
 @contextlib.contextmanager
