@@ -16,8 +16,6 @@ Measured on two cores, 33 runs on the built-in world in 24 minutes and 5 of the 
 0.350 and 0.038. Not measured on a GPU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial

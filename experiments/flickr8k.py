@@ -14,8 +14,6 @@ each with the epochs below, 129 minutes for soft on one of two cores (experiment
 soft, 17.9 and 0.451 hard, 20.5 and 0.516 uniform. ``hard-baseline`` is not measured yet.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

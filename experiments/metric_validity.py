@@ -21,8 +21,6 @@ Measured in 15 minutes on two cores beside much other work (two minutes of compu
 as published but for METEOR of the crowd, 22.2 there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path

@@ -9,8 +9,6 @@ of given test captions the oracle knows 98.9 %, soft attention 88.4, hard 83.9 a
 seeds far apart.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

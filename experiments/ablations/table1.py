@@ -13,8 +13,6 @@ Not measured yet: a model of flickr8k, smaller and with a quarter of the places,
 not measured on a GPU.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

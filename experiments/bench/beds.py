@@ -1,8 +1,7 @@
 """What `attend bench` measures: a captioner of ours and the textbook's twin of it on the same random minibatch."""
 
-from __future__ import annotations
-
 from functools import cached_property
+from typing import Self
 
 import torch
 from attend.experiments.bench.floor import Size
@@ -143,7 +142,7 @@ class SearchBed(Bed):
                 parameter.mul_(4.0)
         self.textbook = Textbook(self.captioner, self.settings).to(device).eval()
 
-    def exact(self) -> SearchBed:
+    def exact(self) -> Self:
         """For comparing captions: in float64, where rounding decides nothing, and none ends before the last word.
 
         A hypothesis that has ended keeps its place in our beam while it is among the best; in the textbook it leaves.

@@ -1,7 +1,5 @@
 """Setup, clocks and tables of all measurements."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Sequence

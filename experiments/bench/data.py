@@ -1,7 +1,5 @@
 """What feeds a training step: features of images, minibatches from a cold store, and how a store is laid out."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

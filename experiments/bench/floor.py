@@ -5,8 +5,6 @@ Each is then measured alone, as one call on random numbers. A step that does one
 their sum.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Callable

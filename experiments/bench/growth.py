@@ -1,7 +1,5 @@
 """How time and memory grow with the size of a minibatch, the length of captions, the beam and the number of images."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Iterator

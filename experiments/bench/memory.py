@@ -5,8 +5,6 @@ by how much the process grows while it takes its first two steps. The second has
 own buffers. Neither counts model, data and Adam's moments.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import json

@@ -7,8 +7,6 @@ All compared calls run in one process, in turn, for several rounds. A ratio is t
 report median, minimum and maximum over rounds.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Some images with captions for measurements that need files, from the user's dataset or the built-in world."""
 
-from __future__ import annotations
-
 import contextlib
 import tempfile
 from collections.abc import Iterator

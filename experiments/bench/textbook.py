@@ -5,8 +5,6 @@ together, the readout runs at every word, the batch shrinks as captions end, and
 It has the weights of a captioner of ours, so that both must find the same loss and the same captions.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

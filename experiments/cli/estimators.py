@@ -1,7 +1,5 @@
 """`attend estimators`"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal

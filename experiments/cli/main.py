@@ -1,7 +1,5 @@
 """The program `attend`: read the command line, call the verb, and report an error in one sentence."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

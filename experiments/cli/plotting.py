@@ -3,8 +3,6 @@
 If a run lacks data for a picture, one sentence says so and the other runs are drawn.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

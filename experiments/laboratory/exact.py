@@ -5,8 +5,6 @@ gradient is autograd's, so no estimator has a part in it. Where words are apart 
 are the L glimpses of each word.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial

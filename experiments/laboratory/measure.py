@@ -1,11 +1,10 @@
 """Draws of every gradient estimator at fixed weights: what each is off by, how much it scatters, what it costs."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Self
 
 import torch
 from attend.analysis.figures.estimators import Measured
@@ -71,7 +70,7 @@ class Way:
     average: Average
 
     @classmethod
-    def of(cls, subject: Subject, rule: dict) -> Way:
+    def of(cls, subject: Subject, rule: dict) -> Self:
         """ValueError says why this estimator is none for this model and minibatch."""
         settings = ruled(subject.settings, Estimator(**rule))
         settings.check_fits(subject.features.shape[1], subject.longest)

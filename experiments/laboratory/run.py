@@ -4,8 +4,6 @@ attend estimators --tiny                                                # where 
 attend estimators --run runs/quickstart/hard/seed0 --checkpoints all    # of a trained run
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

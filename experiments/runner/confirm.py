@@ -3,8 +3,6 @@
 The score of a best trial is too good on average, since it is the maximum of many; both scores are reported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`--plugin FILE.py`: run files of the user before the verb, in this process and in its workers."""
 
-from __future__ import annotations
-
 import os
 import runpy
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 The runs are the jobs of a queue that processes and machines share: the same command on any of them joins the work.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """`attend study --show`: the best trials of a study, the importance of each parameter, and pictures."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections import Counter

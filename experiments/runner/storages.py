@@ -1,7 +1,5 @@
 """`--storage`: an Optuna storage of jobs that processes and machines share."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 import warnings

@@ -1,7 +1,5 @@
 """Run a study: the trials of each kind of attention, each an ordinary run folder that is scored on validation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial

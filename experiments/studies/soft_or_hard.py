@@ -11,8 +11,6 @@ Measured, 40 trials in 28 minutes on two cores and the winners' ten runs in 11, 
 and 2.36 on five fresh seeds; on test hard is 0.012 better [-0.203, 0.225].
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
