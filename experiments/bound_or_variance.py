@@ -26,7 +26,7 @@ from attend.analysis.tables.comparison import DEFAULT
 from attend.analysis.tables.gap_decomposition import Step, split
 from attend.analysis.tables.text import markdown, rows_of
 from attend.experiments.flickr8k import photographs, prepare
-from attend.experiments.quickstart import paint, scenes
+from attend.experiments.quickstart import scenes
 from attend.experiments.runner.experiment import Experiment, Setting
 
 from attend.config import Attention, Config, Decoder, Encoder, Estimator, Train
@@ -107,6 +107,6 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         also={} if tiny else {name: [Setting("argmax")] for name in rules},
         bound=PATHS,
         columns=("nll", "perplexity", *DEFAULT, "entropy", "maximum"),
-        prepare=partial(prepare if photos else paint, data, tiny),
+        prepare=partial(prepare, data, tiny),
         conclude=conclude,
     )

@@ -37,8 +37,8 @@ def photographs(name: str, data: Path | None) -> Path:
 
 
 def prepare(data: Path | None, tiny: bool) -> None:
-    """Prepare the photographs, or for the tiny twin the built-in world, where they are not."""
-    if tiny:
+    """Prepare the photographs, or without ``data`` and for the tiny twin the built-in world, if they are missing."""
+    if tiny or data is None:
         paint(None, tiny)
     elif not (data / "dataset.json").exists():
         try:

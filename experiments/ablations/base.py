@@ -29,14 +29,6 @@ def learners(data: Path | None, tiny: bool) -> dict[str, Config]:
     return {kind: made.variants[kind] for kind in ("soft", "hard")}
 
 
-def painted_or_prepared(data: Path | None, tiny: bool) -> None:
-    """The data of ``learners``, made where they are not there."""
-    if tiny or data is None:
-        quickstart.paint(None, tiny)
-    else:
-        flickr8k.prepare(data, tiny)
-
-
 def ablation(
     name: str,
     *,
@@ -66,7 +58,7 @@ def ablation(
             seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
             also=dict.fromkeys(variants, also),
             columns=columns,
-            prepare=partial(painted_or_prepared, data, tiny),
+            prepare=partial(flickr8k.prepare, data, tiny),
         )
 
     return experiment

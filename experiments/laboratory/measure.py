@@ -131,17 +131,13 @@ def measure(
             try:
                 made[title] = Way.of(subject, rule)
             except ValueError as error:
-                mine += _none(title, subject, rule["name"], str(error))
+                about = {"target": FACTS[rule["name"]].target, "note": str(error)}
+                about |= {"estimator": title, "feed": subject.feed, "checkpoint": subject.checkpoint}
+                mine += [Measured(group=group, **about) for group in parts(subject.captioner)]
             else:
                 mine += drawn(title, made[title], exact, draws)
         rows += _with_costs(mine, made, rounds) if rounds and made else mine
     return rows
-
-
-def _none(title: str, subject: Subject, name: str, why: str) -> list[Measured]:
-    """An estimator that cannot be had here."""
-    about = {"feed": subject.feed, "checkpoint": subject.checkpoint, "target": FACTS[name].target, "note": why}
-    return [Measured(estimator=title, group=group, **about) for group in parts(subject.captioner)]
 
 
 def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:

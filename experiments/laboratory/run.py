@@ -9,36 +9,8 @@ from pathlib import Path
 
 from attend.analysis.figures.estimators import Measured, markdown, write_rows
 from attend.analysis.figures.from_runs import draw_estimators
-from attend.experiments.laboratory.measure import measure
-from attend.experiments.laboratory.subjects import tiny, trained
 
 from attend.runs.files import write_text
-
-TINY_SAMPLES = 3
-"""K on the tiny minibatch, where also all K-tuples of paths can be summed."""
-
-
-def laboratory(
-    out: Path,
-    *,
-    run: Path | None,
-    checkpoints: str,
-    split: str,
-    images: int,
-    data: Path | None,
-    seed: int,
-    draws: int,
-    rounds: int,
-    samples: int | None,
-    only: Sequence[str],
-) -> tuple[str, list[Path]]:
-    """Measure a run, or where there is none the tiny minibatch; returns a summary in one line and the files written."""
-    if run is None:
-        subjects, samples = tiny(seed), samples or TINY_SAMPLES
-    else:
-        subjects = trained(run, checkpoints, images=images, split=split, seed=seed, data=data)
-    rows = measure(subjects, draws=draws, rounds=rounds, samples=samples, only=only)
-    return f"{out}: {summary(rows)}", write(out, rows)
 
 
 def write(out: Path, rows: Sequence[Measured]) -> list[Path]:

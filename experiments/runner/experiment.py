@@ -97,25 +97,19 @@ def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data
     file = Path(name)
     if file.suffix != ".py":
         raise ValueError(f"unknown {what} {name!r}: known are {', '.join(known)}; or give a file, as mine.py")
-    declare = declared(file, what)
-    with blaming(file):
-        found = declare(data, tiny)
-    if not isinstance(found, kind):
-        raise ValueError(f"{file}: {what}(data, tiny) returns {type(found).__name__}, and no {kind.__name__}")
-    return found
-
-
-def declared(file: Path, name: str) -> Callable:
-    """The function of this name in a file of the user."""
     if not file.is_file():
         raise ValueError(f"there is no file {file}: check the name")
     with blaming(file):
         spec = importlib.util.spec_from_file_location(f"experiments_of_{file.stem}", file)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    if not callable(getattr(module, name, None)):
-        raise ValueError(f"{file} declares no {name}: define `{name}(...)` in it, as experiments/quickstart.py does")
-    return getattr(module, name)
+    if not callable(declare := getattr(module, what, None)):
+        raise ValueError(f"{file} declares no {what}: define `{what}(...)` in it, as experiments/quickstart.py does")
+    with blaming(file):
+        found = declare(data, tiny)
+    if not isinstance(found, kind):
+        raise ValueError(f"{file}: {what}(data, tiny) returns {type(found).__name__}, and no {kind.__name__}")
+    return found
 
 
 @contextlib.contextmanager

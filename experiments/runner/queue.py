@@ -119,7 +119,8 @@ class Queue:
         with reached(self.url):
             optuna.storages.fail_stale_trials(self.study)
         for job in self.jobs().values():
-            if job.state == "running" and _dead(job.trial):
+            pid, _, host = job.trial.user_attrs.get("worker", "").partition("@")
+            if job.state == "running" and host == HERE and not running(int(pid)):
                 self.release(job.trial)
         for job in self.jobs().values():
             if job.state == "lost":
@@ -218,9 +219,3 @@ def _job(tries: Sequence[FrozenTrial]) -> Job:
     if deaths > DEATHS:
         return Job("failed", last, f"{deaths} workers died over it: has the machine enough memory?")
     return Job("lost", last)
-
-
-def _dead(trial: FrozenTrial) -> bool:
-    """Whether the worker was a process of this machine that no longer runs."""
-    pid, _, host = trial.user_attrs.get("worker", "").partition("@")
-    return host == HERE and not running(int(pid))

@@ -16,7 +16,7 @@ from attend.experiments.runner.storages import address, open_storage, reached
 from attend.experiments.runner.study import OBJECTIVES, Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from attend.runs.files import write_rows, write_text
 
@@ -210,20 +210,15 @@ def _importances(jobs: Iterable[Job], directions: Mapping[str, str]) -> tuple[di
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parameters that only some trials have
         evaluator = PedAnovaImportanceEvaluator(target_quantile=share)
-        found = get_param_importances(_once(trials, directions), evaluator=evaluator, normalize=False)
+        study = optuna.create_study(directions=list(directions.values()))
+        study.add_trials(trials)  # these alone, without other trials of the same jobs
+        found = get_param_importances(study, evaluator=evaluator, normalize=False)
     total = sum(found.values())
     if not total > 0:
         return {}, f"the {len(trials)} completed trials do not differ enough to say"
     said = f"by what the best {math.ceil(share * len(trials))} of {len(trials)} completed trials have in common"
     order = sorted(found, key=lambda name: (-found[name], name))
     return {name: found[name] / total for name in order}, f"{said} (PED-ANOVA)"
-
-
-def _once(trials: Sequence[FrozenTrial], directions: Mapping[str, str]) -> optuna.Study:
-    """A study of these trials alone, without other trials of the same jobs."""
-    study = optuna.create_study(directions=list(directions.values()))
-    study.add_trials(trials)
-    return study
 
 
 def _rows(trials: Sequence[Trial], directions: Mapping[str, str]) -> list[dict[str, object]]:
