@@ -34,34 +34,24 @@ from attend.runs.files import write_rows, write_text
 
 PLAIN = Estimator(semi=0.0, entropy=0.0)
 """The gradient of the bound alone: no rule of thumb is left on."""
-HARD = {  # average-per-word is not among them: a glimpse is charged with its own word here, and it is average
+SAMPLED = {  # not average-per-word: every glimpse is charged with its own word here, so it equals average
+    f"sampled-{baseline}": replace(PLAIN, baseline=baseline)
+    for baseline in ("none", "average", "average-per-place", "soft", "self-critical", "learned", "leave-one-out")
+}
+HARD = {
     "marginal": replace(PLAIN, name="marginal"),
     "enumerated": replace(PLAIN, name="enumeration"),
     "variational": replace(PLAIN, name="variational"),
-    "sampled-none": replace(PLAIN, baseline="none"),
-    "sampled-average": replace(PLAIN, baseline="average"),
-    "sampled-average-per-place": replace(PLAIN, baseline="average-per-place"),
-    "sampled-soft": replace(PLAIN, baseline="soft"),
-    "sampled-self-critical": replace(PLAIN, baseline="self-critical"),
-    "sampled-learned": replace(PLAIN, baseline="learned"),
-    "sampled-leave-one-out": replace(PLAIN, baseline="leave-one-out"),
+    **SAMPLED,
 }
 PATHS = 5
 """Paths of each caption that its likelihood is bounded with, beside what is exact."""
 STEPS = (
     Step(title="a sum over glimpses in place of their mean (soft to marginal)", before="soft", after="marginal"),
     Step(title="the bound (marginal to enumerated)", before="marginal", after="enumerated"),
-    *(
-        Step(title=f"variance (enumerated to {name})", before="enumerated", after=name)
-        for name in HARD
-        if name.startswith("sampled")
-    ),
+    *(Step(title=f"variance (enumerated to {name})", before="enumerated", after=name) for name in SAMPLED),
     Step(title="another bound (enumerated to variational)", before="enumerated", after="variational"),
-    *(
-        Step(title=f"all of it (soft to {name})", before="soft", after=name)
-        for name in HARD
-        if name.startswith("sampled")
-    ),
+    *(Step(title=f"all of it (soft to {name})", before="soft", after=name) for name in SAMPLED),
 )
 
 

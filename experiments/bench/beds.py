@@ -85,7 +85,7 @@ class Bed:
         """One training step as in ``attend.training``."""
         self.steps += 1
         noise = Noise.draw(self.settings, self.shape, 0, self.steps).to(self.device)
-        loss, optimiser = self._our_loss(noise), self.optimisers[0]
+        loss, optimiser = self._our_loss(noise, self.precision), self.optimisers[0]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.captioner.parameters(), 5.0)
         optimiser.step()
@@ -103,26 +103,19 @@ class Bed:
 
     def losses(self) -> tuple[float, float]:
         """Both losses without dropout on the same noise: what must agree before any clock is started."""
-        glimpse = torch.rand(self.shape, generator=torch.Generator().manual_seed(1))
+        glimpse = torch.rand(self.shape, generator=torch.Generator().manual_seed(1)).to(self.device)
         noise = Noise(glimpse=glimpse).to(self.device)
         self.textbook.eval()
-        theirs = self.textbook.loss(
-            self.features, self.words, self.lengths.to(self.device),
-            glimpse.to(self.device) if self.settings.attention.hard else None,
-        )  # fmt: skip
+        chance = glimpse if self.settings.attention.hard else None
+        theirs = self.textbook.loss(self.features, self.words, self.lengths.to(self.device), chance)
         self.textbook.train()
-        precision, self.precision = self.precision, "fp32"
-        ours = self._our_loss(noise)
-        self.precision = precision
-        return float(ours.detach()), float(theirs.detach())
+        return float(self._our_loss(noise, "fp32").detach()), float(theirs.detach())
 
-    def _our_loss(self, noise: Noise) -> Tensor:
+    def _our_loss(self, noise: Noise, precision: str) -> Tensor:
         none = torch.zeros(self.shape[:2], dtype=torch.long)
-        batch = Batch(
-            rows=none[:, 0], inputs=self.features, words=self.words, lengths=self.lengths, order=none,
-            whole=self.lengths,
-        )  # fmt: skip
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        texts = {"words": self.words, "lengths": self.lengths, "whole": self.lengths}
+        batch = Batch(rows=none[:, 0], inputs=self.features, order=none, **texts)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
             _, loss = loss_of(self.captioner, self.features, batch, noise, self.learner, self.average)
         return loss.total
 

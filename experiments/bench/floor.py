@@ -73,22 +73,16 @@ def products(size: Size, live: list[int]) -> list[Product]:
     """
     words, places = sum(live), size.images * size.locations
     hidden, embedding, features, width = size.hidden, size.embedding, size.features, size.width
-    found = [
-        Product("keys", places, features, width),
-        Product("keys: weights", features, places, width),
-        Product("initial state", size.images, features, 2 * hidden, 3),
-    ]
 
-    def mapped(what: str, rows: int, inner: int, columns: int) -> list[Product]:
-        return [
-            Product(what, rows, inner, columns),
-            Product(f"{what}: input", rows, columns, inner),
-            Product(f"{what}: weights", inner, rows, columns),
-        ]
+    def mapped(what: str, rows: int, inner: int, columns: int, frozen: bool = False) -> list[Product]:
+        ways = Product(what, rows, inner, columns), Product(f"{what}: weights", inner, rows, columns)
+        return [*ways] if frozen else [*ways, Product(f"{what}: input", rows, columns, inner)]
 
+    found = mapped("keys", places, features, width, frozen=True)
+    found.append(Product("initial state", size.images, features, 2 * hidden, 3))
     for what, columns in (("context to gates", 4 * hidden), ("context to readout", embedding)):
         by_word = mapped(what, words, features, columns)
-        by_place = [Product(what, places, features, columns), Product(f"{what}: weights", features, places, columns)]
+        by_place = mapped(what, places, features, columns, frozen=True)
         found += min(by_word, by_place, key=lambda way: sum(one.operations for one in way))
     found += mapped("words to gates", words, embedding, 4 * hidden)
     found += mapped("state to readout", words, hidden, embedding)

@@ -9,12 +9,13 @@ import contextlib
 import gc
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import accumulate
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -28,12 +29,12 @@ def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, preci
 
     ``resident`` means something for the first alone. For kinds see ``bed_of``.
     """
-    asked = [(asdict(size), kind, whose) for size, kind, whose in requests]
-    command = [sys.executable, "-m", "attend.experiments.bench.memory", json.dumps([asked, str(device), precision])]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    if ran.returncode:
-        raise RuntimeError(f"memory could not be measured: {(ran.stderr.strip().splitlines() or ['killed'])[-1]}")
-    return json.loads(ran.stdout.splitlines()[-1])
+    measure = partial(_measure, device=device, precision=precision)
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return list(pool.map(measure, *zip(*requests, strict=True)))
+    except Exception as error:
+        raise RuntimeError(f"memory could not be measured: {type(error).__name__}: {error}") from error
 
 
 def _measure(size: Size, kind: str, whose: str, device: torch.device, precision: str) -> dict[str, int]:
@@ -89,9 +90,3 @@ def _hushed() -> Iterator[None]:
 def _status(name: str) -> int:
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    asked, device, precision = json.loads(sys.argv[1])
-    found = [_measure(Size(**size), kind, whose, torch.device(device), precision) for size, kind, whose in asked]
-    print(json.dumps(found))

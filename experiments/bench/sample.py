@@ -21,7 +21,8 @@ def sample(setup: Setup, images: int) -> Iterator[Prepared]:
             source = write_scenes(Path(folder), train=images, val=0, test=0)
         else:
             dataset = Prepared(setup.data)
-            taken = [replace(example, split="train") for example in dataset.examples[:images]]
+            rows = range(min(images, len(dataset.examples)))
+            taken = [replace(dataset.examples[row], split="train") for row in rows]
             root = dataset.folder / dataset.about["images"]
             source = Source(name=dataset.about["name"], root=root, examples=taken)
         yield write_prepared(source, Path(folder), minimum_count=1)

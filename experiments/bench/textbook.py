@@ -105,8 +105,7 @@ class Textbook(nn.Module):
             logits[:live, t], alphas[:live, t] = said, alpha
             if log_prob is not None:
                 log_probs[:live, t] = log_prob
-        real = torch.arange(longest) < lengths[:, None].cpu()
-        real = real.to(features.device)
+        real = (torch.arange(longest) < lengths[:, None].cpu()).to(features.device)
         costs = features.new_zeros(real.shape)
         costs[real] = F.cross_entropy(logits[real], captions[:, :longest][real], reduction="none")
         words = real.sum()

@@ -41,8 +41,7 @@ class Estimators:
 
 
 def estimators(command: Estimators) -> None:
-    from attend.experiments.laboratory.measure import measure
-    from attend.experiments.laboratory.run import summary, write
+    from attend.experiments.laboratory.measure import measure, summary, write
     from attend.experiments.laboratory.subjects import tiny, trained
 
     from attend.config.catalogue import FACTS

@@ -1,13 +1,19 @@
-"""Draws of every gradient estimator at fixed weights: what each is off by, how much it scatters, what it costs."""
+"""Samples of every gradient estimator at fixed weights on one minibatch: bias, variance, time and memory of each.
+
+attend estimators --tiny                                                # all paths can be enumerated: minutes
+attend estimators --run runs/quickstart/hard/seed0 --checkpoints all    # of a trained run
+"""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 import torch
-from attend.analysis.figures.estimators import Measured
+from attend.analysis.figures.estimators import Measured, markdown, write_rows
+from attend.analysis.figures.from_runs import draw_estimators
 from attend.experiments.bench.clock import in_turn
 from attend.experiments.bench.memory import peak
 from attend.experiments.laboratory.exact import Exact, gradient_of, noise_of, parts, ruled
@@ -22,6 +28,7 @@ from attend.config.catalogue import FACTS
 from attend.estimators import Learner
 from attend.estimators.baselines import BASELINES, Average
 from attend.estimators.signals import SIGNALS
+from attend.runs.files import write_text
 from attend.training.objective import Loss, loss_of
 
 SETTLE = 50
@@ -190,3 +197,22 @@ def _with_costs(rows: list[Measured], made: dict[str, Way], rounds: int) -> list
         return replace(row, seconds=took, mebibytes=memory[row.estimator], equal_time=equal)
 
     return [costed(row) for row in rows]
+
+
+def write(out: Path, rows: Sequence[Measured]) -> list[Path]:
+    """estimators.csv and estimators.md, and a figure for each feed with its numbers beside it."""
+    files = [out / "estimators.csv", out / "estimators.md"]
+    write_text(files[0], write_rows(rows))
+    write_text(files[1], markdown(rows))
+    return files + draw_estimators(rows, out, formats=("png",))
+
+
+def summary(rows: Sequence[Measured]) -> str:
+    """How many were measured, and which of them are biased in the gradient of attention."""
+    titles, done = ({row.estimator for row in some} for some in (rows, [row for row in rows if row.draws]))
+    known = [row for row in rows if row.group == "attention" and row.bias is not None]
+    said = f"{len(done)} of {len(titles)} estimators measured"
+    if not known:
+        return f"{said}, their bias unknown: estimators.md says why"
+    biased = dict.fromkeys(row.estimator for row in known if row.biased)
+    return f"{said}; attention's gradient is biased beyond chance in {', '.join(biased) or 'none'}"

@@ -5,7 +5,6 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Never
 
 import optuna
 from attend.analysis.figures.figures import FIRST, save
@@ -117,22 +116,14 @@ def draw_found(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
         kinds.setdefault(title, {})[kind] = Queue(url, name)
     files = []
     for title, queues in kinds.items():
-        study = Study(name=title, kinds=tuple(queues), space=_unknown, objectives=_sought(title, queues, spaces))
+        (first, *others) = [tuple(spaces[f"{title}-{kind}"]["objectives"]) for kind in queues]
+        if any(one != first for one in others):
+            raise ValueError(f"the kinds of {title} seek different things, so they share no picture: give one's folder")
+        study = Study(name=title, kinds=tuple(queues), space=None, objectives=first)  # drawn, it makes no trial
         trials, mattered = trials_of(study, queues, above)
         directions = {name: OBJECTIVES[name].direction for name in study.objectives}
         files += draw_study(trials, directions, mattered, out / title, formats)
     return files
-
-
-def _sought(title: str, kinds: Iterable[str], spaces: Mapping[str, dict]) -> tuple[str, ...]:
-    (first, *others) = [tuple(spaces[f"{title}-{kind}"]["objectives"]) for kind in kinds]
-    if any(one != first for one in others):
-        raise ValueError(f"the kinds of {title} seek different things, so they share no picture: give one's folder")
-    return first
-
-
-def _unknown(*_: object) -> Never:
-    raise AssertionError("a study that is drawn from its queue makes no trial")
 
 
 def _trial(study: Study, kind: str, name: str, job: Job, out: Path) -> Trial:
