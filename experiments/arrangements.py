@@ -10,8 +10,6 @@ Measured, 28 minutes a model for tutorial and 15 for gru-residual on one of two 
 (experiments/results/arrangements.md): CIDEr 0.402 soft and 0.359 hard for tutorial, 0.373 and 0.291 for gru-residual.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

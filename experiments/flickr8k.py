@@ -14,8 +14,6 @@ each with the epochs below, 129 minutes for soft on one of two cores (experiment
 soft, 17.9 and 0.451 hard, 20.5 and 0.516 uniform. ``hard-baseline`` is not measured yet.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,8 +37,8 @@ def photographs(name: str, data: Path | None) -> Path:
 
 
 def prepare(data: Path | None, tiny: bool) -> None:
-    """Prepare the photographs, or for the tiny twin the built-in world, where they are not."""
-    if tiny:
+    """Prepare the photographs, or without ``data`` and for the tiny twin the built-in world, if they are missing."""
+    if tiny or data is None:
         paint(None, tiny)
     elif not (data / "dataset.json").exists():
         try:

@@ -21,8 +21,6 @@ Measured in 15 minutes on two cores beside much other work (two minutes of compu
 as published but for METEOR of the crowd, 22.2 there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -114,18 +112,13 @@ def agreements(judged: Sequence[Judgement], variant: str) -> tuple[dict[str, Int
 def markdown(found: dict[str, dict[str, Interval]], notes: Sequence[str]) -> str:
     """The table in percent, published values beside ours."""
     titles = {"experts": "experts, tau-c", "crowd": "crowd, tau-b"}
-    header = ["Metric", *(part for judges in found for part in (titles[judges], "Hessel et al. (2021)"))]
-    lines = [header]
+    lines = [["Metric", *(part for judges in found for part in (titles[judges], "Hessel et al. (2021)"))]]
     for name in [*METRICS, *(published for published in PUBLISHED if published not in METRICS.values())]:
-        title, line = METRICS.get(name, name), []
+        title = METRICS.get(name, name)
+        lines.append([title])
         for judges, own in found.items():
             theirs = PUBLISHED.get(title, (None, None))[list(JUDGES).index(judges)]
-            one = own.get(name)
-            line += [
-                bracketed(one, 1, scale=100) or "–",
-                "–" if theirs is None else f"{theirs:.1f}",
-            ]
-        lines.append([title, *line])
+            lines[-1] += [bracketed(own.get(name), 1, scale=100) or "–", "–" if theirs is None else f"{theirs:.1f}"]
     methods = "; ".join(f"{judges}: {next(iter(own.values())).method}" for judges, own in found.items() if own)
     return (
         table(lines)

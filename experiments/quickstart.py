@@ -8,8 +8,6 @@ Measured, 7 to 8 minutes on two cores and not on a GPU (experiments/results/quic
 hard, 56.1 uniform.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -124,3 +124,23 @@ def test_the_oldest_set_is_what_the_metadata_promises():
     for name, version in promised.items():
         numbers, oldest = ([int(part) for part in text.split(".")] for text in (version, pinned[name]))
         assert oldest[: len(numbers)] == numbers and not any(oldest[len(numbers) :]), name
+
+
+def test_every_package_is_installed():
+    """setup.cfg lists the packages, since analysis/ and experiments/ are installed below attend."""
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / "setup.cfg")
+    listed = metadata["options"]["packages"].split()
+    folders = {module_of(file) for file in files() if file.name == "__init__.py"}
+    assert sorted(listed) == sorted(folders)
+    assert {name.split(".")[0] for name in listed} == {"attend"}  # no other top-level name is taken
+
+
+def test_the_packages_are_found_beside_folders_of_the_same_names(tmp_path):
+    """A research folder may have an ``analysis`` and ``experiments`` of its own."""
+    for name in ("analysis", "experiments"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("mine = True\n")
+    code = "import analysis, experiments, attend.analysis.records, attend.experiments.cli.main; assert analysis.mine"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr

@@ -112,14 +112,14 @@ class Captioner(nn.Module):
         previous = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
         drop = None if drop is None else Dropout(*map(once.pack, drop))
         inputs = self.decoder.inputs(once.pack(previous), once.place, drop)
+        rows = Inputs(*(once.repeat(part, samples) for part in inputs))
         looks = Looking(self.attention, memory, policy, layout, shown)
         if self.decoder.blind and self.attention.look != "first" and layout.words:
             seen = self._all_at_once(looks, inputs, once)
         else:
-            seen = self._one_by_one(looks, Inputs(*(once.repeat(part, samples) for part in inputs)), layout)
+            seen = self._one_by_one(looks, rows, layout)
         return Unrolled(
-            decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen),
-            inputs=Inputs(*(once.repeat(part, samples) for part in inputs)),
+            decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen), inputs=rows,
             targets=once.repeat(once.pack(words), samples),
         )  # fmt: skip
 

@@ -2,8 +2,8 @@
 
     u.logits                        from the contexts that the state read too             (feed: glimpse)
     u.glimpsed(policy, samples)     K glimpses per word that the readout alone sees       (feed: expected)
-    u.everywhere()                  one readout per location: enumeration
-    u.mixture()                     log sum_i alpha_i p(y | i): the marginal
+    EveryLocation().read(u)         one readout per location: enumeration
+    Marginal().read(u)              log sum_i alpha_i p(y | i): the marginal
     u.again(weights)                each word once more under other weights: control variates
 
 Source: Deng et al. (2018), section 3, for the readouts of a state that is fed the expected context.

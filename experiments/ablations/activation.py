@@ -1,7 +1,6 @@
 """Does the additive score need its tanh, or does ReLU do?
 
-    attend run activation                 on the built-in world
-    attend run activation --data DIR      DIR as for flickr8k
+    attend run activation [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 Source: tanh in the released code of Xu et al. (2015), ReLU in popular tutorials.
 

@@ -4,8 +4,6 @@ Their settings are those of the quickstart on the built-in world and those of fl
 a table does not name stays as it is there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,19 +25,8 @@ SEEDS = 3
 
 def learners(data: Path | None, tiny: bool) -> dict[str, Config]:
     """Soft and hard attention before an ablation changes anything."""
-    if tiny or data is None:
-        variants = quickstart.experiment(None, tiny).variants
-    else:
-        variants = flickr8k.experiment(data, tiny).variants
-    return {kind: variants[kind] for kind in ("soft", "hard")}
-
-
-def painted_or_prepared(data: Path | None, tiny: bool) -> None:
-    """The data of ``learners``, made where they are not there."""
-    if tiny or data is None:
-        quickstart.paint(None, tiny)
-    else:
-        flickr8k.prepare(data, tiny)
+    made = quickstart.experiment(None, tiny) if tiny or data is None else flickr8k.experiment(data, tiny)
+    return {kind: made.variants[kind] for kind in ("soft", "hard")}
 
 
 def ablation(
@@ -71,7 +58,7 @@ def ablation(
             seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
             also=dict.fromkeys(variants, also),
             columns=columns,
-            prepare=partial(painted_or_prepared, data, tiny),
+            prepare=partial(flickr8k.prepare, data, tiny),
         )
 
     return experiment

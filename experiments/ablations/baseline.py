@@ -1,7 +1,6 @@
 """Which baseline lets hard attention learn most from its samples?
 
-    attend run baseline                 on the built-in world
-    attend run baseline --data DIR      DIR as for flickr8k
+    attend run baseline [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 All learn by REINFORCE with the same scale and differ in what is subtracted from a glimpse's cost. Leave-one-out draws
 five samples a caption where the others draw one, and soft and self-critical make another pass: equal epochs are not

@@ -1,7 +1,6 @@
 """Is it better to feed the context to the recurrent network, or to add it to its output?
 
-    attend run cell                 on the built-in world
-    attend run cell --data DIR      DIR as for flickr8k
+    attend run cell [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 An LSTM reads the context; a GRU reads words alone, and what attention finds is added to its output. The GRU has neither
 gate nor deep output, so the LSTM stands here with and without them.

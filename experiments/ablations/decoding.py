@@ -1,7 +1,6 @@
 """With which context should a trained model write: its likeliest glimpse, a sample, or the expected one?
 
-    attend run decoding                 on the built-in world
-    attend run decoding --data DIR      DIR as for flickr8k
+    attend run decoding [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 One training a model, written with in every way: argmax, expected and sample (the mean over three draws); where the
 state reads the expected context (hard-expected) also marginal, the sum over glimpses, which is its own way.

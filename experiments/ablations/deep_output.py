@@ -1,7 +1,6 @@
 """Which terms does the readout need: the previous word, the state, the context?
 
-    attend run deep_output                 on the built-in world
-    attend run deep_output --data DIR      DIR as for flickr8k
+    attend run deep_output [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 Deep output with all three terms, with one of them left out, and a linear readout of the state alone.
 

@@ -1,7 +1,6 @@
 """Does it help to ask that every place is looked at, and in which form?
 
-    attend run doubly_stochastic                 on the built-in world
-    attend run doubly_stochastic --data DIR      DIR as for flickr8k
+    attend run doubly_stochastic [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 The penalty is lambda sum_i (target - sum_t alpha_ti)^2 with lambda 1. Its mean over places and words is that of popular
 tutorials, and at the same lambda far weaker than the paper's sum. Weights sum to the number of words, so that every
@@ -16,11 +15,7 @@ no difference that three seeds could show; the sum takes attention from the boxe
 from attend.experiments.ablations.base import ablation
 
 ROWS = {"off": {"objective.doubly_stochastic": 0.0, "objective.reduce": "sum", "objective.target": "one"}} | {
-    f"{reduce}-{target}": {
-        "objective.doubly_stochastic": 1.0,
-        "objective.reduce": reduce,
-        "objective.target": target,
-    }
+    f"{reduce}-{target}": {"objective.doubly_stochastic": 1.0, "objective.reduce": reduce, "objective.target": target}
     for reduce in ("sum", "mean")
     for target in ("one", "length")
 }

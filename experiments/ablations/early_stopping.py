@@ -1,7 +1,6 @@
 """Which validation score should choose the model: BLEU-4 and CIDEr of its captions, or the likelihood of given ones?
 
-    attend run early_stopping                 on the built-in world
-    attend run early_stopping --data DIR      DIR as for flickr8k
+    attend run early_stopping [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 Training goes on until the score has not risen for four epochs, 30 at most; the same score lowers the learning rate.
 

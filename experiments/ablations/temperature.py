@@ -1,7 +1,6 @@
 """Does hard attention learn better from sharper or from flatter samples: tau in softmax(e / tau)?
 
-    attend run temperature                 on the built-in world
-    attend run temperature --data DIR      DIR as for flickr8k
+    attend run temperature [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 Source: the released code of Xu et al. (2015), which multiplies by its temperature where ours divides.
 

@@ -1,7 +1,6 @@
 """How much do more training images help?
 
-    attend run training_size                 on the built-in world
-    attend run training_size --data DIR      DIR as for flickr8k
+    attend run training_size [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 An eighth, a quarter and half of the training images, and all of them. Whatever counts epochs is multiplied by as much,
 so that all take as many steps; the vocabulary is that of all images.
@@ -11,8 +10,6 @@ Source: none.
 Not measured yet: 24 runs; the quickstart's five take 7 to 8 minutes on two cores, and validation after each of the
 shorter epochs comes on top; none was timed on a GPU.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 

@@ -1,7 +1,6 @@
 """Should the encoder learn with the rest: frozen, its last blocks tuned, or all of it from nothing?
 
-    attend run tuning                 on the built-in world
-    attend run tuning --data DIR      DIR as for flickr8k
+    attend run tuning [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
 A frozen encoder's features are computed once; one that is tuned reads pixels at every step, which takes many times as
 long. From nothing a small network is trained, that of the preset `scratch`: EfficientNet's fixed statistics would not

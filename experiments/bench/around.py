@@ -1,7 +1,5 @@
 """What surrounds training: scoring captions, starting the program, and exchanging gradients between processes."""
 
-from __future__ import annotations
-
 import os
 import statistics
 import subprocess

@@ -1,8 +1,7 @@
 """What `attend bench` measures: a captioner of ours and the textbook's twin of it on the same random minibatch."""
 
-from __future__ import annotations
-
 from functools import cached_property
+from typing import Self
 
 import torch
 from attend.experiments.bench.floor import Size
@@ -86,7 +85,7 @@ class Bed:
         """One training step as in ``attend.training``."""
         self.steps += 1
         noise = Noise.draw(self.settings, self.shape, 0, self.steps).to(self.device)
-        loss, optimiser = self._our_loss(noise), self.optimisers[0]
+        loss, optimiser = self._our_loss(noise, self.precision), self.optimisers[0]
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.captioner.parameters(), 5.0)
         optimiser.step()
@@ -104,26 +103,19 @@ class Bed:
 
     def losses(self) -> tuple[float, float]:
         """Both losses without dropout on the same noise: what must agree before any clock is started."""
-        glimpse = torch.rand(self.shape, generator=torch.Generator().manual_seed(1))
+        glimpse = torch.rand(self.shape, generator=torch.Generator().manual_seed(1)).to(self.device)
         noise = Noise(glimpse=glimpse).to(self.device)
         self.textbook.eval()
-        theirs = self.textbook.loss(
-            self.features, self.words, self.lengths.to(self.device),
-            glimpse.to(self.device) if self.settings.attention.hard else None,
-        )  # fmt: skip
+        chance = glimpse if self.settings.attention.hard else None
+        theirs = self.textbook.loss(self.features, self.words, self.lengths.to(self.device), chance)
         self.textbook.train()
-        precision, self.precision = self.precision, "fp32"
-        ours = self._our_loss(noise)
-        self.precision = precision
-        return float(ours.detach()), float(theirs.detach())
+        return float(self._our_loss(noise, "fp32").detach()), float(theirs.detach())
 
-    def _our_loss(self, noise: Noise) -> Tensor:
+    def _our_loss(self, noise: Noise, precision: str) -> Tensor:
         none = torch.zeros(self.shape[:2], dtype=torch.long)
-        batch = Batch(
-            rows=none[:, 0], inputs=self.features, words=self.words, lengths=self.lengths, order=none,
-            whole=self.lengths,
-        )  # fmt: skip
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        texts = {"words": self.words, "lengths": self.lengths, "whole": self.lengths}
+        batch = Batch(rows=none[:, 0], inputs=self.features, order=none, **texts)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
             _, loss = loss_of(self.captioner, self.features, batch, noise, self.learner, self.average)
         return loss.total
 
@@ -143,7 +135,7 @@ class SearchBed(Bed):
                 parameter.mul_(4.0)
         self.textbook = Textbook(self.captioner, self.settings).to(device).eval()
 
-    def exact(self) -> SearchBed:
+    def exact(self) -> Self:
         """For comparing captions: in float64, where rounding decides nothing, and none ends before the last word.
 
         A hypothesis that has ended keeps its place in our beam while it is among the best; in the textbook it leaves.
@@ -170,3 +162,10 @@ class SearchBed(Bed):
 
     def plain(self) -> list[list[int]]:
         return self.textbook.beam_search(self.features, self.beam, self.size.longest)
+
+
+def bed_of(size: Size, kind: str, device: torch.device, precision: str) -> Bed:
+    """A bed of soft or hard attention; a kind that is a number is a beam over the size's images."""
+    if kind.isdigit():
+        return SearchBed(size, device, precision, size.images, int(kind))
+    return Bed(size, kind, device, precision)

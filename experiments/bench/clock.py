@@ -1,7 +1,5 @@
 """Setup, clocks and tables of all measurements."""
 
-from __future__ import annotations
-
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,22 +22,6 @@ class Setup:
     device: torch.device
     precision: str
     data: Path | None = None
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median, minimum and maximum over rounds."""
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        return cls(statistics.median(values), min(values), max(values))
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 def best_precision(device: torch.device) -> str:
@@ -71,9 +53,14 @@ def in_turn(calls: dict[str, Callable[[], object]], rounds: int, device: torch.d
     return {name: values[1:] for name, values in seconds.items()}
 
 
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, minimum and maximum over rounds."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
+
+
 def ratio(seconds: dict[str, list[float]], above: str, below: str) -> dict[str, float]:
     """The ratio of the seconds of two calls, taken within each round."""
-    return vars(Spread.of([a / b for a, b in zip(seconds[above], seconds[below], strict=True)]))
+    return spread([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
 
 
 def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
@@ -86,5 +73,5 @@ def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
 
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
-        return str(Spread(**value))
+        return "{median:.2f} [{low:.2f}, {high:.2f}]".format(**value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)

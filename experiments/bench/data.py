@@ -1,7 +1,5 @@
 """What feeds a training step: features of images, minibatches from a cold store, and how a store is laid out."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil
@@ -16,7 +14,7 @@ import h5py
 import numpy as np
 import torch
 from attend.experiments.bench.beds import Bed
-from attend.experiments.bench.clock import Setup, Spread, clock, in_turn, ratio
+from attend.experiments.bench.clock import Setup, clock, in_turn, ratio, spread
 from attend.experiments.bench.floor import SIZES
 from attend.experiments.bench.sample import sample
 
@@ -86,8 +84,8 @@ def waiting(setup: Setup) -> Iterator[dict[str, Any]]:
             steps.append(clock(bed.ours, setup.device))
         yield {
             "cold": cold,
-            "waiting, ms": vars(Spread.of([1e3 * seconds for seconds in waits[2:]])),
-            "step, ms": vars(Spread.of([1e3 * seconds for seconds in steps[2:]])),
+            "waiting, ms": spread([1e3 * seconds for seconds in waits[2:]]),
+            "step, ms": spread([1e3 * seconds for seconds in steps[2:]]),
             "share of a step": sum(waits[2:]) / sum(waits[2:] + steps[2:]),
         }
 
@@ -143,8 +141,8 @@ def stores(setup: Setup) -> Iterator[dict[str, Any]]:
                 "KiB an image": size / len(rows) / 1024,
                 "share": size / plain,
                 "written, images a second": len(rows) / written,
-                "read cold, images a second": vars(Spread.of(cold)),
-                "read again": vars(Spread.of(warm)),
+                "read cold, images a second": spread(cold),
+                "read again": spread(warm),
                 "COCO, GB": 123_287 * 196 * 2048 * 2 * size / plain / 1e9,
             }
 

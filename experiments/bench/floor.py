@@ -5,14 +5,13 @@ Each is then measured alone, as one call on random numbers. A step that does one
 their sum.
 """
 
-from __future__ import annotations
-
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,39 +73,28 @@ def products(size: Size, live: list[int]) -> list[Product]:
     """
     words, places = sum(live), size.images * size.locations
     hidden, embedding, features, width = size.hidden, size.embedding, size.features, size.width
-    found = [
-        Product("keys", places, features, width),
-        Product("keys: weights", features, places, width),
-        Product("initial state", size.images, features, 2 * hidden, 3),
-    ]
 
-    def mapped(what: str, rows: int, inner: int, columns: int) -> list[Product]:
-        return [
-            Product(what, rows, inner, columns),
-            Product(f"{what}: input", rows, columns, inner),
-            Product(f"{what}: weights", inner, rows, columns),
-        ]
+    def mapped(what: str, rows: int, inner: int, columns: int, frozen: bool = False) -> list[Product]:
+        ways = Product(what, rows, inner, columns), Product(f"{what}: weights", inner, rows, columns)
+        return [*ways] if frozen else [*ways, Product(f"{what}: input", rows, columns, inner)]
 
+    found = mapped("keys", places, features, width, frozen=True)
+    found.append(Product("initial state", size.images, features, 2 * hidden, 3))
     for what, columns in (("context to gates", 4 * hidden), ("context to readout", embedding)):
         by_word = mapped(what, words, features, columns)
-        by_place = [Product(what, places, features, columns), Product(f"{what}: weights", features, places, columns)]
+        by_place = mapped(what, places, features, columns, frozen=True)
         found += min(by_word, by_place, key=lambda way: sum(one.operations for one in way))
     found += mapped("words to gates", words, embedding, 4 * hidden)
     found += mapped("state to readout", words, hidden, embedding)
     found += mapped("readout to logits", words, embedding, size.vocabulary)
     for what, columns in (("state to gates", 4 * hidden), ("state to query", width)):
-        for rows, times in _runs(live):
+        for rows, times in Counter(live).items():  # how many steps have as many rows
             found += [
                 Product(what, rows, hidden, columns, times),
                 Product(f"{what}: input", rows, columns, hidden, times),
             ]
         found.append(Product(f"{what}: weights", hidden, words, columns))
     return found
-
-
-def _runs(live: list[int]) -> list[tuple[int, int]]:
-    """(rows, how many steps have as many)."""
-    return [(rows, live.count(rows)) for rows in sorted(set(live), reverse=True)]
 
 
 def tanhs(size: Size, live: list[int]) -> int:
@@ -130,17 +118,12 @@ def measure(size: Size, live: list[int], parameters: int, device: torch.device, 
     """(what, callable that does it once, how often) for all of the above."""
     calls: list[tuple[str, Callable[[], object], int]] = []
     for one in products(size, live):
-        left = torch.randn(one.rows, one.inner, device=device, dtype=precision)
-        right = torch.randn(one.inner, one.columns, device=device, dtype=precision)
-        out = torch.empty(one.rows, one.columns, device=device, dtype=precision)
-        calls.append((one.what, _product(left, right, out), one.times))
+        shapes = (one.rows, one.inner), (one.inner, one.columns), (one.rows, one.columns)
+        left, right, out = (torch.randn(shape, device=device, dtype=precision) for shape in shapes)
+        calls.append((one.what, partial(torch.mm, left, right, out=out), one.times))
     values = torch.randn(size.images * size.captions, size.locations, size.width, device=device)
     calls.append(("tanh", lambda: torch.tanh(values, out=values), math.ceil(tanhs(size, live) / values.numel())))
     source = torch.empty(moved(size, live, parameters, precision) // 8, device=device)  # a copy reads and writes 4 each
     target = torch.empty_like(source)
     calls.append(("bytes", lambda: target.copy_(source), 1))
     return calls
-
-
-def _product(left: Tensor, right: Tensor, out: Tensor) -> Callable[[], object]:
-    return lambda: torch.mm(left, right, out=out)

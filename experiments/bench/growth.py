@@ -1,7 +1,5 @@
 """How time and memory grow with the size of a minibatch, the length of captions, the beam and the number of images."""
 
-from __future__ import annotations
-
 import math
 import statistics
 from collections.abc import Callable, Iterator
@@ -10,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attend.analysis.figures.figures import PALETTE, save, styled
-from attend.experiments.bench.beds import KINDS, Bed, SearchBed
+from attend.experiments.bench.beds import KINDS, bed_of
 from attend.experiments.bench.clock import Setup, clock
 from attend.experiments.bench.floor import Size
 from attend.experiments.bench.memory import peaks
@@ -42,19 +40,16 @@ SWEEPS = {
 
 def growth(setup: Setup) -> Iterator[dict[str, Any]]:
     """A training step, or a search, for each value of each number; the others stay as in ``BASE``."""
-    points = [
-        (name, kind, value)
-        for name, sweep in SWEEPS.items()
-        for kind in (["search"] if sweep.search else KINDS)
-        for value in sweep.values
-    ]
-    requests = [_request(name, kind, value) for name, kind, value in points]
+    points, requests = [], []
+    for name, sweep in SWEEPS.items():
+        for kind in ["search"] if sweep.search else KINDS:
+            for value in sweep.values:
+                beam = str(value if name == "beam" else 3)
+                points.append((name, kind, value))
+                requests.append((sweep.resized(value), *((beam, "pieces") if sweep.search else (kind, "ours"))))
     memory = peaks(requests, setup.device, setup.precision)
-    for (name, kind, value), (size, beam, _), found in zip(points, requests, memory, strict=True):
-        if kind == "search":
-            call = SearchBed(size, setup.device, setup.precision, size.images, int(beam)).pieces
-        else:
-            call = Bed(size, kind, setup.device, setup.precision).ours
+    for (name, kind, value), (size, way, whose), found in zip(points, requests, memory, strict=True):
+        call = getattr(bed_of(size, way, setup.device, setup.precision), whose)
         seconds = [clock(call, setup.device) for _ in range(setup.rounds + 1)][1:]
         yield {
             "number": name,
@@ -63,13 +58,6 @@ def growth(setup: Setup) -> Iterator[dict[str, Any]]:
             "seconds": statistics.median(seconds),
             "MiB of tensors": found["tensors"] / 2**20,
         }
-
-
-def _request(name: str, kind: str, value: int) -> tuple[Size, str, str]:
-    size = SWEEPS[name].resized(value)
-    if kind == "search":
-        return size, str(value if name == "beam" else 3), "pieces"
-    return size, kind, "ours"
 
 
 def exponents(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

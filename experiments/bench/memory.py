@@ -5,21 +5,21 @@ by how much the process grows while it takes its first two steps. The second has
 own buffers. Neither counts model, data and Adam's moments.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import accumulate
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from attend.experiments.bench.beds import Bed, SearchBed
+from attend.experiments.bench.beds import bed_of
 from attend.experiments.bench.floor import Size
 from torch.profiler import ProfilerActivity, profile
 
@@ -27,30 +27,25 @@ from torch.profiler import ProfilerActivity, profile
 def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, precision: str) -> list[dict[str, int]]:
     """Bytes of (size, kind, whose), ``tensors`` and ``resident``, each after the other in one fresh process.
 
-    ``resident`` means something for the first alone. A kind that is a number is a beam over the size's images.
+    ``resident`` means something for the first alone. For kinds see ``bed_of``.
     """
-    asked = [(asdict(size), kind, whose) for size, kind, whose in requests]
-    command = [sys.executable, "-m", "attend.experiments.bench.memory", json.dumps([asked, str(device), precision])]
-    ran = subprocess.run(command, capture_output=True, text=True)
-    if ran.returncode:
-        raise RuntimeError(f"memory could not be measured: {(ran.stderr.strip().splitlines() or ['killed'])[-1]}")
-    return json.loads(ran.stdout.splitlines()[-1])
+    measure = partial(_measure, device=device, precision=precision)
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return list(pool.map(measure, *zip(*requests, strict=True)))
+    except Exception as error:
+        raise RuntimeError(f"memory could not be measured: {type(error).__name__}: {error}") from error
 
 
 def _measure(size: Size, kind: str, whose: str, device: torch.device, precision: str) -> dict[str, int]:
-    if kind.isdigit():
-        bed = SearchBed(size, device, precision, size.images, int(kind))
-        moments = 0
-    else:
-        bed = Bed(size, kind, device, precision)
+    bed, moments = bed_of(size, kind, device, precision), 0
+    if not kind.isdigit():
         _ = bed.textbook, bed.optimisers
         moments = 2 * 4 * bed.parameters
     call = getattr(bed, whose)
     gc.collect()
     if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        call(), call()
-        found = torch.cuda.max_memory_allocated() - before - moments
+        found = peak(lambda: (call(), call()), device) - moments
         return {"tensors": found, "resident": found}
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
@@ -76,11 +71,7 @@ def tensors(call: Callable[[], object]) -> int:
         profiler.export_chrome_trace(f"{folder}/trace.json")
         events = json.loads(Path(f"{folder}/trace.json").read_text())["traceEvents"]
     changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
-    live = highest = 0
-    for _, change in changes:
-        live += change
-        highest = max(highest, live)
-    return highest
+    return max(accumulate((change for _, change in changes), initial=0))
 
 
 @contextlib.contextmanager
@@ -99,9 +90,3 @@ def _hushed() -> Iterator[None]:
 def _status(name: str) -> int:
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
-
-
-if __name__ == "__main__":
-    asked, device, precision = json.loads(sys.argv[1])
-    found = [_measure(Size(**size), kind, whose, torch.device(device), precision) for size, kind, whose in asked]
-    print(json.dumps(found))

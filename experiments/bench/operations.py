@@ -4,8 +4,6 @@ A custom autograd function or a fused optimiser counts as the ATen operations in
 long as its operations take to dispatch, so their number per word is the cost that an arrangement can change.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any

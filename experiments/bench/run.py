@@ -7,8 +7,6 @@ All compared calls run in one process, in turn, for several rounds. A ratio is t
 report median, minimum and maximum over rounds.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,19 +27,11 @@ from attend.runs.files import write_json, write_text
 from attend.runs.provenance import environment
 
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
-    "train": train,
-    "operations": operations,
-    "samples": samples,
-    "memory": memory,
-    "search": search,
-    "features": features,
-    "waiting": waiting,
-    "stores": stores,
-    "scoring": scoring,
-    "startup": startup,
-    "processes": processes,
-    "growth": growth,
-}
+    part.__name__: part
+    for part in (
+        train, operations, samples, memory, search, features, waiting, stores, scoring, startup, processes, growth,
+    )
+}  # fmt: skip
 
 
 def bench(

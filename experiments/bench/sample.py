@@ -1,7 +1,5 @@
 """Some images with captions for measurements that need files, from the user's dataset or the built-in world."""
 
-from __future__ import annotations
-
 import contextlib
 import tempfile
 from collections.abc import Iterator
@@ -24,8 +22,7 @@ def sample(setup: Setup, images: int) -> Iterator[Prepared]:
         else:
             dataset = Prepared(setup.data)
             rows = range(min(images, len(dataset.examples)))
-            taken = [
-                replace(dataset.examples[row], image=str(dataset.image(row).resolve()), split="train") for row in rows
-            ]
-            source = Source(name=dataset.about["name"], root=dataset.folder, examples=taken)
+            taken = [replace(dataset.examples[row], split="train") for row in rows]
+            root = dataset.folder / dataset.about["images"]
+            source = Source(name=dataset.about["name"], root=root, examples=taken)
         yield write_prepared(source, Path(folder), minimum_count=1)

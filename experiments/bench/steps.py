@@ -1,7 +1,5 @@
 """Training steps and beam search of ours, beside the textbook arrangement and beside the floor."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterator
 from typing import Any

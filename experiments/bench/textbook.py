@@ -5,8 +5,6 @@ together, the readout runs at every word, the batch shrinks as captions end, and
 It has the weights of a captioner of ours, so that both must find the same loss and the same captions.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -107,8 +105,7 @@ class Textbook(nn.Module):
             logits[:live, t], alphas[:live, t] = said, alpha
             if log_prob is not None:
                 log_probs[:live, t] = log_prob
-        real = torch.arange(longest) < lengths[:, None].cpu()
-        real = real.to(features.device)
+        real = (torch.arange(longest) < lengths[:, None].cpu()).to(features.device)
         costs = features.new_zeros(real.shape)
         costs[real] = F.cross_entropy(logits[real], captions[:, :longest][real], reduction="none")
         words = real.sum()

@@ -1,7 +1,5 @@
 """`attend caption`"""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Report an error in one plain sentence: the problem, its place, and the way out."""
 
-from __future__ import annotations
-
 import errno
 
 EXPECTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)

@@ -1,12 +1,13 @@
 """`attend estimators`"""
 
-from __future__ import annotations
-
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from attend.experiments.cli.common import at_least
+
+TINY_SAMPLES = 3
+"""K on the tiny minibatch: a sum over all K-tuples of paths is possible."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,8 @@ class Estimators:
 
 
 def estimators(command: Estimators) -> None:
-    from attend.experiments.laboratory.run import laboratory
+    from attend.experiments.laboratory.measure import measure, summary, write
+    from attend.experiments.laboratory.subjects import tiny, trained
 
     from attend.config.catalogue import FACTS
 
@@ -57,6 +59,10 @@ def estimators(command: Estimators) -> None:
     at_least(2, draws=command.draws)
     at_least(1, images=command.images, samples=command.samples)
     at_least(0, rounds=command.rounds, seed=command.seed)
-    options = {one.name: getattr(command, one.name) for one in fields(command) if one.name not in ("tiny", "out")}
-    said, files = laboratory(command.out, **options | {"only": only})
-    print(said, *files, sep="\n")
+    if command.run is None:
+        subjects, samples = tiny(command.seed), command.samples or TINY_SAMPLES
+    else:
+        where = {name: getattr(command, name) for name in ("images", "split", "seed", "data")}
+        subjects, samples = trained(command.run, command.checkpoints, **where), command.samples
+    rows = measure(subjects, draws=command.draws, rounds=command.rounds, samples=samples, only=only)
+    print(f"{command.out}: {summary(rows)}", *write(command.out, rows), sep="\n")

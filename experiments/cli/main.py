@@ -1,7 +1,5 @@
 """The program `attend`: read the command line, call the verb, and report an error in one sentence."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
@@ -28,7 +26,7 @@ from attend.experiments.cli.train import Train, train
 from attend.experiments.runner import plugins
 
 from attend.config import Config
-from attend.config.presets import PRESETS, Preset
+from attend.config.presets import PRESETS
 
 VERBS: dict[str, tuple[type, Callable]] = {
     "prepare": (Prepare, prepare),
@@ -76,28 +74,26 @@ def _dispatch(arguments: list[str]) -> None:
     if verb not in VERBS:
         raise ValueError(f"unknown verb {verb!r}: `attend --help` lists them")
     kind, function = VERBS[verb]
-    if verb != "train" and _launched():
-        raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
-    if verb == "train":
-        if rest and rest[0] in PRESETS:
-            function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
-        elif not rest or rest[0] in ("-h", "--help"):
-            print(
-                "attend train PRESET [--FIELD VALUE ...]\n\n" + _list({n: _preset(one) for n, one in PRESETS.items()})
-            )
-            print("\n`attend train soft --help` shows every field with its unit and default.")
-        else:
-            raise ValueError(f"unknown preset {rest[0]!r}: known are {', '.join(PRESETS)}")
-    else:
+    if verb != "train":
+        if _launched():
+            raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
         function(_parse(kind, rest, f"attend {verb}"))
+    elif rest and rest[0] in PRESETS:
+        function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
+    elif not rest or rest[0] in ("-h", "--help"):
+        changes = {n: f" Differs from soft: {one.differences}." for n, one in PRESETS.items() if one.differences}
+        presets = {name: one.about + changes.get(name, "") for name, one in PRESETS.items()}
+        print(f"attend train PRESET [--FIELD VALUE ...]\n\n{_list(presets)}\n")
+        print("`attend train soft --help` shows every field with its unit and default.")
+    else:
+        raise ValueError(f"unknown preset {rest[0]!r}: known are {', '.join(PRESETS)}")
 
 
 def _parse(kind: type, arguments: list[str], program: str, default: Config | None = None):
     """Read the options of a verb with tyro. An error of tyro becomes one sentence."""
+    said, options = io.StringIO(), {}
     if default is not None:
-        default = kind(**{one.name: getattr(default, one.name) for one in fields(default)})
-    said = io.StringIO()
-    options = {} if default is None else {"default": default}
+        options["default"] = kind(**{one.name: getattr(default, one.name) for one in fields(default)})
     try:
         with contextlib.redirect_stderr(said):
             return tyro.cli(kind, prog=program, args=arguments, **options)
@@ -132,11 +128,6 @@ def _fail(sentence: str, status: int = 2) -> None:
 def _launched() -> bool:
     """Whether this is one of several processes, as torchrun and `accelerate launch` start them."""
     return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
-
-
-def _preset(preset: Preset) -> str:
-    """The description of a preset, and the fields in which it differs from `soft`."""
-    return preset.about + (f" Differs from soft: {preset.differences}." if preset.differences else "")
 
 
 def _usage() -> str:

@@ -3,10 +3,8 @@
 If a run lacks data for a picture, one sentence says so and the other runs are drawn.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from attend.analysis.figures.from_runs import draw_curves, draw_estimators, draw
 from attend.analysis.gaze.from_runs import draw_gaze, draw_saccades
 from attend.analysis.grounding.from_runs import draw_grounding
 from attend.analysis.records import Record, one_dataset, read_runs
-from attend.analysis.tables.columns import COLUMNS, Table
+from attend.analysis.tables.columns import COLUMNS
 from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.plot import Plot
 
@@ -35,7 +33,7 @@ def health(command: Plot) -> list[Path]:
 
 
 def scores(command: Plot) -> list[Path]:
-    return _dots(command, "scores", comparison(_ways(command), **_shown(command)))
+    return _dots(command, "scores", _ways(command))
 
 
 def differences(command: Plot) -> list[Path]:
@@ -43,19 +41,16 @@ def differences(command: Plot) -> list[Path]:
     base = command.base or records[0].variant
     if len({record.variant for record in records}) == 1:
         raise ValueError(f"{records[0].variant} is the only variant here, so it differs from none: name other runs too")
-    return _dots(command, "differences", comparison(records, base=base, **_shown(command)))
+    return _dots(command, "differences", records, base)
 
 
-def _dots(command: Plot, name: str, table: Table) -> list[Path]:
+def _dots(command: Plot, name: str, records: Sequence[Record], base: str | None = None) -> list[Path]:
+    table = comparison(records, columns=_scores(command, SCORES), split=command.split, base=base)
     for note in table.notes:
         if not note.startswith("Bold"):  # which is how the table marks what the picture fills
             print(note, file=sys.stderr)
     figure = dots.dot_panels(table)[0].figure
     return save(figure, command.out / name, formats=formats(command), numbers=dots.numbers(table))
-
-
-def _shown(command: Plot) -> dict[str, Any]:
-    return {"columns": _scores(command, SCORES), "split": command.split}
 
 
 def _ways(command: Plot) -> list[Record]:
@@ -148,10 +143,10 @@ def _scores(command: Plot, default: Sequence[str]) -> tuple[str, ...]:
     return chosen
 
 
-def readable(folders: Iterable[Path]) -> list[Record]:
+def _readable(command: Plot) -> list[Record]:
     """The runs at or below the folders, finished or not. Broken runs are reported and left out."""
     broken: list[str] = []
-    records = read_runs(folders, unfinished=True, broken=broken)
+    records = read_runs(command.runs, unfinished=True, broken=broken)
     for sentence in broken:
         say(sentence)
     return records
@@ -159,11 +154,12 @@ def readable(folders: Iterable[Path]) -> list[Record]:
 
 def _finished(command: Plot) -> list[Record]:
     """The finished runs. Unfinished runs are reported."""
-    records = readable(command.runs)
-    for record in records:
-        if not record.finished:
+    finished = []
+    for record in _readable(command):
+        if record.finished:
+            finished.append(record)
+        else:
             say(f"{record.folder} is unfinished (no scores.json)")
-    finished = [record for record in records if record.finished]
     if not finished:
         raise ValueError("none of these runs is finished (no scores.json): resume one first")
     return _alike(finished)
@@ -179,8 +175,7 @@ def _alike(records: Sequence[Record]) -> list[Record]:
 
 def _logged(command: Plot) -> list[Record]:
     """The runs with a metrics.jsonl that can be read."""
-    records = readable(command.runs)
-    return _alike([one for one in records if _read(_drawable, one)])
+    return _alike([one for one in _readable(command) if _read(_drawable, one)])
 
 
 def _drawable(record: Record) -> bool:

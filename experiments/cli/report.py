@@ -1,7 +1,5 @@
 """`attend report`"""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from pathlib import Path

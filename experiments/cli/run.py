@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from attend.experiments.cli.common import Queued
+from attend.experiments.cli.common import Queued, agreed, at_least, settings_of
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from attend.experiments.runner.experiment import Experiment
-from attend.experiments.cli.common import agreed, at_least, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)

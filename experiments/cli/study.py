@@ -1,7 +1,5 @@
 """`attend study`"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`attend table`"""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

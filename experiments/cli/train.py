@@ -1,7 +1,5 @@
 """`attend train`"""
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path

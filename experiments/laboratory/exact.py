@@ -5,8 +5,6 @@ gradient is autograd's, so no estimator has a part in it. Where words are apart 
 are the L glimpses of each word.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from functools import partial
@@ -115,11 +113,8 @@ def parameters(captioner: Captioner) -> tuple[list[nn.Parameter], list[nn.Parame
 def gradient_of(captioner: Captioner, loss: Tensor) -> Tensor:
     """The gradient as one vector (P,), attention first; 0 where the loss does not depend on a parameter."""
     attention, rest = parameters(captioner)
-    together = [*attention, *rest]
-    found = torch.autograd.grad(loss, together, allow_unused=True)
-    return torch.cat(
-        [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(together, found, strict=True)]
-    )
+    found = torch.autograd.grad(loss, [*attention, *rest], materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in found])
 
 
 def parts(captioner: Captioner) -> dict[str, slice]:

@@ -1,14 +1,19 @@
-"""Draws of every gradient estimator at fixed weights: what each is off by, how much it scatters, what it costs."""
+"""Samples of every gradient estimator at fixed weights on one minibatch: bias, variance, time and memory of each.
 
-from __future__ import annotations
+attend estimators --tiny                                                # all paths can be enumerated: minutes
+attend estimators --run runs/quickstart/hard/seed0 --checkpoints all    # of a trained run
+"""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Self
 
 import torch
-from attend.analysis.figures.estimators import Measured
+from attend.analysis.figures.estimators import Measured, markdown, write_rows
+from attend.analysis.figures.from_runs import draw_estimators
 from attend.experiments.bench.clock import in_turn
 from attend.experiments.bench.memory import peak
 from attend.experiments.laboratory.exact import Exact, gradient_of, noise_of, parts, ruled
@@ -23,6 +28,7 @@ from attend.config.catalogue import FACTS
 from attend.estimators import Learner
 from attend.estimators.baselines import BASELINES, Average
 from attend.estimators.signals import SIGNALS
+from attend.runs.files import write_text
 from attend.training.objective import Loss, loss_of
 
 SETTLE = 50
@@ -71,7 +77,7 @@ class Way:
     average: Average
 
     @classmethod
-    def of(cls, subject: Subject, rule: dict) -> Way:
+    def of(cls, subject: Subject, rule: dict) -> Self:
         """ValueError says why this estimator is none for this model and minibatch."""
         settings = ruled(subject.settings, Estimator(**rule))
         settings.check_fits(subject.features.shape[1], subject.longest)
@@ -132,17 +138,13 @@ def measure(
             try:
                 made[title] = Way.of(subject, rule)
             except ValueError as error:
-                mine += _none(title, subject, rule["name"], str(error))
+                about = {"target": FACTS[rule["name"]].target, "note": str(error)}
+                about |= {"estimator": title, "feed": subject.feed, "checkpoint": subject.checkpoint}
+                mine += [Measured(group=group, **about) for group in parts(subject.captioner)]
             else:
                 mine += drawn(title, made[title], exact, draws)
         rows += _with_costs(mine, made, rounds) if rounds and made else mine
     return rows
-
-
-def _none(title: str, subject: Subject, name: str, why: str) -> list[Measured]:
-    """An estimator that cannot be had here."""
-    about = {"feed": subject.feed, "checkpoint": subject.checkpoint, "target": FACTS[name].target, "note": why}
-    return [Measured(estimator=title, group=group, **about) for group in parts(subject.captioner)]
 
 
 def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
@@ -195,3 +197,22 @@ def _with_costs(rows: list[Measured], made: dict[str, Way], rounds: int) -> list
         return replace(row, seconds=took, mebibytes=memory[row.estimator], equal_time=equal)
 
     return [costed(row) for row in rows]
+
+
+def write(out: Path, rows: Sequence[Measured]) -> list[Path]:
+    """estimators.csv and estimators.md, and a figure for each feed with its numbers beside it."""
+    files = [out / "estimators.csv", out / "estimators.md"]
+    write_text(files[0], write_rows(rows))
+    write_text(files[1], markdown(rows))
+    return files + draw_estimators(rows, out, formats=("png",))
+
+
+def summary(rows: Sequence[Measured]) -> str:
+    """How many were measured, and which of them are biased in the gradient of attention."""
+    titles, done = ({row.estimator for row in some} for some in (rows, [row for row in rows if row.draws]))
+    known = [row for row in rows if row.group == "attention" and row.bias is not None]
+    said = f"{len(done)} of {len(titles)} estimators measured"
+    if not known:
+        return f"{said}, their bias unknown: estimators.md says why"
+    biased = dict.fromkeys(row.estimator for row in known if row.biased)
+    return f"{said}; attention's gradient is biased beyond chance in {', '.join(biased) or 'none'}"

@@ -3,7 +3,7 @@
 python -m attend.experiments.laboratory.overview
 """
 
-from __future__ import annotations
+from attend.analysis.tables.text import markdown
 
 from attend.config.catalogue import FACTS
 from attend.estimators.baselines import BASELINES
@@ -28,7 +28,7 @@ def estimators() -> str:
         bias = "yes" if facts.unbiased else "no"
         taken = TAKES[facts.select] + (" of q" if facts.proposal else "")
         rows.append((name, facts.target, bias, taken, samples, str(facts.passes), facts.source))
-    return _table(rows)
+    return markdown(rows, left=range(len(rows[0])))
 
 
 def baselines() -> str:
@@ -37,12 +37,7 @@ def baselines() -> str:
     for name, one in BASELINES.items():
         policy = "none" if one.rollout is None else type(one.rollout).__name__.lower()
         rows.append((name, str(one.paths), policy, one.source))
-    return _table(rows)
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    header, *body = rows
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *body)) + "\n"
+    return markdown(rows, left=range(len(rows[0])))
 
 
 if __name__ == "__main__":

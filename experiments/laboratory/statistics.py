@@ -1,7 +1,5 @@
 """Mean and variance of a stream of gradients, without keeping them."""
 
-from __future__ import annotations
-
 import math
 
 import torch

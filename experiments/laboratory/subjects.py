@@ -1,7 +1,5 @@
 """What gradients are estimated of: a model at fixed weights and a fixed minibatch."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -3,8 +3,7 @@
 The score of a best trial is too good on average, since it is the maximum of many; both scores are reported.
 """
 
-from __future__ import annotations
-
+import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -87,10 +86,8 @@ def apart(
 def _several(name: str, scores: Sequence[dict]) -> str:
     values = []
     for one in scores:
-        try:
+        with contextlib.suppress(ValueError):  # a run that does not have this score
             values.append(OBJECTIVES[name].read(one))
-        except ValueError:
-            continue
     if not values:
         return "–"
     return f"{sum(values) / len(values):.4f} [{min(values):.4f}, {max(values):.4f}]"

@@ -8,16 +8,13 @@ since the forward pass over the given captions takes a third of a step, and each
 first. The estimate leaves out early stopping, tables and pictures, and how much workers disturb each other.
 """
 
-from __future__ import annotations
-
-import contextlib
 import heapq
 import math
 import re
 import shutil
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -96,10 +93,6 @@ class Work:
     there: int = 0
     searched: Counter[tuple[Decode, int]] = field(default_factory=Counter)
 
-    @property
-    def nothing(self) -> bool:
-        return not (self.steps or self.evaluations)
-
     def seconds(self, cost: Cost) -> float:
         total = (1 + self.evaluations) * cost.start + self.steps * cost.step + METEOR * (self.evaluations > 0)
         total += self.given * cost.step / (3 * self.run.config.train.images)
@@ -150,26 +143,29 @@ def left(one: Run, dataset: Prepared) -> Work:
 
 def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
     """The cost of the work that is left in these runs. Their data must be prepared."""
-    datasets, todo, notes = {}, [], []
+    datasets, works, notes = {}, [], []
     for run in runs:
         dataset = datasets.get(run.config.data) or datasets.setdefault(run.config.data, Prepared(run.config.data))
         dataset.rows("train"), dataset.rows("val")  # an empty split is reported before anything is computed
         try:
-            todo.append(left(run, dataset))
+            works.append(left(run, dataset))
         except EXPECTED as error:
             notes.append(sentence(error))
-    finished = sum(work.nothing for work in todo)
-    todo = [work for work in todo if not work.nothing]
+    todo = [work for work in works if work.steps or work.evaluations]
     workers = max(1, min(workers or default_workers(), len(todo)))
-    with threads(torch.get_num_threads() // workers):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // workers))  # as many as each of the workers has
+    try:
         costs, missing = rehearsed(todo, notes)
+    finally:
+        torch.set_num_threads(threads)
     known = [(work, costs[key]) for work in todo if (key := replace(work.run.config, seed=0)) in costs]
     needs = Counter({runs[0].folder: sum(work.bytes(cost) for work, cost in known)})
     for (data, _), (size, _) in missing.items():
         needs[Path(data)] += size
     return Estimate(
         runs=len(runs),
-        finished=finished,
+        finished=len(works) - len(todo),
         resumed=sum(work.there > 0 for work in todo),
         workers=workers,
         steps=sum(work.steps for work in todo),
@@ -203,17 +199,6 @@ def rehearsed(
             else:
                 missing.setdefault((config.data, config.encoder), lacking)  # the next one finds these features
     return costs, missing
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Compute with as many threads as each of several workers has."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, count))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def last_end(seconds: Sequence[float], workers: int) -> float:

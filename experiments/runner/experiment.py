@@ -1,16 +1,14 @@
 """Experiments: the configurations of some variants and seeds, and the files that declare them."""
 
-from __future__ import annotations
-
 import ast
+import contextlib
 import importlib
 import importlib.util
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import ModuleType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from attend.analysis.records import Record
 
@@ -52,12 +50,12 @@ class Experiment:
     prepare: Callable[[], object] | None = None
     conclude: Callable[[Sequence[Record], Path], list[Path]] | None = None
 
-    def with_settings(self, settings: Mapping[str, str]) -> Experiment:
+    def with_settings(self, settings: Mapping[str, str]) -> Self:
         """The same experiment with fields of all variants set by dotted names."""
         changed = {name: with_fields(one, dict(settings)) for name, one in self.variants.items()}
         return replace(self, variants=changed)
 
-    def only(self, names: Sequence[str]) -> Experiment:
+    def only(self, names: Sequence[str]) -> Self:
         """The same experiment with these variants alone; ValueError for an unknown name."""
         for name in names:
             if name not in self.variants:
@@ -99,7 +97,14 @@ def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data
     file = Path(name)
     if file.suffix != ".py":
         raise ValueError(f"unknown {what} {name!r}: known are {', '.join(known)}; or give a file, as mine.py")
-    declare = declared(file, what)
+    if not file.is_file():
+        raise ValueError(f"there is no file {file}: check the name")
+    with blaming(file):
+        spec = importlib.util.spec_from_file_location(f"experiments_of_{file.stem}", file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    if not callable(declare := getattr(module, what, None)):
+        raise ValueError(f"{file} declares no {what}: define `{what}(...)` in it, as experiments/quickstart.py does")
     with blaming(file):
         found = declare(data, tiny)
     if not isinstance(found, kind):
@@ -107,34 +112,15 @@ def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data
     return found
 
 
-def declared(file: Path, name: str) -> Callable:
-    """The function of this name in a file of the user."""
-    if not file.is_file():
-        raise ValueError(f"there is no file {file}: check the name")
-    with blaming(file):
-        spec = importlib.util.spec_from_file_location(f"experiments_of_{file.stem}", file)
-        module: ModuleType = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    if not callable(getattr(module, name, None)):
-        raise ValueError(f"{file} declares no {name}: define `{name}(...)` in it, as experiments/quickstart.py does")
-    return getattr(module, name)
-
-
-class blaming:
+@contextlib.contextmanager
+def blaming(file: Path) -> Iterator[None]:
     """Turn errors in a file of the user into one sentence with the line."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, Exception):
-            return
-        lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == str(self.file)]
+    try:
+        yield
+    except Exception as error:
+        lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == str(file)]
         if isinstance(error, SyntaxError):
             lines = [error.lineno]
         where = f", line {lines[-1]}" if lines else ""
         kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-        raise ValueError(f"{self.file}{where}: {kind}{error}") from error
+        raise ValueError(f"{file}{where}: {kind}{error}") from error

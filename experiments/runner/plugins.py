@@ -1,7 +1,6 @@
 """`--plugin FILE.py`: run files of the user before the verb, in this process and in its workers."""
 
-from __future__ import annotations
-
+import argparse
 import os
 import runpy
 from collections.abc import Sequence
@@ -13,16 +12,11 @@ VARIABLE = "ATTEND_PLUGINS"
 
 def take(arguments: Sequence[str]) -> list[str]:
     """Run the files of `--plugin FILE.py` and return the other arguments. ValueError if a file fails."""
-    rest, files = [], []
-    given = iter(arguments)
-    for argument in given:
-        name, equals, value = argument.partition("=")
-        if name == "--plugin":
-            files.append(value if equals else next(given, ""))
-        else:
-            rest.append(argument)
-    if files:
-        os.environ[VARIABLE] = os.pathsep.join(files)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--plugin", action="append", nargs="?", const="")
+    known, rest = parser.parse_known_args(arguments)
+    if known.plugin:
+        os.environ[VARIABLE] = os.pathsep.join(known.plugin)
         load()
     return rest
 

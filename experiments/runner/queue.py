@@ -4,8 +4,6 @@ A job can have several trials; the first complete one counts. If its worker dies
 parameters. A failed job stays failed until the user repeats the command.
 """
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import os
@@ -98,7 +96,10 @@ class Queue:
         for trial in trials:
             if "job" in trial.user_attrs and "duplicate" not in trial.user_attrs:
                 tries.setdefault(trial.user_attrs["job"], []).append(trial)
-        return {name: _latest(some) for name, some in tries.items()}
+        for some in tries.values():  # the trials since the job was last added
+            after = max(trial.user_attrs.get("after", -1) for trial in some)
+            some[:] = [trial for trial in some if trial.number > after]
+        return tries
 
     def fill(self, names: Iterable[str], again: Sequence[str] = ()) -> None:
         """Add the missing jobs; requeue the failed ones, and the done ones that are in ``again``."""
@@ -118,7 +119,8 @@ class Queue:
         with reached(self.url):
             optuna.storages.fail_stale_trials(self.study)
         for job in self.jobs().values():
-            if job.state == "running" and _dead(job.trial):
+            pid, _, host = job.trial.user_attrs.get("worker", "").partition("@")
+            if job.state == "running" and host == HERE and not running(int(pid)):
                 self.release(job.trial)
         for job in self.jobs().values():
             if job.state == "lost":
@@ -217,15 +219,3 @@ def _job(tries: Sequence[FrozenTrial]) -> Job:
     if deaths > DEATHS:
         return Job("failed", last, f"{deaths} workers died over it: has the machine enough memory?")
     return Job("lost", last)
-
-
-def _latest(tries: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials since the job was last added."""
-    after = max(trial.user_attrs.get("after", -1) for trial in tries)
-    return [trial for trial in tries if trial.number > after]
-
-
-def _dead(trial: FrozenTrial) -> bool:
-    """Whether the worker was a process of this machine that no longer runs."""
-    pid, _, host = trial.user_attrs.get("worker", "").partition("@")
-    return host == HERE and not running(int(pid))

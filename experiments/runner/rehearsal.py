@@ -1,7 +1,5 @@
 """Rehearse a configuration: train it for a few steps on a minibatch of its own dataset, and search some captions."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math
@@ -58,9 +56,8 @@ def rehearse(config: Config, searches: Iterable[tuple[Decode, int]], folder: Pat
     dataset, device = Prepared(config.data), accelerator()
     out = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
     with contextlib.redirect_stderr(io.StringIO()):
-        some = sample(
-            dataset, config.train.images, folder / f"sample-{dataset.about['fingerprint']}-{config.train.images}"
-        )
+        name = f"sample-{dataset.about['fingerprint']}-{config.train.images}"
+        some = sample(dataset, config.train.images, folder / name)
         encoder = Encoder(config.encoder)
         took, store = timed(ensure_store, some, encoder, device.device)
         rows = unwritten(place(dataset, encoder)[0], len(dataset.examples))
@@ -105,11 +102,9 @@ def train_few(config: Config, out: Path) -> list[float]:
         if len(steps()) == STEPS or sum(steps()) > PATIENCE:
             raise Enough
 
-    brief = replace(
-        config.train, epochs=STEPS + 1, log_every=1, monitor="nll", patience=0, training_images=0, workers=0
-    )
+    brief = {"epochs": STEPS + 1, "log_every": 1, "monitor": "nll", "patience": 0, "training_images": 0, "workers": 0}
     with contextlib.suppress(Enough):
-        train(replace(config, train=brief), out, after_epoch=after_epoch)
+        train(replace(config, train=replace(config.train, **brief)), out, after_epoch=after_epoch)
     return steps()
 
 

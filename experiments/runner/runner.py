@@ -3,8 +3,6 @@
 The runs are the jobs of a queue that processes and machines share: the same command on any of them joins the work.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import sys
@@ -107,22 +105,19 @@ def run(
     """
     left = {one.name: one for one in runs if not _finished(one)}
     if left:
-        store_inputs(list(left.values()))
-        queue = Queue(address(storage, out), f"{name}-{_digest(runs, identity(out))}", direction="minimize")
+        for data, encoder in dict.fromkeys((one.config.data, one.config.encoder) for one in left.values()):
+            dataset = Prepared(data)
+            dataset.rows("train"), dataset.rows("val")  # an empty split is reported before its features are computed
+            store_features(dataset, encoder)  # once, before the workers start
+        about = [[one.name, to_dict(one.config), list(map(list, one.also)), one.bound] for one in runs]
+        digest = hashlib.sha256(json.dumps([identity(out), about], sort_keys=True).encode()).hexdigest()[:12]
+        queue = Queue(address(storage, out), f"{name}-{digest}", direction="minimize")
         queue.fill(left, again=list(left))
         perform(queue, partial(_do, {one.name: one for one in runs}), left, workers, name)
         failed = [f"{left[name].folder}: {job.error}" for name, job in queue.jobs().items() if job.state == "failed"]
         if failed:
             raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
     return sorted(one.folder for one in runs)
-
-
-def store_inputs(runs: Sequence[Run]) -> None:
-    """Compute the features of all runs once, before the workers start."""
-    for data, encoder in dict.fromkeys((one.config.data, one.config.encoder) for one in runs):
-        dataset = Prepared(data)
-        dataset.rows("train"), dataset.rows("val")  # an empty split is said before its features are computed
-        store_features(dataset, encoder)
 
 
 def patiently(do: Callable[[], Some]) -> Some:
@@ -190,12 +185,6 @@ def identity(out: Path) -> str:
     return path.read_text()
 
 
-def _digest(runs: Sequence[Run], where: str) -> str:
-    """A hash of the configurations of these runs and of the folder of all experiments."""
-    told = [[one.name, to_dict(one.config), list(map(list, one.also)), one.bound] for one in runs]
-    return hashlib.sha256(json.dumps([where, told], sort_keys=True).encode()).hexdigest()[:12]
-
-
 def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
     from attend.analysis.figures.from_runs import draw_curves
@@ -208,10 +197,9 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     records = [record for record in read_runs([folder], broken=broken) if record.variant in experiment.variants]
     columns = experiment.columns or DEFAULT
     table = comparison(records, columns=columns, published=experiment.published, broken=broken)
-    files = []
-    for format, suffix in (("markdown", "md"), ("csv", "csv")):
-        files.append(folder / f"table.{suffix}")
-        write_text(files[-1], render(table, format))
+    files = [folder / "table.md", folder / "table.csv"]
+    for file, format in zip(files, ("markdown", "csv"), strict=True):
+        write_text(file, render(table, format))
     print(render(table, "markdown"))
     if experiment.conclude:
         files += experiment.conclude(records, folder)

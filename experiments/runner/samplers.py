@@ -1,12 +1,8 @@
 """Optuna's samplers and pruners by name, with samples that do not depend on the worker."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
-from optuna import Study
-from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
@@ -22,6 +18,11 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "hyperband": lambda: HyperbandPruner(),
     "none": NopPruner,
 }
+
+
+def _of_inner(name: str) -> Callable[..., Any]:
+    """A method of ``Keyed`` that calls the method of this name of the trial's own sampler."""
+    return lambda self, study, trial, *more: getattr(self._of(trial), name)(study, trial, *more)
 
 
 class Keyed(BaseSampler):
@@ -43,17 +44,8 @@ class Keyed(BaseSampler):
             self.number, self.inner = trial.number, SAMPLERS[self.name]((self.seed * 1_000_003 + key) % 2**32)
         return self.inner
 
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        return self._of(trial).infer_relative_search_space(study, trial)
-
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict:
-        return self._of(trial).sample_relative(study, trial, search_space)
-
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: Any) -> Any:
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._of(trial).before_trial(study, trial)
-
-    def after_trial(self, study: Study, trial: FrozenTrial, state: Any, values: Any) -> None:
-        self._of(trial).after_trial(study, trial, state, values)
+    infer_relative_search_space = _of_inner("infer_relative_search_space")
+    sample_relative = _of_inner("sample_relative")
+    sample_independent = _of_inner("sample_independent")
+    before_trial = _of_inner("before_trial")
+    after_trial = _of_inner("after_trial")

@@ -1,13 +1,10 @@
 """`attend study --show`: the best trials of a study, the importance of each parameter, and pictures."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Never
 
 import optuna
 from attend.analysis.figures.figures import FIRST, save
@@ -18,7 +15,7 @@ from attend.experiments.runner.storages import address, open_storage, reached
 from attend.experiments.runner.study import OBJECTIVES, Study
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from attend.runs.files import write_rows, write_text
 
@@ -119,22 +116,14 @@ def draw_found(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
         kinds.setdefault(title, {})[kind] = Queue(url, name)
     files = []
     for title, queues in kinds.items():
-        study = Study(name=title, kinds=tuple(queues), space=_unknown, objectives=_sought(title, queues, spaces))
+        (first, *others) = [tuple(spaces[f"{title}-{kind}"]["objectives"]) for kind in queues]
+        if any(one != first for one in others):
+            raise ValueError(f"the kinds of {title} seek different things, so they share no picture: give one's folder")
+        study = Study(name=title, kinds=tuple(queues), space=None, objectives=first)  # drawn, it makes no trial
         trials, mattered = trials_of(study, queues, above)
         directions = {name: OBJECTIVES[name].direction for name in study.objectives}
         files += draw_study(trials, directions, mattered, out / title, formats)
     return files
-
-
-def _sought(title: str, kinds: Iterable[str], spaces: Mapping[str, dict]) -> tuple[str, ...]:
-    (first, *others) = [tuple(spaces[f"{title}-{kind}"]["objectives"]) for kind in kinds]
-    if any(one != first for one in others):
-        raise ValueError(f"the kinds of {title} seek different things, so they share no picture: give one's folder")
-    return first
-
-
-def _unknown(*_: object) -> Never:
-    raise AssertionError("a study that is drawn from its queue makes no trial")
 
 
 def _trial(study: Study, kind: str, name: str, job: Job, out: Path) -> Trial:
@@ -212,20 +201,15 @@ def _importances(jobs: Iterable[Job], directions: Mapping[str, str]) -> tuple[di
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parameters that only some trials have
         evaluator = PedAnovaImportanceEvaluator(target_quantile=share)
-        found = get_param_importances(_once(trials, directions), evaluator=evaluator, normalize=False)
+        study = optuna.create_study(directions=list(directions.values()))
+        study.add_trials(trials)  # these alone, without other trials of the same jobs
+        found = get_param_importances(study, evaluator=evaluator, normalize=False)
     total = sum(found.values())
     if not total > 0:
         return {}, f"the {len(trials)} completed trials do not differ enough to say"
     said = f"by what the best {math.ceil(share * len(trials))} of {len(trials)} completed trials have in common"
     order = sorted(found, key=lambda name: (-found[name], name))
     return {name: found[name] / total for name in order}, f"{said} (PED-ANOVA)"
-
-
-def _once(trials: Sequence[FrozenTrial], directions: Mapping[str, str]) -> optuna.Study:
-    """A study of these trials alone, without other trials of the same jobs."""
-    study = optuna.create_study(directions=list(directions.values()))
-    study.add_trials(trials)
-    return study
 
 
 def _rows(trials: Sequence[Trial], directions: Mapping[str, str]) -> list[dict[str, object]]:

@@ -1,7 +1,5 @@
 """`--storage`: an Optuna storage of jobs that processes and machines share."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 import warnings
@@ -62,26 +60,23 @@ def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
     Workers of a database send a heartbeat every ``beat`` seconds.
     """
     kind, _, rest = url.partition("://")
-    if kind == "journal":
-        path = _file(url)
+    path = _file(url)
+    if kind == "sqlite" and (system := network(path)):
+        raise ValueError(
+            f"{path} lies on a disk of the network ({system}), where SQLite loses what several machines write: "
+            f"give --storage journal:///{path.with_suffix('.journal')} or a database server"
+        )
+    if kind in ("sqlite", "journal"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        engine = {"connect_args": {"timeout": PATIENCE}}
+    else:
+        url = f"postgresql+psycopg://{rest}"
+        engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": ANSWER}}
+    if kind == "journal":
         with reached(url):
             return JournalStorage(JournalFileBackend(str(path)))
-    if kind == "sqlite":
-        path = _file(url)
-        if system := network(path):
-            raise ValueError(
-                f"{path} lies on a disk of the network ({system}), where SQLite loses what several machines write: "
-                f"give --storage journal:///{path.with_suffix('.journal')} or a database server"
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        more = {"engine_kwargs": {"connect_args": {"timeout": PATIENCE}}}
-    else:
-        url, more = (
-            f"postgresql+psycopg://{rest}",
-            {"engine_kwargs": {"pool_pre_ping": True, "connect_args": {"connect_timeout": ANSWER}}},
-        )
-    opened = partial(RDBStorage, url, heartbeat_interval=beat, grace_period=max(GRACE, 3 * beat), **more)
+    beats = {"heartbeat_interval": beat, "grace_period": max(GRACE, 3 * beat)}
+    opened = partial(RDBStorage, url, engine_kwargs=engine, **beats)
     with reached(url):
         for _ in range(TRIES):
             try:

@@ -3,13 +3,11 @@
 Every kind has a queue of its own with as many trials, so that budgets are equal; every trial is a run folder.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from attend.experiments.runner.experiment import find
@@ -95,7 +93,7 @@ class Study:
         if not self.objectives or not self.kinds:
             raise ValueError(f"{self.name} needs one kind and one objective at least")
 
-    def only(self, kinds: Sequence[str]) -> Study:
+    def only(self, kinds: Sequence[str]) -> Self:
         """The same study with these kinds alone; ValueError for an unknown kind."""
         for kind in kinds:
             if kind not in self.kinds:

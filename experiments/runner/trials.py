@@ -1,7 +1,5 @@
 """Run a study: the trials of each kind of attention, each an ordinary run folder that is scored on validation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -46,15 +44,14 @@ def search(
     told: Told, kinds: Sequence[str], out: Path, url: str, workers: int | None, beat: int
 ) -> tuple[dict[str, Queue], str]:
     """Do the remaining trials of these kinds; returns their queues, and a sentence about the failed trials."""
-    study = told.study
+    study, names = told.study, list(map(str, range(told.study.trials)))
     queues = {kind: study.queue(url, kind, beat=beat) for kind in kinds}
     for kind, queue in queues.items():
         first = from_dict(study.described(kind)["first"])
         store_features(Prepared(first.data), first.encoder)  # once, before the workers ask for them
-        queue.fill(map(str, range(study.trials)))
+        queue.fill(names)
     for wait in (False, True):  # who has nothing more to do for one kind goes on with the next
         for kind, queue in queues.items():
-            names = [str(number) for number in range(study.trials)]
             try:
                 perform(queue, partial(_do, told, kind, out), names, workers, f"{study.name}-{kind}", wait=wait)
             finally:

@@ -1,7 +1,5 @@
 """Several worker processes of one command: each has its share of the cores, and ends with the command."""
 
-from __future__ import annotations
-
 import io
 import multiprocessing
 import os

@@ -11,12 +11,11 @@ Measured, 40 trials in 28 minutes on two cores and the winners' ten runs in 11, 
 and 2.36 on five fresh seeds; on test hard is 0.012 better [-0.203, 0.225].
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 
-from attend.experiments.ablations.base import learners, painted_or_prepared
+from attend.experiments.ablations.base import learners
+from attend.experiments.flickr8k import prepare
 from attend.experiments.runner.study import Study
 from optuna.trial import BaseTrial
 
@@ -51,5 +50,5 @@ def study(data: Path | None, tiny: bool) -> Study:
         kinds=("soft", "hard"),
         space=space,
         trials=2 if tiny else 20,
-        prepare=partial(painted_or_prepared, data, tiny),
+        prepare=partial(prepare, data, tiny),
     )

@@ -158,7 +158,7 @@ def test_which_published_scores_stand_below_is_the_datasets_name(tmp_path):
 def test_another_dataset_as_distributed_is_not_compared_with_scores_of_flickr8k(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     renamed(halves.write(tmp_path / "data/flickr8k"), "flickr30k")
-    monkeypatch.setattr(table1, "painted_or_prepared", lambda *_: None)
+    monkeypatch.setattr(table1.flickr8k, "prepare", lambda *_: None)
     with pytest.raises(ValueError, match="holds flickr30k: make it a folder of its own"):
         table1.prepare(tmp_path / "distributed", False)
 

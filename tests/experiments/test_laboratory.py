@@ -26,8 +26,7 @@ from attend.analysis.figures.figures import drawn as points
 from attend.experiments.cli.main import main
 from attend.experiments.laboratory import overview
 from attend.experiments.laboratory.exact import Exact, gradient_of, parts
-from attend.experiments.laboratory.measure import GRADIENT, REFERENCE, Way, drawn, measure, ways
-from attend.experiments.laboratory.run import summary
+from attend.experiments.laboratory.measure import GRADIENT, REFERENCE, Way, drawn, measure, summary, ways
 from attend.experiments.laboratory.statistics import Running, cosine
 from attend.experiments.laboratory.subjects import FEEDS, Subject, checkpoints, tiny
 
