@@ -7,8 +7,6 @@ for. The text itself is parsed by ``json``: it accepts the -Infinity in the chec
 validated, and the halves of characters in old files.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import reprlib

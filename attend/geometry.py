@@ -5,10 +5,9 @@ columns cells (row by row) sees. Everything that draws or scores attention goes 
 Boxes are (x0, y0, x1, y1) in fractions of the image's width and height, so a resized copy keeps its boxes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -31,7 +30,7 @@ class Geometry:
     affine: tuple[float, float, float, float]
 
     @classmethod
-    def of(cls, transform: str, size: tuple[int, int], grid: tuple[int, int]) -> Geometry:
+    def of(cls, transform: str, size: tuple[int, int], grid: tuple[int, int]) -> Self:
         """The map of ``squash`` (the whole image, each axis scaled on its own) or ``crop`` (the central square)."""
         (width, height), (rows, columns) = size, grid
         if transform == "squash":

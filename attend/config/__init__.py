@@ -3,8 +3,6 @@
 The order is the order of the equations: data, encoder, attention, estimator, decoder, objective, search, training.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from attend.config.catalogue import ENUMERATED

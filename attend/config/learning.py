@@ -1,7 +1,5 @@
 """How a model learns and is searched: estimator, objective, search and the loop."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

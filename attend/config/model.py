@@ -1,7 +1,5 @@
 """What a model is made of: encoder, attention and decoder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Configurations by name: what `attend train PRESET` starts from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from attend.config import Attention, Config, Decoder, Encoder, Estimator, Objective, Search, Train

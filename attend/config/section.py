@@ -1,7 +1,5 @@
 """What every section of a configuration checks, and how it says what is wrong."""
 
-from __future__ import annotations
-
 import math
 
 LARGEST = 1_000_000

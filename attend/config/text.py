@@ -1,7 +1,5 @@
 """Settings by name: a configuration as nested plain values, as text, and compared with another."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import typing

@@ -1,11 +1,10 @@
 """Minibatches: N images with all their captions, longest first, read from a store by any number of workers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ class Batch:
     whole: Tensor
     shares: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Self:
         """The same with inputs, words and shares on the device."""
         parts = {name: getattr(self, name) for name in ("inputs", "words", "shares")}
         moved = {name: t.to(device, non_blocking=True) for name, t in parts.items() if t is not None}

@@ -1,7 +1,5 @@
 """The one record that every data layout is read into, and its file on disk."""
 
-from __future__ import annotations
-
 import json
 from array import array
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """One image file -> the square of pixels that the encoder reads."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable
 from pathlib import Path

@@ -3,8 +3,6 @@
 The file lies beside examples.jsonl. It is not part of the fingerprint of the dataset, since only the analysis reads it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Container, Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """From a source of images and captions to a prepared dataset: `attend prepare`, and the first step of experiments."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 Where the captions' phrases are known, phrases.jsonl has them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import Counter

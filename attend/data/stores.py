@@ -4,8 +4,6 @@ A store is a folder: ``store.json`` (how many rows, how many a shard, where they
 ``00001.h5`` ... Each shard is written beside its name and renamed into place, so a shard that is there is whole.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os

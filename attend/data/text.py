@@ -1,7 +1,5 @@
 """Tokenisation of captions, and the vocabulary that numbers their tokens."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -11,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from attend.data.examples import Example
 from attend.runs.files import read_json, write_json
@@ -67,7 +65,7 @@ class Vocabulary:
             raise ValueError(f"the vocabulary holds {twice[0]!r} more than once")
 
     @classmethod
-    def build(cls, examples: Iterable[Example], *, minimum_count: int = 5) -> Vocabulary:
+    def build(cls, examples: Iterable[Example], *, minimum_count: int = 5) -> Self:
         """The words seen at least ``minimum_count`` times in the training captions, most frequent first.
 
         Words of equal frequency are in the order of their code points. Other splits are not looked at.
@@ -88,7 +86,7 @@ class Vocabulary:
         return cls(SPECIALS + tuple(words))
 
     @classmethod
-    def read(cls, path: Path) -> Vocabulary:
+    def read(cls, path: Path) -> Self:
         """Read back what ``write`` wrote; ValueError if the file is not a sound vocabulary."""
         way_out = "build it again from the training captions"
         try:

@@ -1,11 +1,10 @@
 """Images -> features (N, L, D) with any timm backbone. The only file that knows timm."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math
 from functools import partial
+from typing import Self
 
 import timm
 import torch
@@ -65,7 +64,7 @@ class Encoder(nn.Module):
             maps = F.adaptive_avg_pool2d(maps, self.grid)
         return maps.flatten(2).transpose(1, 2)  # (N, L, D)
 
-    def train(self, mode: bool = True) -> Encoder:
+    def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode: statistics are fixed also while blocks are tuned."""
         return super().train(False)
 

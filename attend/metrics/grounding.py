@@ -10,8 +10,6 @@ at random, and ``centre``, a Gaussian around the grid's centre. ``ground`` sums 
 ``pool`` turns such sums into means over words, so captions of any length weigh by their words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -18,8 +18,6 @@ Differs: of ways of equal sum, which grids are full of, the one with the fewest 
 fixations, where the published programs ask for three.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

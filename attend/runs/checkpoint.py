@@ -1,7 +1,5 @@
 """A checkpoint: one safetensors file with the weights, and the state as JSON in its header."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math

@@ -4,8 +4,6 @@ scores.json beside them is in ``attend.runs.scores``. An evaluation is made of i
 in the dataset; names and geometries are given by row.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The run folder: the files of a run, and the lease of the process that may write them. It does not import torch."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

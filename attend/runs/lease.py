@@ -1,7 +1,5 @@
 """The right to write into a run folder: one process has it at a time, even if a process is killed or frozen."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -10,6 +8,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from attend.documents import parsed
 from attend.runs.files import _partial, running, sweep, write_text
@@ -53,7 +52,7 @@ class Lease:
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         holder = self._holder()
         if holder is not None and not _stale(holder):

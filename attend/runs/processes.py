@@ -5,8 +5,6 @@ processes give the result of one. With one process nothing here has an effect. O
 messages. When it ends, the launcher ends the others.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import sys

@@ -1,7 +1,5 @@
 """The provenance of a run (versions, machine, command and commit) for environment.json."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

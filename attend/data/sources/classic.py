@@ -9,8 +9,6 @@ Differs from a prepared dataset: a word is kept if it is seen *more* than m time
 and test too, as these pipelines count; ``count="train"`` looks at the training captions only.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -4,8 +4,6 @@
 and ``Annotations/<number>.xml`` the boxes of each chain; <number> is the image's name up to ``_``.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ All that follows, from splits to unreadable images, is done once for every layou
 is a function here and an entry of READERS.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

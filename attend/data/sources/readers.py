@@ -4,8 +4,6 @@ A layout (see ``layouts``) turns caption files into entries: image, split and ra
 tokens to unreadable images, is done here, once for every layout.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter, defaultdict

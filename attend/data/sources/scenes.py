@@ -10,8 +10,6 @@ first object; the place, the relation and the image then fix every word of both.
 them; the mean of the features tells which colours and shapes there are, but not where.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
