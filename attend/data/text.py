@@ -54,6 +54,7 @@ class Vocabulary:
     """
 
     words: tuple[str, ...]
+    pad, start, end, unk = range(len(SPECIALS))
 
     def __post_init__(self) -> None:
         if not all(isinstance(word, str) and word for word in self.words):
@@ -104,22 +105,6 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
-
-    @property
-    def pad(self) -> int:
-        return 0
-
-    @property
-    def start(self) -> int:
-        return 1
-
-    @property
-    def end(self) -> int:
-        return 2
-
-    @property
-    def unk(self) -> int:
-        return 3
 
     @cached_property
     def ids(self) -> dict[str, int]:
