@@ -95,8 +95,7 @@ def expected(kind: Any) -> str:
         return " or ".join(map(expected, several))
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin is typing.Annotated:
-        least = next(one.ge for one in inner[1:] if isinstance(one, msgspec.Meta))
-        return f"{expected(inner[0])} of {least} or more"
+        return inner[1].description or f"{expected(inner[0])} of {inner[1].ge} or more"
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (list, tuple):
