@@ -66,7 +66,9 @@ class Geometry:
         Exact: the edges of all boxes cut the plane into rectangles, and each rectangle is in the union or is not.
         """
         rows, columns = self.grid
-        edges = self._in_cells(boxes)
+        (width, height), (sx, sy, tx, ty) = self.size, self.affine
+        pixels = np.asarray(boxes, float).reshape(-1, 4) * (width, height, width, height)
+        edges = pixels * (sx, sy, sx, sy) + (tx, ty, tx, ty)  # in cells
         xs = np.unique(np.concatenate([np.arange(columns + 1), edges[:, [0, 2]].ravel().clip(0, columns)]))
         ys = np.unique(np.concatenate([np.arange(rows + 1), edges[:, [1, 3]].ravel().clip(0, rows)]))
         x, y = (xs[1:] + xs[:-1]) / 2, (ys[1:] + ys[:-1]) / 2
@@ -86,11 +88,6 @@ class Geometry:
         for x0, y0, x1, y1 in boxes:
             inside |= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
         return inside
-
-    def _in_cells(self, boxes: Sequence[Box]) -> np.ndarray:
-        (width, height), (sx, sy, tx, ty) = self.size, self.affine
-        pixels = np.asarray(boxes, float).reshape(-1, 4) * (width, height, width, height)
-        return pixels * (sx, sy, sx, sy) + (tx, ty, tx, ty)
 
 
 def centre_weights(grid: tuple[int, int]) -> np.ndarray:

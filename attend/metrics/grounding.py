@@ -34,11 +34,8 @@ def ground(
     """
     rows, columns = geometry.grid
     weights = np.asarray(weights, float)
-    if weights.shape != (len(boxes), rows * columns):
-        raise ValueError(
-            f"weights are {weights.shape}; {len(boxes)} words on a grid of {rows} x {columns} cells need "
-            f"({len(boxes)}, {rows * columns})"
-        )
+    if weights.shape != (needed := (len(boxes), rows * columns)):
+        raise ValueError(f"weights are {weights.shape}; {len(boxes)} words on {rows} x {columns} cells need {needed}")
     centre = centre_weights(geometry.grid)
     sums = dict.fromkeys(("words", *MEASURES), 0.0)
     for alpha, of_word in zip(weights, boxes, strict=True):

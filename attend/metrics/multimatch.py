@@ -34,9 +34,8 @@ class Path:
 
     def __post_init__(self) -> None:
         if np.ndim(self.points) != 2 or np.shape(self.points) != (len(self.durations), 2):
-            raise ValueError(
-                f"points are {np.shape(self.points)} for {len(self.durations)} durations; give (n, 2) and (n,)"
-            )
+            shape = np.shape(self.points)
+            raise ValueError(f"points are {shape} for {len(self.durations)} durations; give (n, 2) and (n,)")
         if not (np.asarray(self.durations) > 0).all():
             raise ValueError("a fixation lasts no time; give durations above 0")
 
