@@ -80,9 +80,7 @@ class Attention(Section):
         require(self.score in SCORES, "attention.score", self.score, f"one of {', '.join(SCORES)}")
         require(self.simplex in SIMPLEXES, "attention.simplex", self.simplex, f"one of {', '.join(SIMPLEXES)}")
         if self.power != Attention.power and self.simplex != "entmax":
-            raise ValueError(
-                f"attention.power is {self.power}, which only attention.simplex 'entmax' has: leave it out"
-            )
+            raise ValueError(f"attention.power is {self.power}, which only simplex 'entmax' has: leave it out")
         if self.top != Attention.top and self.select != "top-k":
             raise ValueError(f"attention.top is {self.top}, which only attention.select 'top-k' has: leave it out")
         if self.heads > 1 and (self.score != "dot" or not self.learned):

@@ -1,8 +1,7 @@
 """What every section of a configuration checks, and how it says what is wrong."""
 
 import math
-from functools import cache
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, get_type_hints
 
 from msgspec import Meta
 
@@ -29,7 +28,7 @@ class Section:
 
     def __post_init__(self) -> None:
         name = type(self).__name__.lower()
-        for key, kind in _types(type(self)).items():
+        for key, kind in get_type_hints(type(self), include_extras=True).items():
             value = getattr(self, key)
             if isinstance(value, float):
                 require(math.isfinite(value), f"{name}.{key}", value, "a finite number")
@@ -40,8 +39,3 @@ class Section:
 
     def check(self) -> None:
         """Raise ValueError where a value does not go with another."""
-
-
-@cache
-def _types(section: type) -> dict[str, Any]:
-    return get_type_hints(section, include_extras=True)
