@@ -55,6 +55,26 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a caption file says of one image; ``split`` is None if no split names it."""
+
+    image: str
+    split: str | None
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a layout's files say: entries, what was left out and why, and the words, where they come with them."""
+
+    name: str
+    entries: list[Entry]
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    words: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Source:
     """What a reader returns: the examples, the folder their images lie in, and what was left out and why.
 

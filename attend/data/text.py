@@ -61,8 +61,7 @@ class Vocabulary:
             raise ValueError("a word of the vocabulary is no string, or is empty")
         if self.words[: len(SPECIALS)] != SPECIALS:
             raise ValueError(f"the vocabulary does not begin with {' '.join(SPECIALS)}")
-        twice = [word for word, count in Counter(self.words).items() if count > 1]
-        if twice:
+        if twice := [word for word, count in Counter(self.words).items() if count > 1]:
             raise ValueError(f"the vocabulary holds {twice[0]!r} more than once")
 
     @classmethod
@@ -81,8 +80,7 @@ class Vocabulary:
         words = sorted((w for w in counts if counts[w] >= minimum_count), key=lambda w: (-counts[w], w))
         if not words:
             raise ValueError(
-                f"no word occurs {minimum_count} times in the {len(captions)} training captions; "
-                "lower the minimum count"
+                f"no word occurs {minimum_count} times in {len(captions)} training captions; lower the minimum count"
             )
         return cls(SPECIALS + tuple(words))
 
@@ -90,10 +88,9 @@ class Vocabulary:
     def read(cls, path: Path) -> Self:
         """Read back what ``write`` wrote; ValueError if the file is not a sound vocabulary."""
         way_out = "build it again from the training captions"
-        try:
-            stored = read_json(Path(path), _Written, "is JSON but not a vocabulary", way_out)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"there is no vocabulary at {path}; {way_out}") from None
+        if not path.exists():
+            raise FileNotFoundError(f"there is no vocabulary at {path}; {way_out}")
+        stored = read_json(path, _Written, "is JSON but not a vocabulary", way_out)
         try:
             return cls(stored.words)
         except ValueError as error:
