@@ -15,12 +15,16 @@ from attend.config import catalogue
 
 BLOCK = {"cpu": 2**19, "cuda": 2**26}
 """Units of the score that are in memory at once: 2 MiB of fp32 fit the cache of a CPU."""
+FEW = 2**16
+"""Units that are simply kept: fewer operations are then worth more than fewer bytes."""
 
 
 @dataclass(frozen=True)
 class Activation:
-    """x -> scale unit(scale x) + shift; ``slope`` is the unit's as a function of its value. Both work in place."""
+    """``plain``: x -> scale unit(scale x) + shift. ``slope`` is the unit's as a function of its value. Unit and slope
+    work in place."""
 
+    plain: Callable[[Tensor], Tensor]
     unit: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
     scale: float = 1.0
@@ -29,8 +33,10 @@ class Activation:
 
 ACTIVATIONS = {
     # tanh(x) = 2 sigmoid(2 x) - 1: three times as fast as torch's tanh, and as exact in a sum over many units
-    "tanh": Activation(torch.Tensor.sigmoid_, lambda unit: unit.addcmul_(unit, unit, value=-1), scale=2.0, shift=-1.0),
-    "relu": Activation(torch.Tensor.relu_, torch.Tensor.sign_),
+    "tanh": Activation(
+        torch.tanh, torch.Tensor.sigmoid_, lambda unit: unit.addcmul_(unit, unit, value=-1), scale=2.0, shift=-1.0
+    ),
+    "relu": Activation(torch.relu, torch.Tensor.relu_, torch.Tensor.sign_),
 }
 
 
@@ -42,8 +48,11 @@ def additive(keys: Tensor, query: Tensor, vector: Tensor, activation: str = "tan
     Source: Bahdanau et al. (2015); Xu et al. (2015), equation 4.
     """
     keys = at_least_fp32(keys)
+    query, vector = query.to(keys.dtype), vector.to(keys.dtype)
     with _full_precision(keys.device.type):
-        return _Additive.apply(keys, query.to(keys.dtype), vector.to(keys.dtype), ACTIVATIONS[activation])
+        if query.shape[:2].numel() * keys.shape[1:].numel() <= FEW:
+            return ACTIVATIONS[activation].plain(keys[:, None] + query[:, :, None]) @ vector
+        return _Additive.apply(keys, query, vector, ACTIVATIONS[activation])
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager:

@@ -112,25 +112,24 @@ class Captioner(nn.Module):
         previous = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
         drop = None if drop is None else Dropout(*map(once.pack, drop))
         inputs = self.decoder.inputs(once.pack(previous), once.place, drop)
+        rows = Inputs(*(once.repeat(part, samples) for part in inputs))
         looks = Looking(self.attention, memory, policy, layout, shown)
         if self.decoder.blind and self.attention.look != "first" and layout.words:
             seen = self._all_at_once(looks, inputs, once)
         else:
-            seen = self._one_by_one(looks, Inputs(*(once.repeat(part, samples) for part in inputs)), layout)
+            seen = self._one_by_one(looks, rows, layout)
         return Unrolled(
-            decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen),
-            inputs=Inputs(*(once.repeat(part, samples) for part in inputs)),
+            decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen), inputs=rows,
             targets=once.repeat(once.pack(words), samples),
         )  # fmt: skip
 
     def _one_by_one(self, looks: Looking, inputs: Inputs, layout: Layout):
         """Each step, the state before it, and what the readout reads of it."""
         decoder, policy = self._asking(looks.policy)
-        state, drives = decoder.start(looks.memory, layout.rows), inputs.drive.split(layout.counts)
-        for at, drive in zip(layout.steps, drives, strict=True):
-            before = at.first(state)
-            look = replace(looks, memory=looks.memory.first(at.images), policy=policy, at=at)
-            state, word = decoder.step(before, at.spread(drive), look)
+        memory, state = looks.memory, decoder.start(looks.memory, layout.rows)
+        for at, drive in zip(layout.steps, layout.spread(inputs.drive), strict=True):
+            memory, before = memory.first(at.images), at.first(state)
+            state, word = decoder.step(before, drive, Looking(looks.attention, memory, policy, at, looks.shown))
             yield at, before, word
 
     def _all_at_once(self, looks: Looking, inputs: Inputs, once: Layout):
@@ -177,7 +176,9 @@ class Captioner(nn.Module):
         (at,), (fed, read) = layout.steps, self._split(policy)
         inputs = self.decoder.inputs(words.flatten(), layout.place)
         decoder, fed = self._asking(fed)
-        state, word = decoder.step(state, at.spread(inputs.drive), Looking(self.attention, memory, fed, at, shown))
+        state, word = decoder.step(
+            state, layout.spread(inputs.drive)[0], Looking(self.attention, memory, fed, at, shown)
+        )
         unrolled = Unrolled(
             decoder=self.decoder, memory=memory, layout=layout, seen=((at, None, word),), inputs=inputs, targets=words,
         )  # fmt: skip

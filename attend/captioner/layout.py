@@ -22,13 +22,11 @@ from attend.decoder.protocol import first_of
 
 @dataclass(frozen=True)
 class Step:
-    """Word ``t`` of the first ``images`` images and ``rows`` rows. ``live`` (m,) indexes the real words among them,
-    image by image; None if all are real."""
+    """Word ``t`` of the first ``images`` images and ``rows`` rows."""
 
     t: int
     images: int
     rows: int
-    live: Tensor | None = None
 
     @property
     def start(self) -> Step:
@@ -42,18 +40,6 @@ class Step:
     def cut(self, given: Tensor | None) -> Tensor | None:
         """(N, R, T, ...) -> (n, r, ...): the part of this step. Beyond the length of what is given, its last word."""
         return None if given is None else given[: self.images, : self.rows, min(self.t, given.shape[2] - 1)]
-
-    def spread(self, packed: Tensor) -> Tensor:
-        """The words of this step (m, ...) at their places (n, r, ...), 0 elsewhere."""
-        shape = (self.images, self.rows, *packed.shape[1:])
-        if self.live is None:
-            return packed.view(shape)
-        return packed.new_zeros(self.images * self.rows, *packed.shape[1:]).index_copy(0, self.live, packed).view(shape)
-
-    def pack(self, values: Tensor) -> Tensor:
-        """(n, r, ...) -> (m, ...)."""
-        flat = values.flatten(0, 1)
-        return flat if self.live is None else flat.index_select(0, self.live)
 
 
 @dataclass(frozen=True)
@@ -79,7 +65,8 @@ class Layout:
     """N images x R rows x T words in time-major order: M words, of which ``real`` (N, R, T) exist.
 
     ``lengths`` (N, R) are on the host. ``index`` (M,) is the position of each word in (N R T), ``place`` (M,) its t.
-    ``counts`` are the words of each step. The K ``samples`` of a caption are adjacent rows. Padded, M is N R T' for the
+    The rectangles of the ``steps``, one after another, hold the words at ``live`` (M,), or None if they hold no others.
+    The K ``samples`` of a caption are adjacent rows. Padded, M is N R T' for the
     ``extent`` T', which is T rounded up.
     """
 
@@ -87,9 +74,9 @@ class Layout:
     length: int
     extent: int
     steps: tuple[Step, ...]
-    counts: tuple[int, ...]
     index: Tensor
     place: Tensor
+    live: Tensor | None = None
     samples: int = 1
     padded: bool = False
 
@@ -104,22 +91,30 @@ class Layout:
         rows = np.repeat(lengths.numpy(), samples, axis=1)
         extent = -(-length // bucket) * bucket if bucket else length
         real = rows[None] > np.arange(extent)[:, None, None]  # (T', N, R)
-        steps = [(t, *rows.shape, None) for t in range(extent)] if bucket else list(_rectangles(real))
-        t, image, row = (np.ones_like(real) if bucket else real).nonzero()
-        parts = [(image * rows.shape[1] + row) * extent + t, t, *(s[3] for s in steps if s[3] is not None)]
+        padded = bool(bucket)
+        steps = [Step(t, *rows.shape) for t in range(extent)] if padded else _rectangles(real)
+        t, image, row = (np.ones_like(real) if padded else real).nonzero()
+        parts = [(image * rows.shape[1] + row) * extent + t, t]
+        inside = np.concatenate([real[step.t, : step.images, : step.rows].ravel() for step in steps])
+        if not padded and not inside.all():
+            parts.append(inside.nonzero()[0])
         together = torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device, non_blocking=True)
-        index, place, *live = together.split([len(part) for part in parts])
-        lives = iter(live)
-        made = tuple(Step(*s[:3], None if s[3] is None else next(lives)) for s in steps)
-        counts = tuple(s.images * s.rows if s.live is None else len(s.live) for s in made)
-        return cls(rows, length, extent, made, counts, index, place, samples, bool(bucket))
+        return cls(
+            rows,
+            length,
+            extent,
+            tuple(steps),
+            *together.split([len(part) for part in parts]),
+            samples=samples,
+            padded=padded,
+        )
 
     @classmethod
     def full(cls, images: int, rows: int, device: torch.device, t: int = 0) -> Layout:
         """One word of every row, all of them real: a step of search."""
         index = torch.arange(images * rows, device=device)
-        lengths, steps = np.ones((images, rows), np.int64), (Step(t, images, rows),)
-        return cls(lengths, 1, 1, steps, (images * rows,), index, torch.full_like(index, t), 1, True)
+        lengths = np.ones((images, rows), np.int64)
+        return cls(lengths, 1, 1, (Step(t, images, rows),), index, torch.full_like(index, t), padded=True)
 
     @property
     def images(self) -> int:
@@ -157,8 +152,8 @@ class Layout:
         index = self.index[:, None] // self.extent * samples + torch.arange(samples, device=self.index.device)
         index = index * self.extent + (self.index % self.extent)[:, None]
         return replace(
-            self, lengths=lengths, steps=(), counts=(), index=index.flatten(), place=self.repeat(self.place, samples),
-            samples=self.samples * samples,
+            self, lengths=lengths, steps=(), live=None, index=index.flatten(),
+            place=self.repeat(self.place, samples), samples=self.samples * samples,
         )  # fmt: skip
 
     def fit(self, given: Tensor) -> Tensor:
@@ -185,6 +180,20 @@ class Layout:
             packed = torch.where(self.mask.view(-1, *[1] * (packed.ndim - 1)), packed, 0)
         packed = packed.view(self.extent, self.images, self.rows, *packed.shape[1:])
         return packed[: self.length].movedim(0, 2)
+
+    def spread(self, packed: Tensor) -> list[Tensor]:
+        """(M, ...) -> (n, r, ...) for each step, 0 where a word does not exist."""
+        counts = [step.images * step.rows for step in self.steps]
+        if self.live is not None:
+            packed = packed.new_zeros(sum(counts), *packed.shape[1:]).index_copy(0, self.live, packed)
+        parts = zip(packed.split(counts), self.steps, strict=True)
+        return [part.view(step.images, step.rows, *part.shape[1:]) for part, step in parts]
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """(n, r, ...) of each step -> (M, ...)."""
+        flat = [part.flatten(0, 1) for part in parts]
+        together = flat[0] if len(flat) == 1 else torch.cat(flat)
+        return together if self.live is None else together.index_select(0, self.live)
 
     def by_image(self, most: int) -> tuple[list[tuple[int, Tensor]], Tensor]:
         """The words of one image after another, at most so many at a time, and the index that restores their order.
@@ -221,20 +230,13 @@ class Layout:
         return PackedSequence(words.index_select(0, both[0]), torch.from_numpy(sizes)), both[1]
 
 
-def _rectangles(real: np.ndarray) -> Sequence[tuple[int, int, int, np.ndarray | None]]:
-    """For each step of real (T, N, R): t, the first images and rows that hold every unfinished caption, and which of
-    these words are real (None: all).
+def _rectangles(real: np.ndarray) -> list[Step]:
+    """For each step of real (T, N, R), the smallest rectangle of first images and rows that holds every unfinished row.
 
     Without any word there is one step over no rows, so that all parameters have a gradient, which is zero.
     """
-    if not real.any():
-        yield 0, 0, 0, None
-        return
-    for t, live in enumerate(real):
-        images, rows = (_last(live.any(axis)) for axis in (1, 0))
-        if images:
-            live = live[:images, :rows]
-            yield t, images, rows, None if live.all() else live.ravel().nonzero()[0]
+    sizes = [(t, *(_last(live.any(axis)) for axis in (1, 0))) for t, live in enumerate(real)]
+    return [Step(*size) for size in sizes if size[1]] or [Step(0, 0, 0)]
 
 
 def _last(live: np.ndarray) -> int:

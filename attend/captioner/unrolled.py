@@ -2,8 +2,8 @@
 
     u.logits                        from the contexts that the state read too             (feed: glimpse)
     u.glimpsed(policy, samples)     K glimpses per word that the readout alone sees       (feed: expected)
-    u.everywhere()                  one readout per location: enumeration
-    u.mixture()                     log sum_i alpha_i p(y | i): the marginal
+    EveryLocation().read(u)         one readout per location: enumeration
+    Marginal().read(u)              log sum_i alpha_i p(y | i): the marginal
     u.again(weights)                each word once more under other weights: control variates
 
 Source: Deng et al. (2018), section 3, for the readouts of a state that is fed the expected context.
@@ -132,10 +132,11 @@ class Unrolled(Readout):
     seen: tuple
 
     def _packed(self, part: Callable[[Word], Tensor | None]) -> Tensor | None:
-        if part(self.seen[0][2]) is None:
+        parts = [part(word) for _, _, word in self.seen]
+        if parts[0] is None:
             return None
-        packed = [at.pack(part(word)) for at, _, word in self.seen]
-        return packed[0] if len(packed) == 1 else torch.cat(packed)
+        at = self.seen[0][0]
+        return at.pack(parts[0]) if isinstance(at, Whole) else self.layout.join(parts)
 
     @property
     def maps(self) -> Unrolled:
@@ -201,8 +202,7 @@ class Unrolled(Readout):
 
         def packed(parts: list) -> tuple | Tensor:
             if isinstance(parts[0], Tensor):
-                steps = zip(self.seen, parts, strict=True)
-                return torch.cat([at.pack(part) for (at, _, _), part in steps])[:, None]
+                return self.layout.join(parts)[:, None]
             return tuple(packed(list(some)) for some in zip(*parts, strict=True))
 
         return packed([before for _, before, _ in self.seen])

@@ -107,9 +107,12 @@ class LSTM(nn.Module):
             gates, context = context.split([4 * self.hidden, context.shape[-1] - 4 * self.hidden], dim=-1)
         else:
             gates = self.context_gates(context)
-        enter, forget, leave, write = (drive + gates + self.hidden_gates(hidden)).chunk(4, dim=-1)
-        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(write)
-        hidden = torch.sigmoid(leave) * torch.tanh(cell)
+        before = (drive + gates).flatten(0, 1)
+        gates = torch.addmm(before, hidden.flatten(0, 1), self.hidden_gates.weight.t()).view(drive.shape)
+        open_, write = gates.split([3 * self.hidden, self.hidden], dim=-1)
+        enter, forget, leave = torch.sigmoid(open_).chunk(3, dim=-1)
+        cell = torch.addcmul(forget * cell, enter, torch.tanh(write))
+        hidden = leave * torch.tanh(cell)
         return (hidden, cell), Word(hidden, context, gate, found)
 
     def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:

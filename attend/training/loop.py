@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
+from attend.captioner.unrolled import Readout
 from attend.chance import torch_generator
 from attend.config import Config
 from attend.data.batches import Batch, Batches, drawn_rows, epoch_rows, longest
@@ -35,7 +36,7 @@ from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, wri
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
 from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
-from attend.training.objective import Counts, loss_of
+from attend.training.objective import Counts, Loss, loss_of
 from attend.training.progress import Meters, means
 
 OPTIMISERS = {
@@ -179,24 +180,28 @@ class Trainer:
         with self.model.autocast():
             features = self.model.features(batch.inputs)
             u, loss = loss_of(self.model.captioner, features, batch, noise, self.learner, self.average)
+        self._count(u, loss, Counts.of(batch.whole).words)
+        del u  # so that only what the gradient needs is kept
         loss.total.backward()
         self.average = self.average.after(self._reduced(loss.observed), config.estimator.decay)
         sum_gradients([*self.parameters, *self.beside], self.accelerator)
-        words = Counts.of(batch.whole).words
-        sums = {name: words * term for name, term in {"loss": loss.total, **loss.terms}.items()}
-        if u.logits is not None:
-            sums["accuracy_top5"] = ((u.ranks >= 0) & (u.ranks < 5)).sum() / u.samples
         attention = norm(self.model.captioner.attention.parameters())
-        sums["attention_gradient"] = attention / self.accelerator.num_processes  # equal in all of them
+        self.meters.add(attention_gradient=attention / self.accelerator.num_processes)  # equal in all of them
         if config.train.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
             if self.beside:
                 torch.nn.utils.clip_grad_norm_(self.beside, config.train.clip)
         self.optimiser.step()
         self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
-        self.meters.watch(self.progress.step, loss.total)
+
+    def _count(self, u: Readout, loss: Loss, words: int) -> None:
+        """Add a step to the meters."""
+        sums = {name: words * term for name, term in {"loss": loss.total, **loss.terms}.items()}
+        if u.logits is not None:
+            sums["accuracy_top5"] = ((u.ranks >= 0) & (u.ranks < 5)).sum() / u.samples
         self.meters.add(words=words, **sums)
-        if (self.progress.step + 1) % config.train.log_every == 0:
+        self.meters.watch(self.progress.step, loss.total)
+        if (self.progress.step + 1) % self.config.train.log_every == 0:
             self.health = health.health_sums(u)
 
     def _reduced(self, observed: Tensor | None) -> Tensor | None:
@@ -290,6 +295,11 @@ class Trainer:
         if "progress" not in state:
             raise ValueError(
                 f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
+            )
+        if "average" not in state["progress"]:
+            raise ValueError(
+                f"{self.run.last} was written by an older version, and this one cannot resume it: remove "
+                f"{self.run.path} to train it again"
             )
         self.model.load(tensors, state, str(self.run.last))
         self.learner.load_state_dict({name: tensors[f"learner.{name}"] for name in self.learner.state_dict()})

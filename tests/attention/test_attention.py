@@ -35,6 +35,14 @@ def weights():
     return torch.softmax(drawn(IMAGES, ROWS, LOCATIONS, seed=2), -1).requires_grad_()
 
 
+@pytest.fixture(params=["in blocks", "kept"])
+def units(request, monkeypatch):
+    """The units of the additive score are computed in blocks, and again for the gradient, or simply kept."""
+    if request.param == "in blocks":
+        monkeypatch.setattr(score, "FEW", 0)
+
+
+@pytest.mark.usefixtures("units")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_additive_score_is_a_loop_over_locations_and_units(activation):
     keys, query, vector = drawn(IMAGES, LOCATIONS, 5, seed=1), drawn(IMAGES, ROWS, 5, seed=2), drawn(5, seed=3)
@@ -48,7 +56,8 @@ def test_the_additive_score_is_a_loop_over_locations_and_units(activation):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("block", [1, 2 * ROWS * LOCATIONS * 5, 10**9])
 def test_the_gradient_of_the_additive_score_is_autograds(activation, block, monkeypatch):
-    """In blocks of one image, of two (the last is smaller), and all at once; over units that are kept, by autograd."""
+    """In blocks of one image, of two (the last is smaller), and all at once."""
+    monkeypatch.setattr(score, "FEW", 0)
     monkeypatch.setitem(score.BLOCK, "cpu", block)
     given = [drawn(3, LOCATIONS, 5, seed=1), drawn(3, ROWS, 5, seed=2), drawn(5, seed=3)]
     keys, query, vector = (tensor.requires_grad_() for tensor in given)
@@ -61,6 +70,7 @@ def test_the_gradient_of_the_additive_score_is_autograds(activation, block, monk
         assert torch.allclose(ours, autograds, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.usefixtures("units")
 def test_the_additive_score_in_fp32_is_as_exact_as_torchs_tanh():
     """Beside float64, at the paper's width and near 0, where 2 sigmoid(2 x) - 1 loses relative precision."""
     keys, query = (drawn(2, count, 512, seed=count).mul(1e-3) for count in (50, 3))
@@ -72,6 +82,7 @@ def test_the_additive_score_in_fp32_is_as_exact_as_torchs_tanh():
     assert (ours - truth).abs().max() < max(4 * float((plain - truth).abs().max()), 4e-6)
 
 
+@pytest.mark.usefixtures("units")
 def test_the_additive_score_is_fp32_under_bf16():
     keys, query, vector = drawn(2, 4, 5, seed=1).float(), drawn(2, 3, 5, seed=2).float(), drawn(5, seed=3).float()
     keys.requires_grad_()
@@ -123,7 +134,8 @@ def test_forced_takes_the_given_path(features, weights):
     chosen = Forced(path)(features, weights)
     for n, r in itertools.product(range(IMAGES), range(ROWS)):
         assert torch.equal(chosen.context[n, r], features[n, path[n, r]])
-        assert chosen.log_prob[n, r].item() == pytest.approx(math.log(weights[n, r, path[n, r]]))
+        truth = math.log(weights[n, r, path[n, r]].detach())
+        assert chosen.log_prob[n, r].item() == pytest.approx(truth)
     assert torch.equal(chosen.glimpse, path)
 
 

@@ -43,9 +43,9 @@ def test_the_packed_index_by_hand():
     layout = Layout.of(SMALL, 3)
     assert layout.index.tolist() == [0, 3, 6, 9, 1, 7, 10, 2]
     assert layout.place.tolist() == [0, 0, 0, 0, 1, 1, 1, 2]
-    steps = [(s.t, s.images, s.rows, None if s.live is None else s.live.tolist()) for s in layout.steps]
-    assert steps == [(0, 2, 2, None), (1, 2, 2, [0, 2, 3]), (2, 1, 1, None)]
-    assert (layout.counts, layout.words, layout.extent) == ((4, 3, 1), 8, 3)
+    assert [(step.t, step.images, step.rows) for step in layout.steps] == [(0, 2, 2), (1, 2, 2), (2, 1, 1)]
+    assert layout.live.tolist() == [0, 1, 2, 3, 4, 6, 7, 8]  # of 4, 4 and 1 words, the second of step 1 does not exist
+    assert (layout.words, layout.extent) == (8, 3)
     assert layout.mask is None
 
 
@@ -54,8 +54,8 @@ def test_the_padded_index_by_hand():
     layout = Layout.of(SMALL, 3, bucket=4)
     assert layout.index.tolist() == [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15]
     assert layout.place.tolist() == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4
-    assert [(s.t, s.images, s.rows, s.live) for s in layout.steps] == [(t, 2, 2, None) for t in range(4)]
-    assert (layout.counts, layout.words, layout.extent) == ((4, 4, 4, 4), 8, 4)
+    assert [(step.t, step.images, step.rows) for step in layout.steps] == [(t, 2, 2) for t in range(4)]
+    assert layout.live is None and (layout.words, layout.extent) == (8, 4)
     assert layout.mask.tolist() == [True] * 5 + [False, True, True, True] + [False] * 7
     assert layout.real.tolist() == [[[True] * 3, [True, False, False]], [[True, True, False]] * 2]
 
@@ -75,17 +75,16 @@ def test_samples_are_adjacent_rows(bucket):
 
 
 def inverse(layout: Layout) -> None:
-    """``unpack`` is the inverse of ``pack`` at real words, and 0 at padding; so is ``spread`` of each step."""
+    """``unpack`` is the inverse of ``pack`` at real words, and 0 at padding; ``join`` is the inverse of ``spread``."""
     values = torch.arange(1, 1 + layout.real.numel() * 2).view(*layout.real.shape, 2)
     real = values * layout.real[..., None]
     packed = layout.pack(values)
     assert torch.equal(layout.unpack(packed), real)
     assert torch.equal(layout.pack(layout.unpack(packed)), layout.pack(real))
-    for step, part in zip(layout.steps, packed.split(layout.counts), strict=True):
-        assert torch.equal(step.pack(step.spread(part)), part)
+    assert torch.equal(layout.join(layout.spread(packed)), packed)
+    for step, part in zip(layout.steps, layout.spread(packed), strict=True):
         if step.t < layout.length:
-            cut = step.cut(values if layout.padded else real)
-            assert torch.equal(step.spread(part), cut)
+            assert torch.equal(part, step.cut(values if layout.padded else real))
 
 
 @either_layout

@@ -10,12 +10,11 @@ import pytest
 import torch
 from attend.experiments.cli.main import main
 
-from attend.captioner.captioner import Captioner
 from attend.config.presets import PRESETS, SOFT
 from attend.data.prepared import Prepared
 from attend.encoder.encoder import Encoder
 from attend.metrics.java import JavaError
-from attend.model import Model
+from attend.model import Model, build_captioner
 from attend.runs.checkpoint import read_checkpoint
 from attend.runs.folder import RunFolder
 from attend.training import loop as training
@@ -88,7 +87,7 @@ def test_the_tutorial_unfreezes_its_last_three_convolutional_blocks():
 
 def test_the_tutorial_is_arranged_as_stated():
     tutorial = PRESETS["tutorial"].config
-    captioner = Captioner(tutorial, 1792, 9)
+    captioner = build_captioner(tutorial, 1792, 9)
     assert captioner.attention.score.key.weight.shape == (512, 1792) and captioner.attention.score.activation == "relu"
     assert captioner.decoder.gate_score.weight.shape == (1792, 512)
     assert captioner.decoder.hidden_gates.weight.shape == (4 * 512, 512)

@@ -10,7 +10,7 @@ from attend.analysis.figures.estimators import BEYOND, ROUNDING
 from attend.experiments.laboratory.measure import ways
 
 from attend.config import Attention, Config
-from attend.estimators import ESTIMATORS
+from attend.config.catalogue import FACTS
 
 RESULTS = Path(__file__).parents[2] / "experiments/results"
 
@@ -98,7 +98,7 @@ def test_just_the_biased_estimators_were_found_to_be(feed):
         rows = [row for row in csv.DictReader(file) if (row["feed"], row["group"]) == (feed, "attention")]
     measured = {row["estimator"]: row for row in rows if row["bias"]}
     found = {name for name, row in measured.items() if float(row["bias"]) > BEYOND * float(row["chance"]) + ROUNDING}
-    entries = {name: ESTIMATORS[name] for name in measured if name in ESTIMATORS}
+    entries = {name: FACTS[name] for name in measured if name in FACTS}
     biased = {name for name, one in entries.items() if not one.unbiased or one.target == "bound by q"}  # against J
     assert found == biased | ({"reinforce, soft, own cost"} if feed == "glimpse" else set())
     settings = Config(attention=Attention(select="sample", feed=feed))

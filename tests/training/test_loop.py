@@ -305,20 +305,39 @@ except OSError as error:
 def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision, monkeypatch):
     import torch
 
-    from attend.training import glimpses
+    from attend.training import loop
     from attend.training.loop import train
-    from attend.training.objective import objective
 
-    seen = set()
-    monkeypatch.setattr(
-        glimpses, "objective", lambda trace, *r, **how: (seen.add(trace.logits.dtype), objective(trace, *r, **how))[1]
-    )
+    seen, loss_of = set(), loop.loss_of
+
+    def observed(*arguments):
+        u, loss = loss_of(*arguments)
+        seen.add(u.logits.dtype)
+        return u, loss
+
+    monkeypatch.setattr(loop, "loss_of", observed)
     train(settings(dataset, "sample", epochs=1, monitor="nll", precision=precision, log_every=1), tmp_path / precision)
     assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
     first = metrics(tmp_path / precision)[0]
     assert first["nll"] == pytest.approx(
         np.log(len(json.loads((dataset / "vocabulary.json").read_text())["words"])), abs=0.2
     )
+
+
+def test_a_run_that_an_older_version_began_is_refused(dataset, tmp_path):
+    """Its moving average was stored as ``baseline`` and ``places``."""
+    from attend.runs.checkpoint import read_checkpoint, write_checkpoint
+    from attend.training.loop import train
+
+    one = settings(dataset, "sample", epochs=1, monitor="nll")
+    train(one, tmp_path / "run")
+    (tmp_path / "run/scores.json").unlink()
+    last = tmp_path / "run/checkpoint/last.safetensors"
+    tensors, state = read_checkpoint(last)
+    state["progress"] = {k: v for k, v in state["progress"].items() if k != "average"} | {"baseline": 3.0, "places": []}
+    write_checkpoint(last, tensors, state)
+    with pytest.raises(ValueError, match="was written by an older version, and this one cannot resume it: remove"):
+        train(one, tmp_path / "run")
 
 
 def test_a_checkpoint_of_weights_alone_is_not_resumed_from(dataset, tmp_path):
