@@ -79,7 +79,7 @@ def gather_images(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             except ValueError:
                 unreadable.append(file)
         if not readable:
-            raise ValueError(f"{path} holds no readable image ({len(unreadable)} unreadable): name another, or files")
+            raise ValueError(f"folder {path} holds no readable image ({len(unreadable)} unreadable): name another")
         chosen, skipped = chosen + readable, skipped + unreadable
     return chosen, skipped
 
