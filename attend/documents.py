@@ -7,8 +7,6 @@ for. The text itself is parsed by ``json``: it accepts the -Infinity in the chec
 validated, and the halves of characters in old files.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import reprlib
@@ -46,22 +44,21 @@ def typed(value: Any, kind: type[T], name: str = "") -> T:
         found = msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         refused = error.__cause__  # a class that refuses its values says why
-        raise ValueError(str(refused) if isinstance(refused, ValueError) else _fault(value, kind, name)) from None
+        raise ValueError(
+            str(refused) if isinstance(refused, ValueError) else _fault(value, kind, name, error)
+        ) from None
     return value if typing.is_typeddict(kind) else found
 
 
-def _fault(value: Any, kind: Any, name: str) -> str:
+def _fault(value: Any, kind: Any, name: str, error: msgspec.ValidationError) -> str:
     """The innermost field that is not of its type, in one sentence."""
     for part, inner, its in _parts(value, kind):
         try:
             msgspec.convert(inner, its)
-        except msgspec.ValidationError:
-            return _fault(inner, its, (name + part).lstrip("."))
-    try:
-        msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        if missing := MISSING.match(str(error)):
-            return f"{name}.{missing[1]} is missing".lstrip(".")
+        except msgspec.ValidationError as within:
+            return _fault(inner, its, (name + part).lstrip("."), within)
+    if missing := MISSING.match(str(error)):
+        return f"{name}.{missing[1]} is missing".lstrip(".")
     return f"{name or 'it'} is {_SHORT.repr(value)}, but must be {expected(kind)}"
 
 
@@ -97,8 +94,7 @@ def expected(kind: Any) -> str:
         return " or ".join(map(expected, several))
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin is typing.Annotated:
-        least = next(one.ge for one in inner[1:] if isinstance(one, msgspec.Meta))
-        return f"{expected(inner[0])} of {least} or more"
+        return inner[1].description or f"{expected(inner[0])} of {inner[1].ge} or more"
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if origin in (list, tuple):

@@ -5,10 +5,9 @@ columns cells (row by row) sees. Everything that draws or scores attention goes 
 Boxes are (x0, y0, x1, y1) in fractions of the image's width and height, so a resized copy keeps its boxes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -31,7 +30,7 @@ class Geometry:
     affine: tuple[float, float, float, float]
 
     @classmethod
-    def of(cls, transform: str, size: tuple[int, int], grid: tuple[int, int]) -> Geometry:
+    def of(cls, transform: str, size: tuple[int, int], grid: tuple[int, int]) -> Self:
         """The map of ``squash`` (the whole image, each axis scaled on its own) or ``crop`` (the central square)."""
         (width, height), (rows, columns) = size, grid
         if transform == "squash":
@@ -67,7 +66,9 @@ class Geometry:
         Exact: the edges of all boxes cut the plane into rectangles, and each rectangle is in the union or is not.
         """
         rows, columns = self.grid
-        edges = self._in_cells(boxes)
+        (width, height), (sx, sy, tx, ty) = self.size, self.affine
+        pixels = np.asarray(boxes, float).reshape(-1, 4) * (width, height, width, height)
+        edges = pixels * (sx, sy, sx, sy) + (tx, ty, tx, ty)  # in cells
         xs = np.unique(np.concatenate([np.arange(columns + 1), edges[:, [0, 2]].ravel().clip(0, columns)]))
         ys = np.unique(np.concatenate([np.arange(rows + 1), edges[:, [1, 3]].ravel().clip(0, rows)]))
         x, y = (xs[1:] + xs[:-1]) / 2, (ys[1:] + ys[:-1]) / 2
@@ -87,11 +88,6 @@ class Geometry:
         for x0, y0, x1, y1 in boxes:
             inside |= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
         return inside
-
-    def _in_cells(self, boxes: Sequence[Box]) -> np.ndarray:
-        (width, height), (sx, sy, tx, ty) = self.size, self.affine
-        pixels = np.asarray(boxes, float).reshape(-1, 4) * (width, height, width, height)
-        return pixels * (sx, sy, sx, sy) + (tx, ty, tx, ty)
 
 
 def centre_weights(grid: tuple[int, int]) -> np.ndarray:

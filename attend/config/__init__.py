@@ -3,8 +3,6 @@
 The order is the order of the equations: data, encoder, attention, estimator, decoder, objective, search, training.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from attend.config.catalogue import ENUMERATED
@@ -35,60 +33,54 @@ class Config:
     train: Train = field(default_factory=Train)
 
     def __post_init__(self) -> None:
+        attention, rule = self.attention, self.estimator
         require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2147483648)")
-        if self.attention.weights == "oracle" and self.train.monitor != "nll":
+        if attention.weights == "oracle" and self.train.monitor != "nll":
+            raise ValueError("attention.weights 'oracle' reads given captions and writes none: set train.monitor 'nll'")
+        if self.objective.supervised and not attention.learned:
             raise ValueError(
-                "attention.weights 'oracle' looks where a given caption's words are, so it writes no captions: "
-                "set train.monitor to 'nll'"
+                f"objective.supervised is {self.objective.supervised}, but attention.weights {attention.weights!r} has "
+                "nothing to learn from boxes: set it to 0, or weights to 'learned'"
             )
-        if self.objective.supervised and not self.attention.learned:
+        if not attention.hard and (rule.name != "reinforce" or rule.drawn > 1):
             raise ValueError(
-                f"objective.supervised is {self.objective.supervised}, but attention.weights "
-                f"{self.attention.weights!r} has nothing to learn from boxes: set it to 0, or weights to 'learned'"
+                f"estimator.name {rule.name!r} with {rule.drawn} samples learns from glimpses, but attention.select "
+                f"{attention.select!r} samples none: set attention.select to 'sample'"
             )
-        if not self.attention.hard and (self.estimator.name != "reinforce" or self.estimator.drawn > 1):
-            raise ValueError(
-                f"estimator.name {self.estimator.name!r} with {self.estimator.drawn} samples learns from glimpses, but "
-                f"attention.select {self.attention.select!r} samples none: set attention.select to 'sample'"
-            )
-        for name in () if self.attention.hard else ("baseline", "cost", "rollout"):
-            if getattr(self.estimator, name) != getattr(Estimator, name):
+        for name in () if attention.hard else ("baseline", "cost", "rollout"):
+            if getattr(rule, name) != getattr(Estimator, name):
                 raise ValueError(
-                    f"estimator.{name} is {getattr(self.estimator, name)!r}, but attention.select "
-                    f"{self.attention.select!r} samples no glimpses to be charged: leave it out, or set "
-                    "attention.select to 'sample'"
+                    f"estimator.{name} is {getattr(rule, name)!r}, but attention.select {attention.select!r} samples "
+                    "no glimpses to be charged: leave it out, or set attention.select to 'sample'"
                 )
-        if self.estimator.name == "xu2015-code" and self.attention.temperature != 1:
+        if rule.name == "xu2015-code" and attention.temperature != 1:
             raise ValueError(
-                f"attention.temperature is {self.attention.temperature}, but estimator.name 'xu2015-code' is the rule "
-                "of code that multiplies scores by its temperature where ours divides: leave it at 1"
+                f"attention.temperature is {attention.temperature}, but estimator.name 'xu2015-code' is the rule of "
+                "code that multiplies scores by its temperature where ours divides: leave it at 1"
             )
-        rule = self.estimator
-        if self.attention.heads > 1 and not (rule.facts.plain and rule.rollout == "start"):
+        if attention.heads > 1 and not (rule.facts.plain and rule.rollout == "start"):
             raise ValueError(
                 f"estimator.name {rule.name!r} with estimator.rollout {rule.rollout!r} is for one head, but "
-                f"attention.heads is {self.attention.heads}: set it to 1"
+                f"attention.heads is {attention.heads}: set it to 1"
             )
-        if self.attention.weights == "first" and self.attention.hard:
-            other = rule.baseline in ("soft", "self-critical", "learned") or self.attention.feed == "expected"
-            if other or not rule.facts.plain:
-                raise ValueError(
-                    f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} "
-                    f"with baseline {rule.baseline!r} and attention.feed {self.attention.feed!r} is not made: leave "
-                    "them out"
-                )
-        if self.attention.feed == "expected":
-            if self.estimator.name == "xu2015-code":
+        other = rule.baseline in ("soft", "self-critical", "learned") or attention.feed == "expected"
+        if attention.weights == "first" and attention.hard and (other or not rule.facts.plain):
+            raise ValueError(
+                f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} with "
+                f"baseline {rule.baseline!r} and attention.feed {attention.feed!r} is not made: leave them out"
+            )
+        if attention.feed == "expected":
+            if rule.name == "xu2015-code":
                 raise ValueError("estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'")
-            if self.decoder.cell == "lstm" and (self.decoder.readout != "deep" or not self.decoder.readout_context):
+            if self.decoder.cell == "lstm" and "context" not in self.decoder.terms:
                 raise ValueError(
                     "attention.feed is 'expected', so only the readout sees the glimpse, but it does not read the "
                     "context: set decoder.readout deep and leave decoder.readout_context on"
                 )
         elif self.search.decode == "marginal":
             raise ValueError(
-                f"search.decode is 'marginal', but with attention.feed {self.attention.feed!r} later words depend on "
-                "the glimpse, so no sum over locations gives the probability of a word: choose another"
+                f"search.decode is 'marginal', but with attention.feed {attention.feed!r} later words depend on the "
+                "glimpse, so no sum over locations gives the probability of a word: choose another"
             )
 
     @property

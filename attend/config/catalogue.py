@@ -3,8 +3,6 @@
 The functions are in ``attend.attention`` and ``attend.estimators``. What a user adds there is added here.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 SCORES = ["additive", "bilinear", "dot"]

@@ -1,15 +1,16 @@
 """How a model learns and is searched: estimator, objective, search and the loop."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from attend.config.catalogue import FACTS, Facts
-from attend.config.section import Section, require
+from attend.config.section import Beam, Count, Factor, Positive, Section, Share, require
 
 Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
 Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]
+Rate = Annotated[float, Meta(gt=0, lt=10, description="above 0 and below 10")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,31 +36,23 @@ class Estimator(Section):
     rollout: Literal["start", "prefix"] = "start"
     """where the pass of the last two begins: at the first word, or before each word behind the samples so far, which
     is one pass a word"""
-    decay: float = 0.9
+    decay: Share = 0.9
     """of the moving average"""
-    scale: float = 1.0
+    scale: Factor = 1.0
     """lambda_r, the factor on the score part of what is sampled; 1 is the gradient of the bound. What is computed
     without chance (enumeration, marginal) is not scaled"""
-    entropy: float = 0.01
+    entropy: Factor = 0.01
     """weight of the entropy bonus, per nat of a word's attention"""
-    semi: float | None = None
+    semi: Annotated[float, Meta(ge=0, lt=1, description="in [0, 1): at 1 nothing is sampled")] | None = None
     """probability that an image takes the expected context instead of its samples; none is 0.5, and 0 for estimators
     that do not draw their paths one by one"""
     coin: Literal["image", "minibatch"] = "image"
     """what that coin is thrown for"""
-    relaxation: float = 1.0
+    relaxation: Annotated[float, Meta(gt=0, le=100, description="above 0, at most 100")] = 1.0
     """tau_g of the Gumbel-softmax, in the estimators that relax a glimpse"""
 
     def check(self) -> None:
-        known = ", ".join(FACTS)
-        require(self.name in FACTS, "estimator.name", self.name, f"one of {known}")
-        require(0 <= self.decay < 1, "estimator.decay", self.decay, "in [0, 1)")
-        require(self.scale >= 0, "estimator.scale", self.scale, "0 or more")
-        require(self.entropy >= 0, "estimator.entropy", self.entropy, "0 or more")
-        require(
-            self.semi is None or 0 <= self.semi < 1, "estimator.semi", self.semi, "in [0, 1): at 1 nothing is sampled"
-        )
-        require(0 < self.relaxation <= 100, "estimator.relaxation", self.relaxation, "above 0, at most 100")
+        require(self.name in FACTS, "estimator.name", self.name, f"one of {', '.join(FACTS)}")
         if self.baseline == "leave-one-out" and self.drawn < 2:
             raise ValueError(
                 f"estimator.samples is {self.drawn}, but estimator.baseline 'leave-one-out' is the mean over the other "
@@ -111,91 +104,69 @@ class Estimator(Section):
 class Objective(Section):
     """What is added to the negative log-likelihood."""
 
-    doubly_stochastic: float = 0.0
+    doubly_stochastic: Factor = 0.0
     """lambda of sum_i (target - sum_t alpha_ti)^2"""
     reduce: Literal["sum", "mean"] = "sum"
     """sum over locations beside the summed cost of a caption (the paper), or mean over both (tutorials)"""
     target: Literal["one", "length"] = "one"
     """what a location's weights should sum to: 1, or words / locations"""
-    supervised: float = 0.0
+    supervised: Factor = 0.0
     """lambda of the cross-entropy of learned weights to the boxes of each word that has some, in nats"""
-
-    def check(self) -> None:
-        for name in ("doubly_stochastic", "supervised"):
-            require(getattr(self, name) >= 0, f"objective.{name}", getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search(Section):
     """How captions are generated."""
 
-    beam: int = 3
+    beam: Beam = 3
     """width of the beam; 1 is greedy, 0 draws every word from the model (ancestral sampling)"""
-    max_length: int = 30
+    max_length: Annotated[int, Meta(ge=1, le=1000, description="1 to 1000 words")] = 30
     """words a generated caption has at most"""
-    length_power: float = 0.7
+    length_power: Annotated[float, Meta(ge=0, le=2, description="in [0, 2]")] = 0.7
     """hypotheses compare by log p / length^power: 1 is the mean a word and likes to repeat itself, 0 likes it short"""
     decode: Decode | None = None
     """the context of decoding; none is argmax for hard attention, marginal (sum_s alpha_s p(y|s)) where attention.feed
     is expected, and else what attention.select is"""
-
-    def check(self) -> None:
-        require(0 <= self.beam <= 1000, "search.beam", self.beam, "0 to 1000")
-        require(1 <= self.max_length <= 1000, "search.max_length", self.max_length, "1 to 1000 words")
-        require(0 <= self.length_power <= 2, "search.length_power", self.length_power, "in [0, 2]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Section):
     """The loop."""
 
-    epochs: int = 15
+    epochs: Positive = 15
     """passes over the training images"""
-    images: int = 16
+    images: Positive = 16
     """images in a minibatch, each with all its captions"""
     optimiser: Literal["adam", "adamw", "rmsprop", "adadelta", "sgd"] = "adam"
     """by name"""
-    learning_rate: float = 1e-3
+    learning_rate: Rate = 1e-3
     """of everything but the encoder"""
-    encoder_learning_rate: float = 1e-4
+    encoder_learning_rate: Rate = 1e-4
     """of the encoder's tuned blocks"""
-    clip: float = 5.0
+    clip: Factor = 5.0
     """largest norm of the gradient; 0 does not clip"""
     monitor: Literal["cider", "bleu4", "nll"] = "cider"
     """validation score that stops early and lowers the learning rate; the first two of generated captions"""
-    patience: int = 6
+    patience: Count = 6
     """epochs without a better validation score before stopping; 0 never stops"""
-    lower_after: int = 2
+    lower_after: Count = 2
     """epochs without a better score before the learning rate is lowered; 0 never lowers it"""
-    lower_by: float = 0.5
+    lower_by: Annotated[float, Meta(gt=0, lt=1, description="between 0 and 1")] = 0.5
     """the factor"""
-    training_images: int = 0
+    training_images: Count = 0
     """how many images of the training split to learn from, drawn by the seed; 0 is all. The vocabulary stays that of
     all"""
-    validation_images: int = 0
+    validation_images: Count = 0
     """how many images of the validation split to score after an epoch; 0 is all"""
-    validation_beam: int = 1
+    validation_beam: Annotated[int, Meta(ge=1, le=1000, description="1 to 1000")] = 1
     """width of the beam there"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 computes matrix products in bfloat16 and keeps the weights in fp32"""
-    workers: int = 0
+    workers: Count = 0
     """processes that read data; 0 reads in the loop"""
-    log_every: int = 50
+    log_every: Positive = 50
     """steps between two lines of metrics.jsonl"""
-    checkpoint_minutes: float = 5.0
+    checkpoint_minutes: Factor = 5.0
     """minutes between two checkpoints; one is also written after every epoch"""
-    keep_every: int = 0
+    keep_every: Count = 0
     """epochs between two checkpoints of the weights that are kept for good, to follow training; 0 keeps none"""
-
-    def check(self) -> None:
-        require(self.epochs >= 1, "train.epochs", self.epochs, "1 or more")
-        require(self.images >= 1, "train.images", self.images, "1 or more")
-        for name in ("learning_rate", "encoder_learning_rate"):
-            require(0 < getattr(self, name) < 10, f"train.{name}", getattr(self, name), "above 0 and below 10")
-        require(self.clip >= 0, "train.clip", self.clip, "0 or more")
-        for name in ("patience", "lower_after", "training_images", "validation_images", "workers", "keep_every"):
-            require(getattr(self, name) >= 0, f"train.{name}", getattr(self, name), "0 or more")
-        require(0 < self.lower_by < 1, "train.lower_by", self.lower_by, "between 0 and 1")
-        require(1 <= self.validation_beam <= 1000, "train.validation_beam", self.validation_beam, "1 to 1000")
-        require(self.log_every >= 1, "train.log_every", self.log_every, "1 step or more")
-        require(self.checkpoint_minutes >= 0, "train.checkpoint_minutes", self.checkpoint_minutes, "0 or more")

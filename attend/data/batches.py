@@ -1,16 +1,15 @@
 """Minibatches: N images with all their captions, longest first, read from a store by any number of workers."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_convert
 
 from attend.chance import numpy_generator
 from attend.data.examples import Caption
@@ -42,14 +41,11 @@ class Batch:
     whole: Tensor
     shares: Tensor | None = None
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> Self:
         """The same with inputs, words and shares on the device."""
         parts = {name: getattr(self, name) for name in ("inputs", "words", "shares")}
         moved = {name: t.to(device, non_blocking=True) for name, t in parts.items() if t is not None}
         return replace(self, **moved)
-
-
-ALL = slice(None)
 
 
 def longest(dataset: Prepared, split: str) -> int:
@@ -62,7 +58,7 @@ class Batches(Dataset):
     """Maps a list of rows to their Batch, or to ``part`` of it: the inputs of other images are not read."""
 
     def __init__(
-        self, dataset: Prepared, store: Store, *, captions: bool = True, boxes: bool = False, part: slice = ALL
+        self, dataset: Prepared, store: Store, *, captions: bool = True, boxes: bool = False, part: slice = slice(None)
     ) -> None:
         self.dataset, self.store = dataset, store
         self.captions, self.boxes, self.part = captions, boxes, part
@@ -74,15 +70,8 @@ class Batches(Dataset):
         whole, mine = lengths[longest_first], longest_first[self.part]
         rows, words, lengths, order = np.asarray(rows)[mine], words[mine], lengths[mine], order[mine]
         shares = self._shares(rows, order, words.shape[-1]) if self.boxes else None
-        return Batch(
-            rows=torch.from_numpy(rows),
-            inputs=torch.from_numpy(self.store.read("inputs", rows)),
-            words=torch.from_numpy(words),
-            lengths=torch.from_numpy(lengths),
-            order=torch.from_numpy(order),
-            whole=torch.from_numpy(whole),
-            shares=None if shares is None else torch.from_numpy(shares),
-        )
+        arrays = {"rows": rows, "inputs": self.store.read("inputs", rows), "words": words, "lengths": lengths}
+        return Batch(**default_convert(arrays | {"order": order, "whole": whole, "shares": shares}))
 
     def loader(self, rows: Sequence[Sequence[int]], workers: int = 0) -> Iterator[Batch]:
         """The minibatches of these lists of rows, in their order."""
@@ -97,9 +86,8 @@ class Batches(Dataset):
     def geometry(self, row: int) -> Geometry:
         """The map from the pixels of an image to its grid."""
         (size,), (affine,) = self.store.read("size", [row]), self.store.read("affine", [row])
-        return Geometry(
-            size=tuple(size.tolist()), grid=tuple(self.store.provenance["grid"]), affine=tuple(affine.tolist())
-        )
+        grid = tuple(self.store.provenance["grid"])
+        return Geometry(size=tuple(size.tolist()), grid=grid, affine=tuple(affine.tolist()))
 
     def _shares(self, rows: np.ndarray, order: np.ndarray, length: int) -> np.ndarray:
         grid_rows, columns = self.store.provenance["grid"]

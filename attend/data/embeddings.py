@@ -1,7 +1,5 @@
 """Pretrained word embeddings from a text file: a word and its numbers a line (GloVe, word2vec's text format)."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The one record that every data layout is read into, and its file on disk."""
 
-from __future__ import annotations
-
 import json
 from array import array
 from collections.abc import Iterable, Sequence
@@ -54,6 +52,26 @@ class Example:
     image: str
     split: Split
     captions: tuple[Caption, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What a caption file says of one image; ``split`` is None if no split names it."""
+
+    image: str
+    split: str | None
+    captions: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a layout's files say: entries, what was left out and why, and the words, where they come with them."""
+
+    name: str
+    entries: list[Entry]
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    words: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

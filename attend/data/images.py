@@ -1,9 +1,8 @@
 """One image file -> the square of pixels that the encoder reads."""
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,6 @@ from PIL import Image, ImageOps
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What a file may hold, whatever its suffix says: Pillow reads others by programs of their own, as EPS."""
-
-RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 MAXIMUM_PIXELS = 89_478_485
 """Pixels of an image that are read; as RGB they take a quarter of a gigabyte. More are refused."""
@@ -35,13 +32,9 @@ def open_image(path: Path | str) -> Image.Image:
         raise ValueError(f"{path} does not exist: check the name of the image")
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is an empty file, not an image: fetch it again or leave it out")
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            _refuse(image)
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # a damaged file makes Pillow raise nearly anything
-        raise ValueError(f"{path} is not a readable image ({_gist(error)}): replace it or leave it out") from None
+    with _opened(path) as image:
+        image.load()
+        return _rgb(ImageOps.exif_transpose(image))
 
 
 def check_image(path: Path) -> None:
@@ -49,13 +42,20 @@ def check_image(path: Path) -> None:
 
     A JPEG is decoded at an eighth of its size: cheap, but all its data is read, so a truncated file is found.
     """
+    with _opened(path) as image:
+        image.draft("RGB", (1, 1))
+        image.load()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=FORMATS) as image:
             _refuse(image)
-            image.draft("RGB", (1, 1))
-            image.load()
-    except Exception as error:  # on broken files Pillow raises all from SyntaxError to struct.error
-        raise ValueError(f"{path} cannot be read as an image ({_gist(error)}); replace it or leave it out") from None
+            yield image
+    except Exception as error:  # a damaged file makes Pillow raise nearly anything, from SyntaxError to struct.error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a readable image ({reason}): replace it or leave it out") from None
 
 
 def gather_images(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
@@ -79,9 +79,7 @@ def gather_images(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
             except ValueError:
                 unreadable.append(file)
         if not readable:
-            raise ValueError(
-                f"the folder {path} holds no readable image ({len(unreadable)} unreadable): name another, or files"
-            )
+            raise ValueError(f"folder {path} holds no readable image ({len(unreadable)} unreadable): name another")
         chosen, skipped = chosen + readable, skipped + unreadable
     return chosen, skipped
 
@@ -94,14 +92,9 @@ def images_below(folder: Path) -> list[Path]:
 
 def to_square(image: Image.Image, size: int, transform: str, interpolation: str) -> np.ndarray:
     """Squash the whole image, or crop its central square, to (3, size, size) uint8."""
-    box = None
-    if transform == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-    resample = RESAMPLING.get(interpolation, Image.Resampling.BICUBIC)
-    square = image.resize((size, size), resample, box=box)
-    return np.asarray(square).transpose(2, 0, 1)
+    resample = Image.Resampling.BILINEAR if interpolation == "bilinear" else Image.Resampling.BICUBIC
+    resize = ImageOps.fit if transform == "crop" else Image.Image.resize
+    return np.asarray(resize(image, (size, size), resample)).transpose(2, 0, 1)
 
 
 def _refuse(image: Image.Image) -> None:
@@ -120,8 +113,3 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
-
-
-def _gist(error: Exception) -> str:
-    """What Pillow says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -3,8 +3,6 @@
 The file lies beside examples.jsonl. It is not part of the fingerprint of the dataset, since only the analysis reads it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -45,11 +43,10 @@ class Record:
 
     def phrases(self) -> tuple[tuple[Phrase, ...] | None, ...]:
         """The phrases of each caption, with their boxes."""
-        return tuple(None if one is None else tuple(map(self._phrase, one)) for one in self.captions)
-
-    def _phrase(self, written: Written) -> Phrase:
-        *known, head = written
-        return Phrase(*known, self.boxes.get(written.chain, ()), head)
+        return tuple(
+            None if caption is None else tuple(Phrase(*w[:4], self.boxes.get(w.chain, ()), w.head) for w in caption)
+            for caption in self.captions
+        )
 
 
 def write_phrases(folder: Path, examples: Iterable[Example]) -> None:

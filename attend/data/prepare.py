@@ -1,7 +1,5 @@
 """From a source of images and captions to a prepared dataset: `attend prepare`, and the first step of experiments."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -23,34 +21,27 @@ SCENES = "scenes"
 def prepare_scenes(out: Path, *, minimum_count: int = 5, **world: int) -> Prepared:
     """The built-in world. Raises ValueError if the folder holds another dataset, before anything is drawn."""
     refuse_other(out, name=SCENES)
-    source = write_scenes(out, **world)
-    return write_prepared(source, out, minimum_count)
+    return write_prepared(write_scenes(out, **world), out, minimum_count)
 
 
 def prepare_dataset(
     source: Path,
     out: Path,
     *,
-    images: Path | None = None,
     entities: Path | None = None,
-    layout: str | None = None,
     minimum_count: int = 5,
     captions_per_image: int | None = None,
     caption_seed: int = 0,
-    strict: bool = False,
-    restval: bool = True,
     split: tuple[float, float, float] = SHARES,
-    split_seed: int = 0,
+    **reading: Any,
 ) -> Prepared:
     """A dataset on disk; boxes of Flickr30k Entities are joined where ``entities`` (or source/entities) has them.
 
-    With ``captions_per_image`` every image has as many captions, drawn by ``caption_seed``.
+    With ``captions_per_image`` every image has as many captions, drawn by ``caption_seed``. ``split`` gives the shares
+    of train, val and test, and ``reading`` the other options of ``read_source``.
     """
     with unpacking(out):
-        read = read_source(
-            source, images=images, layout=layout, strict=strict, restval=restval, shares=split, split_seed=split_seed,
-            unpack=out,
-        )  # fmt: skip
+        read = read_source(source, shares=split, unpack=out, **reading)
         beside = source / "entities"
         if entities is None and (beside / "Sentences").is_dir():
             entities = beside
@@ -84,18 +75,16 @@ def write_classic_files(
     minimum_count: int = 5,
     maximum_length: int = 52,
     count: Count = "all",
+    split: tuple[float, float, float] = SHARES,
     **reading: Any,
 ) -> list[Path]:
     """The classic input files of a source, in the order of its caption file; says what is in them, to stderr."""
     if captions_per_image is None:
-        raise ValueError(
-            "the classic files hold as many captions of every image: say how many with --captions-per-image"
-        )
+        raise ValueError("classic files hold equally many captions of every image: give --captions-per-image")
     if out.resolve() in (source.resolve(), source.resolve().parent if source.is_file() else None):
         raise ValueError(f"{out} holds the captions; next time these files would be read instead: choose another --out")
-    shares = reading.pop("split", SHARES)
     with unpacking(out, keep=False):
-        read = read_source(source, shares=shares, unpack=out, in_order=False, **reading)
+        read = read_source(source, shares=split, unpack=out, in_order=False, **reading)
         files = write_classic(
             read, out, name=name, captions_per_image=captions_per_image, minimum_count=minimum_count,
             maximum_length=maximum_length, count=count, seed=caption_seed,

@@ -3,8 +3,6 @@
 Where the captions' phrases are known, phrases.jsonl has them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections import Counter
@@ -50,10 +48,8 @@ class Prepared:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         if not (self.folder / "dataset.json").exists():
-            raise ValueError(
-                f"{self.folder} is no prepared dataset: make it with `attend prepare SOURCE --out {folder}`"
-            )
-        self.about = _read_about(self.folder)
+            raise ValueError(f"{folder} is no prepared dataset: make it with `attend prepare SOURCE --out {folder}`")
+        self.about = read_json(self.folder / "dataset.json", About, remedy="run `attend prepare` again")
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
 
     @cached_property
@@ -64,9 +60,7 @@ class Prepared:
         """The rows of a split; ValueError if it is empty."""
         rows = [row for row, its in enumerate(self.examples.splits) if its == split]
         if not rows:
-            raise ValueError(
-                f"{self.folder} has no images in its {split} split, which this needs: prepare the data again with some"
-            )
+            raise ValueError(f"{self.folder} has no images in its {split} split: prepare the data again with some")
         return rows
 
     def image(self, row: int) -> Path:
@@ -121,16 +115,10 @@ def refuse_other(folder: Path, **facts: Any) -> About | None:
     """dataset.json of the folder, or None if there is none; ValueError if a fact in it differs from those given."""
     if not (folder / "dataset.json").exists():
         return None
-    there = _read_about(folder)
+    there = read_json(folder / "dataset.json", About, remedy="run `attend prepare` again")
     if any(there[name] != value for name, value in facts.items()):
-        raise ValueError(
-            f"{folder} holds another prepared dataset, {there['name']}: choose another folder, or remove it"
-        )
+        raise ValueError(f"{folder} holds another prepared dataset, {there['name']}: choose another or remove it")
     return there
-
-
-def _read_about(folder: Path) -> About:
-    return read_json(folder / "dataset.json", About, remedy="run `attend prepare` again")
 
 
 def fingerprint(examples: list[Example], root: Path) -> str:

@@ -4,8 +4,6 @@ A store is a folder: ``store.json`` (how many rows, how many a shard, where they
 ``00001.h5`` ... Each shard is written beside its name and renamed into place, so a shard that is there is whole.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import os
@@ -64,7 +62,7 @@ def fill_store(
     plan = json.loads(json.dumps({"count": count, "shard": shard, "provenance": provenance}))  # as it is read back
     manifest = folder / "store.json"
     if manifest.exists():
-        if _origin(_read_plan(folder)) != _origin(plan):
+        if _origin(read_json(manifest, _Plan, remedy=f"remove {folder} and run again")) != _origin(plan):
             raise ValueError(f"{folder} holds a store made from something else: remove it, or choose another folder")
     else:
         write_json(manifest, plan)
@@ -81,10 +79,6 @@ def unwritten(folder: Path, count: int, shard: int = SHARD) -> int:
     """The number of rows that are still to be written of a store of ``count`` rows."""
     starts = range(0, count, shard)
     return sum(min(shard, count - start) for start in starts if not _shard(folder, start // shard).exists())
-
-
-def _read_plan(folder: Path) -> _Plan:
-    return read_json(folder / "store.json", _Plan, remedy=f"remove {folder} and run again")
 
 
 def _origin(plan: _Plan) -> dict[str, Any]:
@@ -117,13 +111,11 @@ class Store:
         self.folder = Path(folder)
         if not (self.folder / "store.json").exists():
             raise ValueError(f"{self.folder} is no store: make it with `attend prepare`")
-        plan = _read_plan(self.folder)
+        plan = read_json(self.folder / "store.json", _Plan, remedy=f"remove {self.folder} and run again")
         self.count, self.shard, self.provenance = plan["count"], plan["shard"], plan["provenance"]
         missing = [n for n in range(-(-self.count // self.shard)) if not _shard(self.folder, n).exists()]
         if missing:
-            raise ValueError(
-                f"{self.folder} lacks {len(missing)} of its shards: run the same `attend prepare` again to finish it"
-            )
+            raise ValueError(f"{self.folder} lacks {len(missing)} of its shards: run the same `attend prepare` again")
         self._files: OrderedDict[int, h5py.File] = OrderedDict()
         self._process = os.getpid()
 

@@ -1,7 +1,5 @@
 """Tokenisation of captions, and the vocabulary that numbers their tokens."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re
@@ -11,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from attend.data.examples import Example
 from attend.runs.files import read_json, write_json
@@ -56,18 +54,18 @@ class Vocabulary:
     """
 
     words: tuple[str, ...]
+    pad, start, end, unk = range(len(SPECIALS))
 
     def __post_init__(self) -> None:
         if not all(isinstance(word, str) and word for word in self.words):
             raise ValueError("a word of the vocabulary is no string, or is empty")
         if self.words[: len(SPECIALS)] != SPECIALS:
             raise ValueError(f"the vocabulary does not begin with {' '.join(SPECIALS)}")
-        twice = [word for word, count in Counter(self.words).items() if count > 1]
-        if twice:
+        if twice := [word for word, count in Counter(self.words).items() if count > 1]:
             raise ValueError(f"the vocabulary holds {twice[0]!r} more than once")
 
     @classmethod
-    def build(cls, examples: Iterable[Example], *, minimum_count: int = 5) -> Vocabulary:
+    def build(cls, examples: Iterable[Example], *, minimum_count: int = 5) -> Self:
         """The words seen at least ``minimum_count`` times in the training captions, most frequent first.
 
         Words of equal frequency are in the order of their code points. Other splits are not looked at.
@@ -82,19 +80,17 @@ class Vocabulary:
         words = sorted((w for w in counts if counts[w] >= minimum_count), key=lambda w: (-counts[w], w))
         if not words:
             raise ValueError(
-                f"no word occurs {minimum_count} times in the {len(captions)} training captions; "
-                "lower the minimum count"
+                f"no word occurs {minimum_count} times in {len(captions)} training captions; lower the minimum count"
             )
         return cls(SPECIALS + tuple(words))
 
     @classmethod
-    def read(cls, path: Path) -> Vocabulary:
+    def read(cls, path: Path) -> Self:
         """Read back what ``write`` wrote; ValueError if the file is not a sound vocabulary."""
         way_out = "build it again from the training captions"
-        try:
-            stored = read_json(Path(path), _Written, "is JSON but not a vocabulary", way_out)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"there is no vocabulary at {path}; {way_out}") from None
+        if not path.exists():
+            raise FileNotFoundError(f"there is no vocabulary at {path}; {way_out}")
+        stored = read_json(path, _Written, "is JSON but not a vocabulary", way_out)
         try:
             return cls(stored.words)
         except ValueError as error:
@@ -106,22 +102,6 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.words)
-
-    @property
-    def pad(self) -> int:
-        return 0
-
-    @property
-    def start(self) -> int:
-        return 1
-
-    @property
-    def end(self) -> int:
-        return 2
-
-    @property
-    def unk(self) -> int:
-        return 3
 
     @cached_property
     def ids(self) -> dict[str, int]:

@@ -1,11 +1,10 @@
 """Images -> features (N, L, D) with any timm backbone. The only file that knows timm."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import math
 from functools import partial
+from typing import Self
 
 import timm
 import torch
@@ -65,7 +64,7 @@ class Encoder(nn.Module):
             maps = F.adaptive_avg_pool2d(maps, self.grid)
         return maps.flatten(2).transpose(1, 2)  # (N, L, D)
 
-    def train(self, mode: bool = True) -> Encoder:
+    def train(self, mode: bool = True) -> Self:
         """Stays in evaluation mode: statistics are fixed also while blocks are tuned."""
         return super().train(False)
 
@@ -94,7 +93,11 @@ class Encoder(nn.Module):
         maps = self.backbone.forward_features(images)
         if maps.ndim == 3:  # tokens of a transformer, its class and register tokens first
             maps = maps[:, getattr(self.backbone, "num_prefix_tokens", 0) :].transpose(1, 2)
-            return maps.unflatten(2, _token_grid(images, maps))
+            side, tokens = math.isqrt(maps.shape[2]), maps.shape[2]
+            if side * side != tokens:
+                pixels = tuple(images.shape[-2:])
+                raise ValueError(f"the backbone's {tokens} tokens for {pixels} px are no square")
+            return maps.unflatten(2, (side, side))
         if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
             return maps.permute(0, 3, 1, 2)
         return maps
@@ -154,10 +157,3 @@ class Encoder(nn.Module):
             )
         for name in itertools.chain.from_iterable(passed[-blocks:]):
             named[name].requires_grad_(True)
-
-
-def _token_grid(images: Tensor, tokens: Tensor) -> tuple[int, int]:
-    side = math.isqrt(tokens.shape[-1])
-    if side * side != tokens.shape[-1]:
-        raise ValueError(f"the backbone's {tokens.shape[-1]} tokens for {tuple(images.shape[-2:])} px are no square")
-    return side, side

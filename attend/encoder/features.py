@@ -1,7 +1,5 @@
 """From a source of images and captions to a prepared dataset, and from its images to the stores a run reads."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -60,8 +58,20 @@ def ensure_store(
 
 def place(dataset: Prepared, encoder: Encoder) -> tuple[Path, dict[str, Any]]:
     """The folder of the store of what this encoder reads, and everything that its rows depend on."""
-    kind = "images" if encoder.settings.tune_blocks else "features"
-    provenance = _provenance(dataset, encoder, kind)
+    settings = json.loads(json.dumps(asdict(encoder.settings)))  # as it is read back
+    if encoder.settings.tune_blocks:
+        kind, settings = "images", {name: settings[name] for name in ("name", "transform")}
+    else:
+        kind, settings["weights_hash"] = "features", encoder.fingerprint()
+    provenance = {
+        "kind": kind,
+        "dataset": dataset.about["name"],
+        "data_fingerprint": dataset.about["fingerprint"],
+        "encoder": settings,
+        "size": encoder.size,
+        "grid": list(encoder.grid),
+        "interpolation": encoder.interpolation,
+    }
     identity = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()[:10]
     return dataset.folder / f"{kind}-{encoder.settings.name}-{identity}", provenance
 
@@ -78,24 +88,6 @@ def compute_features(encoder: Encoder, images: np.ndarray, device: str | torch.d
     device = torch.device(device)
     with torch.autocast(device.type, torch.bfloat16, enabled=encoder.settings.precision == "bf16"):
         return to_half(encoder(torch.from_numpy(images).to(device)))
-
-
-def _provenance(dataset: Prepared, encoder: Encoder, kind: str) -> dict[str, Any]:
-    """Everything that the rows of a store depend on."""
-    settings = json.loads(json.dumps(asdict(encoder.settings)))  # as it is read back
-    if kind == "images":
-        settings = {name: settings[name] for name in ("name", "transform")}
-    else:
-        settings["weights_hash"] = encoder.fingerprint()
-    return {
-        "kind": kind,
-        "dataset": dataset.about["name"],
-        "data_fingerprint": dataset.about["fingerprint"],
-        "encoder": settings,
-        "size": encoder.size,
-        "grid": list(encoder.grid),
-        "interpolation": encoder.interpolation,
-    }
 
 
 def to_half(features: Tensor) -> np.ndarray:

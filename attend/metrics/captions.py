@@ -5,8 +5,6 @@ an image and the statistics that a corpus score is a function of, so that resamp
 nor Java. All scores are fractions. Lists have one entry an image, in the order of the hypotheses.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata
@@ -14,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -24,8 +23,7 @@ METRICS = ("bleu", "meteor", "rouge_l", "cider")
 TOKENISERS = ("ptb", "simple")
 ORDERS = (1, 2, 3, 4)
 BLEU_STATISTICS = (
-    *(f"bleu_match{n}" for n in ORDERS),
-    *(f"bleu_guess{n}" for n in ORDERS),
+    *(f"bleu_{kind}{n}" for kind in ("match", "guess") for n in ORDERS),
     "bleu_length",
     "bleu_reference_length",
 )
@@ -51,6 +49,58 @@ class CaptionScores:
     images: dict[str, list]
     missing: dict[str, str]
     notes: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Frequencies:
+    """A file of document frequencies: n-grams are text, with a space between tokens."""
+
+    name: str
+    images: int
+    counts: dict[str, int]
+    tokeniser: str = "simple"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DocumentFrequencies:
+    """In how many of ``images`` images each n-gram, n = 1..4, occurs in some caption: CIDEr's weights.
+
+    ``counts`` leaves out n-grams of a single image: CIDEr weighs them as it weighs those it never saw.
+    ``name`` goes into the result; ``tokeniser`` says which tokens were counted. Frozen over the training
+    captions, they make CIDEr comparable between sets, and a mean over images that can be resampled.
+    """
+
+    name: str
+    images: int
+    counts: dict[tuple[str, ...], int]
+    tokeniser: str = "simple"
+
+    @classmethod
+    def of(cls, images: Iterable[Iterable[Sequence[str]]], *, name: str, tokeniser: str = "simple") -> Self:
+        """Count over images; each is its captions, and a caption its tokens. Raises ValueError on none."""
+        number, counts = 0, Counter()
+        for captions in images:
+            number += 1
+            starts = ((tokens, n, i) for tokens in captions for n in ORDERS for i in range(len(tokens) - n + 1))
+            counts.update({tuple(tokens[i : i + n]) for tokens, n, i in starts})
+        if not number:
+            raise ValueError(f"document frequencies {name!r} need at least one image")
+        counts = {ngram: count for ngram, count in counts.items() if count > 1}
+        return cls(name=name, images=number, counts=counts, tokeniser=tokeniser)
+
+    def save(self, path: Path) -> None:
+        """Write JSON, whole or not at all."""
+        counts = {" ".join(ngram): count for ngram, count in sorted(self.counts.items())}
+        record = {"name": self.name, "images": self.images, "tokeniser": self.tokeniser, "counts": counts}
+        write_text(Path(path), json.dumps(record, ensure_ascii=False))
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read back what ``save`` wrote. Raises ValueError if the file is something else."""
+        remedy = "remove it, and they are counted again"
+        stored = read_json(Path(path), _Frequencies, "holds no document frequencies", remedy)
+        counts = {tuple(ngram.split(" ")): count for ngram, count in stored.counts.items()}
+        return cls(name=stored.name, images=stored.images, tokeniser=stored.tokeniser, counts=counts)
 
 
 def score_captions(
@@ -107,8 +157,7 @@ def score_captions(
 
 
 def _check(hypotheses, references, metrics, tokeniser, time_limit) -> None:
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown:
+    if unknown := [name for name in metrics if name not in METRICS]:
         raise ValueError(f"unknown metric {unknown[0]!r}; known are {', '.join(METRICS)}")
     if tokeniser not in TOKENISERS:
         raise ValueError(f"tokeniser is {tokeniser!r}; known are {', '.join(TOKENISERS)}")
@@ -116,15 +165,11 @@ def _check(hypotheses, references, metrics, tokeniser, time_limit) -> None:
         raise ValueError(f"time_limit is {time_limit!r}; it is a positive number of seconds")
     if not hypotheses:
         raise ValueError("there are no captions to score")
-    apart = sorted(map(str, hypotheses.keys() ^ references.keys()))
-    if apart:
+    if apart := sorted(map(str, hypotheses.keys() ^ references.keys())):
         raise ValueError(f"{len(apart)} images have a hypothesis or references, not both: {apart[0]!r} ...")
     for name, group in references.items():
         if isinstance(group, str) or not group:
             raise ValueError(f"image {name!r} needs a list of at least one reference, not {group!r}")
-
-
-# Tokens
 
 
 def tokenise(captions: Iterable[str], *, tokeniser: str = "ptb", time_limit: float = 300.0) -> list[str]:
@@ -184,9 +229,6 @@ def _with_references(captions: list[str], said: list[str], tokeniser: str, time_
     return tokens[len(new) :]
 
 
-# BLEU
-
-
 def corpus_bleu(statistics: Mapping[str, float | np.ndarray]) -> dict[str, float | np.ndarray]:
     """BLEU-1..4 with and without brevity penalty, and the length ratio, from sums of BLEU_STATISTICS.
 
@@ -216,9 +258,6 @@ def _bleu_statistics(hyps: list[str], refs: list[list[str]]) -> dict[str, np.nda
         counts = scorer.cook_test(hyp, scorer.cook_refs(group), eff="closest")
         rows.append([*counts["correct"], *counts["guess"], counts["testlen"], counts["reflen"]])
     return dict(zip(BLEU_STATISTICS, np.array(rows).T, strict=True))
-
-
-# METEOR
 
 
 def meteor_rows(statistics: Sequence[str]) -> np.ndarray:
@@ -254,9 +293,6 @@ def corpus_meteor(sums: np.ndarray) -> np.ndarray:
     return f * (1 - gamma * (chunks / np.maximum(matched, 1e-12)) ** beta)
 
 
-# ROUGE-L and CIDEr-D
-
-
 def _rouge_l(hyps: list[str], refs: list[list[str]]) -> list[float]:
     rouge = pycocoevalcap("rouge.rouge").Rouge()
     pairs = zip(hyps, refs, strict=True)
@@ -274,61 +310,3 @@ def _cider_d(hyps: list[str], refs: list[list[str]], frequencies: DocumentFreque
         scorer += (hyp, group)
     scorer.document_frequency = defaultdict(float, frequencies.counts)
     return [float(score) for score in scorer.compute_cider()]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Frequencies:
-    """A file of document frequencies: n-grams are text, with a space between tokens."""
-
-    name: str
-    images: int
-    counts: dict[str, int]
-    tokeniser: str = "simple"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DocumentFrequencies:
-    """In how many of ``images`` images each n-gram, n = 1..4, occurs in some caption: CIDEr's weights.
-
-    ``counts`` leaves out n-grams of a single image: CIDEr weighs them as it weighs those it never saw.
-    ``name`` goes into the result; ``tokeniser`` says which tokens were counted. Frozen over the training
-    captions, they make CIDEr comparable between sets, and a mean over images that can be resampled.
-    """
-
-    name: str
-    images: int
-    counts: dict[tuple[str, ...], int]
-    tokeniser: str = "simple"
-
-    @classmethod
-    def of(
-        cls, images: Iterable[Iterable[Sequence[str]]], *, name: str, tokeniser: str = "simple"
-    ) -> DocumentFrequencies:
-        """Count over images; each is its captions, and a caption its tokens. Raises ValueError on none."""
-        number, counts = 0, Counter()
-        for captions in images:
-            number += 1
-            counts.update({ngram for tokens in captions for ngram in _ngrams(tokens)})
-        if not number:
-            raise ValueError(f"document frequencies {name!r} need at least one image")
-        counts = {ngram: count for ngram, count in counts.items() if count > 1}
-        return cls(name=name, images=number, counts=counts, tokeniser=tokeniser)
-
-    def save(self, path: Path) -> None:
-        """Write JSON, whole or not at all."""
-        counts = {" ".join(ngram): count for ngram, count in sorted(self.counts.items())}
-        record = {"name": self.name, "images": self.images, "tokeniser": self.tokeniser, "counts": counts}
-        write_text(Path(path), json.dumps(record, ensure_ascii=False))
-
-    @classmethod
-    def load(cls, path: Path) -> DocumentFrequencies:
-        """Read back what ``save`` wrote. Raises ValueError if the file is something else."""
-        stored = read_json(
-            Path(path), _Frequencies, "holds no document frequencies", "remove it, and they are counted again"
-        )
-        counts = {tuple(ngram.split(" ")): count for ngram, count in stored.counts.items()}
-        return cls(name=stored.name, images=stored.images, tokeniser=stored.tokeniser, counts=counts)
-
-
-def _ngrams(tokens: Sequence[str]) -> Iterable[tuple[str, ...]]:
-    return (tuple(tokens[i : i + n]) for n in ORDERS for i in range(len(tokens) - n + 1))

@@ -4,8 +4,6 @@ A *fixation* is one place and the run of consecutive words during which the gaze
 from one fixation to the next.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -77,17 +75,16 @@ def merge(words: Sequence[str], points: np.ndarray, within: float = 0.0) -> list
     A word is at the point of those before it while it lies no farther than ``within`` pixels from their mean, which
     is then the fixation's point. Raises ValueError when words and points differ in number.
     """
+    points = np.asarray(points, float)
     path: list[Fixation] = []
-    groups: list[list[np.ndarray]] = []
-    for t, (word, point) in enumerate(zip(words, np.asarray(points, float), strict=True)):
+    for t, (word, point) in enumerate(zip(words, points, strict=True)):
         if path and np.linalg.norm(point - path[-1].point) <= within:
-            groups[-1].append(point)
-            words_before, first = path.pop().words, t - len(groups[-1]) + 1
+            last = path.pop()
+            first, spoken, group = last.first, (*last.words, word), points[last.first : t + 1]
         else:
-            groups.append([point])
-            words_before, first = (), t
-        x, y = np.mean(groups[-1], axis=0).tolist() if (groups[-1] != point).any() else point.tolist()
-        path.append(Fixation(point=(x, y), first=first, words=(*words_before, word)))
+            first, spoken, group = t, (word,), points[t : t + 1]
+        x, y = np.mean(group, axis=0).tolist() if (group != point).any() else point.tolist()
+        path.append(Fixation(point=(x, y), first=first, words=spoken))
     return path
 
 

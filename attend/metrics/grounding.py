@@ -10,8 +10,6 @@ at random, and ``centre``, a Gaussian around the grid's centre. ``ground`` sums 
 ``pool`` turns such sums into means over words, so captions of any length weigh by their words.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -36,11 +34,8 @@ def ground(
     """
     rows, columns = geometry.grid
     weights = np.asarray(weights, float)
-    if weights.shape != (len(boxes), rows * columns):
-        raise ValueError(
-            f"weights are {weights.shape}; {len(boxes)} words on a grid of {rows} x {columns} cells need "
-            f"({len(boxes)}, {rows * columns})"
-        )
+    if weights.shape != (needed := (len(boxes), rows * columns)):
+        raise ValueError(f"weights are {weights.shape}; {len(boxes)} words on {rows} x {columns} cells need {needed}")
     centre = centre_weights(geometry.grid)
     sums = dict.fromkeys(("words", *MEASURES), 0.0)
     for alpha, of_word in zip(weights, boxes, strict=True):

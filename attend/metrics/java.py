@@ -5,8 +5,6 @@ decimal is a comma) and a private folder that goes with it; nothing is written b
 read-only.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import re
@@ -113,6 +111,35 @@ def meteor(
 
 
 @dataclass
+class _Java:
+    """A running Java program, and what it writes to stderr."""
+
+    process: subprocess.Popen
+    log: IO[bytes]
+
+    def line(self) -> str:
+        line = self.process.stdout.readline()
+        if not line:
+            raise EOFError
+        return line
+
+    @contextmanager
+    def limited(self, name: str, seconds: float) -> Iterator[None]:
+        """It is ended after so long; that, and a pipe that breaks or ends early, become a JavaError."""
+        expired = threading.Event()
+        watchdog = threading.Timer(seconds, lambda: (expired.set(), _kill(self.process)))
+        watchdog.start()
+        try:
+            yield
+        except (EOFError, OSError) as error:
+            if expired.is_set():
+                raise JavaError(f"{name} took longer than {seconds:g} s") from error
+            raise JavaError(f"{name} broke off{_last_words(self.process, self.log)}") from error
+        finally:
+            watchdog.cancel()
+
+
+@dataclass
 class _Kept:
     """METEOR's program, from when it is first asked until ``ends`` is closed."""
 
@@ -153,40 +180,21 @@ def meteor_kept() -> Iterator[_Kept]:
             _kept = None
 
 
-@dataclass
-class _Java:
-    """A running Java program, and what it writes to stderr."""
-
-    process: subprocess.Popen
-    log: IO[bytes]
-
-    def line(self) -> str:
-        line = self.process.stdout.readline()
-        if not line:
-            raise EOFError
-        return line
-
-    @contextmanager
-    def limited(self, name: str, seconds: float) -> Iterator[None]:
-        """It is ended after so long; that, and a pipe that breaks or ends early, become a JavaError."""
-        expired = threading.Event()
-        watchdog = threading.Timer(seconds, lambda: (expired.set(), _kill(self.process)))
-        watchdog.start()
-        try:
-            yield
-        except (EOFError, OSError) as error:
-            if expired.is_set():
-                raise JavaError(f"{name} took longer than {seconds:g} s") from error
-            raise JavaError(f"{name} broke off{_last_words(self.process, self.log)}") from error
-        finally:
-            watchdog.cancel()
-
-
 @contextmanager
 def _java(arguments: Sequence[str]) -> Iterator[_Java]:
     """A Java program, gone when the block is left."""
+    # The C locale with UTF-8: in plain C, Java does not find a jar below a folder with an accent in its name.
+    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_OPTIONS} | {"LC_ALL": "C.UTF-8"}
+    locale = ["-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
     with tempfile.TemporaryDirectory(prefix="attend-java-") as folder, open(f"{folder}/stderr", "w+b") as log:
-        process = _start(arguments, folder, log)
+        command = [find_java(), *locale, f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData", *arguments]
+        own = {"stderr": log, "cwd": folder, "env": environment}
+        try:
+            # In a session of its own, so that whatever a wrapper script started can be ended with it.
+            process = subprocess.Popen(command, **pipes, **own, start_new_session=True)
+        except OSError as error:
+            raise JavaError(f"{command[0]} does not start: {error.strerror}") from error
         try:
             yield _Java(process, log)
         finally:
@@ -195,20 +203,6 @@ def _java(arguments: Sequence[str]) -> Iterator[_Java]:
             # Closing flushes what the dead process never read.
             with suppress(BrokenPipeError):
                 process.stdin.close()
-
-
-def _start(arguments: Sequence[str], folder: str, log) -> subprocess.Popen:
-    # The C locale with UTF-8: in plain C, Java does not find a jar below a folder with an accent in its name.
-    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_OPTIONS} | {"LC_ALL": "C.UTF-8"}
-    locale = ["-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
-    command = [find_java(), *locale, f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData", *arguments]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": log}
-    text = {"encoding": "utf-8", "errors": "replace"}
-    try:
-        # In a session of its own, so that whatever a wrapper script started can be ended with it.
-        return subprocess.Popen(command, **pipes, **text, cwd=folder, env=environment, start_new_session=True)
-    except OSError as error:
-        raise JavaError(f"{command[0]} does not start: {error.strerror}") from error
 
 
 def _kill(process: subprocess.Popen) -> None:

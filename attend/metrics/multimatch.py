@@ -14,11 +14,9 @@ right and down-right, that of the smallest sum. With d the picture's diagonal, t
 
 Source: Dewhurst et al. (2012), It depends on how you look at it: scanpath comparison in multiple dimensions with
 MultiMatch, Behavior Research Methods 44; Jarodzka, Holmqvist and Nyström (2010).
-Differs: of ways of equal sum, which grids are full of, the one with the fewest pairs counts; and a path needs two
-fixations, where the published programs ask for three.
+Differs: of ways of equal sum, which grids are full of, the one with the fewest pairs counts; a path needs two
+fixations, where the published programs ask for three; and small saccades are not joined first.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -36,9 +34,8 @@ class Path:
 
     def __post_init__(self) -> None:
         if np.ndim(self.points) != 2 or np.shape(self.points) != (len(self.durations), 2):
-            raise ValueError(
-                f"points are {np.shape(self.points)} for {len(self.durations)} durations; give (n, 2) and (n,)"
-            )
+            shape = np.shape(self.points)
+            raise ValueError(f"points are {shape} for {len(self.durations)} durations; give (n, 2) and (n,)")
         if not (np.asarray(self.durations) > 0).all():
             raise ValueError("a fixation lasts no time; give durations above 0")
 
@@ -87,47 +84,3 @@ def align(costs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         i, j = best[i][j][2:]
     found = np.array(way[::-1])
     return found[:, 0], found[:, 1]
-
-
-def simplify(path: Path, *, amplitude: float, direction: float, duration: float) -> Path:
-    """The path with small saccades joined, again and again until none is left to join.
-
-    Two consecutive saccades become their sum where the angle between them is below ``direction`` (radians) and the
-    fixation between them is shorter than ``duration``; then where the first (of the last two either) is shorter than
-    ``amplitude`` and one of the fixations at its ends is shorter than ``duration``. The fixation between them is gone.
-    """
-    path = Path(points=np.asarray(path.points, float), durations=np.asarray(path.durations, float))
-    while True:
-        kept = _along(path, direction, duration)
-        kept = _short(kept, amplitude, duration)
-        if len(kept.durations) == len(path.durations):
-            return kept
-        path = kept
-
-
-def _along(path: Path, direction: float, duration: float) -> Path:
-    """One pass that joins saccades in nearly one direction, in pairs from the first on."""
-    steps, gone, i = np.diff(path.points, axis=0), [], 0
-    while i < len(steps) - 1:
-        u, v = steps[i], steps[i + 1]
-        cosine = (u @ v) / max(np.linalg.norm(u) * np.linalg.norm(v), 1e-12)
-        joined = np.arccos(np.clip(cosine, -1, 1)) < direction and path.durations[i + 1] < duration
-        gone += [i + 1] if joined else []
-        i += 2 if joined else 1
-    return _without(path, gone)
-
-
-def _short(path: Path, amplitude: float, duration: float) -> Path:
-    """One pass that joins a short saccade to the next one, and the last to the one before."""
-    lengths, gone, i = np.linalg.norm(np.diff(path.points, axis=0), axis=1), [], 0
-    while i < len(lengths):
-        joined = lengths[i] < amplitude and path.durations[i : i + 2].min() < duration and len(lengths) > 1
-        last = i == len(lengths) - 1
-        gone += [i if last else i + 1] if joined else []
-        i += 2 if joined else 1
-    return _without(path, gone)
-
-
-def _without(path: Path, gone: list[int]) -> Path:
-    kept = np.setdiff1d(np.arange(len(path.durations)), gone)
-    return Path(points=path.points[kept], durations=path.durations[kept])

@@ -1,7 +1,5 @@
 """Another image for each image, and a word of another image for each word: the baselines that know nothing of both."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -4,8 +4,6 @@ A map is (height, width), one value a pixel, of any scale; fixated points are (n
 about ranks or deviations within one map, so neither rewards a map for being bright.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,7 +1,5 @@
 """A checkpoint: one safetensors file with the weights, and the state as JSON in its header."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math
@@ -93,13 +91,11 @@ def _opened(path: Path) -> Iterator[tuple[safe_open, State]]:
             if kind != KIND:
                 raise ValueError(f"{path} is a safetensors file but no checkpoint of attend: name a run's own")
             try:
-                state = typed(parsed(about.get("state", "null")), State)
-            except json.JSONDecodeError:
-                raise
+                state = parsed(about.get("state", "null"), State)
             except ValueError as error:
                 raise ValueError(
                     f"{path} does not say what it was trained with: restore it or train again ({error})"
                 ) from None
             yield file, state
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is no checkpoint ({error}): restore it or train again") from None

@@ -4,22 +4,18 @@ scores.json beside them is in ``attend.runs.scores``. An evaluation is made of i
 in the dataset; names and geometries are given by row.
 """
 
-from __future__ import annotations
-
+import contextlib
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import h5py
 import numpy as np
 
 from attend.geometry import Geometry
 from attend.runs.files import write_bytes, write_json, write_rows
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,19 +103,13 @@ def write_attention(
         for number, one in enumerate(hypotheses):
             geometry = geometries[one.row]
             group = file.create_group(str(number))
-            group.attrs.update(
-                image=names[one.row],
-                caption=one.caption,
-                grid=geometry.grid,
-                affine=geometry.affine,
-                size=geometry.size,
-            )
+            group.attrs.update(image=names[one.row], caption=one.caption)
+            group.attrs.update({name: getattr(geometry, name) for name in ("grid", "affine", "size")})
             group.create_dataset("words", data=list(one.words), dtype=h5py.string_dtype())
             group.create_dataset("alpha", data=one.weights.astype(np.float32))
-            if one.gates is not None:
-                group.create_dataset("gate", data=one.gates.astype(np.float32))
-            if one.glimpses is not None:
-                group.create_dataset("glimpse", data=one.glimpses.astype(np.int32))
+            for name, values, kind in (("gate", one.gates, np.float32), ("glimpse", one.glimpses, np.int32)):
+                if values is not None:
+                    group.create_dataset(name, data=values.astype(kind))
     write_bytes(path, memory.getvalue())
 
 
@@ -130,13 +120,11 @@ def read_attention(path: str | Path, image: int | str) -> Attention:
         ValueError: there is no such image in the file, or the file is not ours.
     """
 
-    def one(file: h5py.File) -> Attention | int:
-        group = file.get(str(image)) if isinstance(image, int) else _named(file, image)
-        return len(file) if group is None else _attention(group)
-
-    found = _read(path, one, "attention")
-    if isinstance(found, int):
-        raise ValueError(f"{path} holds no image {image!r}; it holds {found}, numbered from 0")
+    with _opened(path, "attention") as file:
+        group, number = file.get(str(image)) if isinstance(image, int) else _named(file, image), len(file)
+        found = None if group is None else _attention(group)
+    if found is None:
+        raise ValueError(f"{path} holds no image {image!r}; it holds {number}, numbered from 0")
     return found
 
 
@@ -146,13 +134,16 @@ def read_all(path: str | Path) -> Iterator[Attention]:
     Raises:
         ValueError: the file is not ours, or is damaged.
     """
-    yield from _read(path, lambda file: [_attention(file[str(i)]) for i in range(len(file))], "attention")
+    with _opened(path, "attention") as file:
+        found = [_attention(file[str(i)]) for i in range(len(file))]
+    yield from found
 
 
-def _read(path: str | Path, read: Callable[[h5py.File], T], what: str) -> T:
+@contextlib.contextmanager
+def _opened(path: str | Path, what: str) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
-            return read(file)
+            yield file
     except KeyError as error:
         raise ValueError(f"{path} is incomplete ({error.args[0]}); evaluate the run again") from None
     except (OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # what h5py says of damage varies
@@ -172,8 +163,7 @@ def _attention(group: h5py.Group) -> Attention:
 
 
 def _geometry(size: np.ndarray, grid: np.ndarray, affine: np.ndarray) -> Geometry:
-    (width, height), (rows, columns) = size, grid
-    return Geometry(size=(int(width), int(height)), grid=(int(rows), int(columns)), affine=tuple(map(float, affine)))
+    return Geometry(size=tuple(map(int, size)), grid=tuple(map(int, grid)), affine=tuple(map(float, affine)))
 
 
 def _named(file: h5py.File, name: str) -> h5py.Group | None:
@@ -225,20 +215,14 @@ def read_given(path: Path) -> GivenWords:
     Raises:
         ValueError: the file is not ours, or is damaged.
     """
-
-    def words(file: h5py.File) -> GivenWords:
-        image, caption, word, alpha = (file[name][:] for name in ("image", "caption", "word", "alpha"))
+    with _opened(path, "weights of given captions") as file:
         sizes, affines, grid = file["size"][:], file["affine"][:], file.attrs["grid"]
         return GivenWords(
             images=tuple(file["images"].asstr()[:]),
             geometries=tuple(_geometry(s, grid, a) for s, a in zip(sizes, affines, strict=True)),
-            image=image,
-            caption=caption,
-            word=word,
-            weights=alpha.astype(float),
+            weights=file["alpha"][:].astype(float),
+            **{name: file[name][:] for name in ("image", "caption", "word")},
         )
-
-    return _read(path, words, "weights of given captions")
 
 
 def write_images(

@@ -1,7 +1,5 @@
 """Files on disk: written whole or not at all, and JSON documents read as types."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io

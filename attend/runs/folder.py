@@ -1,7 +1,5 @@
 """The run folder: the files of a run, and the lease of the process that may write them. It does not import torch."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -78,9 +76,7 @@ class RunFolder:
     def same(self, config: Config) -> None:
         """Raise ValueError with the difference if the folder belongs to another configuration."""
         if changed := difference(config, self.config()):
-            raise ValueError(
-                f"{self.path} belongs to another configuration: {changed}; choose another folder or remove it"
-            )
+            raise ValueError(f"{self.path} has another configuration: {changed}; choose another folder or remove it")
 
     def log(self, lease: Lease, **record: Any) -> None:
         """Append one record to metrics.jsonl; values that are not finite are left out."""

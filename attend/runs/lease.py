@@ -1,7 +1,5 @@
 """The right to write into a run folder: one process has it at a time, even if a process is killed or frozen."""
 
-from __future__ import annotations
-
 import json
 import os
 import socket
@@ -10,6 +8,7 @@ import time
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from attend.documents import parsed
 from attend.runs.files import _partial, running, sweep, write_text
@@ -53,13 +52,12 @@ class Lease:
         self._stop = threading.Event()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
 
-    def __enter__(self) -> Lease:
+    def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         holder = self._holder()
         if holder is not None and not _stale(holder):
             raise InUse(
-                f"{self.path.parent} is in use by process {holder.pid} on {holder.host}: wait for it, stop it, "
-                "or choose another folder"
+                f"{self.path.parent} is in use by process {holder.pid} on {holder.host}: wait, stop it, or use another"
             )
         if holder is not None or not self._create():
             self._renew()
@@ -72,14 +70,12 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._keeper.join()  # or it might renew what is removed below
-        holder = self._holder()
-        if holder is not None and holder.owner == self.owner:
+        if (self._holder() or NOBODY).owner == self.owner:
             self.path.unlink(missing_ok=True)
 
     def check(self) -> None:
         """Raise LeaseLost unless the lease on disk is still ours."""
-        holder = self._holder()
-        if holder is None or holder.owner != self.owner:
+        if (self._holder() or NOBODY).owner != self.owner:
             raise LeaseLost(f"{self.path.parent} was taken over by another process: this one stops")
 
     def _holder(self) -> Holder | None:
@@ -124,8 +120,7 @@ class Lease:
 
 def held(folder: Path) -> bool:
     """Whether a process works in a run folder, according to its lease."""
-    holder = Lease(folder)._holder()
-    return holder is not None and not _stale(holder)
+    return not _stale(Lease(folder)._holder() or NOBODY)
 
 
 def _stale(holder: Holder) -> bool:

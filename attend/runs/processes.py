@@ -5,12 +5,10 @@ processes give the result of one. With one process nothing here has an effect. O
 messages. When it ends, the launcher ends the others.
 """
 
-from __future__ import annotations
-
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
 from itertools import zip_longest
 from typing import TypeVar
@@ -39,8 +37,8 @@ def accelerator(*, several: bool = False) -> Accelerator:
     on_cpu = not devices or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
     if together and not on_cpu and here > devices:
         raise ValueError(
-            f"{here} processes were launched on a machine with {devices} devices: launch {devices}, "
-            "or set ACCELERATE_USE_CPU=true"
+            f"{here} processes were launched on a machine with {devices} devices: launch {devices}, or set "
+            "ACCELERATE_USE_CPU=true"
         )
     found = Accelerator(
         cpu=together and on_cpu,  # or processes on a machine without a device do not find each other
@@ -50,18 +48,13 @@ def accelerator(*, several: bool = False) -> Accelerator:
     if found.num_processes > 1 and not several:
         raise ValueError("this is for one process: start it without torchrun or `accelerate launch`")
     if together and found.num_processes != launched:
-        raise ValueError(
-            f"{launched} processes were launched, but accelerate does not join them on {found.device.type}: launch one"
-        )
+        raise ValueError(f"accelerate does not join {launched} processes on {found.device.type}: launch one")
     if several and found.num_processes == 1 and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
-        print(
-            "`accelerate launch` has started one process alone, as it does on a CPU: torchrun starts several",
-            file=sys.stderr,
-        )
+        print("`accelerate launch` starts one process alone on a CPU: torchrun starts several", file=sys.stderr)
     return found
 
 
-@contextlib.contextmanager
+@contextmanager
 def open_run(run: RunFolder, config: Config, found: Accelerator) -> Iterator[Lease | None]:
     """The run folder, held by the main process; the others get no lease, and are silent until they fail."""
     if found.is_main_process:
@@ -69,11 +62,7 @@ def open_run(run: RunFolder, config: Config, found: Accelerator) -> Iterator[Lea
             found.wait_for_everyone()
             yield lease
     else:
-        with (
-            open(os.devnull, "w") as nowhere,
-            contextlib.redirect_stdout(nowhere),
-            contextlib.redirect_stderr(nowhere),
-        ):
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             found.wait_for_everyone()
             yield None
     found.wait_for_everyone()
@@ -110,8 +99,7 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter], found: Accelerator) 
         return
     some = torch.tensor([float(p.grad is not None) for p in parameters], device=found.device)
     own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    some, *totals = found.reduce(torch.cat([some, *map(torch.flatten, own)]), "sum").split(
-        [len(some), *map(torch.numel, own)]
-    )
+    total = found.reduce(torch.cat([some, *map(torch.flatten, own)]), "sum")
+    some, *totals = total.split([len(some), *map(torch.numel, own)])
     for parameter, total, has in zip(parameters, totals, some.tolist(), strict=True):
         parameter.grad = total.view_as(parameter) if has else None

@@ -1,7 +1,5 @@
 """The provenance of a run (versions, machine, command and commit) for environment.json."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform
@@ -14,30 +12,23 @@ from typing import Any
 
 
 def environment() -> dict[str, Any]:
-    """Versions, machine and command, for environment.json."""
+    """Versions, machine and command, for environment.json; in a git checkout also its commit and whether it changed."""
     versions = {}
     for name in ("attend-captioning", "torch", "torchvision", "timm", "h5py", "numpy", "pycocoevalcap"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
-    return {
+    facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "versions": versions,
-        **_commit(),
     }
-
-
-def _commit() -> dict[str, Any]:
-    """Commit of the code and whether it was changed since, where the code lies in a git checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
-    try:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
         status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return {}
-    if commit.returncode:
-        return {}
-    return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+        if not commit.returncode:
+            facts |= {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+    return facts

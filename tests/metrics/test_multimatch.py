@@ -4,7 +4,7 @@ import multimatch_gaze
 import numpy as np
 import pytest
 
-from attend.metrics.multimatch import DIMENSIONS, Path, align, similarity, simplify
+from attend.metrics.multimatch import DIMENSIONS, Path, align, similarity
 
 SIZE = (400, 300)  # its diagonal is 500
 
@@ -56,31 +56,6 @@ def test_the_package_agrees(seed):
     one, other = (wander(rng, int(rng.integers(3, 12))) for _ in range(2))
     theirs = multimatch_gaze.docomparison(as_theirs(one), as_theirs(other), screensize=SIZE)
     np.testing.assert_allclose(list(similarity(one, other, SIZE).values()), np.ravel(theirs))
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_package_simplifies_alike(seed):
-    """Where the last saccade is long: their program joins a short last one to what it had before its own joining."""
-    rng = np.random.default_rng(seed)
-    paths = [wander(rng, 12, (150, 150)) for _ in range(2)]
-    paths = [Path(points=np.vstack([p.points[:-1], (SIZE[0] + 400, 0)]), durations=p.durations) for p in paths]
-    thresholds = {"amplitude": 60.0, "direction": np.radians(45), "duration": 3.0}
-    one, other = (simplify(path, **thresholds) for path in paths)
-    assert min(len(one.durations), len(other.durations)) < 12
-    limits = {"TAmp": 60.0, "TDir": 45.0, "TDur": 3.0}
-    theirs = multimatch_gaze.docomparison(*map(as_theirs, paths), screensize=SIZE, grouping=True, **limits)
-    np.testing.assert_allclose(list(similarity(one, other, SIZE).values()), np.ravel(theirs))
-
-
-def test_simplifying_by_hand():
-    points = np.array([[0.0, 0], [100, 0], [200, 5], [205, 5], [205, 100], [207, 100]])
-    path = Path(points=points, durations=np.array([5.0, 1, 1, 1, 5, 1]))
-    kept = simplify(path, amplitude=20, direction=np.radians(30), duration=3)
-    np.testing.assert_allclose(kept.points, [[0, 0], [200, 5], [207, 100]])
-    np.testing.assert_allclose(kept.durations, [5, 1, 1])
-    assert len(simplify(path, amplitude=20, direction=np.radians(30), duration=1).durations) == 6
-    two = Path(points=points[2:4], durations=np.ones(2))
-    assert len(simplify(two, amplitude=20, direction=1.0, duration=3).durations) == 2
 
 
 def ways(rows, columns):

@@ -9,8 +9,6 @@ Differs from a prepared dataset: a word is kept if it is seen *more* than m time
 and test too, as these pipelines count; ``count="train"`` looks at the training captions only.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib
@@ -22,7 +20,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +28,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from attend.data.examples import SPLITS, Caption, Example, Source
+from attend.config.section import require
+from attend.data.examples import SPLITS, Caption, Entry, Example, Listing, Source
 from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
 from attend.data.prepared import refuse_other
 from attend.data.sources.sampling import draw
@@ -43,9 +41,6 @@ CHUNK = 64
 """Images that are in memory at once."""
 
 Count = Literal["all", "train"]
-
-
-# Writing
 
 
 def write_classic(
@@ -68,13 +63,9 @@ def write_classic(
     """
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"the name of the classic files is {name!r}; use letters, digits, dots, dashes")
-    for setting, value, least in (
-        ("captions_per_image", captions_per_image, 1),
-        ("minimum_count", minimum_count, 0),
-        ("maximum_length", maximum_length, 3),
-    ):
-        if value < least:
-            raise ValueError(f"{setting} is {value}, but must be {least} or more")
+    require(captions_per_image >= 1, "captions_per_image", captions_per_image, "1 or more")
+    require(minimum_count >= 0, "minimum_count", minimum_count, "0 or more")
+    require(maximum_length >= 3, "maximum_length", maximum_length, "3 or more")
     words = number_words(source.examples, minimum_count, count)
     label = f"{name}_{captions_per_image}_cap_per_img_{minimum_count}_min_word_freq"
     word_map = folder / f"WORDMAP_{label}.json"
@@ -176,31 +167,19 @@ def _file(word_map: Path, split: str, what: str) -> Path:
     return word_map.with_name(f"{split.upper()}_{what}_{label}.{'hdf5' if what == 'IMAGES' else 'json'}")
 
 
-# Reading
-
-
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """What the files say: (image, split, captions), captions as words, the words in the order of their numbers."""
-
-    name: str
-    images: list[tuple[str, str, tuple[str, ...]]]
-    words: tuple[str, ...]
-    notes: list[str]
-
-
-def read_captions(word_map: Path) -> Contents:
-    """The captions of a set of files, whatever numbers its word map gives.
+def read_captions(files: Sequence[Path]) -> Listing:
+    """The captions of a set of files, found by their word map, whatever numbers it gives; words in their order.
 
     Images are named as ``unpack_images`` writes them. Raises FileNotFoundError if a file of the set is missing
     and ValueError if they are damaged or do not belong together.
     """
+    (word_map,) = files
     names = _read_words(word_map)
-    images, unknown = [], 0
+    entries, unknown = [], 0
     for split in _splits(word_map):
         count, each = _open_images(_file(word_map, split, "IMAGES"))
-        path = _file(word_map, split, "CAPTIONS")
-        captions, lengths = _read_list(path), _read_list(_file(word_map, split, "CAPLENS"))
+        path, beside = (_file(word_map, split, what) for what in ("CAPTIONS", "CAPLENS"))
+        captions, lengths = (read_json(one, list, "is no list", "write it again") for one in (path, beside))
         if not len(captions) == len(lengths) == count * each:
             raise ValueError(
                 f"{path} has {len(captions)} captions and {len(lengths)} lengths for {count} images of {each} "
@@ -208,13 +187,14 @@ def read_captions(word_map: Path) -> Contents:
             )
         texts = [_decode(path, i, *pair, names) for i, pair in enumerate(zip(captions, lengths, strict=True))]
         unknown += sum(text.split().count(UNK) for text in texts)
-        images += [(_image(split, i), split, tuple(texts[i * each : (i + 1) * each])) for i in range(count)]
+        groups = (tuple(texts[i * each : (i + 1) * each]) for i in range(count))
+        entries += [Entry(image=_image(split, i), split=split, captions=group) for i, group in enumerate(groups)]
     words = tuple(names[i] for i in sorted(names) if names[i] not in SPECIALS)
     notes = [f"the {len(words)} words are those of {word_map.name}, and the minimum count is not used"]
     if unknown:
         notes.append(f"{unknown} words of the captions are {UNK}, for these files do not hold them")
     label = word_map.stem.removeprefix("WORDMAP_")
-    return Contents(name=re.sub(r"_\d+_cap_per_img_.*", "", label), images=images, words=words, notes=notes)
+    return Listing(name=re.sub(r"_\d+_cap_per_img_.*", "", label), entries=entries, words=words, notes=notes)
 
 
 @contextlib.contextmanager
@@ -312,13 +292,8 @@ def _open_images(path: Path) -> tuple[int, int]:
                 )
             return len(images), int(each)
     except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is truncated or no HDF5 file ({' '.join(str(error).split())}); write it again"
-        ) from None
-
-
-def _read_list(path: Path) -> list:
-    return read_json(path, list, "is no list", "write it again")
+        said = " ".join(str(error).split())
+        raise ValueError(f"{path} is truncated or no HDF5 file ({said}); write it again") from None
 
 
 def _decode(path: Path, number: int, ids: Any, length: Any, names: dict[int, str]) -> str:

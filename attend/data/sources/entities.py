@@ -4,8 +4,6 @@
 and ``Annotations/<number>.xml`` the boxes of each chain; <number> is the image's name up to ``_``.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -25,14 +23,13 @@ _PHRASE = re.compile(r"\[/EN#(\d+)((?:/\w+)+)\s([^\[\]]*)\]")
 
 def phrases(sentence: str) -> tuple[tuple[str, ...], list[Phrase]]:
     """The tokens of a marked sentence, and its phrases in order; ValueError if a mark is malformed."""
-    tokens: list[str] = []
     found = []
     # Splitting at a pattern with three groups gives: text, chain, types, words, text, ...
     text, *rest = _PHRASE.split(sentence)
     outside = text + "".join(rest[3::4])
     if "[" in outside or "]" in outside:
         raise ValueError(f"a phrase is not marked as [/EN#<chain>/<type> words] in {sentence.strip()!r}")
-    tokens += tokenise(text)
+    tokens = [*tokenise(text)]
     for chain, types, words, after in zip(*(rest[i::4] for i in range(4)), strict=True):
         start = len(tokens)
         tokens += tokenise(words)
@@ -78,8 +75,7 @@ def join_entities(source: Source, folder: Path) -> Source:
     for part in ("Sentences", "Annotations"):
         if not (folder / part).is_dir():
             raise FileNotFoundError(
-                f"there is no folder {folder / part}; give the folder of Flickr30k Entities that holds both "
-                "Sentences and Annotations"
+                f"there is no folder {folder / part}; give the folder that holds both Sentences and Annotations"
             )
     examples = [_with_boxes(example, folder) for example in source.examples]
     captions = [caption for example in examples for caption in example.captions]

@@ -4,18 +4,17 @@ All that follows, from splits to unreadable images, is done once for every layou
 is a function here and an entry of READERS.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from attend.data.examples import Entry, Listing
 from attend.data.sources import classic
 from attend.data.text import tokenise
 from attend.documents import parsed
@@ -24,26 +23,6 @@ LACKING = "row without all its columns, or with a quote left open"
 TWICE = "caption with the number of another"
 LIST = 'a list of {"image", "captions"} as in docs/your-own-data.md'
 KAGGLE = {("image", "caption"), ("image_name", "comment"), ("image_name", "comment_number", "comment")}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """What a caption file says of one image; ``split`` is None if no split names it."""
-
-    image: str
-    split: str | None
-    captions: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listing:
-    """What a layout's files say: entries, what was left out and why, and the words, where they come with them."""
-
-    name: str
-    entries: list[Entry]
-    skipped: dict[str, list[str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    words: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,22 +52,18 @@ def karpathy(files: Sequence[Path]) -> Listing:
     images = stored.get("images") if isinstance(stored, dict) else None
     if not isinstance(images, list):
         raise ValueError(f"{file} has no list of images; give one as Karpathy made them, or {LIST}")
-    name = stored.get("dataset")
-    entries = [_karpathy_image(file, i, image) for i, image in enumerate(images)]
+    name, entries = stored.get("dataset"), []
+    for number, image in enumerate(images):
+        try:
+            folder, filename, split = image.get("filepath", ""), image["filename"], image["split"]
+            raws = tuple(sentence["raw"] for sentence in image["sentences"])
+            if not all(isinstance(text, str) for text in (folder, filename, split, *raws)):
+                raise TypeError
+        except (AttributeError, KeyError, TypeError):
+            lack = f"image {number} of {file} lacks a filename, a split or raw sentences"
+            raise ValueError(f"{lack}; correct or remove it") from None
+        entries.append(Entry(image=str(PurePosixPath(folder, filename)), split=split, captions=raws))
     return Listing(name=name if isinstance(name, str) else file.stem, entries=entries)
-
-
-def _karpathy_image(file: Path, number: int, image: Any) -> Entry:
-    try:
-        folder, filename, split = image.get("filepath", ""), image["filename"], image["split"]
-        raws = [sentence["raw"] for sentence in image["sentences"]]
-        if not all(isinstance(text, str) for text in (folder, filename, split, *raws)):
-            raise TypeError
-    except (AttributeError, KeyError, TypeError):
-        raise ValueError(
-            f"image {number} of {file} lacks a filename, a split or raw sentences; correct or remove it"
-        ) from None
-    return Entry(image=str(PurePosixPath(folder, filename)), split=split, captions=tuple(raws))
 
 
 def flickr(files: Sequence[Path]) -> Listing:
@@ -224,33 +199,29 @@ def own_csv(files: Sequence[Path]) -> Listing:
     text = _text(file)
     header = text.partition("\n")[0]
     separator = max(",;\t|", key=header.count)
-    rows = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    columns: list[str] = []
-    records = []
+    lines = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     try:
-        for values in rows:
-            values = [value.strip() for value in values]
-            if not any(values):
-                continue
-            if not columns:
-                columns = [value.lower() for value in values]
-                if not {"image", "caption"} <= set(columns) or len(set(columns)) < len(columns):
-                    raise ValueError(
-                        f"{file} begins with {header[:80]!r}; its first line must name the columns image, caption "
-                        "and, if there are splits, split"
-                    )
-                continue
-            if len(values) != len(columns):
-                raise ValueError(
-                    f"line {rows.line_num} of {file} has {len(values)} columns, and the first line {len(columns)}; "
-                    'write a caption with separators in "quotes"'
-                )
-            row = dict(zip(columns, values, strict=True))
-            records.append((f"line {rows.line_num}", row["image"], row.get("split"), [row["caption"]]))
+        rows = [(lines.line_num, [value.strip() for value in values]) for values in lines]
     except csv.Error as error:
-        raise ValueError(f"line {rows.line_num} of {file} is not CSV ({error}); correct its quotes") from None
+        raise ValueError(f"line {lines.line_num} of {file} is not CSV ({error}); correct its quotes") from None
+    (_, names), *rows = [(number, values) for number, values in rows if any(values)] or [(0, [])]
+    columns = [name.lower() for name in names]
     if not columns:
         raise ValueError(f"{file} is empty; its first line must name the columns image and caption")
+    if not {"image", "caption"} <= set(columns) or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"{file} begins with {header[:80]!r}; its first line must name the columns image, caption and, if there "
+            "are splits, split"
+        )
+    records = []
+    for number, values in rows:
+        if len(values) != len(columns):
+            raise ValueError(
+                f"line {number} of {file} has {len(values)} columns, and the first line {len(columns)}; "
+                'write a caption with separators in "quotes"'
+            )
+        row = dict(zip(columns, values, strict=True))
+        records.append((f"line {number}", row["image"], row.get("split"), [row["caption"]]))
     return Listing(name=_folder_name(file), entries=_joined(file, records))
 
 
@@ -287,14 +258,6 @@ def _joined(file: Path, records: Iterable[tuple[str, str, str | None, list[str]]
             raise ValueError(f"{where} of {file} puts {image} into {split}, and before into {splits[image]}; keep one")
         captions[image] += raws
     return [Entry(image=image, split=split, captions=tuple(captions[image])) for image, split in splits.items()]
-
-
-def classic_files(files: Sequence[Path]) -> Listing:
-    """The classic input files, found by their word map; see ``classic``."""
-    (file,) = files
-    listed = classic.read_captions(file)
-    entries = [Entry(image=image, split=split, captions=captions) for image, split, captions in listed.images]
-    return Listing(name=listed.name, entries=entries, notes=listed.notes, words=listed.words)
 
 
 def _folder_name(file: Path) -> str:
@@ -349,7 +312,7 @@ READERS: dict[str, Reader] = {  # in the order of preference
     "classic": Reader(
         about="the classic input files with their WORDMAP_*.json",
         recognises=re.compile(r"WORDMAP_.+\.json"),
-        read=classic_files,
+        read=classic.read_captions,
         tokenise=str.split,
         unpack=classic.unpack_images,
     ),

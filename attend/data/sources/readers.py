@@ -4,8 +4,6 @@ A layout (see ``layouts``) turns caption files into entries: image, split and ra
 tokens to unreadable images, is done here, once for every layout.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter, defaultdict
@@ -14,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from attend.data.examples import SPLITS, Caption, Example, Source
+from attend.data.examples import SPLITS, Caption, Entry, Example, Source
 from attend.data.images import IMAGE_SUFFIXES, check_image, images_below
-from attend.data.sources.layouts import LACKING, READERS, TWICE, Entry, Reader
+from attend.data.sources.layouts import LACKING, READERS, TWICE, Reader
 from attend.data.sources.sampling import split_images
 from attend.data.text import UNWRITABLE
 
@@ -24,6 +22,7 @@ IMAGE_FOLDERS = (
     *(".", "Images", "images", "Flicker8k_Dataset", "Flickr8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset"),
     *("flickr8k_images", "flickr30k_images", "flickr30k-images"),
 )
+Skipped = dict[str, list[str]]
 SHARES = (80, 10, 10)
 """Of train, val and test, where a dataset has no splits of its own."""
 
@@ -86,12 +85,8 @@ def read_source(
     _refuse_faults(named, examples, skipped, strict)
     if in_order:
         examples.sort(key=lambda example: (SPLITS.index(example.split), example.image))
-    return Source(
-        name=listing.name, root=root, examples=examples, skipped=dict(skipped), notes=notes, words=listing.words
-    )
-
-
-# Finding the caption files
+    rest = {"skipped": dict(skipped), "notes": notes, "words": listing.words}
+    return Source(name=listing.name, root=root, examples=examples, **rest)
 
 
 def _caption_files(path: Path, layout: str | None, notes: list[str]) -> tuple[list[Path], str]:
@@ -142,12 +137,7 @@ def _prepared(file: Path) -> bool:
     return ours is not None and (file.parent / "examples.jsonl").exists()
 
 
-# From entries to examples
-
-
-def _placed(
-    entries: list[Entry], named: str, restval: bool, skipped: dict[str, list[str]], notes: list[str]
-) -> list[Entry]:
+def _placed(entries: list[Entry], named: str, restval: bool, skipped: Skipped, notes: list[str]) -> list[Entry]:
     """The entries that are images, of a known split or of none; those of restval become train."""
     for entry in entries:
         image = entry.image
@@ -182,12 +172,7 @@ def _placed(
 
 
 def _split(
-    entries: list[Entry],
-    named: str,
-    shares: Sequence[float],
-    seed: int,
-    skipped: dict[str, list[str]],
-    notes: list[str],
+    entries: list[Entry], named: str, shares: Sequence[float], seed: int, skipped: Skipped, notes: list[str]
 ) -> list[Entry]:
     """The entries of a split: their own, or where none has one, a split drawn by image."""
     drawn = split_images((entry.image for entry in entries), shares, seed)
@@ -206,9 +191,7 @@ def _split(
     return [replace(entry, split=drawn[entry.image]) for entry in entries]
 
 
-def _worded(
-    entries: list[Entry], tokenise: Callable[[str], Iterable[str]], skipped: dict[str, list[str]]
-) -> list[Example]:
+def _worded(entries: list[Entry], tokenise: Callable[[str], Iterable[str]], skipped: Skipped) -> list[Example]:
     """Captions as tokens, without those that have none; what no text file can hold is a space."""
     examples = []
     for entry in entries:
@@ -245,12 +228,11 @@ def _located(file: Path, examples: list[Example], images: Path | None, flat: boo
         best = max(folders, key=held.get)
         if held[best]:
             return best, named
-    raise FileNotFoundError(
-        f"none of the {len(examples)} images is {where}; give the folder of {examples[0].image} with --images"
-    )
+    first = examples[0].image
+    raise FileNotFoundError(f"none of the {len(examples)} images is {where}; give the folder of {first} with --images")
 
 
-def _readable(examples: list[Example], root: Path, check_images: bool, skipped: dict[str, list[str]]) -> list[Example]:
+def _readable(examples: list[Example], root: Path, check_images: bool, skipped: Skipped) -> list[Example]:
     def fault(example: Example) -> str | None:
         path = root / example.image
         if not os.path.isfile(path):
@@ -272,7 +254,7 @@ def _readable(examples: list[Example], root: Path, check_images: bool, skipped: 
     return readable
 
 
-def _refuse_faults(named: str, examples: list[Example], skipped: dict[str, list[str]], strict: bool) -> None:
+def _refuse_faults(named: str, examples: list[Example], skipped: Skipped, strict: bool) -> None:
     """ValueError if there is nothing to train on, and with ``strict`` for any of FAULTS."""
     told = {reason: f"{reason}: {len(names)}, as {names[0]}" for reason, names in skipped.items() if names}
     faults = [told[reason] for reason in FAULTS if reason in told]

@@ -4,8 +4,6 @@ Everything is ranked by a hash of the seed and the name, so a draw depends neith
 the version of a random generator.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -10,8 +10,6 @@ first object; the place, the relation and the image then fix every word of both.
 them; the mean of the features tells which colours and shapes there are, but not where.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +87,8 @@ def generate(
         raise ValueError(f"seed is {seed}; give 0 or more")
     if size < 64:
         raise ValueError(f"size is {size} pixels; give at least 64, or the shapes cannot be told apart")
-    return _generate(counts, seed, size)
+    numbers = ((number, split, i) for number, split in enumerate(counts) for i in range(counts[split]))
+    return (_scene(seed, *one, size) for one in numbers)
 
 
 def write_scenes(folder: Path, **same) -> Source:
@@ -109,14 +108,11 @@ def write_scenes(folder: Path, **same) -> Source:
     return Source(name="scenes", root=root, examples=examples)
 
 
-def _generate(counts: dict[str, int], seed: int, size: int) -> Iterator[tuple[np.ndarray, Example]]:
-    for number, (split, count) in enumerate(counts.items()):
-        for i in range(count):
-            rng = np.random.default_rng((seed, number, i))
-            things = _things(rng)
-            captions = _captions(rng, things)
-            example = Example(image=f"{split}_{i:05d}.jpg", split=split, captions=captions)
-            yield _paint(rng, things, size), example
+def _scene(seed: int, number: int, split: str, i: int, size: int) -> tuple[np.ndarray, Example]:
+    rng = np.random.default_rng((seed, number, i))
+    things = _things(rng)
+    example = Example(image=f"{split}_{i:05d}.jpg", split=split, captions=_captions(rng, things))
+    return _paint(rng, things, size), example
 
 
 def _things(rng: np.random.Generator) -> list[Thing]:
@@ -130,9 +126,6 @@ def _things(rng: np.random.Generator) -> list[Thing]:
         words = {"size": size, "colour": list(COLOURS)[colour], "shape": SHAPES[shape]}
         things.append(Thing(**words, quarter=quarter, square=(float(left), float(top), side)))
     return things
-
-
-# Captions
 
 
 def _captions(rng: np.random.Generator, things: list[Thing]) -> tuple[Caption, ...]:
@@ -166,23 +159,15 @@ def _caption(sentence: str, a: Thing, b: Thing, relation: str) -> Caption:
     return Caption(raw=raw, tokens=tokens, boxes=boxes, phrases=tuple(phrases))
 
 
-# Painting
-
-
 def _paint(rng: np.random.Generator, things: list[Thing], size: int) -> np.ndarray:
     image = Image.fromarray(_ground(rng, size))
     _scatter(rng, image)
     for thing in things:
         colour = np.clip(COLOURS[thing.colour] + rng.normal(0, 6, 3), 0, 255)
         corner, cover = _cover(thing.shape, np.array(thing.square) * size / FULL)
-        image.paste(_rgb(colour), corner, cover)
+        image.paste(tuple(colour.astype(int).tolist()), corner, cover)
     grain = 5 * rng.standard_normal((size, size, 1), dtype=np.float32)
     return np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
-
-
-def _rgb(colour: np.ndarray) -> tuple[int, int, int]:
-    red, green, blue = (int(value) for value in colour)
-    return red, green, blue
 
 
 def _ground(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -209,7 +194,7 @@ def _scatter(rng: np.random.Generator, image: Image.Image) -> None:
     """Draw a dozen grey strokes, dots and rings: things to see that no caption mentions."""
     draw, unit = ImageDraw.Draw(image), image.width / FULL
     for kind in rng.choice(["stroke", "dot", "ring"], size=12):
-        colour = _rgb(rng.uniform(70, 190) + rng.uniform(-10, 10, 3))
+        colour = tuple((rng.uniform(70, 190) + rng.uniform(-10, 10, 3)).astype(int).tolist())
         (x, y), (dx, dy) = rng.uniform(0, image.width, 2), rng.uniform(-16, 16, 2) * unit
         radius = rng.uniform(3, 8) * unit
         circle = (x - radius, y - radius, x + radius, y + radius)
@@ -236,10 +221,6 @@ def _outline(shape: str) -> np.ndarray:
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     if shape == "circle":
         corners = np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    elif shape == "square":
-        corners = [(0, 0), (1, 0), (1, 1), (0, 1)]
-    elif shape == "triangle":
-        corners = [(0.5, 0), (1, 1), (0, 1)]
     elif shape == "star":
         points = np.arange(10)
         radius = np.where(points % 2, 0.4, 1.0)
@@ -256,7 +237,11 @@ def _outline(shape: str) -> np.ndarray:
         bite = np.stack([0.45 + 0.752 * np.cos(inner), 0.752 * np.sin(inner)], axis=1)
         corners = np.concatenate([np.stack([np.cos(outer), np.sin(outer)], axis=1), bite])
     else:
-        corners = [(0, 0.33), (0.5, 0.33), (0.5, 0), (1, 0.5), (0.5, 1), (0.5, 0.67), (0, 0.67)]
+        corners = {
+            "square": [(0, 0), (1, 0), (1, 1), (0, 1)],
+            "triangle": [(0.5, 0), (1, 1), (0, 1)],
+            "arrow": [(0, 0.33), (0.5, 0.33), (0.5, 0), (1, 0.5), (0.5, 1), (0.5, 0.67), (0, 0.67)],
+        }[shape]
     corners = np.asarray(corners, float)
     low, high = corners.min(axis=0), corners.max(axis=0)
     return (corners - low) / (high - low)
