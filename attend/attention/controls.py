@@ -6,8 +6,6 @@ A *training control* stands in place of the scores from the first step on, in a 
 The frozen first glimpse (``first``) may stand in either place too, but it is learned, at one word (``Captioner``).
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

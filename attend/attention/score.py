@@ -1,7 +1,5 @@
 """Score: how well each location fits what the decoder asks for, e = f(a, h)."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ A policy is called with values (N, L, D), weights (N, R, L), the step ``at`` and
 ``at`` it is given for exactly the words of the weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol

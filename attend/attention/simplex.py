@@ -7,8 +7,6 @@ that is forced or a q that is not alpha may ask for, is that of the smallest nor
 fp32 instead of -inf, without a gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

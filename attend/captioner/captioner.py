@@ -1,7 +1,5 @@
 """The captioner: attention and decoder unrolled over given captions, and one step of it for search."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

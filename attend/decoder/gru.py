@@ -1,7 +1,5 @@
 """The residual GRU: it steps first and looks with h_t, and its state never reads the image."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

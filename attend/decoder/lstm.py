@@ -1,7 +1,5 @@
 """The LSTM of Xu et al. (2015): it looks with h_{t-1}, then steps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

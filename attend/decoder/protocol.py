@@ -4,8 +4,6 @@ The decoder asks: ``step`` calls ``look(query)`` whenever it wants to see the im
 after. A state is a nest of tuples of tensors (N, R, ...).
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 import torch

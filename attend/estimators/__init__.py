@@ -1,7 +1,5 @@
 """How hard attention learns: a table of rules, one row a name. The functions of a family stand in one file."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

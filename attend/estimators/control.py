@@ -11,8 +11,6 @@ it, and z takes the value of z~. This is valid because (s, z) and (s, z~) have t
 the two is coupled as in the source, and c_t is computed once for both. R_t may be less a baseline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The learned baseline: a network that predicts the cost of the words to come."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

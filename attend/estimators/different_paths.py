@@ -4,8 +4,6 @@ If the state reads the glimpses (``attention.feed: glimpse``), a set of differen
 beam search over locations, and then forced. If only the readout sees them, the locations of a word are the set.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Estimators of the bound from K different paths: none is paid for twice."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

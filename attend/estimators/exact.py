@@ -3,8 +3,6 @@
 Paths that differ only after a caption's last word stand for the same one, so probabilities are divided by their sum.
 """
 
-from __future__ import annotations
-
 import torch
 
 from attend import config

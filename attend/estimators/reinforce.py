@@ -1,7 +1,5 @@
 """The score-function estimator: every glimpse is charged with what followed it, less a baseline."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from attend import config

@@ -1,7 +1,5 @@
 """Estimators whose gradient runs along the context: what is sampled is the noise, and nothing is charged."""
 
-from __future__ import annotations
-
 import torch
 
 from attend import config

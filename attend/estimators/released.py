@@ -1,7 +1,5 @@
 """The learning rule of Xu et al.'s released code, which is not that of their paper."""
 
-from __future__ import annotations
-
 import torch
 
 from attend import config

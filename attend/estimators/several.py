@@ -1,7 +1,5 @@
 """Estimators that compare K paths of a caption by how likely they make it, w_k = prod_t p(y_t | s^k)."""
 
-from __future__ import annotations
-
 import math
 
 import torch

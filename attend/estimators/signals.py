@@ -1,7 +1,5 @@
 """Signals: what a glimpse is charged with, from the costs of a caption's words (..., T); padded words cost 0."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from attend import config

@@ -1,7 +1,5 @@
 """How an estimator takes its glimpses of a minibatch, if it draws them one by one or takes every path."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

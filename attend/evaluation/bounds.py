@@ -7,8 +7,6 @@ the whole path: where the state reads the glimpse, a mean of each word's probabi
 Source: Xu et al. (2015), section 4.1, for J; Burda et al. (2016) for its K paths.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Caption image files with a trained run: words, and the attention behind each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

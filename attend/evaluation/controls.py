@@ -1,7 +1,5 @@
 """Evaluation under other weights than a run's own: what may be asked for, and what another image's words looked at."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Evaluation: captions generated and scored, and given captions traced."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Captions from a model for the images of a split."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

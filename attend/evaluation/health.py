@@ -1,7 +1,5 @@
 """How attention is doing: entropy, largest weight, change between words, distinct glimpses."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

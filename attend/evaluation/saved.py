@@ -1,7 +1,5 @@
 """A run's best model, evaluated in one more way."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path

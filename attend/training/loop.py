@@ -1,7 +1,5 @@
 """Training: the loop, readable as the algorithm."""
 
-from __future__ import annotations
-
 import math
 import sys
 import time

@@ -1,7 +1,5 @@
 """What a training loop counts: sums that stay on the device until they are logged."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -1,7 +1,5 @@
 """Supervised attention: where the words' boxes are known, alpha is told to lie in them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
