@@ -16,6 +16,8 @@ import numpy as np
 from attend.analysis.statistics.intervals import Interval
 from scipy.stats import kendalltau
 
+from attend.chance import numpy_generator
+
 Captions = dict[str, dict[str, str]]
 """Image -> number of a caption -> caption."""
 
@@ -148,7 +150,7 @@ def agreement(
     names, image = np.unique(np.repeat([one.image for one in judged], times), return_inverse=True)
     value = float(kendalltau(score, rating, variant=variant).statistic)
     even = np.full(len(names), 1 / len(names))
-    counts = np.random.default_rng([seed, len(names)]).multinomial(len(names), even, size=resamples)
+    counts = numpy_generator("resampled judgements", seed, len(names)).multinomial(len(names), even, size=resamples)
     again = resampled_tau(score, rating, image, counts.astype(float), variant)
     low, high = np.nanquantile(again, [(1 - level) / 2, (1 + level) / 2])
     return Interval(

@@ -25,6 +25,13 @@ STREAMS: dict[str, tuple[int, ...]] = {
     "glimpses of a given caption": (),  # seed, row, caption + 1, and draw + 2 for bounds
     "soft given captions": (1,),  # seed, row, caption + 1 of the first in a minibatch
     "random weights of a given caption": (2,),  # seed, row, caption + 1
+    "scene": (),  # seed, number of the split, number of the image
+    "words of other images": (),  # seed, number of words: a baseline of grounding
+    "paths of another image": (),  # seed: a baseline of similarity
+    "glimpses of a path": (),  # seed: paths drawn from stored weights
+    "dots of a cloud": (),  # 0: so that dots of one cell do not cover each other
+    "resampled judgements": (),  # seed, number of images
+    "made judgements": (),  # seed: of the tiny twin of metric_validity
     "resampled images": (0,),  # seed
     "halves of the images": (1,),  # seed
     "places of the ends": (2,),  # seed

@@ -33,6 +33,7 @@ from attend.analysis.tables.text import bracketed
 from attend.analysis.tables.text import markdown as table
 from attend.experiments.runner.experiment import Experiment
 
+from attend.chance import numpy_generator
 from attend.data.sources.scenes import CONTENT_KINDS, WORD_KINDS, generate
 from attend.metrics.captions import score_captions
 from attend.runs.files import write_rows, write_text
@@ -141,7 +142,7 @@ def numbers(found: dict[str, dict[str, Interval]]) -> list[tuple]:
 
 def make(images: int = 12, seed: int = 0) -> None:
     """Captions of the built-in world for its own and for other images, and people who count the words that are true."""
-    rng = np.random.default_rng(seed)
+    rng = numpy_generator("made judgements", seed)
     examples = [example for _, example in generate(train=images, val=0, test=0, size=64)]
     lines = [f"{e.image}#{n}\t{c.raw}" for e in examples for n, c in enumerate(e.captions)]
     content = {word for kind in CONTENT_KINDS for word in WORD_KINDS[kind]}

@@ -102,8 +102,7 @@ def learner(settings: config.Config, seed: int = 3) -> Learner:
 
 def batch(a: Tensor, words: Tensor, lengths: Tensor, shares: Tensor | None = None) -> Batch:
     """A minibatch of these captions."""
-    none = torch.zeros(words.shape[:2], dtype=torch.long)
-    return Batch(rows=none[:, 0], inputs=a, words=words, lengths=lengths, order=none, whole=lengths, shares=shares)
+    return Batch.of(a, words, lengths, shares)
 
 
 def double(noise: Noise) -> Noise:

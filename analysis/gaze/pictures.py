@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionStyle, FancyArrowPatch
 from matplotlib.patheffects import Normal, withStroke
 
+from attend.chance import numpy_generator
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation, radius
 from attend.runs.evaluations import Attention
@@ -123,7 +124,7 @@ def gaze_cloud(
     if not cells.size:
         return axes
     centres, side = geometry.centres(), 2 * radius(geometry)
-    apart = np.random.default_rng(0).uniform(-0.3, 0.3, (*cells.shape, 2)) * side
+    apart = numpy_generator("dots of a cloud", 0).uniform(-0.3, 0.3, (*cells.shape, 2)) * side
     for points in centres[cells] + apart:
         axes.plot(*points.T, color="white", linewidth=1.6, alpha=0.25, zorder=2.9, solid_joinstyle="round")
         axes.plot(*points.T, color=colour, linewidth=0.7, alpha=0.4, zorder=3, solid_joinstyle="round")

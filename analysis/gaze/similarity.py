@@ -14,6 +14,7 @@ from attend.analysis.gaze.paths import Gaze, paths
 from attend.analysis.statistics.intervals import interval, mean_of_known, paired
 from attend.analysis.tables.text import bracketed, markdown
 
+from attend.chance import numpy_generator
 from attend.geometry import Geometry
 from attend.metrics.gaze import Fixation
 from attend.metrics.multimatch import DIMENSIONS, Path, similarity
@@ -42,7 +43,7 @@ def tabulate_similarity(looks: Sequence[Gaze], images: Sequence[str], *, seed: i
     the interval is over images alone, and the pairs are no sample of seeds.
     """
     runs = [(one, [_path(one, image) for image in images]) for one in looks]
-    other = circle(np.random.default_rng(seed).permutation(len(images))[::-1])
+    other = circle(numpy_generator("paths of another image", seed).permutation(len(images))[::-1])
     rows = []
     pairs: dict[tuple[str, str], list[tuple[list[Path], list[Path]]]] = defaultdict(list)
     for (one, its), (two, theirs) in combinations(runs, 2):

@@ -10,6 +10,7 @@ from attend.analysis.records import Evaluation
 from attend.analysis.statistics.intervals import Interval, of_sums
 from attend.analysis.statistics.resampling import Sums
 
+from attend.chance import numpy_generator
 from attend.runs.evaluations import read_images
 
 QUALITIES = ("cider", "meteor", "bleu4")
@@ -74,7 +75,7 @@ def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, see
     Images are resampled, the same for all seeds, and all ranks are computed again.
     """
     images = x.shape[1]
-    generator = np.random.default_rng([seed, 3])
+    generator = numpy_generator("resampled ranks", seed)
     counts = generator.multinomial(images, np.full(images, 1 / images), size=resamples).astype(float)
     whole, again = [], []
     for own_x, own_y in zip(x, y, strict=True):

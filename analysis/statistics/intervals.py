@@ -19,6 +19,8 @@ import numpy as np
 from attend.analysis.statistics.resampling import Score, Sums, sums
 from scipy import stats
 
+from attend.chance import numpy_generator
+
 POWER = 0.8
 """Chance at which the smallest detectable difference would have been found."""
 
@@ -187,7 +189,7 @@ def _noises(whole: np.ndarray, drawn: np.ndarray, centre: float, seed: int) -> l
     if len(whole) == 1:
         return [noise]
     together, shared, seeds = _variances(whole, drawn)
-    places = np.random.default_rng([seed, 2]).permutation(len(noise)) + 0.5
+    places = numpy_generator("places of the ends", seed).permutation(len(noise)) + 0.5
     student = stats.t.ppf(places / len(noise), len(whole) - 1)  # one draw of each quantile
     return [noise, noise * (np.sqrt(shared / together) if together else 0.0) + np.sqrt(seeds) * student]
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attend.chance import numpy_generator
+
 Score = Callable[[np.ndarray], np.ndarray]
 """Sums (..., K) -> scores (...)."""
 BLOCK = 2**22
@@ -57,7 +59,7 @@ def sums(statistics: np.ndarray, *, resamples: int = 10_000, seed: int = 0) -> S
 
 def _counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """How often each image is in each resample, (r, N) at a time."""
-    generator = np.random.default_rng([seed, 0])
+    generator = numpy_generator("resampled images", seed)
     for rows in _blocks(images, resamples):
         drawn = generator.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
         yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(float)
@@ -65,7 +67,7 @@ def _counts(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 def _halves(images: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Whether each image is in each random half, (r, N) at a time."""
-    generator = np.random.default_rng([seed, 1])
+    generator = numpy_generator("halves of the images", seed)
     for rows in _blocks(images, resamples):
         yield generator.integers(2, size=(rows, images), dtype=np.int8).astype(float)
 

@@ -79,14 +79,11 @@ def beam_search(
     Differs: length-normalised from the first word on (Xu et al. give no normalisation; a power of 0 is without), and
     <unk> is never generated.
     """
-    images, device = len(features), features.device
+    images = len(features)
     memory, state = captioner.start(features, images * beam * max_length // 2)
-    words = torch.full((images, 1), SPECIALS.index(START), device=device)
-    total = torch.zeros(images, 1, device=device)  # log p of each hypothesis
-    lengths = torch.zeros(images, 1, device=device, dtype=torch.long)
-    ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
+    words, total, lengths, ended = _empty(images, features.device)
     steps = []  # for each word: the parent of each hypothesis, its word, and what the parent's step attended to
-    best = Best.none(images, device)
+    best = Best.none(images, features.device)
     for t in range(max_length):
         state, word = captioner.step(memory, state, words, policy, t, shown)
         extended = _forbid(log_probs(word)) + total[..., None]  # (N, R, V)
@@ -125,12 +122,9 @@ def ancestral(
 
     ``noise`` (N, T) in [0, 1) draws at most T words. ``policy`` and ``shown`` are given one row, (N, 1, T, ...).
     """
-    images, device = len(features), features.device
+    images = len(features)
     memory, state = captioner.start(features, images * max_length // 2)
-    words = torch.full((images, 1), SPECIALS.index(START), device=device)
-    total = torch.zeros(images, 1, device=device)
-    lengths = torch.zeros(images, 1, device=device, dtype=torch.long)
-    ended = torch.zeros(images, 1, device=device, dtype=torch.bool)
+    words, total, lengths, ended = _empty(images, features.device)
     steps = []
     for t in range(max_length):
         state, word = captioner.step(memory, state, words, policy, t, shown)
@@ -143,8 +137,14 @@ def ancestral(
         steps.append((torch.zeros_like(words), words, word))
         if bool(ended.all()):
             break
-    best = Best.none(images, device).or_better(total / lengths**length_power, lengths, len(steps) - 1)
+    best = Best.none(images, features.device).or_better(total / lengths**length_power, lengths, len(steps) - 1)
     return _trace_back(steps, best)
+
+
+def _empty(images: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One hypothesis per image, (N, 1): the start mark, log p, its length, and whether it has ended."""
+    words = torch.full((images, 1), SPECIALS.index(START), device=device)
+    return words, torch.zeros(images, 1, device=device), torch.zeros_like(words), torch.zeros_like(words).bool()
 
 
 def log_probs(word: Readout) -> Tensor:

@@ -41,6 +41,14 @@ class Batch:
     whole: Tensor
     shares: Tensor | None = None
 
+    @classmethod
+    def of(cls, inputs: Tensor, words: Tensor, lengths: Tensor, shares: Tensor | None = None) -> Self:
+        """A minibatch of no dataset."""
+        none = torch.zeros(words.shape[:2], dtype=torch.long)
+        return cls(
+            rows=none[:, 0], inputs=inputs, words=words, lengths=lengths, order=none, whole=lengths, shares=shares
+        )
+
     def to(self, device: torch.device) -> Self:
         """The same with inputs, words and shares on the device."""
         parts = {name: getattr(self, name) for name in ("inputs", "words", "shares")}

@@ -18,36 +18,24 @@ from attend.captioner.unrolled import Readout, Unrolled
 from attend.data.text import SPECIALS, START
 from attend.decoder.protocol import rows_of
 from attend.estimators.noise import Noise
-from attend.estimators.take import Given
+from attend.estimators.take import Given, Take
 
 
-def without_replacement(
-    captioner: Captioner, given: Given, noise: Noise, settings: config.Config, learned: nn.Module | None
-) -> Readout:
-    """K paths drawn without replacement."""
-    several = settings.samples
-    if captioner.apart:
-        choose = lambda weights: distinct(weights, several, noise.places[:, ::several])  # noqa: E731
-        policy = Chosen(choose)
-    else:
-        policy = Forced(Tree(captioner, given, noise).beam(several, noise.places)[0].flatten(1, 2))
-    return given.unroll(captioner, policy, several, noise)
+def different(of_word: Callable[..., Tensor], of_caption: Callable[..., Tensor]) -> Take:
+    """K different paths: the locations of each word (N, C, T, K) from ``of_word(weights, K, noise)`` if words are apart,
+    or the paths of each caption (N, C, K, T) from ``of_caption(tree, K, noise)``."""
 
+    def take(
+        captioner: Captioner, given: Given, noise: Noise, settings: config.Config, learned: nn.Module | None
+    ) -> Readout:
+        several = settings.samples
+        if captioner.apart:
+            policy = Chosen(lambda weights: of_word(weights, several, noise))
+        else:
+            policy = Forced(of_caption(Tree(captioner, given, noise), several, noise).flatten(1, 2))
+        return given.unroll(captioner, policy, several, noise)
 
-def likeliest_and_another(
-    captioner: Captioner, given: Given, noise: Noise, settings: config.Config, learned: nn.Module | None
-) -> Readout:
-    """The K - 1 likeliest paths, as far as a beam finds them, and one drawn from the others."""
-    several = settings.samples
-    if captioner.apart:
-        choose = lambda weights: best_and_rest(weights, several, noise.glimpse[:, ::several])  # noqa: E731
-        policy = Chosen(choose)
-    else:
-        tree = Tree(captioner, given, noise)
-        best, log_p = tree.beam(several - 1)
-        rest = tree.another(best, log_p, noise.glimpse[:, ::several])
-        policy = Forced(torch.cat([best, rest[:, :, None]], 2).flatten(1, 2))
-    return given.unroll(captioner, policy, several, noise)
+    return take
 
 
 @dataclass(frozen=True)
@@ -59,17 +47,6 @@ class Chosen(Policy):
     def read(self, unrolled: Unrolled, samples: int = 1) -> Readout:
         chosen = self.choose(unrolled.weights.detach())
         return unrolled.glimpsed(Forced(chosen.transpose(2, 3).flatten(1, 2)), samples)
-
-
-def distinct(weights: Tensor, several: int, noise: Tensor) -> Tensor:
-    """K locations without replacement, (..., K): those of the largest log alpha + gumbel, for ``noise`` (..., L)."""
-    return (log(weights) + gumbel(noise)).topk(several).indices
-
-
-def best_and_rest(weights: Tensor, several: int, noise: Tensor) -> Tensor:
-    """The locations of the K - 1 largest weights, and one drawn from the others with ``noise`` (...): (..., K)."""
-    best = weights.topk(several - 1).indices
-    return torch.cat([best, draw(weights.scatter(-1, best, 0.0), noise)[..., None]], -1)
 
 
 class Tree:
@@ -164,3 +141,31 @@ def _conditioned(perturbed: Tensor, largest: Tensor) -> Tensor:
     v = largest[..., None] - perturbed + torch.log1p(-gap.exp().clamp(max=1 - torch.finfo(gap.dtype).eps))
     v = torch.where(gap == 0, -torch.inf, v)
     return largest[..., None] - v.clamp(min=0) - torch.log1p(torch.exp(-v.abs()))
+
+
+def distinct(weights: Tensor, several: int, noise: Tensor) -> Tensor:
+    """K locations without replacement, (..., K): those of the largest log alpha + gumbel, for ``noise`` (..., L)."""
+    return (log(weights) + gumbel(noise)).topk(several).indices
+
+
+def best_and_rest(weights: Tensor, several: int, noise: Tensor) -> Tensor:
+    """The locations of the K - 1 largest weights, and one drawn from the others with ``noise`` (...): (..., K)."""
+    best = weights.topk(several - 1).indices
+    return torch.cat([best, draw(weights.scatter(-1, best, 0.0), noise)[..., None]], -1)
+
+
+def _likeliest_and_another(tree: Tree, several: int, noise: Noise) -> Tensor:
+    best, log_p = tree.beam(several - 1)
+    rest = tree.another(best, log_p, noise.glimpse[:, ::several])
+    return torch.cat([best, rest[:, :, None]], 2)
+
+
+without_replacement = different(
+    lambda weights, several, noise: distinct(weights, several, noise.places[:, ::several]),
+    lambda tree, several, noise: tree.beam(several, noise.places)[0],
+)
+likeliest_and_another = different(
+    lambda weights, several, noise: best_and_rest(weights, several, noise.glimpse[:, ::several]),
+    _likeliest_and_another,
+)
+"""The K - 1 likeliest paths, as far as a beam finds them, and one drawn from the others."""

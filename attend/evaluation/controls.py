@@ -8,6 +8,7 @@ from torch import Tensor
 from attend.chance import numpy_generator
 from attend.config import LEVEL, Attention, Decode, Look
 from attend.data.batches import Batch
+from attend.metrics.other_images import circle
 
 
 def check_look(settings: Attention, look: Look | None, decode: Decode, boxes: bool, images: int) -> None:
@@ -30,9 +31,9 @@ def check_look(settings: Attention, look: Look | None, decode: Decode, boxes: bo
 
 
 def partners(rows: Sequence[int], seed: int) -> dict[int, int]:
-    """Another row for each: they stand in a circle in an order keyed by the seed, and each looks at the next."""
-    circle = numpy_generator("another image", seed, len(rows)).permutation(rows).tolist()
-    return dict(zip(circle, circle[1:] + circle[:1], strict=True))
+    """Another row for each, from a circle whose order is keyed by the seed."""
+    other = circle(numpy_generator("another image", seed, len(rows)).permutation(len(rows)))
+    return {row: rows[i] for row, i in zip(rows, other.tolist(), strict=True)}
 
 
 def last_goes_on(weights: Tensor, length: int) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attend.chance import numpy_generator
 from attend.geometry import Geometry
 
 
@@ -59,7 +60,7 @@ def draw_cells(weights: np.ndarray, draws: int, seed: int | Sequence[int]) -> np
     """
     weights = np.asarray(weights, float)
     totals = weights.cumsum(axis=1)
-    chance = np.random.default_rng(seed).random((draws, len(weights)))
+    chance = numpy_generator("glimpses of a path", *np.atleast_1d(seed)).random((draws, len(weights)))
     below = totals[None] <= chance[..., None] * totals[:, -1][None, :, None]
     return below.sum(axis=2).clip(0, weights.shape[1] - 1)
 

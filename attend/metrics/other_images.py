@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from attend.chance import numpy_generator
+
 
 def circle(order: np.ndarray) -> np.ndarray:
     """Another image (N,) for each of N >= 2: they stand in a circle in this ``order``, and each takes the next one."""
@@ -15,7 +17,7 @@ def words_of_others(image: np.ndarray, seed: int) -> np.ndarray:
 
     It is the word itself if there is one image only.
     """
-    rng = np.random.default_rng([seed, len(image)])
+    rng = numpy_generator("words of other images", seed, len(image))
     chosen = np.arange(len(image))
     if len(np.unique(image)) < 2:
         return chosen

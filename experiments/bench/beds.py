@@ -112,9 +112,7 @@ class Bed:
         return float(self._our_loss(noise, "fp32").detach()), float(theirs.detach())
 
     def _our_loss(self, noise: Noise, precision: str) -> Tensor:
-        none = torch.zeros(self.shape[:2], dtype=torch.long)
-        texts = {"words": self.words, "lengths": self.lengths, "whole": self.lengths}
-        batch = Batch(rows=none[:, 0], inputs=self.features, order=none, **texts)
+        batch = Batch.of(self.features, self.words, self.lengths)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
             _, loss = loss_of(self.captioner, self.features, batch, noise, self.learner, self.average)
         return loss.total

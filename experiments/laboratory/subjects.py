@@ -69,9 +69,7 @@ def tiny(seed: int) -> Iterator[Subject]:
     shape = (len(CAPTIONS), TINY["locations"], TINY["features"])
     features = torch.randn(shape, generator=generator, dtype=torch.float64)
     words = torch.tensor(CAPTIONS)
-    none = torch.zeros(words.shape[:2], dtype=torch.long)
-    lengths = (words > 0).sum(-1)
-    batch = Batch(rows=none[:, 0], inputs=features, words=words, lengths=lengths, order=none, whole=lengths)
+    batch = Batch.of(features, words, (words > 0).sum(-1))
     captioner = build_captioner(settings, TINY["features"], TINY["words"]).double()
     with torch.no_grad():
         for parameter in captioner.parameters():

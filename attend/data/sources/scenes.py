@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from attend.chance import numpy_generator
 from attend.data.examples import SPLITS, Caption, Example, Phrase, Source
 from attend.geometry import Box
 
@@ -109,7 +110,7 @@ def write_scenes(folder: Path, **same) -> Source:
 
 
 def _scene(seed: int, number: int, split: str, i: int, size: int) -> tuple[np.ndarray, Example]:
-    rng = np.random.default_rng((seed, number, i))
+    rng = numpy_generator("scene", seed, number, i)
     things = _things(rng)
     example = Example(image=f"{split}_{i:05d}.jpg", split=split, captions=_captions(rng, things))
     return _paint(rng, things, size), example
