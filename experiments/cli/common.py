@@ -57,7 +57,7 @@ def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
     if command.dry_run:
         print(text)
         return False
-    return confirmed(text, command.yes or plan is None or plan.nothing)
+    return confirmed(text, command.yes or plan is None or not plan.seconds)
 
 
 def confirmed(text: str, yes: bool) -> bool:

@@ -1,43 +1,54 @@
 """Estimate what runs will cost before they start: training steps, time and disk.
 
-A configuration with work left is rehearsed once (``rehearsal.py``). A run then takes
-
-    (1 + evaluations) x start + steps x step + given x step / (3 x images) + searched x (search + SCORING) + METEOR,
-
-since the forward pass over the given captions takes a third of a step, and each run goes to the worker that is free
-first. The estimate leaves out early stopping, tables and pictures, and how much workers disturb each other.
+Every configuration that has work left is rehearsed: trained for a few steps on a minibatch of its own dataset. A run
+takes METEOR + passes x step + searched x search seconds, where a forward pass over given captions is a third of a step.
+The runs are divided evenly among the workers. The estimate leaves out early stopping, tables and pictures, and how much
+workers disturb each other.
 """
 
-import heapq
+import contextlib
+import functools
+import io
 import math
 import re
 import shutil
 import tempfile
+import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from attend.experiments.cli.errors import EXPECTED, sentence
 from attend.experiments.runner.experiment import Setting
-from attend.experiments.runner.rehearsal import Cost, rehearse
 from attend.experiments.runner.runner import Run
 from attend.experiments.runner.workers import default_workers
 from tqdm import tqdm
 
-from attend.config import Config, Decode, Encoder
-from attend.data.prepared import Prepared
+from attend.config import Config, Decode
+from attend.data.batches import longest
+from attend.data.examples import Source
+from attend.data.prepared import Prepared, write_prepared
+from attend.data.stores import unwritten
+from attend.data.text import SPECIALS
+from attend.encoder.encoder import Encoder
+from attend.encoder.features import ensure_store, place
 from attend.evaluation.evaluate import headline
+from attend.evaluation.generate import generate
 from attend.runs.checkpoint import Progress, read_state
 from attend.runs.folder import RunFolder
+from attend.runs.processes import accelerator
+from attend.training.loop import Trainer
 
 METEOR, SCORING = 9.0, 0.005
-"""Seconds until METEOR has started, once a run, and to score a caption by all metrics (docs/performance.md)."""
-RECORD, LINE = 4000, 450
-"""Bytes of an image in an evaluation besides its attention weights, and of a line of metrics.jsonl."""
+"""Seconds until METEOR has started, once per run, and to score a caption by all metrics (docs/performance.md)."""
+RECORD = 4000
+"""Bytes of an image in an evaluation besides its attention weights."""
+IMAGES, STEPS = 16, 2
+"""Images whose captions a rehearsal searches, and steps that it times after the first, which is slower."""
 
 
 class Estimate(NamedTuple):
@@ -54,17 +65,12 @@ class Estimate(NamedTuple):
     free_bytes: int
     notes: tuple[str, ...] = ()
 
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing is left that takes time."""
-        return self.seconds == 0
-
     def text(self) -> str:
         """The lines that the user reads."""
         kinds = {"finished": self.finished, "to be resumed": self.resumed}
         kinds["to do"] = self.runs - sum(kinds.values())
         lines = [f"{self.runs} runs: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)]
-        if not self.nothing:
+        if self.seconds:
             several = f", {self.workers} at once" if self.workers > 1 else ""
             features = f"{volume(self.features_bytes)} of features and " if self.features_bytes else ""
             lines += [
@@ -75,138 +81,153 @@ class Estimate(NamedTuple):
         return "\n".join([*lines, *(f"warning: {note}" for note in self.notes)])
 
 
-@dataclass
-class Work:
-    """The work that is left in a run: images whose given captions are read, and images to caption by each search.
+class Left(NamedTuple):
+    """The work that is left in a run of a ``variant``.
 
-    ``words`` have attention weights to write, ``records`` are images to write, ``there`` are bytes of checkpoints that
-    will be replaced.
+    Training ``steps``; ``passes``, in steps, over minibatches, those over given captions included; images to be
+    ``searched`` by context and beam; images whose evaluation is ``written``; bytes of checkpoints that are
+    ``replaced``.
     """
 
-    run: Run
-    steps: int = 0
-    epochs: int = 0
-    evaluations: int = 0
-    given: int = 0
-    words: float = 0.0
-    records: int = 0
-    there: int = 0
-    searched: Counter[tuple[Decode, int]] = field(default_factory=Counter)
-
-    def seconds(self, cost: Cost) -> float:
-        total = (1 + self.evaluations) * cost.start + self.steps * cost.step + METEOR * (self.evaluations > 0)
-        total += self.given * cost.step / (3 * self.run.config.train.images)
-        return total + sum(images * (cost.search[way] + SCORING) for way, images in self.searched.items())
-
-    def bytes(self, cost: Cost) -> int:
-        train = self.run.config.train
-        kept = 1 + (train.epochs // train.keep_every if train.keep_every else 0)
-        lines = self.steps // train.log_every + self.epochs
-        written = max(0, cost.last + kept * cost.best - self.there) + LINE * lines + RECORD * self.records
-        return written + int(4 * cost.locations * self.words)
-
-
-def left(one: Run, dataset: Prepared) -> Work:
-    """The work that is left in a run. ValueError if its folder has other settings or is damaged."""
-    run, config, train, split = RunFolder(one.folder), one.config, one.config.train, headline(dataset)
-    if (one.folder / "config.json").exists():
-        run.same(config)
-    work = Work(one, there=sum(path.stat().st_size for path in run.last.parent.glob("*.safetensors")))
-    if not run.finished:
-        progress = read_state(run.last)["progress"] if run.last.exists() else asdict(Progress())
-        stalled = 0 < train.patience <= progress["stale"]
-        work.epochs = 0 if stalled else train.epochs - progress["epoch"]
-        batches = math.ceil((train.training_images or len(dataset.rows("train"))) / train.images)
-        work.steps = work.epochs * batches - progress["position"]
-        rows = len(dataset.rows("val"))
-        work.given = work.epochs * min(train.validation_images or rows, rows)
-        if train.monitor != "nll" and work.epochs:
-            work.searched[config.decode, train.validation_beam] += work.given
-    folders = {
-        run.evaluation(way.split or split, *config.way(way.decode, way.beam), way.look): way
-        for way in (Setting(), *one.also)
-    }
-    for way in (way for path, way in folders.items() if not (path / "scores.json").exists()):
-        rows = dataset.rows(way.split or split)
-        work.evaluations += 1
-        work.given += len(rows)
-        work.records += len(rows)
-        if (way.look or config.attention.weights) != "oracle":  # which writes no captions
-            work.searched[config.way(way.decode, way.beam)] += len(rows) * way.draws
-            given = [len(caption.tokens) for row in rows[:1000] for caption in dataset.examples[row].captions]
-            work.words += len(rows) * float(np.mean(np.minimum(given, config.search.max_length)))
-    if one.bound is not None and not (run.bound(split, one.bound) / "scores.json").exists():
-        work.evaluations += 1
-        work.given += len(dataset.rows(split)) * (one.bound if config.attention.hard else 1)
-    return work
+    variant: str
+    steps: int
+    passes: float
+    searched: Counter[tuple[Decode, int]]
+    written: int
+    replaced: int
 
 
 def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
     """The cost of the work that is left in these runs. Their data must be prepared."""
-    datasets, works, notes = {}, [], []
+    prepared, todo, notes, finished = functools.cache(Prepared), defaultdict(list), [], 0
     for run in runs:
-        dataset = datasets.get(run.config.data) or datasets.setdefault(run.config.data, Prepared(run.config.data))
+        dataset = prepared(run.config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is reported before anything is computed
         try:
-            works.append(left(run, dataset))
+            work = left(run, dataset)
         except EXPECTED as error:
             notes.append(sentence(error))
-    todo = [work for work in works if work.steps or work.evaluations]
-    workers = max(1, min(workers or default_workers(), len(todo)))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // workers))  # as many as each of the workers has
-    try:
-        costs, missing = rehearsed(todo, notes)
-    finally:
-        torch.set_num_threads(threads)
-    known = [(work, costs[key]) for work in todo if (key := replace(work.run.config, seed=0)) in costs]
-    needs = Counter({runs[0].folder: sum(work.bytes(cost) for work, cost in known)})
-    for (data, _), (size, _) in missing.items():
+            continue
+        finished += not work.passes
+        if work.passes:
+            todo[replace(run.config, seed=0)].append(work)
+    works = [work for some in todo.values() for work in some]
+    workers = max(1, min(workers or default_workers(), len(works)))
+    seconds, written, features = [0.0], 0, {}
+    with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder, contextlib.ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(max(1, torch.get_num_threads() // workers))  # as many as each of the workers has
+        for config, some in tqdm(todo.items(), desc="estimating", unit="variant", disable=None, leave=False):
+            try:
+                searches = set().union(*(work.searched for work in some))
+                step, search, checkpoints, image, lacking = rehearse(config, searches, Path(folder))
+            except EXPECTED as error:
+                why = re.sub(rf"{re.escape(folder)}/sample-[\w-]+", config.data, sentence(error))
+                notes.append(f"{some[0].variant} cannot be trained: {why}")
+                continue
+            features.setdefault((config.data, config.encoder), lacking)  # the next one finds these
+            for work in some:
+                searched = sum(images * search[way] for way, images in work.searched.items())
+                seconds.append(METEOR + work.passes * step + searched)
+                written += max(0, checkpoints - work.replaced) + image * work.written
+    needs = Counter({runs[0].folder: written})
+    for (data, _), (size, _) in features.items():
         needs[Path(data)] += size
     return Estimate(
         runs=len(runs),
-        finished=len(works) - len(todo),
-        resumed=sum(work.there > 0 for work in todo),
+        finished=finished,
+        resumed=sum(work.replaced > 0 for work in works),
         workers=workers,
-        steps=sum(work.steps for work in todo),
-        seconds=sum(took for _, took in missing.values()) + last_end([w.seconds(c) for w, c in known], workers),
-        features_bytes=sum(size for size, _ in missing.values()),
-        runs_bytes=needs[runs[0].folder],
+        steps=sum(work.steps for work in works),
+        seconds=sum(took for _, took in features.values()) + max(sum(seconds) / workers, *seconds),
+        features_bytes=sum(size for size, _ in features.values()),
+        runs_bytes=written,
         free_bytes=shutil.disk_usage(existing(runs[0].folder)).free,
         notes=(*notes, *shortages(needs)),
     )
 
 
-def rehearsed(
-    todo: Sequence[Work], notes: list[str]
-) -> tuple[dict[Config, Cost], dict[tuple[str, Encoder], tuple[int, float]]]:
-    """The cost of each configuration (with seed 0), and bytes and seconds of the features that each encoder lacks.
+def left(one: Run, dataset: Prepared) -> Left:
+    """The work that is left in a run. ValueError if its folder has other settings or is damaged."""
+    run, config, settings, split = RunFolder(one.folder), one.config, one.config.train, headline(dataset)
+    if (one.folder / "config.json").exists():
+        run.same(config)
+    steps, given, written, searched = 0, 0, 0, Counter()
+    if not run.finished:
+        progress = read_state(run.last)["progress"] if run.last.exists() else asdict(Progress())
+        stalled = 0 < settings.patience <= progress["stale"]
+        epochs = 0 if stalled else settings.epochs - progress["epoch"]
+        batches = math.ceil((settings.training_images or len(dataset.rows("train"))) / settings.images)
+        steps = epochs * batches - progress["position"]
+        given = epochs * len(dataset.rows("val")[: settings.validation_images or None])
+        if settings.monitor != "nll" and epochs:
+            searched[config.decode, settings.validation_beam] += given
+    for folder, way in ({run.evaluation(split, *config.way()): Setting()} | one.evaluations(split)).items():
+        if not (folder / "scores.json").exists():
+            images = len(dataset.rows(way.split or split))
+            given, written = given + images, written + images
+            if (way.look or config.attention.weights) != "oracle":  # which writes no captions
+                searched[config.way(way.decode, way.beam)] += images * way.draws
+    if one.bound is not None and not (run.bound(split, one.bound) / "scores.json").exists():
+        given += len(dataset.rows(split)) * (one.bound if config.attention.hard else 1)
+    replaced = sum(path.stat().st_size for path in run.last.parent.glob("*.safetensors"))
+    return Left(one.variant, steps, steps + given / (3 * settings.images), searched, written, replaced)
 
-    If a configuration cannot be trained, ``notes`` receives the reason.
+
+def rehearse(
+    config: Config, searches: Iterable[tuple[Decode, int]], folder: Path
+) -> tuple[float, dict[tuple[Decode, int], float], int, int, tuple[int, float]]:
+    """Train a configuration for a few steps on a sample of its dataset, and search captions of some images.
+
+    Returns seconds of a step, seconds of each search of an image, bytes of a run's checkpoints, bytes of an evaluated
+    image, and bytes and seconds of the features that the dataset lacks. Works below ``folder``, where configurations
+    share their samples. ValueError if this one cannot be trained.
     """
-    groups: dict[Config, list[Work]] = defaultdict(list)
-    for work in todo:
-        groups[replace(work.run.config, seed=0)].append(work)
-    costs, missing = {}, {}
-    with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder:
-        for config, some in tqdm(groups.items(), desc="estimating", unit="variant", disable=None, leave=False):
-            searches = set().union(*(work.searched for work in some))
-            try:
-                costs[config], lacking = rehearse(config, searches, Path(folder))
-            except EXPECTED as error:
-                why = re.sub(rf"{re.escape(folder)}/sample-[\w-]+", config.data, sentence(error))
-                notes.append(f"{some[0].run.variant} cannot be trained: {why}")
-            else:
-                missing.setdefault((config.data, config.encoder), lacking)  # the next one finds these features
-    return costs, missing
+    dataset, device, run = Prepared(config.data), accelerator(), RunFolder(tempfile.mkdtemp(prefix="run-", dir=folder))
+    brief = {"epochs": 1 + STEPS, "monitor": "nll", "patience": 0, "training_images": 0, "workers": 0}
+    ends: list[float] = []
+    with contextlib.redirect_stderr(io.StringIO()):
+        some = sample(dataset, config.train.images, folder)
+        encoder, val = Encoder(config.encoder), some.rows("val")
+        took, store = timed(ensure_store, some, encoder, device.device)
+        rows = unwritten(place(dataset, encoder)[0], len(dataset.examples))
+        short = replace(config, data=str(some.folder), train=replace(config.train, **brief))
+        with run.open(short) as lease:
+            trainer = Trainer(short, run, lease, device)
+            trainer.train(lambda: ends.append(trainer.progress.train_seconds))  # epochs of one step
+        most = min(config.search.max_length, longest(some, "val"))  # the captions of an untrained model do not end
+        model = replace(trainer.model, config=replace(config, search=replace(config.search, max_length=most)))
+        searched = {way: timed(generate, model, trainer.batches, val, device, *way)[0] for way in searches}
+    kept = 1 + (config.train.epochs // config.train.keep_every if config.train.keep_every else 0)
+    words = np.mean([min(len(caption.tokens), most) for row in val for caption in some.examples[row].captions])
+    return (
+        (ends[-1] - ends[0]) / STEPS,
+        {way: SCORING + seconds / len(val) for way, seconds in searched.items()},
+        run.last.stat().st_size + kept * run.best.stat().st_size,
+        RECORD + round(4 * math.prod(encoder.grid) * words),
+        (rows * store.read("inputs", [0]).nbytes, rows * took / len(store)),
+    )
 
 
-def last_end(seconds: Sequence[float], workers: int) -> float:
-    """The end of the last run, if each goes to the worker that is free first."""
-    ends = [0.0] * workers
-    for one in seconds:
-        heapq.heapreplace(ends, ends[0] + one)
-    return max(ends)
+def sample(dataset: Prepared, images: int, folder: Path) -> Prepared:
+    """A dataset of some training images, the longest caption's among them, and some for validation."""
+    rows = dataset.rows("train")
+    hardest = max(rows, key=lambda row: max(len(caption.tokens) for caption in dataset.examples[row].captions))
+    rows = [hardest, *(row for row in rows if row != hardest)][:images] + dataset.rows("val")[:IMAGES]
+    source = Source(
+        name=dataset.about["name"],
+        root=dataset.folder / dataset.about["images"],
+        examples=[dataset.examples[row] for row in rows],
+        words=dataset.vocabulary.words[len(SPECIALS) :],
+    )
+    return write_prepared(source, folder / f"sample-{dataset.about['fingerprint']}-{images}", minimum_count=1)
+
+
+def timed(function: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
+    """The seconds of a call, and its result."""
+    begun = time.perf_counter()
+    result = function(*arguments)
+    return time.perf_counter() - begun, result
 
 
 def shortages(needs: Mapping[Path, int]) -> list[str]:

@@ -56,10 +56,14 @@ class Run:
             return False
         run.same(self.config)
         split = run.scores()["split"]
-        ways = [(one.split or split, *self.config.way(one.decode, one.beam), one.look) for one in self.also]
-        folders = [run.evaluation(*way) for way in ways]
+        folders = list(self.evaluations(split))
         folders += [] if self.bound is None else [run.bound(split, self.bound)]
         return all((folder / "scores.json").exists() for folder in folders)
+
+    def evaluations(self, split: str) -> dict[Path, Setting]:
+        """The folders of the evaluations beyond the headline, which is of ``split``."""
+        of = RunFolder(self.folder).evaluation
+        return {of(one.split or split, *self.config.way(one.decode, one.beam), one.look): one for one in self.also}
 
     @meteor_kept()
     def do(self) -> dict[str, Any]:

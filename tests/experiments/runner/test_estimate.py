@@ -22,17 +22,15 @@ from attend.experiments.cli.main import main
 from attend.experiments.runner import runner
 from attend.experiments.runner.estimate import (
     METEOR,
-    SCORING,
     Estimate,
     duration,
     estimate,
-    last_end,
     left,
+    rehearse,
     shortages,
     volume,
 )
 from attend.experiments.runner.experiment import Experiment, Setting
-from attend.experiments.runner.rehearsal import Cost, rehearse
 
 from attend.config.text import from_dict
 from attend.data.prepared import Prepared
@@ -101,7 +99,7 @@ def test_finished_runs_cost_nothing_and_are_not_probed(before_and_after, monkeyp
     _, out, data = before_and_after
     monkeypatch.setattr("attend.experiments.runner.estimate.rehearse", None)
     after = expected(experiment(data), out)
-    assert after.nothing and after.text() == "2 runs: 2 finished"
+    assert after.text() == "2 runs: 2 finished"
     assert (after.finished, after.steps, after.seconds, after.features_bytes, after.runs_bytes) == (2, 0, 0, 0, 0)
 
 
@@ -146,7 +144,7 @@ def test_training_that_has_stalled_is_over(data, tmp_path, monkeypatch):
 def test_a_folder_of_other_settings_and_a_model_that_cannot_be_are_said(before_and_after, tmp_path):
     _, out, data = before_and_after
     other = expected(experiment(data, learning_rate=0.02), out)
-    assert "train.learning_rate 0.02 (was 0.01)" in other.text() and other.nothing
+    assert "train.learning_rate 0.02 (was 0.01)" in other.text() and not other.seconds
     one = experiment(data)
     soft = one.variants["soft"]
     absent = replace(soft, decoder=replace(soft.decoder, embeddings=str(tmp_path / "no.txt")))
@@ -158,26 +156,24 @@ def test_a_folder_of_other_settings_and_a_model_that_cannot_be_are_said(before_a
     assert note.startswith("soft cannot be trained: ") and f"{data} has none" in note
 
 
-def test_seconds_and_bytes_by_hand(data, tmp_path):
+def test_seconds_and_bytes_by_hand(data, tmp_path, monkeypatch):
     """7 minibatches an epoch; validation of 4 images, 6 test images; three ways to evaluate, and bounds by 5 paths."""
     search = {("argmax", 1): 0.2, ("argmax", 2): 0.3, ("sample", 2): 0.4, ("expected", 2): 0.5}
-    cost = Cost(start=1, step=12, search=search, last=300, best=100, locations=16)
-    one = experiment(data, validation_images=4, keep_every=2)
+    cost = 12, search, 500, 70, (3000, 25.0)
+    monkeypatch.setattr("attend.experiments.runner.estimate.rehearse", lambda *_: cost)
+    one = experiment(data, validation_images=4)
     one = replace(one, also={"hard": [Setting(), Setting("sample", draws=3), Setting(look="oracle")]}, bound=5)
     (run,) = runner.plan(one.only(["hard"]), tmp_path, None)
-    work = left(run, Prepared(data))
+    found = estimate([run], 1)
     given = EPOCHS * 4 + 3 * 6 + 6 * 5
-    searched = EPOCHS * 4 * (0.2 + SCORING) + 6 * (0.3 + SCORING) + 3 * 6 * (0.4 + SCORING)
-    assert work.seconds(cost) == pytest.approx((1 + 4) * 1 + STEPS * 12 + given * 12 / (3 * 4) + searched + METEOR)
-    words = 2 * 6 * 5  # of two evaluations with captions, whose mean length is (7 + 3) / 2
-    lines = STEPS // 2 + EPOCHS
-    assert work.bytes(cost) == 300 + 2 * 100 + 450 * lines + 4000 * 3 * 6 + 4 * 16 * words
+    seconds = STEPS * 12 + given * 12 / (3 * 4) + EPOCHS * 4 * 0.2 + 6 * 0.3 + 3 * 6 * 0.4 + METEOR
+    assert found.seconds == pytest.approx(25 + seconds)
+    assert (found.runs_bytes, found.features_bytes) == (500 + 70 * 3 * 6, 3000)
     quiet = replace(run, config=replace(run.config, train=replace(run.config.train, monitor="nll")), bound=None)
     assert not left(quiet, Prepared(data)).searched["argmax", 1]
-
-
-def test_runs_are_dealt_out_to_whoever_is_free():
-    assert last_end([3, 1, 1, 2], 2) == 4 and last_end([3, 1, 1, 2], 1) == 7 and last_end([], 2) == 0
+    more = [replace(run, folder=tmp_path / f"seed{seed}", config=replace(run.config, seed=seed)) for seed in range(3)]
+    assert estimate(more, 2).seconds == pytest.approx(25 + 1.5 * seconds) and estimate(more, 2).workers == 2
+    assert estimate(more, 8).seconds == pytest.approx(25 + seconds) and estimate(more, 8).workers == 3
 
 
 @pytest.mark.parametrize("tune", [0, 1])
@@ -186,10 +182,10 @@ def test_features_are_missing_until_they_are_stored(tmp_path, tmp_path_factory, 
     one = experiment(data).variants["soft"]
     one = replace(one, encoder=replace(one.encoder, tune_blocks=tune))
     folder = partial(tmp_path_factory.mktemp, "rehearsal")
-    size, seconds = rehearse(one, [], folder())[1]
+    size, seconds = rehearse(one, [], folder())[-1]
     assert size == 40 * (3 * 32 * 32 if tune else 16 * 128 * 2) and seconds > 0
     ensure_store(Prepared(data), Encoder(one.encoder))
-    assert rehearse(one, [], folder())[1] == (0, 0.0)
+    assert rehearse(one, [], folder())[-1] == (0, 0.0)
 
 
 @pytest.mark.parametrize(
