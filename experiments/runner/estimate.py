@@ -7,18 +7,18 @@ workers disturb each other.
 """
 
 import contextlib
-import functools
 import io
 import math
 import re
 import shutil
 import tempfile
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from timeit import timeit
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from attend.encoder.encoder import Encoder
 from attend.encoder.features import ensure_store, place
 from attend.evaluation.evaluate import headline
 from attend.evaluation.generate import generate
-from attend.runs.checkpoint import Progress, read_state
+from attend.runs.checkpoint import Progress, read_progress, read_state
 from attend.runs.folder import RunFolder
 from attend.runs.processes import accelerator
 from attend.training.loop import Trainer
@@ -49,6 +49,8 @@ RECORD = 4000
 """Bytes of an image in an evaluation besides its attention weights."""
 IMAGES, STEPS = 16, 2
 """Images whose captions a rehearsal searches, and steps that it times after the first, which is slower."""
+Way = tuple[Decode, int]
+"""A decoding context and the width of the beam."""
 
 
 class Estimate(NamedTuple):
@@ -92,14 +94,14 @@ class Left(NamedTuple):
     variant: str
     steps: int
     passes: float
-    searched: Counter[tuple[Decode, int]]
+    searched: Counter[Way]
     written: int
     replaced: int
 
 
 def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
     """The cost of the work that is left in these runs. Their data must be prepared."""
-    prepared, todo, notes, finished = functools.cache(Prepared), defaultdict(list), [], 0
+    prepared, todo, notes, finished = cache(Prepared), defaultdict(list), [], 0
     for run in runs:
         dataset = prepared(run.config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is reported before anything is computed
@@ -120,7 +122,7 @@ def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
         for config, some in tqdm(todo.items(), desc="estimating", unit="variant", disable=None, leave=False):
             try:
                 searches = set().union(*(work.searched for work in some))
-                step, search, checkpoints, image, lacking = rehearse(config, searches, Path(folder))
+                step, search, checkpoints, image, *lacking = rehearse(config, searches, Path(folder))
             except EXPECTED as error:
                 why = re.sub(rf"{re.escape(folder)}/sample-[\w-]+", config.data, sentence(error))
                 notes.append(f"{some[0].variant} cannot be trained: {why}")
@@ -154,11 +156,11 @@ def left(one: Run, dataset: Prepared) -> Left:
         run.same(config)
     steps, given, written, searched = 0, 0, 0, Counter()
     if not run.finished:
-        progress = read_state(run.last)["progress"] if run.last.exists() else asdict(Progress())
-        stalled = 0 < settings.patience <= progress["stale"]
-        epochs = 0 if stalled else settings.epochs - progress["epoch"]
+        progress = read_progress(read_state(run.last)) if run.last.exists() else Progress()
+        stalled = 0 < settings.patience <= progress.stale
+        epochs = 0 if stalled else settings.epochs - progress.epoch
         batches = math.ceil((settings.training_images or len(dataset.rows("train"))) / settings.images)
-        steps = epochs * batches - progress["position"]
+        steps = epochs * batches - progress.position
         given = epochs * len(dataset.rows("val")[: settings.validation_images or None])
         if settings.monitor != "nll" and epochs:
             searched[config.decode, settings.validation_beam] += given
@@ -175,8 +177,8 @@ def left(one: Run, dataset: Prepared) -> Left:
 
 
 def rehearse(
-    config: Config, searches: Iterable[tuple[Decode, int]], folder: Path
-) -> tuple[float, dict[tuple[Decode, int], float], int, int, tuple[int, float]]:
+    config: Config, searches: Iterable[Way], folder: Path
+) -> tuple[float, dict[Way, float], int, int, int, float]:
     """Train a configuration for a few steps on a sample of its dataset, and search captions of some images.
 
     Returns seconds of a step, seconds of each search of an image, bytes of a run's checkpoints, bytes of an evaluated
@@ -189,7 +191,7 @@ def rehearse(
     with contextlib.redirect_stderr(io.StringIO()):
         some = sample(dataset, config.train.images, folder)
         encoder, val = Encoder(config.encoder), some.rows("val")
-        took, store = timed(ensure_store, some, encoder, device.device)
+        took = timeit(lambda: ensure_store(some, encoder, device.device), number=1)
         rows = unwritten(place(dataset, encoder)[0], len(dataset.examples))
         short = replace(config, data=str(some.folder), train=replace(config.train, **brief))
         with run.open(short) as lease:
@@ -197,7 +199,8 @@ def rehearse(
             trainer.train(lambda: ends.append(trainer.progress.train_seconds))  # epochs of one step
         most = min(config.search.max_length, longest(some, "val"))  # the captions of an untrained model do not end
         model = replace(trainer.model, config=replace(config, search=replace(config.search, max_length=most)))
-        searched = {way: timed(generate, model, trainer.batches, val, device, *way)[0] for way in searches}
+        search = partial(generate, model, trainer.batches, val, device)
+        searched = {way: timeit(partial(search, *way), number=1) for way in searches}
     kept = 1 + (config.train.epochs // config.train.keep_every if config.train.keep_every else 0)
     words = np.mean([min(len(caption.tokens), most) for row in val for caption in some.examples[row].captions])
     return (
@@ -205,7 +208,8 @@ def rehearse(
         {way: SCORING + seconds / len(val) for way, seconds in searched.items()},
         run.last.stat().st_size + kept * run.best.stat().st_size,
         RECORD + round(4 * math.prod(encoder.grid) * words),
-        (rows * store.read("inputs", [0]).nbytes, rows * took / len(store)),
+        rows * trainer.batches.store.read("inputs", [0]).nbytes,
+        rows * took / len(some.examples),
     )
 
 
@@ -221,13 +225,6 @@ def sample(dataset: Prepared, images: int, folder: Path) -> Prepared:
         words=dataset.vocabulary.words[len(SPECIALS) :],
     )
     return write_prepared(source, folder / f"sample-{dataset.about['fingerprint']}-{images}", minimum_count=1)
-
-
-def timed(function: Callable[..., Any], *arguments: object) -> tuple[float, Any]:
-    """The seconds of a call, and its result."""
-    begun = time.perf_counter()
-    result = function(*arguments)
-    return time.perf_counter() - begun, result
 
 
 def shortages(needs: Mapping[Path, int]) -> list[str]:
