@@ -67,6 +67,12 @@ class Prepared:
         """The file of an image."""
         return self.folder / self.about["images"] / self.examples[row].image
 
+    def part(self, examples: list[Example], folder: Path) -> "Prepared":
+        """A dataset of some of the examples, with the same images and vocabulary, which is written into ``folder``."""
+        root, words = self.folder / self.about["images"], self.vocabulary.words[len(SPECIALS) :]
+        source = Source(name=self.about["name"], root=root, examples=examples, words=words)
+        return write_prepared(source, folder, minimum_count=1)
+
     @property
     def boxes(self) -> bool:
         """Whether any caption has boxes."""

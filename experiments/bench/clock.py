@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from attend.analysis.tables.text import markdown
 from attend.experiments.bench.floor import Size
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -66,9 +67,8 @@ def ratio(seconds: dict[str, list[float]], above: str, below: str) -> dict[str, 
 def table(title: str, rows: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of the values that are strings, numbers or have a median."""
     names = [name for name, value in rows[0].items() if not isinstance(value, list | dict) or "median" in value]
-    lines = [f"{title}:", "", f"| {' | '.join(names)} |", f"|{' --- |' * len(names)}"]
-    lines += [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows]
-    return "\n".join(lines) + "\n"
+    cells = [[_cell(row[name]) for name in names] for row in rows]
+    return f"{title}:\n\n" + markdown([names, *cells], left=range(len(names)))
 
 
 def _cell(value: Any) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from attend.experiments.bench.clock import Setup
 
-from attend.data.examples import Source
 from attend.data.prepared import Prepared, write_prepared
 from attend.data.sources.scenes import write_scenes
 
@@ -19,10 +18,8 @@ def sample(setup: Setup, images: int) -> Iterator[Prepared]:
     with tempfile.TemporaryDirectory(prefix="attend-bench-") as folder:
         if setup.data is None:
             source = write_scenes(Path(folder), train=images, val=0, test=0)
+            yield write_prepared(source, Path(folder), minimum_count=1)
         else:
             dataset = Prepared(setup.data)
             rows = range(min(images, len(dataset.examples)))
-            taken = [replace(dataset.examples[row], split="train") for row in rows]
-            root = dataset.folder / dataset.about["images"]
-            source = Source(name=dataset.about["name"], root=root, examples=taken)
-        yield write_prepared(source, Path(folder), minimum_count=1)
+            yield dataset.part([replace(dataset.examples[row], split="train") for row in rows], Path(folder))

@@ -30,10 +30,8 @@ from tqdm import tqdm
 
 from attend.config import Config, Decode
 from attend.data.batches import longest
-from attend.data.examples import Source
-from attend.data.prepared import Prepared, write_prepared
+from attend.data.prepared import Prepared
 from attend.data.stores import unwritten
-from attend.data.text import SPECIALS
 from attend.encoder.encoder import Encoder
 from attend.encoder.features import ensure_store, place
 from attend.evaluation.evaluate import headline
@@ -49,8 +47,6 @@ RECORD = 4000
 """Bytes of an image in an evaluation besides its attention weights."""
 IMAGES, STEPS = 16, 2
 """Images whose captions a rehearsal searches, and steps that it times after the first, which is slower."""
-Way = tuple[Decode, int]
-"""A decoding context and the width of the beam."""
 
 
 class Estimate(NamedTuple):
@@ -84,17 +80,14 @@ class Estimate(NamedTuple):
 
 
 class Left(NamedTuple):
-    """The work that is left in a run of a ``variant``.
-
-    Training ``steps``; ``passes``, in steps, over minibatches, those over given captions included; images to be
-    ``searched`` by context and beam; images whose evaluation is ``written``; bytes of checkpoints that are
-    ``replaced``.
-    """
+    """The work that is left in a run of a ``variant``: training ``steps``; ``passes``, the same with passes over given
+    captions; images to be ``searched`` by context and beam; images whose evaluation is ``written``; bytes of
+    checkpoints that are ``replaced``."""
 
     variant: str
     steps: int
     passes: float
-    searched: Counter[Way]
+    searched: Counter[tuple[Decode, int]]
     written: int
     replaced: int
 
@@ -176,9 +169,7 @@ def left(one: Run, dataset: Prepared) -> Left:
     return Left(one.variant, steps, steps + given / (3 * settings.images), searched, written, replaced)
 
 
-def rehearse(
-    config: Config, searches: Iterable[Way], folder: Path
-) -> tuple[float, dict[Way, float], int, int, int, float]:
+def rehearse(config: Config, searches: Iterable[tuple], folder: Path) -> tuple[float, dict, int, int, int, float]:
     """Train a configuration for a few steps on a sample of its dataset, and search captions of some images.
 
     Returns seconds of a step, seconds of each search of an image, bytes of a run's checkpoints, bytes of an evaluated
@@ -218,13 +209,8 @@ def sample(dataset: Prepared, images: int, folder: Path) -> Prepared:
     rows = dataset.rows("train")
     hardest = max(rows, key=lambda row: max(len(caption.tokens) for caption in dataset.examples[row].captions))
     rows = [hardest, *(row for row in rows if row != hardest)][:images] + dataset.rows("val")[:IMAGES]
-    source = Source(
-        name=dataset.about["name"],
-        root=dataset.folder / dataset.about["images"],
-        examples=[dataset.examples[row] for row in rows],
-        words=dataset.vocabulary.words[len(SPECIALS) :],
-    )
-    return write_prepared(source, folder / f"sample-{dataset.about['fingerprint']}-{images}", minimum_count=1)
+    name = f"sample-{dataset.about['fingerprint']}-{images}"
+    return dataset.part([dataset.examples[row] for row in rows], folder / name)
 
 
 def shortages(needs: Mapping[Path, int]) -> list[str]:
