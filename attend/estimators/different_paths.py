@@ -22,7 +22,7 @@ from attend.estimators.take import Given, Take
 
 
 def different(of_word: Callable[..., Tensor], of_caption: Callable[..., Tensor]) -> Take:
-    """K different paths: K locations of each word, ``of_word(weights, K, noise)`` (N, C, T, K), if words are apart; else
+    """K different paths. If words are apart: K locations per word, ``of_word(weights, K, noise)`` (N, C, T, K). Else:
     K paths of each caption, ``of_caption(tree, K, noise)`` (N, C, K, T)."""
 
     def take(
