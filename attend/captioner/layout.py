@@ -176,6 +176,8 @@ class Layout:
             shape = (self.images, self.rows, self.length, *packed.shape[1:])
             flat = packed.new_zeros(self.images * self.rows * self.length, *packed.shape[1:])
             return flat.index_copy(0, self.index, packed).view(shape)
+        if self.extent == 1 and self.mask is None:  # a step of search
+            return packed.view(self.images, self.rows, 1, *packed.shape[1:])
         if self.mask is not None:
             packed = torch.where(self.mask.view(-1, *[1] * (packed.ndim - 1)), packed, 0)
         packed = packed.view(self.extent, self.images, self.rows, *packed.shape[1:])

@@ -160,11 +160,6 @@ def _forbid(log_p: Tensor) -> Tensor:
     return log_p
 
 
-def _rows(values: Tensor, rows: Tensor) -> Tensor:
-    """Rows (N, K) of values (N, R, ...): (N, K, ...)."""
-    return values[torch.arange(len(values), device=values.device)[:, None], rows]
-
-
 def _trace_back(steps: list[tuple[Tensor, Tensor, Readout]], best: Best) -> Hypotheses:
     """Follow the best hypothesis of each image back to its first word, and collect what its own steps attended to."""
     row, path = best.row[:, None], []  # row (N, 1): where the hypothesis is at this step
@@ -173,8 +168,8 @@ def _trace_back(steps: list[tuple[Tensor, Tensor, Readout]], best: Best) -> Hypo
         here = torch.where(later, 0, row)
         word, above = words.gather(1, here), parent.gather(1, here)
         row = torch.where(later, row, above)
-        attended = (part.squeeze(2) for part in (seen.weights, seen.glimpses, seen.gates))
-        path.append((word, *(_rows(part, above) for part in attended)))
+        attended = tuple(part.squeeze(2) for part in (seen.weights, seen.glimpses, seen.gates))
+        path.append((word, *rows_of(attended, above)))
     words, weights, glimpses, gates = (torch.cat(parts, 1) for parts in zip(*reversed(path), strict=True))
     real = torch.arange(len(steps), device=words.device) < best.length[:, None]
     return Hypotheses(

@@ -136,8 +136,9 @@ def first_of(state: tuple | Tensor, images: int, rows: int) -> tuple | Tensor:
     return tuple(first_of(part, images, rows) for part in state)
 
 
-def rows_of(state: tuple | Tensor, rows: Tensor) -> tuple | Tensor:
+def rows_of(state: tuple | Tensor, rows: Tensor, images: Tensor | None = None) -> tuple | Tensor:
     """The state of rows (N, K) of each image."""
+    images = torch.arange(len(rows), device=rows.device)[:, None] if images is None else images
     if isinstance(state, Tensor):
-        return state[torch.arange(len(rows), device=rows.device)[:, None], rows]
-    return tuple(rows_of(part, rows) for part in state)
+        return state[images, rows]
+    return tuple([rows_of(part, rows, images) for part in state])

@@ -22,8 +22,8 @@ from attend.estimators.take import Given, Take
 
 
 def different(of_word: Callable[..., Tensor], of_caption: Callable[..., Tensor]) -> Take:
-    """K different paths: the locations of each word (N, C, T, K) from ``of_word(weights, K, noise)`` if words are apart,
-    or the paths of each caption (N, C, K, T) from ``of_caption(tree, K, noise)``."""
+    """K different paths. If words are apart: K locations per word, ``of_word(weights, K, noise)`` (N, C, T, K). Else:
+    K paths of each caption, ``of_caption(tree, K, noise)`` (N, C, K, T)."""
 
     def take(
         captioner: Captioner, given: Given, noise: Noise, settings: config.Config, learned: nn.Module | None
