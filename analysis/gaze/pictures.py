@@ -5,7 +5,7 @@ largest weight, the centres of mass of the weights, or a cloud of many paths dra
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -132,19 +132,6 @@ def gaze_cloud(
     diameters = 2.5 + 9 * np.sqrt(counts / counts.max())
     _dots(axes, centres[visited], diameters, colour, alpha=0.85)
     return axes
-
-
-@styled
-def compare_gaze(image: Picture, models: Mapping[str, Attention], **options) -> Figure:
-    """Several models' gazes over one picture side by side, each under its name and above what it wrote.
-
-    ``options`` are those of ``side_by_side``.
-
-    Raises:
-        ValueError: the models looked at different images, or the picture is another.
-    """
-    glances = [Glance(name=name, variant=name, attention=one) for name, one in models.items()]
-    return side_by_side(image, [glances[i : i + 3] for i in range(0, len(glances), 3)], **options)
 
 
 @styled

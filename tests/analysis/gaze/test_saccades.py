@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from attend.analysis.figures.figures import colours, drawn, save
 from attend.analysis.gaze.labels import place
-from attend.analysis.gaze.pictures import compare_gaze
+from attend.analysis.gaze.pictures import Glance, side_by_side
 from attend.analysis.gaze.saccades import spread, tabulate
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
@@ -33,6 +33,10 @@ def wandering(words, grid, seed=0):
     weights = np.full((len(words), grid[0] * grid[1]), 0.1 / (grid[0] * grid[1] - 1))
     weights[np.arange(len(words)), cells] = 0.9
     return weights, cells
+
+
+def compare_gaze(image, models):
+    return side_by_side(image, [[Glance(name=name, variant=name, attention=one) for name, one in models.items()]])
 
 
 def boxes(figure, texts):
