@@ -20,7 +20,7 @@ from attend.analysis.report.gallery import gallery
 from attend.analysis.report.svg import inline
 from attend.analysis.tables.comparison import Table, comparison
 from attend.analysis.tables.render import grid
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from attend.analysis.tables.text import templates
 from markupsafe import Markup, escape
 
 from attend.config.text import difference
@@ -60,24 +60,23 @@ def report(
     looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
     notes += lacking
     program = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    environment = Environment(
-        autoescape=True, loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters["said"] = _said
-    page = environment.get_template("report.html").render(
-        title=_title(records),
-        summary=_summary(records),
-        facts=_facts(records),
-        variants=_variants(records),
-        table=table and _shown(table),
-        curves=curves,
-        gallery=looked,
-        data=Markup(script_json(looked)),
-        notes=notes,
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        program=Markup(program),
-        digest=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
+    page = (
+        templates(TEMPLATES, autoescape=True, said=_said)
+        .get_template("report.html")
+        .render(
+            title=_title(records),
+            summary=_summary(records),
+            facts=_facts(records),
+            variants=_variants(records),
+            table=table and _shown(table),
+            curves=curves,
+            gallery=looked,
+            data=Markup(script_json(looked)),
+            notes=notes,
+            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            program=Markup(program),
+            digest=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
+        )
     )
     return page.encode("utf-8", "replace").decode(), notes  # a folder's name need not be valid Unicode
 

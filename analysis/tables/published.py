@@ -20,11 +20,6 @@ class Published:
     scores: dict[str, float]
     source: str
 
-    @property
-    def penalty_free(self) -> bool:
-        """Whether it has BLEU, which is then without brevity penalty."""
-        return "bleu4_free" in self.scores
-
 
 def _captions(
     name: str, bleu1: float, bleu2: float, bleu3: float, bleu4: float, meteor: float, source: str = TABLE_1

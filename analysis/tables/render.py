@@ -121,7 +121,7 @@ LATEX = {
 def _latex(table: Table) -> str:
     """A table whose intervals stand below their numbers, no wider than a line; needs booktabs and graphicx."""
     header, rows = grid(table)
-    return TEMPLATES.get_template("table.tex").render(table=table, header=header, rows=rows)
+    return TEMPLATES.get_template("table.tex").render(table=table, header=header, rows=rows) + "\n"
 
 
 def _number(text: str) -> str:
@@ -138,7 +138,7 @@ def _tex(text: str) -> str:
 def _html(table: Table) -> str:
     """A fragment with its own style, for a page of any colours."""
     header, rows = grid(table)
-    return TEMPLATES.get_template("table.html").render(table=table, header=header, rows=rows)
+    return TEMPLATES.get_template("table.html").render(table=table, header=header, rows=rows) + "\n"
 
 
 def _web(text: str) -> str:

@@ -32,9 +32,9 @@ def excludes_zero(found: Interval) -> bool:
     return found.low > 0 or found.high < 0
 
 
-def templates(folder: Path, **filters: Callable[[str], str]) -> Environment:
-    """Jinja's templates in a folder, with these filters; nothing is escaped but by them."""
-    undefined = {"undefined": StrictUndefined, "keep_trailing_newline": True}
-    found = Environment(loader=FileSystemLoader(folder), trim_blocks=True, lstrip_blocks=True, **undefined)
+def templates(folder: Path, *, autoescape: bool = False, **filters: Callable[[str], str]) -> Environment:
+    """Jinja's templates in a folder, with these filters; without ``autoescape`` nothing is escaped but by them."""
+    blocks = {"trim_blocks": True, "lstrip_blocks": True}
+    found = Environment(autoescape=autoescape, loader=FileSystemLoader(folder), undefined=StrictUndefined, **blocks)
     found.filters |= filters
     return found
