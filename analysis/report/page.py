@@ -60,23 +60,20 @@ def report(
     looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
     notes += lacking
     program = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    page = (
-        templates(TEMPLATES, autoescape=True, said=_said)
-        .get_template("report.html")
-        .render(
-            title=_title(records),
-            summary=_summary(records),
-            facts=_facts(records),
-            variants=_variants(records),
-            table=table and _shown(table),
-            curves=curves,
-            gallery=looked,
-            data=Markup(script_json(looked)),
-            notes=notes,
-            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-            program=Markup(program),
-            digest=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
-        )
+    template = templates(TEMPLATES, autoescape=True, said=_said).get_template("report.html")
+    page = template.render(
+        title=_title(records),
+        summary=_summary(records),
+        facts=_facts(records),
+        variants=_variants(records),
+        table=table and _shown(table),
+        curves=curves,
+        gallery=looked,
+        data=Markup(script_json(looked)),
+        notes=notes,
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        program=Markup(program),
+        digest=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
     )
     return page.encode("utf-8", "replace").decode(), notes  # a folder's name need not be valid Unicode
 
