@@ -94,19 +94,17 @@ class Left(NamedTuple):
 
 def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
     """The cost of the work that is left in these runs. Their data must be prepared."""
-    prepared, todo, notes, finished = cache(Prepared), defaultdict(list), [], 0
+    prepared, todo, notes = cache(Prepared), defaultdict(list), []
     for run in runs:
         dataset = prepared(run.config.data)
         dataset.rows("train"), dataset.rows("val")  # an empty split is reported before anything is computed
         try:
-            work = left(run, dataset)
+            if (work := left(run, dataset)).passes:
+                todo[replace(run.config, seed=0)].append(work)
         except EXPECTED as error:
             notes.append(sentence(error))
-            continue
-        finished += not work.passes
-        if work.passes:
-            todo[replace(run.config, seed=0)].append(work)
     works = [work for some in todo.values() for work in some]
+    finished = len(runs) - len(works) - len(notes)
     workers = max(1, min(workers or default_workers(), len(works)))
     seconds, written, features = [0.0], 0, {}
     with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder, contextlib.ExitStack() as stack:
