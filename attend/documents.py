@@ -59,6 +59,8 @@ def _fault(value: Any, kind: Any, name: str, error: msgspec.ValidationError) -> 
             return _fault(inner, its, (name + part).lstrip("."), within)
     if missing := MISSING.match(str(error)):
         return f"{name}.{missing[1]} is missing".lstrip(".")
+    if typing.get_origin(kind) is typing.Annotated and isinstance(value, str | bool | None):  # no number at all
+        kind = typing.get_args(kind)[0]
     return f"{name or 'it'} is {_SHORT.repr(value)}, but must be {expected(kind)}"
 
 

@@ -126,7 +126,13 @@ APART = [name for name in ESTIMATORS if name != "xu2015-code"]
 CHANGED = [
     *({"train.optimiser": name} for name in OPTIMISERS),
     {"encoder.tune_blocks": 1},
-    *({"estimator.name": name} | SMALLER.get(name, {}) for name in ESTIMATORS),
+    *(
+        pytest.param(
+            {"estimator.name": name} | SMALLER.get(name, {}),
+            marks=() if name in ("enumeration", "vimco", "unordered-set", "relax", "xu2015-code") else SLOW,
+        )
+        for name in ESTIMATORS
+    ),
     *(
         pytest.param(
             {"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}),
@@ -134,7 +140,12 @@ CHANGED = [
         )
         for name in APART
     ),
-    *({"estimator.baseline": name} for name in BASELINES),
+    *(
+        pytest.param(
+            {"estimator.baseline": name}, marks=() if name in ("average-per-place", "learned", "soft") else SLOW
+        )
+        for name in BASELINES
+    ),
     {"estimator.name": "vimco", "train.precision": "bf16"},
     {"estimator.baseline": "soft", "estimator.rollout": "prefix"},
     *(

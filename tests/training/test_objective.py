@@ -166,6 +166,6 @@ def test_regularisers_are_averaged_by_the_probability_of_each_path(name, added):
             "supervised": lambda alone: -(shares * alone.weights.log()).sum(),
         }[added](alone)
         truth = truth + 0.3 * alone.log_probs.sum().exp() * value / 2
-    assert float(ours) == pytest.approx(float(truth), rel=1e-10)
+    assert float(ours.detach()) == pytest.approx(float(truth.detach()), rel=1e-10)
     rows = u.weights.unflatten(1, (-1, 4))
     assert rows.flatten(3)[0, 0].unique(dim=0).shape[0] > 1  # if all paths had equal weights, any mean would do
