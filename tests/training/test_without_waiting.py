@@ -144,6 +144,9 @@ class Host(np.ndarray):
         return self.view(np.ndarray)
 
 
+@pytest.mark.skipif(
+    torch.torch_version.TorchVersion(torch.__version__) < (2, 9), reason="fake GPU tensors of torch 2.6 ask the driver"
+)
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("given", [settings(None), settings("glimpse"), settings("expected")])
 def test_a_pass_on_fake_gpu_tensors_never_waits(given, padded):
