@@ -163,8 +163,8 @@ def running(pid: int) -> bool:
 def test_the_tiny_twin_of_flickr8k_decodes_hard_in_three_ways(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(java, "_kept", None)
-    starts, start = [], java._start
-    monkeypatch.setattr(java, "_start", lambda arguments, *rest: starts.append(arguments) or start(arguments, *rest))
+    starts, start = [], java._java
+    monkeypatch.setattr(java, "_java", lambda arguments: starts.append(arguments) or start(arguments))
     main(["run", "flickr8k", "--tiny", "--workers", "1", "--set", "search.beam=2"])
     said = capsys.readouterr().out
     assert sum("-stdio" in arguments for arguments in starts) == 3, "METEOR starts once a run"
