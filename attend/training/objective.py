@@ -71,10 +71,11 @@ def loss_of(
     """
     given = Given(features, batch.words, batch.lengths, batch.shares)
     u = learner.take(captioner, given, noise)
+    costs = reward(u)
     paths = None
     if learner.rule.charge is not None:
-        paths = paths_of(u, reward(u), learner, noise, captioner.apart, rollout(captioner, given, u, noise, learner))
-    return u, objective(u, reward(u), learner, average, Counts.of(batch.whole), paths, batch.shares)
+        paths = paths_of(u, costs, learner, noise, captioner.apart, rollout(captioner, given, u, noise, learner))
+    return u, objective(u, costs, learner, average, Counts.of(batch.whole), paths, batch.shares)
 
 
 def objective(
