@@ -5,7 +5,7 @@ import dataclasses
 import difflib
 import operator
 import typing
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 from attend.config import Config
@@ -39,6 +39,7 @@ def fields() -> list[str]:
     return list(_hints())
 
 
+@cache
 def _hints(kind: type = Config, prefix: str = "") -> dict[str, Any]:
     """The declared type of every field, by its dotted name."""
     hints: dict[str, Any] = {}

@@ -5,14 +5,16 @@ The runs are the jobs of a queue that processes and machines share: the same com
 
 import hashlib
 import json
+import math
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from attend.experiments.runner.experiment import Experiment, Setting
 from attend.experiments.runner.queue import WAIT, Queue
@@ -21,7 +23,7 @@ from attend.experiments.runner.workers import default_workers, together
 from optuna.trial import Trial
 from tqdm import tqdm
 
-from attend.config import Config
+from attend.config import Config, Decode
 from attend.config.text import to_dict
 from attend.data.prepared import Prepared
 from attend.encoder.features import store_features
@@ -31,6 +33,17 @@ from attend.runs.folder import RunFolder
 from attend.runs.lease import InUse
 
 Some = TypeVar("Some")
+
+
+class Work(NamedTuple):
+    """The work that is left in a run: training ``steps``; ``passes``, the same with passes over given captions; images
+    to search by context and beam; images to evaluate; bytes of checkpoints that will be replaced."""
+
+    steps: int
+    passes: float
+    searches: Counter[tuple[Decode, int]]
+    evaluated: int
+    replaced: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +77,35 @@ class Run:
         """The folders of the evaluations beyond the headline, which is of ``split``."""
         of = RunFolder(self.folder).evaluation
         return {of(one.split or split, *self.config.way(one.decode, one.beam), one.look): one for one in self.also}
+
+    def left(self, dataset: Prepared) -> Work:
+        """The work that is left. ValueError if its folder has other settings or is damaged."""
+        from attend.evaluation.evaluate import headline
+        from attend.runs.checkpoint import Progress, read_progress, read_state
+
+        run, config, settings, split = RunFolder(self.folder), self.config, self.config.train, headline(dataset)
+        if (self.folder / "config.json").exists():
+            run.same(config)
+        steps, given, evaluated, searches = 0, 0, 0, Counter()
+        if not run.finished:
+            progress = read_progress(read_state(run.last)) if run.last.exists() else Progress()
+            stalled = 0 < settings.patience <= progress.stale
+            epochs = 0 if stalled else settings.epochs - progress.epoch
+            batches = math.ceil((settings.training_images or len(dataset.rows("train"))) / settings.images)
+            steps = epochs * batches - progress.position
+            given = epochs * len(dataset.rows("val")[: settings.validation_images or None])
+            if settings.monitor != "nll" and epochs:
+                searches[config.decode, settings.validation_beam] += given
+        for folder, way in ({run.evaluation(split, *config.way()): Setting()} | self.evaluations(split)).items():
+            if not (folder / "scores.json").exists():
+                images = len(dataset.rows(way.split or split))
+                given, evaluated = given + images, evaluated + images
+                if (way.look or config.attention.weights) != "oracle":  # which generates no captions
+                    searches[config.way(way.decode, way.beam)] += images * way.draws
+        if self.bound is not None and not (run.bound(split, self.bound) / "scores.json").exists():
+            given += len(dataset.rows(split)) * (self.bound if config.attention.hard else 1)
+        replaced = sum(path.stat().st_size for path in run.last.parent.glob("*.safetensors"))
+        return Work(steps, steps + given / (3 * settings.images), searches, evaluated, replaced)
 
     @meteor_kept()
     def do(self) -> dict[str, Any]:

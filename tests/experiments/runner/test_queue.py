@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
@@ -96,6 +98,18 @@ def test_the_job_of_a_worker_that_was_killed_is_done_by_another_and_counts_once(
     assert (tmp_path / "a.begun").read_text() == "xx" and (tmp_path / "a.done").read_text() == "x"
 
 
+def freeze(process: BaseProcess, database: Path) -> None:
+    """Stop a process while it does not hold the lock of the database, which no other could ever take from it."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        other = sqlite3.connect(database, timeout=0)
+        with contextlib.closing(other), contextlib.suppress(sqlite3.OperationalError):
+            other.execute("BEGIN IMMEDIATE")
+            return
+        os.kill(process.pid, signal.SIGCONT)
+        time.sleep(0.05)
+
+
 def test_a_frozen_worker_loses_its_job_after_its_heartbeat_and_counts_nothing_when_it_comes_back(
     worker, tmp_path, monkeypatch
 ):
@@ -107,7 +121,7 @@ def test_a_frozen_worker_loses_its_job_after_its_heartbeat_and_counts_nothing_wh
     (tmp_path / "a.slow").touch()
     frozen = worker(url, 1, 3)
     wait_for((tmp_path / "a.begun").exists)
-    os.kill(frozen.pid, signal.SIGSTOP)
+    freeze(frozen, tmp_path / "queue")
     (tmp_path / "a.slow").unlink()
     begun = time.monotonic()
     queue.work(lambda trial: 2.0)
