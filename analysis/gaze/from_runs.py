@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from attend.analysis.figures.figures import FORMATS, save
 from attend.analysis.figures.from_runs import draw_maps
+from attend.analysis.figures.panels import Picture
 from attend.analysis.gaze.film import film
 from attend.analysis.gaze.human_gaze import MEASURES as AGREEMENT
 from attend.analysis.gaze.human_gaze import by_image, compare_people, read_people
@@ -41,30 +42,30 @@ def say(sentence: str) -> None:
     print(sentence, file=sys.stderr)
 
 
-def draw_saccades(
-    records: Sequence[Record],
-    folder: Path,
-    *,
-    images: int = 4,
-    names: Sequence[str] = (),
-    dots: str = "attention",
-    raw: bool = False,
-    moving: bool = False,
-    decode: str | None = None,
-    draws: int = 20,
-    seed: int = 0,
-) -> list[Path]:
-    """For each image: the gaze of every variant (its first run) in all ways side by side, the maps, and perhaps a film.
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Which pictures are drawn, and how: those of the first ``images``, or of the images named.
 
-    They are the first images, or those named; ``dots`` says what their area shows, ``raw`` draws maps cell by cell,
-    and ``draws`` paths, keyed by ``seed``, are drawn from a hard model's weights. ``decode`` names the evaluation of
-    hard models that is drawn; none is that of their headline scores.
+    ``dots``: the quantity in the area of a dot. ``raw``: maps show cells instead of a smooth surface. ``moving``: a
+    film as well. ``decode``: the evaluation of hard models (None: that of their headline). ``draws`` paths are sampled
+    from a hard model's weights with this ``seed``.
     """
-    shown = list(_read_records(records, decode, once=True))
-    if not shown:
-        return []
+
+    images: int = 4
+    names: Sequence[str] = ()
+    dots: str = "attention"
+    raw: bool = False
+    moving: bool = False
+    decode: str | None = None
+    draws: int = 20
+    seed: int = 0
+
+
+def draw_saccades(records: Sequence[Record], folder: Path, pictures: Pictures) -> list[Path]:
+    """For each image: the gaze of every variant (its first run) in all ways side by side, the maps, perhaps a film."""
+    shown = list(_read_records(records, pictures.decode, once=True))
     files: list[Path] = []
-    for name in _chosen(shown, images, names):
+    for name in _chosen(shown, pictures.images, pictures.names) if shown else ():
         looks = [(record, one) for record, one in shown if name in one.attention]
         try:
             dataset = Prepared(looks[0][0].config.data)
@@ -72,25 +73,32 @@ def draw_saccades(
         except ValueError as error:
             say(f"{error}; this image is left out")
             continue
-        stem = Path(name).stem if names else str(list(looks[0][1].attention).index(name))
-        rows = [glances(one, name, draws, seed) for _, one in looks]
-        sizes = None if dots == "equal" else dots
-        if sizes == "gate" and any(glance.attention.gates is None for row in rows for glance in row):
-            say(f"a model without a gate looked at {name}: dots are sized by attention")
-            sizes = "attention"
-        note = _note([one for _, one in looks], draws, seed, " The dots of a cloud: how many look there.")
-        numbers = [FIXATIONS, *(line for _, one in looks for line in exported(one, [name], draws, seed))]
-        figure = side_by_side(picture, rows, sizes=sizes, note=note)
-        files += save(figure, folder / f"gaze-{stem}", formats=("png",), numbers=numbers)
-        if moving:
-            longest = max(len(one.attention[name].words) for _, one in looks)
-            first = [[row[0] for row in rows][i : i + 3] for i in range(0, len(rows), 3)]
-            ends = [*range(1, longest + 1), None]
-            frames = (side_by_side(picture, first, sizes=sizes, spoken=spoken) for spoken in ends)
-            files.append(film(frames, folder / f"gaze-{stem}.gif"))
-        for _, one in looks:
+        stem = Path(name).stem if pictures.names else str(list(looks[0][1].attention).index(name))
+        gazes = [one for _, one in looks]
+        files += _draw_gazes(picture, name, gazes, folder / f"gaze-{stem}", pictures)
+        for one in gazes:
             path = folder / f"maps-{stem}-{one.variant.replace('/', '-')}"
-            files += draw_maps(picture, one.attention[name], path, smooth=not raw)
+            files += draw_maps(picture, one.attention[name], path, smooth=not pictures.raw)
+    return files
+
+
+def _draw_gazes(picture: Picture, name: str, looks: Sequence[Gaze], path: Path, how: Pictures) -> list[Path]:
+    """The gaze of several variants over one image side by side, with its numbers, and perhaps a film."""
+    rows = [glances(one, name, how.draws, how.seed) for one in looks]
+    sizes = None if how.dots == "equal" else how.dots
+    if sizes == "gate" and any(glance.attention.gates is None for row in rows for glance in row):
+        say(f"a model without a gate looked at {name}: dots are sized by attention")
+        sizes = "attention"
+    note = _note(looks, how.draws, how.seed, " The dots of a cloud: how many look there.")
+    numbers = [FIXATIONS, *(line for one in looks for line in exported(one, [name], how.draws, how.seed))]
+    figure = side_by_side(picture, rows, sizes=sizes, note=note)
+    files = save(figure, path, formats=("png",), numbers=numbers)
+    if how.moving:
+        longest = max(len(one.attention[name].words) for one in looks)
+        first = [[row[0] for row in rows][i : i + 3] for i in range(0, len(rows), 3)]
+        ends = [*range(1, longest + 1), None]
+        frames = (side_by_side(picture, first, sizes=sizes, spoken=spoken) for spoken in ends)
+        files.append(film(frames, path.with_name(f"{path.name}.gif")))
     return files
 
 

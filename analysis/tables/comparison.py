@@ -38,27 +38,13 @@ def comparison(
         ValueError: unknown columns, dataset or base, nothing finished, runs of different data, headlines of several
             splits, or none on this one.
     """
-    if published is not None and published not in PUBLISHED:
-        raise ValueError(f"no published scores of {published!r}; known are those of {', '.join(PUBLISHED)}")
-    unknown = [name for name in columns if name not in COLUMNS]
-    if unknown:
-        raise ValueError(f"unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+    _known(columns, published)
     records = list(records)
     finished = [record for record in records if record.finished]
     split = split or _headline_split(finished)
     chosen = tuple(COLUMNS[name] for name in columns)
-
-    groups: dict[tuple, list[Scored]] = {}
-    called = names(finished)
-    for record in finished:
-        for way, scored in _scored(record, split).items():
-            groups.setdefault((called[record.folder], *way), []).append(scored)
-    if not groups:
-        known = sorted({e.split for record in finished for e in record.evaluations})
-        raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
-    ways = _together(groups)
+    ways = _groups(finished, split)
     everything = [run.scores for _, group in ways for run in group]
-    _same_data([run for _, group in ways for run in group])
 
     rows = [_row(*way, group, chosen) for way, group in ways]
     evidence = Evidence([group for _, group in ways])
@@ -87,6 +73,29 @@ def comparison(
         ),
         base=base,
     )
+
+
+def _known(columns: Sequence[str], published: str | None) -> None:
+    """ValueError for an unknown column or dataset."""
+    if published is not None and published not in PUBLISHED:
+        raise ValueError(f"no published scores of {published!r}; known are those of {', '.join(PUBLISHED)}")
+    if unknown := [name for name in columns if name not in COLUMNS]:
+        raise ValueError(f"unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+
+
+def _groups(finished: Sequence[Record], split: str) -> list[tuple[tuple, list[Scored]]]:
+    """The runs of each variant and way of decoding. ValueError if there are none, or they are of different data."""
+    groups: dict[tuple, list[Scored]] = {}
+    called = names(finished)
+    for record in finished:
+        for way, scored in _scored(record, split).items():
+            groups.setdefault((called[record.folder], *way), []).append(scored)
+    if not groups:
+        known = sorted({e.split for record in finished for e in record.evaluations})
+        raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
+    ways = _together(groups)
+    _same_data([run for _, group in ways for run in group])
+    return ways
 
 
 def _headline_split(finished: Sequence[Record]) -> str:

@@ -1,4 +1,4 @@
-"""Evaluation: captions generated and scored, and given captions traced."""
+"""Evaluate a model on one split: generate captions and score them, and evaluate given captions."""
 
 import contextlib
 import time
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from attend.config import Decode, Look
+from attend.config.setting import HEADLINE, Setting
 from attend.data.batches import Batches
 from attend.data.prepared import Prepared
 from attend.evaluation.controls import last_goes_on, partners
@@ -69,66 +69,67 @@ def evaluate(
     run: RunFolder,
     lease: Lease | None,
     accelerator: Accelerator,
-    *,
-    split: str = "test",
-    decode: Decode | None = None,
-    beam: int | None = None,
-    draws: int = 1,
-    look: Look | None = None,
+    setting: Setting = HEADLINE,
 ) -> dict[str, Any]:
-    """Generate, score and trace one split, write evaluations/<split>-<decode>-beam<k>/, and return its scores.json.
+    """Caption one split, score the captions, evaluate given captions, and return the scores.
 
-    With a ``look`` the model's own weights give way to those of an evaluation control, or to those of its first
-    glimpse, and the folder ends in -look-<name>. A shuffled caption is shown what the model's own caption of another
-    image looks at.
-
-    With ``draws`` > 1 (``sample``, or a beam of 0) captions and attention are those of the first draw, and scores.json
-    holds mean and standard deviation of each caption score over the draws beside it. Several processes share the
-    minibatches, and the main one, which has the lease, scores and writes.
+    Writes evaluations/<split>-<decode>-beam<k>/. With ``setting.look``, an evaluation control replaces the model's
+    attention, and the name of the folder ends in -look-<name>. With several ``setting.draws``, captions and attention
+    are those of the first draw, and scores.json also holds mean and standard deviation of each caption score over the
+    draws. Several processes share the minibatches; the main one, which holds the lease, scores and writes.
     """
-    decode, beam = model.config.way(decode, beam)
-    dataset, rows, start = batches.dataset, batches.dataset.rows(split), time.time()
+    start, dataset = time.time(), batches.dataset
+    decode, beam = model.config.way(setting.decode, setting.beam)
+    setting = setting._replace(decode=decode, beam=beam, split=setting.split or headline(dataset))
+    rows, look = dataset.rows(setting.split), setting.look
     looking = model if look is None else model.looking(look)
-    looks, learned = looking.captioner.attention.look, model if look == "shuffled" else None
-    oracle = looks == "oracle"
-
-    def generated(draw: int = 0) -> list[Hypothesis]:
-        shown = None
-        if learned is not None:
-            own = {s.row: s.weights for s in generate(learned, batches, rows, accelerator, decode, beam, draw)}
-            longest = model.config.search.max_length
-            shown = {
-                row: last_goes_on(torch.from_numpy(own[other]), longest)
-                for row, other in partners(rows, model.config.seed).items()
-            }
-        return generate(looking, batches, rows, accelerator, decode, beam, draw, shown)
-
     given = TeacherForced(dataset, batches, grounding=dataset.boxes, keep=True)
+    learned = model if look == "shuffled" else None
     for batch, u in teacher_forced(looking, batches, rows, accelerator, decode, learned=learned):
         given.add(batch, u)
     given.gather(accelerator)
-    scores = {"split": split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
+    scores = {"split": setting.split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
     scores |= {"look": look} if look else {}
     scores["data_fingerprint"] = dataset.about["fingerprint"]
-    scores["collapsed"] = collapsed(scores["health"], looks == "learned")
-    folder, table, said = run.evaluation(split, decode, beam, look), {}, []
-    if oracle:
+    scores["collapsed"] = collapsed(scores["health"], looking.captioner.attention.look == "learned")
+    hypotheses, table = [], {}
+    if looking.captioner.attention.look == "oracle":
         scores |= {"captions": {}, "missing": {"captions": "oracle attention needs given captions"}}
     else:
-        said = generated()
-        scored = of_main(partial(_score, dataset, said), accelerator)
+        draw = partial(_draw, model, looking, batches, accelerator, setting)
+        hypotheses = draw(0)
+        scored = of_main(partial(_score, dataset, hypotheses), accelerator)
         scores |= {"captions": scored.corpus, "missing": scored.missing, "notes": scored.notes}
         table = scored.images
-    if draws > 1 and not oracle:
-        drawn = (generated(draw) for draw in range(1, draws))
-        others = [of_main(partial(_score, dataset, other), accelerator).corpus for other in drawn]
-        scores["draws"] = _spread([scores["captions"], *others])
+        if setting.draws > 1:
+            others = (of_main(partial(_score, dataset, draw(n)), accelerator) for n in range(1, setting.draws))
+            scores["draws"] = _spread([scored.corpus, *(other.corpus for other in others)])
     scores["seconds"] = round(time.time() - start, 1)
     if lease is not None:
         lease.check()
-        _write(folder, batches, rows, said, table, given)
+        folder = run.evaluation(setting.split, decode, beam, look)
+        _write(folder, batches, rows, hypotheses, table, given)
         write_json(folder / "scores.json", scores)
     return scores
+
+
+def _draw(
+    model: Model, looking: Model, batches: Batches, accelerator: Accelerator, setting: Setting, draw: int
+) -> list[Hypothesis]:
+    """Captions of a split, with the random numbers of one draw.
+
+    The control ``shuffled`` attends, at each word, to what the ``model`` attends to in another image.
+    """
+    rows = batches.dataset.rows(setting.split)
+    way, shown = (accelerator, setting.decode, setting.beam, draw), None
+    if setting.look == "shuffled":
+        weights = {one.row: one.weights for one in generate(model, batches, rows, *way)}
+        longest = model.config.search.max_length
+        shown = {
+            row: last_goes_on(torch.from_numpy(weights[other]), longest)
+            for row, other in partners(rows, model.config.seed).items()
+        }
+    return generate(looking, batches, rows, *way, shown)
 
 
 def _write(

@@ -1,4 +1,4 @@
-"""A run's best model, evaluated in one more way."""
+"""Evaluate a finished run again: another split, beam, decoding or control."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,7 +7,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from attend.config import Decode, Look, require
+from attend.config import require
+from attend.config.setting import HEADLINE, Setting
 from attend.data.batches import Batches
 from attend.data.prepared import Prepared
 from attend.encoder.features import ensure_store
@@ -22,25 +23,19 @@ from attend.runs.scores import read_bounds, read_scores
 
 
 def evaluate_run(
-    folder: Path | str,
-    *,
-    data: str | None = None,
-    split: str | None = None,
-    decode: Decode | None = None,
-    beam: int | None = None,
-    draws: int = 1,
-    look: Look | None = None,
-    again: bool = True,
+    folder: Path | str, setting: Setting = HEADLINE, *, data: str | None = None, again: bool = True
 ) -> tuple[Path, dict[str, Any]]:
-    """Evaluate the best model of a run in one more way; returns the folder written and its scores.
+    """Evaluate the best model of a finished run again; returns the evaluation's folder and scores.
 
-    ``data`` is another place of its dataset, ``look`` whose weights take the place of the run's own. With ``again``
-    False an evaluation that is there, of as many draws, is only read.
+    ``data`` is the dataset's folder if it has moved. If ``again`` is False, an existing evaluation with the same number
+    of draws is read instead.
     """
     run = RunFolder(folder)
     config = run.config()
-    dataset, split = _given(run, data, split)
-    decode, beam = config.way(decode, beam)
+    dataset, split = _given(run, data, setting.split)
+    decode, beam = config.way(setting.decode, setting.beam)
+    setting = setting._replace(decode=decode, beam=beam, split=split)
+    look, draws = setting.look, setting.draws
     check_look(config.attention, look, decode, dataset.boxes, len(dataset.rows(split)))
     target, weights = run.evaluation(split, decode, beam, look), look or config.attention.weights
     if not again and (target / "scores.json").exists():
@@ -49,21 +44,19 @@ def evaluate_run(
             return target, scores
     if draws > 1 and decode != "sample" and beam and weights != "random":
         raise ValueError(
-            f"draws is {draws}, but decode {decode!r} with beam {beam} always says the same: decode 'sample' draws the "
+            f"draws is {draws}, but decode {decode!r} with beam {beam} is not random: decode 'sample' samples the "
             "glimpses, and beam 0 the words"
         )
     with _reopened(run, dataset, boxes=weights == "oracle") as (model, batches, lease, device):
-        way = {"split": split, "decode": decode, "beam": beam, "draws": draws, "look": look}
-        return target, evaluate(model, batches, run, lease, device, **way)
+        return target, evaluate(model, batches, run, lease, device, setting)
 
 
 def evaluate_bound(
     folder: Path | str, draws: int, *, data: str | None = None, split: str | None = None, again: bool = True
 ) -> tuple[Path, dict[str, Any]]:
-    """Bound the likelihood of given captions under the best model of a run, from so many paths of each.
+    """Bound the likelihood of given captions under the best model of a run, from ``draws`` paths per caption.
 
-    Returns the folder written and its scores. With ``again`` False bounds that are there, of as many draws, are only
-    read.
+    Returns the folder written and its scores. If ``again`` is False, existing bounds are read instead.
     """
     require(1 <= draws <= 1000, "bound", draws, "1 to 1000 paths of each caption")
     run = RunFolder(folder)
@@ -82,7 +75,7 @@ def evaluate_bound(
 
 
 def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
-    """The dataset a run was trained on, in its own place or in another."""
+    """The dataset of a run, in its own folder or in ``data``."""
     own = run.config().data
     if data is None and not Path(own).exists():
         raise ValueError(f"{run.path} was trained on {own}, which is not here: say where it is with --data")
@@ -90,16 +83,16 @@ def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
 
 
 def check_words(run: RunFolder, model: Model, dataset: Prepared) -> None:
-    """Raise ValueError where a dataset is not the one that the model of a run was trained on."""
+    """Raise ValueError if the model of a run was trained on another dataset."""
     if model.vocabulary != dataset.vocabulary:
         raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
 
 
 def _given(run: RunFolder, data: str | None, split: str | None) -> tuple[Prepared, str]:
-    """The dataset of a run, or where it is now, and a split of it, which must not be empty."""
+    """The dataset of a run, and one of its splits, which must not be empty."""
     dataset = dataset_of(run, data)
     split = split or headline(dataset)
-    dataset.rows(split)  # an empty split is said now, not after its features
+    dataset.rows(split)  # an empty split is reported now, not after its features
     return dataset, split
 
 

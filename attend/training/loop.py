@@ -17,6 +17,7 @@ from tqdm import tqdm
 from attend.captioner.unrolled import Readout
 from attend.chance import torch_generator
 from attend.config import Config
+from attend.config.setting import Setting
 from attend.data.batches import Batch, Batches, drawn_rows, epoch_rows, longest
 from attend.data.prepared import Prepared
 from attend.data.stores import Store
@@ -26,7 +27,7 @@ from attend.estimators import Learner
 from attend.estimators.baselines import BASELINES, Average
 from attend.estimators.noise import Noise
 from attend.evaluation import health
-from attend.evaluation.evaluate import evaluate, headline, score_quickly
+from attend.evaluation.evaluate import evaluate, score_quickly
 from attend.evaluation.generate import generate
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.model import Model
@@ -331,8 +332,7 @@ def train(
         trainer.train(after_epoch)
         found.wait_for_everyone()  # the best model may still be being written
         model = Model.read(run).to(found.device)
-        split = split or headline(trainer.batches.dataset)
-        scores = evaluate(model, trainer.batches, run, lease, found, split=split)
+        scores = evaluate(model, trainer.batches, run, lease, found, Setting(split=split))
         scores |= {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch}
         scores |= {"train_seconds": round(trainer.progress.train_seconds, 1)}
         if lease is not None:

@@ -7,6 +7,7 @@ from typing import Literal
 from attend.experiments.cli.common import OneRun, at_least, check_beam, summary
 
 from attend.config import Decode, Look
+from attend.config.setting import Setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +38,19 @@ class Evaluate:
 
 
 def evaluate(command: Evaluate) -> None:
-    from attend.evaluation import saved as reopen
+    from attend.evaluation import saved
 
-    options = {name: getattr(command, name) for name in ("split", "decode", "beam", "draws", "look")}
+    setting = Setting(**{name: getattr(command, name) for name in Setting._fields})
     data = None if command.data is None else str(command.data)
     if command.bound is not None:
         for name in ("decode", "beam", "draws", "look"):
             if getattr(command, name) != getattr(Evaluate, name):
                 raise ValueError(f"--{name} has no effect with --bound, which captions nothing: leave one of them out")
-        print(*bounds(*reopen.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
+        print(*bounds(*saved.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
         return
     check_beam(command.beam)
     at_least(1, draws=command.draws)
-    folder, scores = reopen.evaluate_run(command.run, data=data, **options)
+    folder, scores = saved.evaluate_run(command.run, setting, data=data)
     print(f"{folder}: {summary(scores)}")
 
 

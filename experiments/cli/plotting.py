@@ -13,7 +13,7 @@ from attend.analysis.figures import beam_width, dots, metric_agreement
 from attend.analysis.figures.estimators import read_rows
 from attend.analysis.figures.figures import FORMATS, HEALTH, colours, named, save
 from attend.analysis.figures.from_runs import draw_curves, draw_estimators, draw_health, say
-from attend.analysis.gaze.from_runs import draw_gaze, draw_saccades
+from attend.analysis.gaze.from_runs import Pictures, draw_gaze, draw_saccades
 from attend.analysis.grounding.from_runs import draw_grounding
 from attend.analysis.records import Record, one_dataset, read_runs
 from attend.analysis.tables.columns import COLUMNS
@@ -107,7 +107,7 @@ def estimators(command: Plot) -> list[Path]:
 
 def saccades(command: Plot) -> list[Path]:
     options = {name: getattr(command, name) for name in ("images", "dots", "raw", "decode", "draws", "seed")}
-    return draw_saccades(_finished(command), command.out, names=command.image, moving=command.film, **options)
+    return draw_saccades(_finished(command), command.out, Pictures(names=command.image, moving=command.film, **options))
 
 
 def gaze(command: Plot) -> list[Path]:

@@ -8,25 +8,15 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 from attend.analysis.records import Record
 
-from attend.config import Config, Decode, Look
+from attend.config import Config
+from attend.config.setting import Setting
 from attend.config.text import replace as with_fields
 
 Found = TypeVar("Found")
-
-
-class Setting(NamedTuple):
-    """An evaluation: decoding context, beam width (None: the run's own), repetitions of ``sample``, evaluation control
-    (None: the model's own attention) and split (None: that of the headline)."""
-
-    decode: Decode | None = None
-    beam: int | None = None
-    draws: int = 1
-    look: Look | None = None
-    split: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

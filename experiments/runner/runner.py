@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from attend.experiments.runner.experiment import Experiment, Setting
+from attend.experiments.runner.experiment import Experiment
 from attend.experiments.runner.queue import WAIT, Queue
 from attend.experiments.runner.storages import address
 from attend.experiments.runner.workers import default_workers, together
@@ -24,6 +24,7 @@ from optuna.trial import Trial
 from tqdm import tqdm
 
 from attend.config import Config, Decode
+from attend.config.setting import HEADLINE, Setting
 from attend.config.text import to_dict
 from attend.data.prepared import Prepared
 from attend.encoder.features import store_features
@@ -96,7 +97,7 @@ class Run:
             given = epochs * len(dataset.rows("val")[: settings.validation_images or None])
             if settings.monitor != "nll" and epochs:
                 searches[config.decode, settings.validation_beam] += given
-        for folder, way in ({run.evaluation(split, *config.way()): Setting()} | self.evaluations(split)).items():
+        for folder, way in ({run.evaluation(split, *config.way()): HEADLINE} | self.evaluations(split)).items():
             if not (folder / "scores.json").exists():
                 images = len(dataset.rows(way.split or split))
                 given, evaluated = given + images, evaluated + images
@@ -115,7 +116,7 @@ class Run:
 
         scores = train(self.config, self.folder)
         for setting in self.also:
-            evaluate_run(self.folder, **setting._asdict(), again=False)
+            evaluate_run(self.folder, setting, again=False)
         if self.bound is not None:
             evaluate_bound(self.folder, self.bound, again=False)
         return scores
@@ -234,7 +235,7 @@ def identity(out: Path) -> str:
 def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
     from attend.analysis.figures.from_runs import draw_curves
-    from attend.analysis.gaze.from_runs import draw_saccades
+    from attend.analysis.gaze.from_runs import Pictures, draw_saccades
     from attend.analysis.records import read_runs
     from attend.analysis.tables.comparison import DEFAULT, comparison, render
 
@@ -250,5 +251,5 @@ def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
     if experiment.conclude:
         files += experiment.conclude(records, folder)
     files += draw_curves(records, folder / "pictures")
-    files += draw_saccades(records, folder / "pictures", images=pictures)
+    files += draw_saccades(records, folder / "pictures", Pictures(images=pictures))
     return files

@@ -17,6 +17,7 @@ from attend.experiments.cli.main import main
 
 from attend.captioner.captioner import decoding
 from attend.chance import uniform
+from attend.config.setting import Setting
 from attend.data.batches import Batch
 from attend.evaluation import bounds
 from attend.evaluation.bounds import SIZES, caption_bounds, evaluate_bounds, per_word, weighted
@@ -312,7 +313,7 @@ def test_the_program_bounds_what_it_can(runs, kind, capsys):
         assert found["bound"] == found["weighted1"] > found["weighted5"] > found["weighted10"]
         assert "no marginal: attention.feed is 'glimpse'" in said and "marginal" in scores["missing"]
     elif kind == "expected":
-        decoded = evaluate_run(run, decode="marginal", beam=1)[1]["given"]["nll"]
+        decoded = evaluate_run(run, Setting("marginal", 1))[1]["given"]["nll"]
         assert found["marginal"] == pytest.approx(decoded, rel=1e-6)
         assert found["weighted1"] > found["weighted5"] > found["weighted10"]
         assert found["bound"] > found["marginal"]

@@ -16,6 +16,7 @@ from attend.experiments.cli.main import main
 
 from attend.attention.controls import CONTROLS, centre
 from attend.config import Attention, Look
+from attend.config.setting import Setting
 from attend.config.text import from_dict
 from attend.data.batches import Batch, Batches
 from attend.data.prepared import Prepared
@@ -166,7 +167,7 @@ def test_a_generated_caption_is_shown_what_the_other_images_own_caption_looks_at
     model, batches, rows = pieces
     run = RunFolder(tmp_path)
     with Lease(run.path) as lease:
-        evaluate(model, batches, run, lease, CPU, look="shuffled")
+        evaluate(model, batches, run, lease, CPU, Setting(look="shuffled"))
     partner, decode = partners(rows, model.config.seed), ("expected", 2)
     own = {one.row: one for one in generate(model, batches, rows, CPU, *decode)}
     import h5py
@@ -189,16 +190,16 @@ def test_the_size_of_minibatches_changes_nothing(pieces, monkeypatch, tmp_path, 
             monkeypatch.setattr(module, "IMAGES", images)
         run = RunFolder(tmp_path / str(images))
         with Lease(run.path) as lease:
-            found.append(evaluate(model, batches, run, lease, CPU, decode=decode, beam=beam, look=look))
+            found.append(evaluate(model, batches, run, lease, CPU, Setting(decode, beam, look=look)))
     for part in ("captions", "given", "health", "grounding"):
         assert found[0][part] == pytest.approx(found[1][part], rel=1e-4, abs=1e-8), part
 
 
 def test_draws_of_random_weights_differ(soft):
-    _, found = evaluate_run(soft, look="random", draws=3)
+    _, found = evaluate_run(soft, Setting(look="random", draws=3))
     assert found["draws"]["n"] == 3 and found["draws"]["std"]["bleu1"] > 0
     with pytest.raises(ValueError, match="always says the same"):
-        evaluate_run(soft, look="shuffled", draws=3)
+        evaluate_run(soft, Setting(look="shuffled", draws=3))
 
 
 def test_partners_are_one_circle():
@@ -310,7 +311,7 @@ def test_heads_are_evaluated_under_controls_and_shown_their_mean(data, tmp_path)
     found = given(model.looking("shuffled"), batches, rows, decode="argmax", learned=model)
     assert all(torch.allclose(found[row, 0], own[partner[row], 0], atol=1e-6) for row in rows)
     for look in ("first", "random"):
-        assert evaluate_run(run, look=look)[1]["captions"]
+        assert evaluate_run(run, Setting(look=look))[1]["captions"]
 
 
 def test_a_look_is_a_row_of_its_own_in_a_table(tmp_path):

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from attend import config
 from attend.config import text as settings
+from attend.config.setting import Setting
 from attend.data.batches import Batches
 from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
@@ -127,7 +128,7 @@ def evaluated(folder, model, batches, **options):
     """The scores, the folder written, and its images.csv."""
     run = RunFolder(folder)
     with Lease(run.path) as lease:
-        scores = evaluate(model, batches, run, lease, CPU, **options)
+        scores = evaluate(model, batches, run, lease, CPU, Setting(**options))
     (written,) = (folder / "evaluations").iterdir()
     assert read_json(written / "scores.json") == json.loads(json.dumps(scores))
     with open(written / "images.csv", encoding="utf-8", newline="") as file:

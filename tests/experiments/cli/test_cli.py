@@ -17,6 +17,7 @@ import torch
 from attend.experiments.cli.main import VERBS, main
 from PIL import Image
 
+from attend.config.setting import Setting
 from attend.evaluation.saved import evaluate_run
 from tests import halves
 
@@ -324,7 +325,7 @@ def test_scores_that_are_none(fails, trained, data, tmp_path):
     evaluation.write_text("[]")
     split, decode, beam = evaluation.parent.name.split("-")
     with pytest.raises(ValueError, match=f"{evaluation} holds no scores of an evaluation: restore it, or remove it"):
-        evaluate_run(run, split=split, decode=decode, beam=int(beam.removeprefix("beam")), again=False)
+        evaluate_run(run, Setting(decode, int(beam.removeprefix("beam")), split=split), again=False)
 
 
 def test_a_dataset_that_has_moved_since(fails, trained, tmp_path):
