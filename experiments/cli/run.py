@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from attend.experiments.runner.experiment import Experiment
 
 
+PICTURES = 4
+"""Images whose gaze is drawn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run(Queued):
     """Run an experiment: all its variants and seeds, then a table and pictures. Run it again to resume."""
@@ -48,7 +52,7 @@ def run(command: Run) -> None:
     if not agreed(runs, command):
         return
     runner.run(runs, experiment.name, command.out, command.storage, command.workers)
-    for file in runner.present(experiment, command.out):
+    for file in runner.present(experiment, command.out, pictures=1 if command.tiny else PICTURES):
         print(file)
 
 

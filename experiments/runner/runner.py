@@ -232,7 +232,7 @@ def identity(out: Path) -> str:
     return path.read_text()
 
 
-def present(experiment: Experiment, out: Path, pictures: int = 4) -> list[Path]:
+def present(experiment: Experiment, out: Path, pictures: int = 1) -> list[Path]:
     """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
     from attend.analysis.figures.from_runs import draw_curves
     from attend.analysis.gaze.from_runs import Pictures, draw_saccades

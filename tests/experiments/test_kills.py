@@ -43,7 +43,7 @@ CLASSIC = ["prepare", "data/captions", "--out", "classic", "--classic", "halves"
 CLASSIC += ["--minimum-count", "1"]
 TRAIN = ["train", "hard", "--data", "data", "--out", "run", *SMALL, "--train.epochs", "2", "--train.monitor", "nll"]
 EVALUATE = ["evaluate", "run", "--split", "val", "--decode", "sample", "--draws", "2"]
-RUN = ["run", "mine.py", "--workers", "1"]
+RUN = ["run", "mine.py", "--workers", "1", "--tiny"]
 MINE = """
 from dataclasses import replace
 from attend.config.text import from_dict

@@ -243,7 +243,7 @@ def test_empty_splits(fails, tmp_path):
         (["--attention.temperature", "-1"], ["attention.temperature", "above 0"]),
         (["--train.clip", "inf"], ["train.clip", "a finite number"]),
         (["--decoder.hidden", "1" + "0" * 30], ["decoder.hidden", "1000000 or less"]),
-        (["--decoder.hidden", "1000000"], ["not enough memory", "decoder.hidden"]),
+        (["--decoder.hidden", "1000000", "--attention.width", "1000000"], ["not enough memory", "decoder.hidden"]),
         (["--decoder.freeze-embeddings"], ["decoder.freeze_embeddings", "decoder.embeddings"]),
         (["--attention.select", "argmax"], ["argmax", "sample"]),
         (["--decoder.embeddings", "no.txt"], ["decoder.embeddings", "no.txt"]),
