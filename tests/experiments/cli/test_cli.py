@@ -280,7 +280,7 @@ def test_settings_of_an_experiment_add_up(monkeypatch, tmp_path):
     monkeypatch.setattr("attend.experiments.quickstart.prepare_scenes", lambda *_, **__: None)
     monkeypatch.setattr("attend.experiments.runner.estimate.estimate", Mock())
     monkeypatch.setattr("attend.experiments.runner.runner.run", lambda runs, *_: planned.extend(runs))
-    monkeypatch.setattr("attend.experiments.runner.runner.present", lambda *_: [])
+    monkeypatch.setattr("attend.experiments.runner.runner.present", lambda *_, **__: [])
     main(["run", "quickstart", "--only", "soft", "--set", "attention.score=dot", "--set", "attention.heads=2"])
     assert {one.variant: one.config.attention.heads for one in planned} == {"soft": 2}
     assert {one.config.attention.score for one in planned} == {"dot"}
