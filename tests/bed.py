@@ -24,6 +24,11 @@ from attend.training.objective import Counts, Loss, objective, paths_of
 
 LOCATIONS, FEATURES, WORDS = 3, 4, 7
 FEEDS = ("glimpse", "expected")
+GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear"}
+TRANSFORMER = {"cell": "transformer", "gate": "none", "readout": "linear", "heads": 1}
+BLIND = {"gru": GRU, "transformer": TRANSFORMER}
+"""Decoders whose states do not depend on glimpses."""
+EVERY = TRANSFORMER | {"looks": "every"}
 either_feed = pytest.mark.parametrize("feed", FEEDS)
 
 

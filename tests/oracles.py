@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def plain_logits(
@@ -91,4 +92,49 @@ def plain_residual_logits(captioner, features: Tensor, words: list[int], path: T
         centred = added - added.mean()
         normalised = centred / (centred.square().mean() + 1e-5).sqrt()
         logits.append(affine("decoder.logits", normalised * w["decoder.norm.weight"] + w["decoder.norm.bias"]))
+    return torch.stack(logits)
+
+
+def plain_transformer_logits(captioner, features: Tensor, words: list[int], path: Tensor | None = None) -> Tensor:
+    """Logits (T, V) of the Transformer over one image (L, D), each word from its prefix anew; hard along ``path`` (T,).
+
+    Self-attention is the library's own, and every block that looks asks by the captioner's additive score.
+    """
+    w = dict(captioner.named_parameters())
+    settings = captioner.settings.decoder
+    width, every = settings.hidden, settings.looks == "every"
+
+    def affine(name: str, x: Tensor) -> Tensor:
+        return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        return F.layer_norm(x, (width,), w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def context(query: Tensor, place: int | None) -> Tensor:
+        hidden = affine("attention.score.query", query) + features @ w["attention.score.key.weight"].T
+        alpha = torch.softmax(torch.tanh(hidden) @ w["attention.score.vector"], 0)
+        return alpha @ features if place is None else features[place]
+
+    logits = []
+    for t in range(len(words)):
+        said = torch.tensor([1, *words[:t]])
+        waves = (10_000.0 ** (-torch.arange(0, width, 2) / width)).to(features.dtype)
+        angles = torch.arange(t + 1)[:, None] * waves
+        position = torch.cat([angles.sin(), angles.cos()], -1)[:, :width]
+        x = affine("decoder.words", w["decoder.embedding.weight"][said] * settings.embedding**0.5) + position
+        for n in range(settings.blocks):
+            block, last = f"decoder.blocks.{n}", n == settings.blocks - 1
+            asked = norm(f"{block}.norm", x)[:, None]
+            mixed, _ = F.multi_head_attention_forward(
+                asked, asked, asked, width, settings.heads, w[f"{block}.mix.weight"], w[f"{block}.mix.bias"], None,
+                None, False, 0.0, w[f"{block}.out.weight"], w[f"{block}.out.bias"],
+                attn_mask=torch.full((t + 1, t + 1), -torch.inf, dtype=x.dtype).triu(1),
+            )  # fmt: skip
+            x = x + mixed[:, 0]
+            if last or every:
+                places = path if last and path is not None else [None] * (t + 1)
+                seen = [context(q, z) for q, z in zip(norm(f"{block}.query", x), places, strict=False)]
+                x = x + affine(f"{block}.context", torch.stack(seen))
+            x = x + affine(f"{block}.narrow", F.gelu(affine(f"{block}.widen", norm(f"{block}.norm_wide", x))))
+        logits.append(affine("decoder.logits", norm("decoder.norm", x[-1])))
     return torch.stack(logits)

@@ -31,8 +31,8 @@ class Looking:
     def projected(self) -> bool:
         return self.memory.projected
 
-    def __call__(self, query: Tensor) -> Look:
-        return self.attention(self.memory, query, self.policy, self.at, self.at.cut(self.shown))
+    def __call__(self, query: Tensor, policy: Policy | None = None) -> Look:
+        return self.attention(self.memory, query, policy or self.policy, self.at, self.at.cut(self.shown))
 
 
 @dataclass(frozen=True)
@@ -105,17 +105,17 @@ class Captioner(nn.Module):
         layout = once
         if samples > 1:
             layout = Layout.of(lengths, words.shape[2], samples, device=words.device, bucket=BUCKET if padded else 0)
-            shown = None if shown is None else shown.repeat_interleave(samples, 1)
         memory = self.decoder.memory(self.attention.memory(features, mask), layout.words)
         previous = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
         drop = None if drop is None else Dropout(*map(once.pack, drop))
         inputs = self.decoder.inputs(once.pack(previous), once.place, drop)
         rows = Inputs(*(once.repeat(part, samples) for part in inputs))
-        looks = Looking(self.attention, memory, policy, layout, shown)
         if self.decoder.blind and self.attention.look != "first" and layout.words:
-            seen = self._all_at_once(looks, inputs, once)
+            soft = Looking(self.attention, memory, SOFT, Whole(once), shown)
+            seen = self._all_at_once(soft, inputs, once, policy, layout)
         else:
-            seen = self._one_by_one(looks, rows, layout)
+            shown = None if shown is None else shown.repeat_interleave(samples, 1)
+            seen = self._one_by_one(Looking(self.attention, memory, policy, layout, shown), rows, layout)
         return Unrolled(
             decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen), inputs=rows,
             targets=once.repeat(once.pack(words), samples),
@@ -130,14 +130,16 @@ class Captioner(nn.Module):
             state, word = decoder.step(before, drive, Looking(looks.attention, memory, policy, at, looks.shown))
             yield at, before, word
 
-    def _all_at_once(self, looks: Looking, inputs: Inputs, once: Layout):
-        """The same without a loop over time, for a decoder whose state never reads the image."""
-        sequences, ours = once.sequences(inputs.words)
-        states = self.decoder.states(sequences)
-        states = states.flatten(0, 1) if ours is None else states.index_select(0, ours)
-        whole = Whole(looks.at)
-        hidden = once.unpack(states).repeat_interleave(looks.at.samples, 1).flatten(1, 2)  # (N, R T, H)
-        found = replace(looks, at=whole)(hidden)
+    def _all_at_once(self, soft: Looking, inputs: Inputs, once: Layout, policy: Policy, layout: Layout):
+        """The same without a loop over time, for a decoder whose states do not depend on glimpses."""
+
+        def of_samples(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.repeat_interleave(layout.samples, 1)
+
+        hidden, query = self.decoder.states(inputs, once, soft)
+        hidden, query = (of_samples(part).flatten(1, 2) for part in (hidden, query))  # (N, R T, H)
+        whole = Whole(layout)
+        found = replace(soft, policy=policy, at=whole, shown=of_samples(soft.shown))(query)
         return [(whole, None, Word(hidden, found.context, None, found))]
 
     def _asking(self, policy: Policy) -> tuple[Decoder, Policy]:

@@ -69,6 +69,11 @@ class Config:
                 f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} with "
                 f"baseline {rule.baseline!r} and attention.feed {attention.feed!r} is not made: leave them out"
             )
+        if self.decoder.looks == "every" and attention.hard and attention.feed == "glimpse":
+            raise ValueError(
+                "decoder.looks is 'every', so blocks before the last read the expected context, but attention.feed is "
+                "'glimpse': set attention.feed to expected"
+            )
         if attention.feed == "expected":
             if rule.name == "xu2015-code":
                 raise ValueError("estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'")

@@ -128,14 +128,21 @@ class Attention(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder(Section):
-    """The recurrent network and its readout."""
+    """The network over the words, and its readout."""
 
-    cell: Literal["lstm", "gru-residual"] = "lstm"
-    """lstm reads the context (Xu et al.); gru-residual reads words alone, and its output plus context is normalised"""
+    cell: Literal["lstm", "gru-residual", "transformer"] = "lstm"
+    """lstm reads the context (Xu et al.); gru-residual reads words alone, and its output plus context is normalised;
+    transformer: causal self-attention over the words, and the last block looks at the image"""
     embedding: Positive = 512
     """units of a word's embedding"""
     hidden: Positive = 512
-    """units of the recurrent network"""
+    """units of the recurrent network, or the width of the Transformer"""
+    blocks: Positive = 2
+    """blocks of the Transformer"""
+    heads: Positive = 8
+    """heads of its self-attention"""
+    looks: Literal["last", "every"] = "last"
+    """its blocks that look at the image; the blocks before the last read the expected context"""
     gate: Literal["none", "scalar", "vector"] = "scalar"
     """beta on the context: one number a word, one a feature, or none"""
     readout: Literal["deep", "linear"] = "deep"
@@ -162,10 +169,20 @@ class Decoder(Section):
             raise ValueError("decoder.freeze_embeddings would freeze random numbers: give decoder.embeddings too")
         if not (self.readout_word or self.readout_hidden or self.readout_context):
             raise ValueError("all of decoder.readout_word, readout_hidden, readout_context are off: keep one")
-        if self.cell == "gru-residual" and (self.gate != "none" or self.readout != "linear"):
+        if self.cell != "lstm" and (self.gate != "none" or self.readout != "linear"):
             raise ValueError(
-                f"decoder.cell 'gru-residual' has no gate on the context and a linear readout, but gate is "
+                f"decoder.cell {self.cell!r} has no gate on the context and a linear readout, but gate is "
                 f"{self.gate!r} and readout {self.readout!r}: set decoder.gate none and decoder.readout linear"
+            )
+        for name in () if self.cell == "transformer" else ("blocks", "heads", "looks"):
+            if getattr(self, name) != getattr(Decoder, name):
+                raise ValueError(
+                    f"decoder.{name} is {getattr(self, name)!r}, which only decoder.cell 'transformer' has: "
+                    "leave it out"
+                )
+        if self.cell == "transformer" and self.hidden % self.heads:
+            raise ValueError(
+                f"decoder.hidden {self.hidden} does not divide into {self.heads} decoder.heads: choose a multiple"
             )
 
     @property
@@ -177,4 +194,8 @@ class Decoder(Section):
     @property
     def options(self) -> dict[str, object]:
         """The keywords that this cell alone has."""
-        return {"gate": self.gate, "readout": self.terms} if self.cell == "lstm" else {}
+        return {
+            "lstm": {"gate": self.gate, "readout": self.terms},
+            "gru-residual": {},
+            "transformer": {"blocks": self.blocks, "heads": self.heads, "every": self.looks == "every"},
+        }[self.cell]

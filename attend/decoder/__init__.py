@@ -2,5 +2,6 @@
 
 from attend.decoder.gru import ResidualGRU
 from attend.decoder.lstm import LSTM
+from attend.decoder.transformer import Transformer
 
-DECODERS = {"lstm": LSTM, "gru-residual": ResidualGRU}
+DECODERS = {"lstm": LSTM, "gru-residual": ResidualGRU, "transformer": Transformer}

@@ -2,11 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
-from attend.attention.attention import Memory, projected
-from attend.decoder.protocol import Ask, Dropout, Inputs, Word, dropped, start_embedding
+from attend.attention.attention import Memory
+from attend.decoder.protocol import Ask, Dropout, Inputs, Places, Word, dropped, mapped, start_embedding
 
 
 class ResidualGRU(nn.Module):
@@ -33,13 +32,8 @@ class ResidualGRU(nn.Module):
             nn.init.uniform_(weight, -(hidden**-0.5), hidden**-0.5)
 
     def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
-        """W times the features (N, L, H) as values, where that is less work (``LSTM.memory``)."""
-        if memory.projected or memory.values is not memory.features:
-            return memory
-        locations = memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2)
-        if not readout and locations >= 3 * words:
-            return memory
-        return projected(memory, F.linear(memory.features, self.context.weight))
+        """W a_i (N, L, H) as values, if that is less work."""
+        return mapped(memory, self.context.weight, words, readout=readout)
 
     def inputs(self, words: Tensor, place: Tensor, drop: Dropout | None = None) -> Inputs:
         """E y (M, E) and its part of the three gates (M, 3H)."""
@@ -62,15 +56,19 @@ class ResidualGRU(nn.Module):
         found = look(hidden)
         return (hidden,), Word(hidden, found.context, None, found)
 
-    def states(self, words: Tensor | PackedSequence) -> Tensor:
-        """h_1 .. h_T of given captions by the library's GRU, from embedded words (T, B, E) or a packed sequence."""
+    def states(self, inputs: Inputs, places: Places, look: Ask) -> tuple[Tensor, Tensor]:
+        """h_1 .. h_T of given captions by the library's GRU: (N, C, T, H). They ask as they are."""
+        words, ours = places.sequences(inputs.words)
         weights = [*self.word_gates.parameters(), *self.hidden_gates.parameters()]
         weights = [weights[0], weights[2], weights[1], weights[3]]
         options = (weights, True, 1, 0.0, self.training, False)  # biases, one layer, no dropout, one direction
         if isinstance(words, PackedSequence):
             start = words.data.new_zeros(1, int(words.batch_sizes[0]), self.hidden)
-            return torch.gru(words.data, words.batch_sizes, start, *options)[0]
-        return torch.gru(words, words.new_zeros(1, words.shape[1], self.hidden), *options, False)[0]
+            states = torch.gru(words.data, words.batch_sizes, start, *options)[0].index_select(0, ours)
+        else:
+            states = torch.gru(words, words.new_zeros(1, words.shape[1], self.hidden), *options, False)[0].flatten(0, 1)
+        states = places.unpack(states)
+        return states, states
 
     def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
         """Logits L_o LayerNorm(h + W z): (..., H), (..., D) -> (..., V). The words are not read again."""

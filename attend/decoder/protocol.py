@@ -8,8 +8,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import PackedSequence
 
-from attend.attention.attention import Look, Memory
+from attend.attention.attention import Look, Memory, projected
+from attend.attention.select import Policy
 
 
 class Dropout(NamedTuple):
@@ -40,19 +43,29 @@ class Word(NamedTuple):
 
 
 class Ask(Protocol):
-    """``look(query)`` returns what attention selects for the queries (N, R, H).
+    """``look(query)`` returns what attention selects for the queries (N, R, H), or what another ``policy`` selects.
 
     ``projected`` says whether contexts were selected from the decoder's maps of the features (``Decoder.memory``).
     """
 
     projected: bool
 
-    def __call__(self, query: Tensor) -> Look: ...
+    def __call__(self, query: Tensor, policy: Policy | None = None) -> Look: ...
+
+
+class Places(Protocol):
+    """Where the M words of captions stand (``captioner.layout``)."""
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """(M, ...) -> (N, C, T, ...), 0 at padding."""
+
+    def sequences(self, words: Tensor) -> tuple[Tensor | PackedSequence, Tensor | None]:
+        """Words (M, E) as torch's recurrent layers read them, and the index that restores the order."""
 
 
 class Decoder(Protocol):
-    """``embedding`` is the table of the words. ``blind`` says that the state never reads a context: then ``states``
-    gives the states of given captions without a loop over time."""
+    """``embedding`` is the table of the words. ``blind``: no state depends on a glimpse, and ``states`` gives those of
+    given captions without a loop over time."""
 
     blind: bool
     embedding: nn.Embedding
@@ -72,6 +85,12 @@ class Decoder(Protocol):
     def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
         """The state one word further, and what the readout reads of it."""
 
+    def states(self, inputs: Inputs, places: Places, look: Ask) -> tuple[Tensor, Tensor]:
+        """What the readout reads, and the query, of all words of given captions (N, C, T, H). Blind decoders have it.
+
+        ``look`` attends softly: the policy selects later, from the queries.
+        """
+
     def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
         """Logits (..., V) of the next word."""
 
@@ -84,6 +103,16 @@ def start_embedding(embedding: nn.Embedding, largest: float) -> None:
 def dropped(values: Tensor, factors: Tensor | None) -> Tensor:
     """The values after dropout."""
     return values if factors is None else values * factors
+
+
+def mapped(memory: Memory, weight: Tensor, words: int, *, readout: bool) -> Memory:
+    """The memory with W a_i as values, if that is less work than W z for each of the ``words`` (``LSTM.memory``)."""
+    if memory.projected or memory.values is not memory.features:
+        return memory
+    locations = memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2)
+    if not readout and locations >= 3 * words:
+        return memory
+    return projected(memory, F.linear(memory.features, weight))
 
 
 def mean_feature(memory: Memory) -> Tensor:
@@ -121,11 +150,11 @@ class _Again:
     def __init__(self, look: Ask, query: Tensor | None = None) -> None:
         self.look, self.query, self.projected = look, query, look.projected
 
-    def __call__(self, query: Tensor) -> Look:
+    def __call__(self, query: Tensor, policy: Policy | None = None) -> Look:
         if self.query is None:
             self.query = query
-            return self.look(query)
-        found = self.look(self.query)
+            return self.look(query, policy)
+        found = self.look(self.query, policy)
         return found if found.log_prob is None else found._replace(log_prob=torch.zeros_like(found.log_prob))
 
 

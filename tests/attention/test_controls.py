@@ -26,8 +26,7 @@ from attend.training.supervised import supervised
 from tests import bed, oracles
 
 ROWS = [[[4, 5, 6, 3, 2], [5, 6, 2]], [[6, 4, 2], [4, 2]]]
-GRU = {"decoder": {"embedding": 4, "hidden": 5, "dropout": 0.0, "cell": "gru-residual", "gate": "none",
-                   "readout": "linear"}}  # fmt: skip
+CELLS = [{}, *({"decoder": decoder} for decoder in bed.BLIND.values())]
 
 
 def drawn(*shape, seed=0):
@@ -196,9 +195,9 @@ def test_a_frozen_first_glimpse_is_the_plain_loop(hard):
     assert all(truth[f"attention.score.{name}.weight"].any() for name in ("key", "query"))
 
 
-@pytest.mark.parametrize("cell", [{}, GRU])
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_frozen_first_glimpse_is_the_oracle_with_the_first_map(cell):
-    """By another way through the code, for both cells: the oracle reads the first word's map at every word."""
+    """By another way through the code, for all cells: the oracle reads the first word's map at every word."""
     model, a = bed.captioner(bed.settings(**cell)), bed.features(2)
     words, lengths = bed.captions(ROWS)
     shown = model(a, words, lengths).weights[:, :, :1].expand(-1, -1, 5, -1)
@@ -240,7 +239,7 @@ def test_reinforce_of_a_frozen_glimpse_is_the_gradient_of_its_bound(cost):
     assert float(truth["attention.score.key.weight"].abs().sum()) > 1e-3
 
 
-@pytest.mark.parametrize("cell", [{}, GRU])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("decode", ["expected", "top-k", "argmax", "sample"])
 def test_search_with_a_frozen_glimpse_scores_its_caption_as_a_teacher_forced_pass_does(cell, decode):
     attention = {"weights": "first", "select": "top-k", "top": 2}

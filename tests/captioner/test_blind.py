@@ -13,7 +13,12 @@ from attend.decoder.protocol import Dropout
 from tests import bed
 
 ROWS = [[[4, 5, 6, 3, 2], [5, 6, 2]], [[6, 4, 2], [4, 2]]]
-GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear"}
+DECODERS = bed.BLIND | {"every block looks": bed.EVERY}
+PROBED = {
+    "gru": ("decoder.hidden_gates.weight",),
+    "transformer": ("decoder.blocks.0.mix.weight", "decoder.blocks.1.mix.weight"),
+    "every block looks": ("decoder.blocks.0.context.weight", "decoder.blocks.1.query.weight"),
+}
 
 
 def policy_of(name: str, samples: int) -> Policy:
@@ -55,6 +60,7 @@ def by_steps(
     return tuple(torch.stack(parts, 2) for parts in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("padded", [False, True], ids=["packed", "padded"])
 @pytest.mark.parametrize("dropout", [False, True], ids=["plain", "dropout"])
 @pytest.mark.parametrize("samples", [1, 3])
@@ -62,8 +68,8 @@ def by_steps(
     "name",
     ["soft", "hard", "semi-sampled", "forced", "prefix, then soft", "prefix, then hard", "prefix, then likeliest"],
 )
-def test_all_words_at_once_equal_a_loop_over_steps(name, samples, dropout, padded):
-    model, a = bed.captioner(bed.settings(decoder=GRU)), bed.features(2)
+def test_all_words_at_once_equal_a_loop_over_steps(name, samples, dropout, padded, decoder):
+    model, a = bed.captioner(bed.settings(decoder=DECODERS[decoder])), bed.features(2)
     (words, lengths), policy, drop = bed.captions(ROWS), policy_of(name, samples), None
     if dropout:
         drop = Dropout(*(2 * bed.uniform(2, 2, 5, width, seed=width + 7).round() for width in (4, 5, 4)))
@@ -82,12 +88,13 @@ def test_all_words_at_once_equal_a_loop_over_steps(name, samples, dropout, padde
     ours, loops = (bed.gradient(model, value) for value in total)
     for parameter in loops:
         assert torch.allclose(ours[parameter], loops[parameter], rtol=1e-12, atol=1e-12), parameter
-    assert loops["decoder.hidden_gates.weight"].any() and loops["attention.score.query.weight"].any()
+    assert all(loops[name].any() for name in (*PROBED[decoder], "attention.score.query.weight"))
 
 
-def test_a_captioner_that_may_not_go_at_once_takes_the_same_steps(monkeypatch):
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_captioner_that_may_not_go_at_once_takes_the_same_steps(monkeypatch, decoder):
     """The loop of the captioner itself, for the same decoder; frozen at its first glimpse it always loops."""
-    model, a = bed.captioner(bed.settings(decoder=GRU)), bed.features(2)
+    model, a = bed.captioner(bed.settings(decoder=DECODERS[decoder])), bed.features(2)
     words, lengths = bed.captions(ROWS)
     at_once = model(a, words, lengths)
     monkeypatch.setattr(model.decoder, "blind", False)

@@ -63,10 +63,7 @@ def test_gradients_equal_those_of_the_plain_second_implementation(decoder, hard)
         assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
 
 
-GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear"}
-
-
-@pytest.mark.parametrize("decoder", [*DECODERS, {"readout": "linear"}, GRU])
+@pytest.mark.parametrize("decoder", [*DECODERS, {"readout": "linear"}, bed.GRU, bed.TRANSFORMER])
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_maps_of_the_context_may_be_applied_to_the_features(decoder, hard, monkeypatch):
     """Loss and every gradient, with dropout and half the rows soft; with a vector gate the two do not commute."""
@@ -224,7 +221,7 @@ def test_dropout_noise_is_keyed_by_seed_and_step():
     assert torch.equal(logits[0], logits[1]) and not torch.equal(logits[0], logits[2])
 
 
-@pytest.mark.parametrize("cell", [{}, {"cell": "gru-residual", "gate": "none", "readout": "linear"}])
+@pytest.mark.parametrize("cell", [{}, *bed.BLIND.values()])
 def test_a_dropped_word_is_one_without_an_embedding(cell):
     """It reaches neither the gates nor the readout; dropout of the state and the deep output is another."""
     settings = bed.settings(decoder={"embedding": 4, "hidden": 5, "dropout": 0.0, "dropout_words": 0.5} | cell)

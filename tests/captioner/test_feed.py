@@ -24,7 +24,8 @@ DECODERS = {
     "scalar": {},
     "no gate": {"gate": "none"},
     "vector": {"gate": "vector"},
-    "gru": {"cell": "gru-residual", "gate": "none", "readout": "linear"},
+    **bed.BLIND,
+    "every": bed.EVERY,
 }
 
 

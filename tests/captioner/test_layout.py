@@ -179,7 +179,7 @@ DECODERS = {
     "scalar": {"gate": "scalar"},
     "vector": {"gate": "vector", "readout_hidden": False},
     "linear": {"readout": "linear"},
-    "gru": {"cell": "gru-residual", "gate": "none", "readout": "linear"},
+    **bed.BLIND,
 }
 ATTENTIONS = {
     "additive": {},

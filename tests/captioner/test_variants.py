@@ -52,6 +52,28 @@ def test_the_residual_gru_is_the_plain_one(heads, hard):
         assert torch.allclose(logits[n, c, : len(plain)], plain, atol=1e-12)
 
 
+@pytest.mark.parametrize(("looks", "hard"), [("last", False), ("last", True), ("every", False)])
+@pytest.mark.parametrize(("blocks", "heads"), [(1, 1), (3, 5)])
+def test_the_transformer_is_the_plain_one(blocks, heads, looks, hard):
+    """Values and gradients; a caption's word from its prefix alone is the word in the whole caption."""
+    decoder = bed.TRANSFORMER | {"blocks": blocks, "heads": heads, "looks": looks}
+    model, a = bed.captioner(bed.settings(decoder=decoder)), bed.features(2)
+    words, lengths = bed.captions(ROWS)
+    path = torch.randint(bed.LOCATIONS, words.shape, generator=torch.Generator().manual_seed(0))
+    u = bed.along(model, a, words, lengths, path if hard else None)
+    logits = u.spread(u.logits)
+    for n, c in itertools.product(range(2), range(2)):
+        plain = oracles.plain_transformer_logits(model, a[n], ROWS[n][c], path[n, c] if hard else None)
+        assert torch.allclose(logits[n, c, : len(plain)], plain, atol=1e-12)
+        if (n, c) == (1, 1):
+            slopes = bed.uniform(*plain.shape)
+            ours = bed.gradient(model, (logits[n, c, : len(plain)] * slopes).sum())
+            truth = bed.gradient(model, (plain * slopes).sum())
+            for name in truth:
+                assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
+            assert truth["decoder.blocks.0.mix.weight"].any()
+
+
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_gradient_of_the_residual_gru_is_the_plain_ones(hard):
     model, a = residual(2), bed.features()

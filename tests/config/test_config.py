@@ -44,8 +44,8 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "semi": 0.25, "coin": "minibatch",
     },
     "decoder": {
-        "cell": "gru-residual", "embedding": 4, "hidden": 5, "gate": "none", "readout": "linear",
-        "readout_word": False, "readout_hidden": False, "dropout": 0.1, "dropout_words": 0.2,
+        "cell": "transformer", "embedding": 4, "hidden": 6, "blocks": 3, "heads": 2, "gate": "none",
+        "readout": "linear", "readout_word": False, "readout_hidden": False, "dropout": 0.1, "dropout_words": 0.2,
         "embedding_range": 0.5, "embeddings": "glove.txt", "freeze_embeddings": True,
     },
     "objective": {"doubly_stochastic": 1.0, "reduce": "mean", "target": "length", "supervised": 0.5},
@@ -63,7 +63,7 @@ TAKEN = {
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
     "encoder.precision", "attention.weights", "attention.top", "attention.temperature", "attention.feed",
-    "estimator.name", "estimator.relaxation", "estimator.rollout", "decoder.readout_context",
+    "estimator.name", "estimator.relaxation", "estimator.rollout", "decoder.looks", "decoder.readout_context",
 }  # fmt: skip
 
 

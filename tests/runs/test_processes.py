@@ -329,7 +329,8 @@ EMPTY = [
     {"attention": {"score": "bilinear", "simplex": "entmax"}},
     {"attention": {"weights": "uniform"}},
     {"decoder": {"gate": "vector"}},
-    {"decoder": {"cell": "gru-residual", "gate": "none", "readout": "linear"}},
+    {"decoder": bed.GRU},
+    {"decoder": bed.TRANSFORMER},
 ]
 
 

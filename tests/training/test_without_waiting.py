@@ -26,7 +26,6 @@ from tests import bed
 
 LOCATIONS, FEATURES, WORDS = 9, 16, 11
 CAPTIONS = bed.captions([[[4, 5, 2], [6, 2]], [[7, 8, 2], [2]], [[3, 2], []]])
-GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear"}
 ATTENTION = [
     {}, {"select": "top-k"}, {"simplex": "sparsemax"}, {"simplex": "entmax"}, {"score": "dot", "heads": 2},
 ]  # fmt: skip
@@ -102,7 +101,7 @@ def test_a_step_with_every_baseline_never_waits(baseline, feed, padded):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("decoder", [{}, {"gate": "vector"}, {"readout": "linear"}, GRU])
+@pytest.mark.parametrize("decoder", [{}, {"gate": "vector"}, {"readout": "linear"}, bed.GRU, bed.TRANSFORMER])
 @pytest.mark.parametrize(
     "attention",
     [{}, {"select": "top-k"}, {"simplex": "sparsemax"}, {"simplex": "entmax"}, {"score": "dot", "heads": 2}],
@@ -111,9 +110,10 @@ def test_a_step_of_soft_attention_never_waits(attention, decoder, padded):
     step(settings(None, decoder, attention), padded=padded)
 
 
+@pytest.mark.parametrize("decoder", bed.BLIND.values())
 @pytest.mark.parametrize("baseline", ["soft", "self-critical"])
-def test_passes_from_every_prefix_never_wait(baseline):
-    step(settings("glimpse", GRU, baseline=baseline, rollout="prefix", samples=2), padded=False)
+def test_passes_from_every_prefix_never_wait(baseline, decoder):
+    step(settings("glimpse", decoder, baseline=baseline, rollout="prefix", samples=2), padded=False)
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
@@ -148,7 +148,9 @@ class Host(np.ndarray):
     torch.torch_version.TorchVersion(torch.__version__) < (2, 9), reason="fake GPU tensors of torch 2.6 ask the driver"
 )
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("given", [settings(None), settings("glimpse"), settings("expected")])
+@pytest.mark.parametrize(
+    "given", [settings(None), settings("glimpse"), settings("expected"), settings("glimpse", bed.TRANSFORMER)]
+)
 def test_a_pass_on_fake_gpu_tensors_never_waits(given, padded):
     """Without the residual GRU: the library's GRU asks the driver of a real GPU which kernel to take."""
     words, lengths = CAPTIONS

@@ -1,0 +1,147 @@
+"""The Transformer: causal self-attention over the words, and the last block looks at the image."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attend.attention.attention import Memory
+from attend.attention.select import Expected
+from attend.decoder.protocol import Ask, Dropout, Inputs, Places, Word, dropped, mapped, start_embedding
+
+SOFT = Expected()
+WIDER = 4
+"""Width of the feed-forward layer, in units of H."""
+
+
+class Block(nn.Module):
+    """x + SelfAttention(LN x), then + W z if the block looks at the image, then x + W_2 gelu(W_1 LN x)."""
+
+    def __init__(self, hidden: int, heads: int, features: int | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm, self.mix, self.out = nn.LayerNorm(hidden), nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
+        self.query = None if features is None else nn.LayerNorm(hidden)
+        self.context = None if features is None else nn.Linear(features, hidden)
+        self.norm_wide, self.widen = nn.LayerNorm(hidden), nn.Linear(hidden, WIDER * hidden)
+        self.narrow = nn.Linear(WIDER * hidden, hidden)
+
+    def projections(self, x: Tensor) -> list[Tensor]:
+        """Query, key and value of each head: x (N, R, T, H) -> (N, R, heads, T, H / heads)."""
+        parts = self.mix(self.norm(x)).chunk(3, dim=-1)
+        return [part.unflatten(-1, (self.heads, -1)).transpose(2, 3) for part in parts]
+
+    def mixed(self, x: Tensor, query: Tensor, keys: Tensor, values: Tensor, causal: bool) -> Tensor:
+        """x + SelfAttention: (N, R, T, H)."""
+        seen = F.scaled_dot_product_attention(query, keys, values, is_causal=causal)
+        return x + self.out(seen.transpose(2, 3).flatten(3))
+
+    def wide(self, x: Tensor) -> Tensor:
+        """x + the feed-forward layer: (..., H)."""
+        return x + self.narrow(F.gelu(self.widen(self.norm_wide(x))))
+
+
+class Transformer(nn.Module):
+    """sqrt(E) W_e E y + position -> pre-norm blocks -> readout of LN x.
+
+    In the last block attention is asked with LN x after self-attention, and x + W z goes on. Nothing that a later word
+    reads depends on the glimpse, so given captions need no loop over time, and a glimpse bears on its own word alone.
+    With ``every``, all blocks look: the blocks before the last read the expected context.
+
+    Args:
+        features: D.
+        vocabulary: V.
+        embedding, hidden: E, and H, the width of the blocks.
+        blocks, heads: of self-attention; ``heads`` divides H.
+        every: all blocks look at the image.
+        embedding_range: r of U(-r, r).
+
+    Source: Vaswani et al. (2017), section 3. Differs: layer normalisation comes before each layer (Xiong et al., 2020);
+    gelu for relu; one layer of cross-attention, which is ours (any score, soft or hard); embeddings and logits are not
+    tied; dropout acts on embeddings and before the logits alone.
+    """
+
+    blind = True
+
+    def __init__(
+        self,
+        features: int,
+        vocabulary: int,
+        embedding: int = 512,
+        hidden: int = 512,
+        *,
+        blocks: int = 2,
+        heads: int = 8,
+        every: bool = False,
+        embedding_range: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.hidden, self.every = hidden, every
+        self.embedding = nn.Embedding(vocabulary, embedding)
+        self.words = nn.Linear(embedding, hidden)
+        last = blocks - 1
+        self.blocks = nn.ModuleList(
+            Block(hidden, heads, features if every or n == last else None) for n in range(blocks)
+        )
+        self.norm = nn.LayerNorm(hidden)
+        self.logits = nn.Linear(hidden, vocabulary)
+        start_embedding(self.embedding, embedding_range)
+        waves = 10_000.0 ** (-torch.arange(0, hidden, 2) / hidden)
+        self.register_buffer("waves", waves, persistent=False)
+
+    def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
+        """W a_i as values if the last block alone reads them and that is less work."""
+        if self.every and not readout:
+            return memory
+        return mapped(memory, self.blocks[-1].context.weight, words, readout=readout)
+
+    def inputs(self, words: Tensor, place: Tensor, drop: Dropout | None = None) -> Inputs:
+        """E y (M, E), and sqrt(E) W_e E y + (sin, cos)(place waves) (M, H)."""
+        drop = drop or Dropout()
+        embedded = dropped(self.embedding(words), drop.words)
+        angles = place[:, None] * self.waves
+        position = torch.cat([angles.sin(), angles.cos()], dim=-1)[:, : self.hidden].to(embedded.dtype)
+        return Inputs(embedded, self.words(embedded * embedded.shape[-1] ** 0.5) + position, drop.hidden, drop.deep)
+
+    def start(self, memory: Memory, rows: int) -> tuple:
+        """Keys and values (N, R, heads, 0, H / heads) of each block."""
+        heads = self.blocks[0].heads
+        none = memory.features.new_zeros(len(memory.features), rows, heads, 0, self.hidden // heads)
+        return tuple((none, none) for _ in self.blocks)
+
+    def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
+        """One word further: the keys and values of the word join those of the words before it."""
+        after: list[tuple[Tensor, Tensor]] = []
+
+        def mix(block: Block, x: Tensor) -> Tensor:
+            query, *new = block.projections(x)
+            after.append(tuple(torch.cat(both, dim=3) for both in zip(state[len(after)], new, strict=True)))
+            return block.mixed(x, query, *after[-1], causal=False)
+
+        hidden = self._stream(drive[:, :, None], mix, look).squeeze(2)
+        found = look(self.blocks[-1].query(hidden))
+        return tuple(after), Word(hidden, found.context, None, found)
+
+    def states(self, inputs: Inputs, places: Places, look: Ask) -> tuple[Tensor, Tensor]:
+        """x before the last block looks, and LN x, of all words at once: (N, C, T, H)."""
+
+        def mix(block: Block, x: Tensor) -> Tensor:
+            return block.mixed(x, *block.projections(x), causal=True)
+
+        hidden = self._stream(places.unpack(inputs.drive), mix, look)
+        return hidden, self.blocks[-1].query(hidden)
+
+    def _stream(self, x: Tensor, mix, look: Ask) -> Tensor:
+        """x (N, R, T, H) through all blocks up to the last look."""
+        *before, last = self.blocks
+        for block in before:
+            x = mix(block, x)
+            if self.every:
+                x = x + block.context(look(block.query(x).flatten(1, 2), SOFT).context).view(x.shape)
+            x = block.wide(x)
+        return mix(last, x)
+
+    def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
+        """The rest of the last block, and logits L_o LN x: (..., H), (..., D) -> (..., V)."""
+        last = self.blocks[-1]
+        x = last.wide(hidden + (context + last.context.bias if projected else last.context(context)))
+        return self.logits(dropped(self.norm(x), inputs.drop_hidden))
