@@ -123,6 +123,15 @@ def held(folder: Path) -> bool:
     return not _stale(Lease(folder)._holder() or NOBODY)
 
 
+def clear(folder: Path) -> None:
+    """Remove what a process that was killed after its last write left in a run folder: its lease and partial files."""
+    lease = Lease(folder)
+    holder = lease._holder()
+    if holder is not None and _stale(holder):
+        sweep(folder, "**/*.partial")
+        lease.path.unlink(missing_ok=True)
+
+
 def _stale(holder: Holder) -> bool:
     if holder.host == socket.gethostname() and not running(holder.pid):
         return True

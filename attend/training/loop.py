@@ -33,7 +33,7 @@ from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.model import Model
 from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
 from attend.runs.folder import RunFolder
-from attend.runs.lease import Lease
+from attend.runs.lease import Lease, clear
 from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
 from attend.training.objective import Counts, Loss, loss_of
 from attend.training.progress import Meters, means
@@ -325,6 +325,7 @@ def train(
     run = RunFolder(folder)
     if run.finished:
         run.same(config)
+        clear(run.path)
         return run.scores()
     found = accelerator(several=True)
     with open_run(run, config, found) as lease:

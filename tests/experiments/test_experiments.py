@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -187,3 +188,10 @@ def test_the_world_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["run", "world", "--tiny", "--seeds", "1", "--workers", "1"])
     assert "| oracle" in capsys.readouterr().out
+
+
+def test_what_a_kill_left_of_the_queue_s_name_is_swept(tmp_path):
+    partial = tmp_path / f"queue.id.0.{2**22 + 5}@{socket.gethostname()}.partial"
+    partial.touch()
+    name = runner.identity(tmp_path)
+    assert not partial.exists() and runner.identity(tmp_path) == name

@@ -18,7 +18,7 @@ from attend.config.text import replace
 from attend.runs import lease as runs
 from attend.runs.files import read_json, write_json, write_text
 from attend.runs.folder import RunFolder
-from attend.runs.lease import Lease, LeaseLost
+from attend.runs.lease import Lease, LeaseLost, clear
 
 HOLD = """
 import sys, time
@@ -334,3 +334,15 @@ def test_a_run_is_finished_by_its_headline_scores(tmp_path):
         assert not run.finished
         run.finish(lease, {"captions": {"bleu4": 0.2}})
     assert run.finished and read_json(tmp_path / "scores.json") == {"captions": {"bleu4": 0.2}}
+
+
+@pytest.mark.parametrize("pid", [2**22 + 5, os.getpid()])
+def test_a_process_killed_after_its_last_write_leaves_nothing(tmp_path, pid):
+    """But the lease of a process that lives stays."""
+    leave(tmp_path, host=socket.gethostname(), pid=pid)
+    partial = tmp_path / f"scores.json.0.{pid}@{socket.gethostname()}.partial"
+    partial.touch()
+    clear(tmp_path)
+    lives = pid == os.getpid()
+    assert partial.exists() == (tmp_path / "lease.json").exists() == lives
+    clear(tmp_path / "none")
