@@ -26,7 +26,8 @@ LOCATIONS, FEATURES, WORDS = 3, 4, 7
 FEEDS = ("glimpse", "expected")
 GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear"}
 TRANSFORMER = {"cell": "transformer", "gate": "none", "readout": "linear", "heads": 1}
-BLIND = {"gru": GRU, "transformer": TRANSFORMER}
+ADAPTIVE = GRU | {"cell": "adaptive"}
+BLIND = {"gru": GRU, "adaptive": ADAPTIVE, "transformer": TRANSFORMER}
 """Decoders whose states do not depend on glimpses."""
 EVERY = TRANSFORMER | {"looks": "every"}
 either_feed = pytest.mark.parametrize("feed", FEEDS)

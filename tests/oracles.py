@@ -138,3 +138,35 @@ def plain_transformer_logits(captioner, features: Tensor, words: list[int], path
             x = x + affine(f"{block}.narrow", F.gelu(affine(f"{block}.widen", norm(f"{block}.norm_wide", x))))
         logits.append(affine("decoder.logits", norm("decoder.norm", x[-1])))
     return torch.stack(logits)
+
+
+def plain_adaptive_logits(captioner, features: Tensor, words: list[int], path: Tensor | None = None) -> Tensor:
+    """Logits (T, V) of adaptive attention over one image (L, D), word by word; hard along ``path`` (T,)."""
+    w = dict(captioner.named_parameters())
+    width = captioner.settings.decoder.hidden
+
+    def affine(name: str, x: Tensor) -> Tensor:
+        y = x @ w[f"{name}.weight"].T
+        return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
+
+    cell = torch.nn.LSTMCell(captioner.settings.decoder.embedding + width, width).to(features.dtype)
+    lstm = {name: w[f"decoder.lstm.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    image = torch.relu(affine("decoder.image", features.mean(0)))
+    hidden, memory, logits = torch.zeros(width, dtype=features.dtype), torch.zeros(width, dtype=features.dtype), []
+    for t, previous in enumerate([1, *words[:-1]]):
+        word = w["decoder.embedding.weight"][previous]
+        gate = affine("decoder.sentinel_word", word) + affine("decoder.sentinel_image", image)
+        gate = torch.sigmoid(gate + affine("decoder.sentinel_hidden", hidden))
+        read = torch.cat([word, image])[None]
+        hidden, memory = torch.func.functional_call(cell, lstm, (read, (hidden[None], memory[None])))
+        hidden, memory = hidden[0], memory[0]
+        sentinel = gate * torch.tanh(memory)
+        asked = affine("attention.score.query", hidden) + features @ w["attention.score.key.weight"].T
+        scores = torch.tanh(asked) @ w["attention.score.vector"]
+        own = torch.tanh(affine("decoder.sentinel_score.0", torch.cat([sentinel, hidden])))
+        shares = torch.softmax(torch.cat([scores, own @ w["decoder.sentinel_score.2.weight"].T]), 0)
+        beta = shares[-1]
+        seen = torch.softmax(scores, 0) @ features if path is None else features[path[t]]
+        mixed = beta * sentinel + (1 - beta) * affine("decoder.context", seen)
+        logits.append(affine("decoder.logits", mixed + hidden))
+    return torch.stack(logits)

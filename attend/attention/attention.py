@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attend.attention import controls
 from attend.attention.score import by_head
 from attend.attention.select import At, Policy, Selection
-from attend.attention.simplex import softmax
+from attend.attention.simplex import scaled, softmax
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Memory:
 
 
 class Look(NamedTuple):
-    """The attention of the rows (N, R) at one word: weights alpha (N, R, L), what a policy selected, and the query."""
+    """The attention of the rows (N, R) at one word: weights alpha (N, R, L), what a policy selected, the query, and the
+    scores e / tau (N, R, L), -inf where no location exists; None if the weights are a control or several heads'."""
 
     weights: Tensor
     context: Tensor
@@ -49,6 +50,7 @@ class Look(NamedTuple):
     log_prob: Tensor | None
     proposal: Tensor | None
     query: Tensor
+    scores: Tensor | None
 
 
 class Attention(nn.Module):
@@ -98,17 +100,21 @@ class Attention(nn.Module):
             values=features if self.value is None else by_head(self.value(features), self.heads),
         )
 
-    def weights(self, memory: Memory, query: Tensor, shown: Tensor | None = None) -> Tensor:
-        """alpha (N K, R, L) for queries (N, R, H). ``shown`` (N, R, L) is the input of a control, as boxes or noise."""
+    def weights(self, memory: Memory, query: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """alpha (N K, R, L) for queries (N, R, H), and the scores e / tau, None if the weights are a control.
+
+        ``shown`` (N, R, L) is the input of a control, as boxes or noise.
+        """
         mask = None if memory.mask is None else memory.mask[:, None]
         if self.look in controls.CONTROLS:
             shape = (*query.shape[:2], memory.features.shape[1])
             shown = self.centre.expand(shape) if self.look == "centre" else shown
             weights = controls.weights(self.look, shape, mask, shown, like=memory.features)
-            return weights.repeat_interleave(self.heads, 0)
+            return weights.repeat_interleave(self.heads, 0), None
         if mask is not None:
             mask = mask.repeat_interleave(self.heads, 0)
-        return self.simplex(self.score(memory.keys, query), self.temperature, mask)
+        scores = self.score(memory.keys, query)
+        return self.simplex(scores, self.temperature, mask), scaled(scores, self.temperature, mask)
 
     def forward(
         self, memory: Memory, query: Tensor, policy: Policy, at: At | None = None, shown: Tensor | None = None
@@ -118,11 +124,11 @@ class Attention(nn.Module):
         With several heads the weights are the mean over heads. The glimpse is that of the head whose own glimpse is
         most likely.
         """
-        weights = self.weights(memory, query, shown)
+        weights, scores = self.weights(memory, query, shown)
         chosen = policy(memory.values, weights, at if self.heads == 1 else _OfHeads(at, self.heads), query)
         if self.heads > 1:
-            weights, chosen = self._together(weights, chosen)
-        return Look(weights, *chosen, query)
+            scores, (weights, chosen) = None, self._together(weights, chosen)
+        return Look(weights, *chosen, query, scores)
 
     def _together(self, weights: Tensor, chosen: Selection) -> tuple[Tensor, Selection]:
         weights, context, glimpse, log_prob = (

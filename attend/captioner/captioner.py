@@ -10,7 +10,7 @@ from attend.attention.select import Argmax, At, Expected, Policy, Sample, TopK
 from attend.captioner.layout import Layout, Whole
 from attend.captioner.unrolled import Marginal, Readout, Unrolled
 from attend.data.text import SPECIALS, START
-from attend.decoder.protocol import AsksOnce, Decoder, Dropout, Inputs, Word
+from attend.decoder.protocol import AsksOnce, Decoder, Dropout, Inputs, each
 
 SOFT = Expected()
 BUCKET = 4
@@ -136,11 +136,11 @@ class Captioner(nn.Module):
         def of_samples(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.repeat_interleave(layout.samples, 1)
 
-        hidden, query = self.decoder.states(inputs, once, soft)
-        hidden, query = (of_samples(part).flatten(1, 2) for part in (hidden, query))  # (N, R T, H)
+        states = self.decoder.states(soft.memory, inputs, once, soft)
+        states = each(states, lambda part: of_samples(part).flatten(1, 2))  # (N, R T, ...)
         whole = Whole(layout)
-        found = replace(soft, policy=policy, at=whole, shown=of_samples(soft.shown))(query)
-        return [(whole, None, Word(hidden, found.context, None, found))]
+        look = replace(soft, policy=policy, at=whole, shown=of_samples(soft.shown))
+        return [(whole, None, self.decoder.word(states, look))]
 
     def _asking(self, policy: Policy) -> tuple[Decoder, Policy]:
         """The decoder and the policy; frozen at the first glimpse, both keep to the first word."""

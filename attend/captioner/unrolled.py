@@ -188,7 +188,7 @@ class Unrolled(Readout):
         """-log p(y) of each word alone under other weights (N, R, T, L), all before it as it was: (N, R, T)."""
         context = self.layout.pack(_mean_of(self.memory.values, weights))[:, None]
         if self.decoder.blind:
-            hidden, context = self.hidden, context.squeeze(1)
+            hidden, context = self.hidden, context.squeeze(1) * (1 if self.gate is None else self.gate)
         else:
             before = self._before()
             look = _Fixed(context, self.memory.projected)
@@ -370,7 +370,7 @@ class _Fixed:
     """A look whose context is given."""
 
     def __init__(self, context: Tensor, projected: bool) -> None:
-        self.found, self.projected = Look(None, context, None, None, None, None), projected
+        self.found, self.projected = Look(None, context, None, None, None, None, None), projected
 
     def __call__(self, query: Tensor) -> Look:
         return self.found

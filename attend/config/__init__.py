@@ -69,6 +69,11 @@ class Config:
                 f"attention.weights 'first' draws one glimpse a caption, for which estimator.name {rule.name!r} with "
                 f"baseline {rule.baseline!r} and attention.feed {attention.feed!r} is not made: leave them out"
             )
+        if self.decoder.cell == "adaptive" and attention.heads > 1:
+            raise ValueError(
+                "decoder.cell 'adaptive' compares its sentinel with the scores of one head, but attention.heads is "
+                f"{attention.heads}: set it to 1"
+            )
         if self.decoder.looks == "every" and attention.hard and attention.feed == "glimpse":
             raise ValueError(
                 "decoder.looks is 'every', so blocks before the last read the expected context, but attention.feed is "

@@ -130,8 +130,9 @@ class Attention(Section):
 class Decoder(Section):
     """The network over the words, and its readout."""
 
-    cell: Literal["lstm", "gru-residual", "transformer"] = "lstm"
+    cell: Literal["lstm", "gru-residual", "adaptive", "transformer"] = "lstm"
     """lstm reads the context (Xu et al.); gru-residual reads words alone, and its output plus context is normalised;
+    adaptive: an LSTM that reads words and the mean feature, and a visual sentinel beside the context (Lu et al.);
     transformer: causal self-attention over the words, and the last block looks at the image"""
     embedding: Positive = 512
     """units of a word's embedding"""
@@ -197,5 +198,6 @@ class Decoder(Section):
         return {
             "lstm": {"gate": self.gate, "readout": self.terms},
             "gru-residual": {},
+            "adaptive": {},
             "transformer": {"blocks": self.blocks, "heads": self.heads, "every": self.looks == "every"},
         }[self.cell]

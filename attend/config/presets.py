@@ -58,6 +58,8 @@ RESIDUAL = Config(
     attention=Attention(score="dot"),
     decoder=Decoder(cell="gru-residual", gate="none", readout="linear"),
 )
+ADAPTIVE = replace(SOFT, decoder=Decoder(cell="adaptive", gate="none", readout="linear"))
+TRANSFORMER = replace(SOFT, decoder=Decoder(cell="transformer", gate="none", readout="linear"))
 SCRATCH = Config(
     encoder=Encoder(name="small_cnn", weights="random", tune_blocks=5),
     objective=Objective(doubly_stochastic=1.0),
@@ -96,6 +98,16 @@ PRESETS = {
         "A GRU over words, whose output asks InceptionResNetV2's map by dot products; output and context are added and "
         "normalised (--attention.heads for several, --attention.select sample for hard).",
         RESIDUAL,
+    ),
+    "adaptive": Preset(
+        "Adaptive attention (Lu et al., 2017): an LSTM that does not read the context, and a visual sentinel beside "
+        "the image (--attention.select sample for hard).",
+        ADAPTIVE,
+    ),
+    "transformer": Preset(
+        "A Transformer of two blocks over the words; the last looks at the image (--attention.select sample for hard; "
+        "--decoder.looks every for all blocks).",
+        TRANSFORMER,
     ),
     "scratch": Preset("Soft attention on a small convolutional network trained from nothing.", SCRATCH),
 }

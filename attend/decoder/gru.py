@@ -53,11 +53,10 @@ class ResidualGRU(nn.Module):
         keep = torch.sigmoid(update + old_update)
         written = torch.tanh(new + torch.sigmoid(reset + old_reset) * old_new)
         hidden = (1 - keep) * written + keep * hidden
-        found = look(hidden)
-        return (hidden,), Word(hidden, found.context, None, found)
+        return (hidden,), self.word(hidden, look)
 
-    def states(self, inputs: Inputs, places: Places, look: Ask) -> tuple[Tensor, Tensor]:
-        """h_1 .. h_T of given captions by the library's GRU: (N, C, T, H). They ask as they are."""
+    def states(self, memory: Memory, inputs: Inputs, places: Places, look: Ask) -> Tensor:
+        """h_1 .. h_T of given captions by the library's GRU: (N, C, T, H)."""
         words, ours = places.sequences(inputs.words)
         weights = [*self.word_gates.parameters(), *self.hidden_gates.parameters()]
         weights = [weights[0], weights[2], weights[1], weights[3]]
@@ -67,8 +66,12 @@ class ResidualGRU(nn.Module):
             states = torch.gru(words.data, words.batch_sizes, start, *options)[0].index_select(0, ours)
         else:
             states = torch.gru(words, words.new_zeros(1, words.shape[1], self.hidden), *options, False)[0].flatten(0, 1)
-        states = places.unpack(states)
-        return states, states
+        return places.unpack(states)
+
+    def word(self, state: Tensor, look: Ask) -> Word:
+        """The readout reads h and z, which h asks for."""
+        found = look(state)
+        return Word(state, found.context, None, found)
 
     def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
         """Logits L_o LayerNorm(h + W z): (..., H), (..., D) -> (..., V). The words are not read again."""

@@ -4,6 +4,7 @@ The decoder asks: ``step`` calls ``look(query)`` whenever it wants to see the im
 after. A state is a nest of tuples of tensors (N, R, ...).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
@@ -85,11 +86,14 @@ class Decoder(Protocol):
     def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
         """The state one word further, and what the readout reads of it."""
 
-    def states(self, inputs: Inputs, places: Places, look: Ask) -> tuple[Tensor, Tensor]:
-        """What the readout reads, and the query, of all words of given captions (N, C, T, H). Blind decoders have it.
+    def states(self, memory: Memory, inputs: Inputs, places: Places, look: Ask) -> tuple | Tensor:
+        """What ``word`` needs of all words of given captions: tensors (N, C, T, ...). ``look`` attends softly.
 
-        ``look`` attends softly: the policy selects later, from the queries.
+        Blind decoders have ``states`` and ``word``.
         """
+
+    def word(self, state: tuple | Tensor, look: Ask) -> Word:
+        """Ask for a glimpse per word; what the readout reads of it."""
 
     def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
         """Logits (..., V) of the next word."""
@@ -158,16 +162,17 @@ class _Again:
         return found if found.log_prob is None else found._replace(log_prob=torch.zeros_like(found.log_prob))
 
 
+def each(state: tuple | Tensor, do: Callable[[Tensor], Tensor]) -> tuple | Tensor:
+    """The state with every tensor changed."""
+    return do(state) if isinstance(state, Tensor) else tuple([each(part, do) for part in state])
+
+
 def first_of(state: tuple | Tensor, images: int, rows: int) -> tuple | Tensor:
     """The state of the first images and rows, by view; the state itself if that is all of it."""
-    if isinstance(state, Tensor):
-        return state if state.shape[:2] == (images, rows) else state[:images, :rows]
-    return tuple(first_of(part, images, rows) for part in state)
+    return each(state, lambda part: part if part.shape[:2] == (images, rows) else part[:images, :rows])
 
 
 def rows_of(state: tuple | Tensor, rows: Tensor, images: Tensor | None = None) -> tuple | Tensor:
     """The state of rows (N, K) of each image."""
     images = torch.arange(len(rows), device=rows.device)[:, None] if images is None else images
-    if isinstance(state, Tensor):
-        return state[images, rows]
-    return tuple([rows_of(part, rows, images) for part in state])
+    return each(state, lambda part: part[images, rows])

@@ -118,17 +118,20 @@ class Transformer(nn.Module):
             return block.mixed(x, query, *after[-1], causal=False)
 
         hidden = self._stream(drive[:, :, None], mix, look).squeeze(2)
-        found = look(self.blocks[-1].query(hidden))
-        return tuple(after), Word(hidden, found.context, None, found)
+        return tuple(after), self.word(hidden, look)
 
-    def states(self, inputs: Inputs, places: Places, look: Ask) -> tuple[Tensor, Tensor]:
-        """x before the last block looks, and LN x, of all words at once: (N, C, T, H)."""
+    def states(self, memory: Memory, inputs: Inputs, places: Places, look: Ask) -> Tensor:
+        """x before the last block looks, of all words at once: (N, C, T, H)."""
 
         def mix(block: Block, x: Tensor) -> Tensor:
             return block.mixed(x, *block.projections(x), causal=True)
 
-        hidden = self._stream(places.unpack(inputs.drive), mix, look)
-        return hidden, self.blocks[-1].query(hidden)
+        return self._stream(places.unpack(inputs.drive), mix, look)
+
+    def word(self, state: Tensor, look: Ask) -> Word:
+        """The readout reads x and z, which LN x asks for."""
+        found = look(self.blocks[-1].query(state))
+        return Word(state, found.context, None, found)
 
     def _stream(self, x: Tensor, mix, look: Ask) -> Tensor:
         """x (N, R, T, H) through all blocks up to the last look."""

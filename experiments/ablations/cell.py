@@ -1,18 +1,20 @@
-"""Is it better to feed the context to the recurrent network, or to add it to its output?
+"""Which network over the words: one that reads the context, or one to whose output the context is added?
 
     attend run cell [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
 
-An LSTM reads the context; a GRU reads words alone, and what attention finds is added to its output. The GRU has neither
-gate nor deep output, so the LSTM stands here with and without them.
+An LSTM reads the context. A GRU, an LSTM with a visual sentinel and a Transformer do not: the context joins their
+output. They have neither our gate nor the deep output, so the LSTM stands here with and without them.
 
-Source: Xu et al. (2015) for the LSTM, the preset `gru-residual` for the other, whose scores are additive here.
+Source: Xu et al. (2015) for the LSTM; the presets `gru-residual`, `adaptive` (Lu et al., 2017) and `transformer` for
+the others, with additive scores, 128 units and the budget of the quickstart.
 
-Not measured yet: 18 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
+Not measured yet: 30 runs; the quickstart's five take 7 to 8 minutes on two cores; none was timed on a GPU.
 """
 
 from attend.experiments.ablations.base import ablation
 
 PLAIN = {"decoder.gate": "none", "decoder.readout": "linear"}
-ROWS = {"lstm": {}, "lstm-plain": PLAIN, "gru-residual": PLAIN | {"decoder.cell": "gru-residual"}}
+OTHERS = ("gru-residual", "adaptive", "transformer")
+ROWS = {"lstm": {}, "lstm-plain": PLAIN} | {cell: PLAIN | {"decoder.cell": cell} for cell in OTHERS}
 
 experiment = ablation("cell", soft=ROWS, hard=ROWS)

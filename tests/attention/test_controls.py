@@ -195,9 +195,12 @@ def test_a_frozen_first_glimpse_is_the_plain_loop(hard):
     assert all(truth[f"attention.score.{name}.weight"].any() for name in ("key", "query"))
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != {"decoder": bed.ADAPTIVE}])
 def test_a_frozen_first_glimpse_is_the_oracle_with_the_first_map(cell):
-    """By another way through the code, for all cells: the oracle reads the first word's map at every word."""
+    """By another way through the code, for all cells: the oracle reads the first word's map at every word.
+
+    A sentinel is compared with scores, which the oracle has none of.
+    """
     model, a = bed.captioner(bed.settings(**cell)), bed.features(2)
     words, lengths = bed.captions(ROWS)
     shown = model(a, words, lengths).weights[:, :, :1].expand(-1, -1, 5, -1)

@@ -16,6 +16,7 @@ ROWS = [[[4, 5, 6, 3, 2], [5, 6, 2]], [[6, 4, 2], [4, 2]]]
 DECODERS = bed.BLIND | {"every block looks": bed.EVERY}
 PROBED = {
     "gru": ("decoder.hidden_gates.weight",),
+    "adaptive": ("decoder.lstm.weight_hh_l0", "decoder.sentinel_hidden.weight", "decoder.sentinel_image.weight"),
     "transformer": ("decoder.blocks.0.mix.weight", "decoder.blocks.1.mix.weight"),
     "every block looks": ("decoder.blocks.0.context.weight", "decoder.blocks.1.query.weight"),
 }

@@ -63,7 +63,7 @@ def test_gradients_equal_those_of_the_plain_second_implementation(decoder, hard)
         assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
 
 
-@pytest.mark.parametrize("decoder", [*DECODERS, {"readout": "linear"}, bed.GRU, bed.TRANSFORMER])
+@pytest.mark.parametrize("decoder", [*DECODERS, {"readout": "linear"}, *bed.BLIND.values()])
 @pytest.mark.parametrize("hard", [False, True])
 def test_the_maps_of_the_context_may_be_applied_to_the_features(decoder, hard, monkeypatch):
     """Loss and every gradient, with dropout and half the rows soft; with a vector gate the two do not commute."""

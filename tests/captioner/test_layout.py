@@ -219,6 +219,8 @@ def policies(samples: int, heads: int, learned: torch.nn.Module | None, feed: st
 def modes():
     for decoder in DECODERS:
         for attention, chosen in ATTENTIONS.items():
+            if (decoder, attention) == ("adaptive", "heads"):
+                continue
             yield decoder, attention, "glimpse"
             if "select" not in chosen and attention != "heads" and decoder != "linear":
                 yield decoder, attention, "expected"

@@ -52,26 +52,35 @@ def test_the_residual_gru_is_the_plain_one(heads, hard):
         assert torch.allclose(logits[n, c, : len(plain)], plain, atol=1e-12)
 
 
+@pytest.mark.parametrize("hard", [False, True])
+def test_adaptive_attention_is_the_plain_one(hard):
+    agrees_with(oracles.plain_adaptive_logits, bed.ADAPTIVE, hard, "decoder.sentinel_hidden.weight")
+
+
 @pytest.mark.parametrize(("looks", "hard"), [("last", False), ("last", True), ("every", False)])
 @pytest.mark.parametrize(("blocks", "heads"), [(1, 1), (3, 5)])
 def test_the_transformer_is_the_plain_one(blocks, heads, looks, hard):
-    """Values and gradients; a caption's word from its prefix alone is the word in the whole caption."""
+    """A caption's word from its prefix alone is the word in the whole caption."""
     decoder = bed.TRANSFORMER | {"blocks": blocks, "heads": heads, "looks": looks}
+    agrees_with(oracles.plain_transformer_logits, decoder, hard, "decoder.blocks.0.mix.weight")
+
+
+def agrees_with(plain, decoder: dict, hard: bool, moved: str) -> None:
+    """Logits of every caption, and the gradients of one, are those of the ``plain`` implementation."""
     model, a = bed.captioner(bed.settings(decoder=decoder)), bed.features(2)
     words, lengths = bed.captions(ROWS)
     path = torch.randint(bed.LOCATIONS, words.shape, generator=torch.Generator().manual_seed(0))
     u = bed.along(model, a, words, lengths, path if hard else None)
     logits = u.spread(u.logits)
     for n, c in itertools.product(range(2), range(2)):
-        plain = oracles.plain_transformer_logits(model, a[n], ROWS[n][c], path[n, c] if hard else None)
-        assert torch.allclose(logits[n, c, : len(plain)], plain, atol=1e-12)
-        if (n, c) == (1, 1):
-            slopes = bed.uniform(*plain.shape)
-            ours = bed.gradient(model, (logits[n, c, : len(plain)] * slopes).sum())
-            truth = bed.gradient(model, (plain * slopes).sum())
-            for name in truth:
-                assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
-            assert truth["decoder.blocks.0.mix.weight"].any()
+        truth = plain(model, a[n], ROWS[n][c], path[n, c] if hard else None)
+        assert torch.allclose(logits[n, c, : len(truth)], truth, atol=1e-12)
+    ours, truth = (
+        bed.gradient(model, (one * bed.uniform(*truth.shape)).sum()) for one in (logits[1, 1, : len(truth)], truth)
+    )
+    for name in truth:
+        assert torch.allclose(ours[name], truth[name], rtol=1e-10, atol=1e-12), name
+    assert truth[moved].any()
 
 
 @pytest.mark.parametrize("hard", [False, True])

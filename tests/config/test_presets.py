@@ -29,7 +29,16 @@ SHAPES = {  # rows, columns and D of the features
     "scratch": (8, 8, 256),
     "soft": (7, 7, 1280),
 }
-SAME = {"xu2015-paper-soft", "xu2015-code", "xu2015-code-soft", "hard", "uniform", "oracle"}  # as one of those
+SAME = {
+    "adaptive",
+    "transformer",
+    "xu2015-paper-soft",
+    "xu2015-code",
+    "xu2015-code-soft",
+    "hard",
+    "uniform",
+    "oracle",
+}  # as one of those
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +118,7 @@ SLIM = ("--encoder.name", "resnet10t")  # where the encoder is not what is asked
 HEADS = ("--attention.heads", "4")
 SAMPLED = ("--attention.select", "sample")
 TRAINED += [("gru-residual", SLIM + more) for more in (SAMPLED, HEADS, HEADS + SAMPLED)]
+TRAINED += [(name, SAMPLED) for name in ("adaptive", "transformer")]
 TRAINED += [("tutorial", ("--encoder.tune-blocks", "3"))]
 
 
@@ -154,6 +164,9 @@ CELLS = [
     ("soft", ()),
     ("gru-residual", ()),
     ("gru-residual", SLIM + HEADS + SAMPLED),
+    ("adaptive", SAMPLED),
+    ("transformer", SAMPLED),
+    ("transformer", ("--decoder.looks", "every")),
 ]
 
 
@@ -168,7 +181,7 @@ def test_every_cell_is_evaluated_and_captions(data, tmp_path, monkeypatch, capsy
     run = tmp_path / "run"
     main(["train", name, "--data", str(data), "--out", str(run), *small(name), "--train.epochs", "1", *more])
     scores = json.loads((run / "scores.json").read_text())
-    decode = "argmax" if more else "expected"
+    decode = "argmax" if set(SAMPLED) <= set(more) else "expected"
     assert (scores["decode"], scores["images"]) == (decode, 2) and 0 <= scores["captions"]["bleu1"] <= 1
     assert 0 < scores["given"]["nll"] < 10 and (run / f"evaluations/test-{decode}-beam3/attention.h5").exists()
     main(["evaluate", str(run), "--split", "val", "--decode", "sample" if more else "expected", "--beam", "1"])

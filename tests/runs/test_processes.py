@@ -329,8 +329,7 @@ EMPTY = [
     {"attention": {"score": "bilinear", "simplex": "entmax"}},
     {"attention": {"weights": "uniform"}},
     {"decoder": {"gate": "vector"}},
-    {"decoder": bed.GRU},
-    {"decoder": bed.TRANSFORMER},
+    *({"decoder": decoder} for decoder in bed.BLIND.values()),
 ]
 
 

@@ -29,7 +29,7 @@ def made(weights, glimpses=None, lengths=None) -> Unrolled:
     layout = Layout.of(torch.full((images, rows), length) if lengths is None else torch.tensor(lengths), length)
     none = torch.zeros(images, rows * length, 1)
     glimpse = None if glimpses is None else torch.tensor(glimpses).flatten(1, 2)
-    look = Look(weights.flatten(1, 2), none, glimpse, None, None, none)
+    look = Look(weights.flatten(1, 2), none, glimpse, None, None, none, None)
     return Unrolled(
         decoder=SimpleNamespace(readout=lambda inputs, *_: torch.zeros(len(inputs.words), 2)),
         memory=SimpleNamespace(projected=False),
