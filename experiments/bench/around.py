@@ -96,7 +96,7 @@ def _process(rank: int, size: Size, precision: str, rounds: int, folder: str) ->
     device = torch.device("cpu")
     alone = Bed(size, "soft", device, precision, seed=rank)
     together = Bed(size, "soft", device, precision, seed=rank)
-    _ = together.optimisers  # of the captioner that is wrapped next
+    _ = together.optimiser  # of the captioner that is wrapped next
     together.captioner = nn.parallel.DistributedDataParallel(together.captioner)
     gradient = torch.zeros(alone.parameters)
     calls = {"alone": alone.ours, "exchange": lambda: distributed.all_reduce(gradient), "together": together.ours}

@@ -1,6 +1,8 @@
 """What `attend bench` measures: a captioner of ours and the textbook's twin of it on the same random minibatch."""
 
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Self
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 from attend.attention.select import Expected
 from attend.captioner.search import LAST, beam_search
 from attend.config import Attention, Config, Decoder, Estimator, Objective
+from attend.config.text import replace
 from attend.data.batches import Batch
 from attend.estimators import Learner
 from attend.estimators.noise import Noise
@@ -20,10 +23,14 @@ from attend.training.loop import OPTIMISERS
 from attend.training.objective import loss_of
 
 KINDS = ("soft", "hard")
+Changes = Mapping[str, str | int | float | bool | None]
+NOTHING: Changes = MappingProxyType({})
 
 
 class Bed:
     """A minibatch, and both captioners with the same weights. Everything follows from the size, the kind and ``seed``.
+
+    ``changed`` are fields of the configuration by dotted names; the textbook has the LSTM and one sample alone.
 
     features (N, L, D), words (N, C, T), lengths (N, C), longest first; ``live`` rows have a word to say at each step.
     """
@@ -34,9 +41,8 @@ class Bed:
         kind: str,
         device: torch.device,
         precision: str = "fp32",
+        changed: Changes = NOTHING,
         seed: int = 0,
-        samples: int = 1,
-        feed: str = "glimpse",
     ) -> None:
         self.size, self.device, self.precision = size, device, precision
         generator = torch.Generator().manual_seed(seed)
@@ -50,13 +56,14 @@ class Bed:
         self.words = words.where(real, 0).to(device)
         self.features = torch.rand(size.images, size.locations, size.features, generator=generator).to(device)
         hard = kind == "hard"
-        rule = Estimator(entropy=0.0, baseline="none", semi=0.0, samples=samples) if hard else Estimator()
-        self.settings = Config(
-            attention=Attention(width=size.width, select="sample" if hard else "expected", feed=feed),
+        rule = Estimator(entropy=0.0, baseline="none", semi=0.0) if hard else Estimator()
+        settings = Config(
+            attention=Attention(width=size.width, select="sample" if hard else "expected"),
             estimator=rule,  # as the textbook has it
             decoder=Decoder(embedding=size.embedding, hidden=size.hidden),
             objective=Objective(doubly_stochastic=0.0 if hard else 1.0),
         )
+        self.settings = replace(settings, dict(changed))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.captioner = build_captioner(self.settings, size.features, size.vocabulary).to(device)
@@ -77,15 +84,19 @@ class Bed:
         return Textbook(self.captioner, self.settings).to(self.device)
 
     @cached_property
-    def optimisers(self) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-        """Ours, and torch's plain Adam for the textbook."""
-        return OPTIMISERS["adam"](self.captioner.parameters()), torch.optim.Adam(self.textbook.parameters())
+    def optimiser(self) -> torch.optim.Optimizer:
+        return OPTIMISERS["adam"](self.captioner.parameters())
+
+    @cached_property
+    def plain_optimiser(self) -> torch.optim.Optimizer:
+        """torch's plain Adam, for the textbook."""
+        return torch.optim.Adam(self.textbook.parameters())
 
     def ours(self) -> None:
         """One training step as in ``attend.training``."""
         self.steps += 1
         noise = Noise.draw(self.settings, self.shape, 0, self.steps).to(self.device)
-        loss, optimiser = self._our_loss(noise, self.precision), self.optimisers[0]
+        loss, optimiser = self._our_loss(noise, self.precision), self.optimiser
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.captioner.parameters(), 5.0)
         optimiser.step()
@@ -95,7 +106,7 @@ class Bed:
         """One training step of the textbook arrangement."""
         noise = torch.rand(self.shape, device=self.device) if self.settings.attention.hard else None
         loss = self.textbook.loss(self.features, self.words, self.lengths.to(self.device), noise)
-        optimiser = self.optimisers[1]
+        optimiser = self.plain_optimiser
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.textbook.parameters(), 5.0)
@@ -121,8 +132,16 @@ class Bed:
 class SearchBed(Bed):
     """Captions of ``images`` by a beam of ``beam``, ours all together and the textbook's one after another."""
 
-    def __init__(self, size: Size, device: torch.device, precision: str, images: int, beam: int = 5) -> None:
-        super().__init__(size, "soft", device, precision)
+    def __init__(
+        self,
+        size: Size,
+        device: torch.device,
+        precision: str,
+        images: int,
+        beam: int = 5,
+        changed: Changes = NOTHING,
+    ) -> None:
+        super().__init__(size, "soft", device, precision, changed)
         self.captioner.eval()
         self.beam = beam
         generator = torch.Generator().manual_seed(2)
@@ -131,7 +150,8 @@ class SearchBed(Bed):
         with torch.no_grad():  # fresh weights say nothing surely: larger ones, so that captions differ and end
             for parameter in self.captioner.decoder.parameters():
                 parameter.mul_(4.0)
-        self.textbook = Textbook(self.captioner, self.settings).to(device).eval()
+        if self.settings.decoder.cell == "lstm":
+            self.textbook = Textbook(self.captioner, self.settings).to(device).eval()
 
     def exact(self) -> Self:
         """For comparing captions: in float64, where rounding decides nothing, and none ends before the last word.

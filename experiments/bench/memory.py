@@ -40,7 +40,7 @@ def peaks(requests: Sequence[tuple[Size, str, str]], device: torch.device, preci
 def _measure(size: Size, kind: str, whose: str, device: torch.device, precision: str) -> dict[str, int]:
     bed, moments = bed_of(size, kind, device, precision), 0
     if not kind.isdigit():
-        _ = bed.textbook, bed.optimisers
+        _ = bed.textbook, bed.optimiser, bed.plain_optimiser
         moments = 2 * 4 * bed.parameters
     call = getattr(bed, whose)
     gc.collect()

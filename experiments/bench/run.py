@@ -16,6 +16,7 @@ import torch
 from attend.experiments.bench.around import processes, scoring, startup
 from attend.experiments.bench.clock import Setup, best_precision, table
 from attend.experiments.bench.data import features, stores, waiting
+from attend.experiments.bench.decoders import decoders
 from attend.experiments.bench.floor import SIZES
 from attend.experiments.bench.growth import draw, exponents, growth
 from attend.experiments.bench.operations import operations
@@ -29,7 +30,8 @@ from attend.runs.provenance import environment
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
     part.__name__: part
     for part in (
-        train, operations, samples, memory, search, features, waiting, stores, scoring, startup, processes, growth,
+        train, operations, samples, decoders, memory, search, features, waiting, stores, scoring, startup, processes,
+        growth,
     )
 }  # fmt: skip
 

@@ -48,9 +48,10 @@ def samples(setup: Setup) -> Iterator[dict[str, Any]]:
     """A training step of hard attention with five samples of each caption, beside one with one, for either feed."""
     for size in setup.sizes:
         for feed in ("glimpse", "expected"):
-            beds = {
-                number: Bed(size, "hard", setup.device, setup.precision, samples=number, feed=feed) for number in (1, 5)
-            }
+            beds = {}
+            for number in (1, 5):
+                changed = {"estimator.samples": number, "attention.feed": feed}
+                beds[number] = Bed(size, "hard", setup.device, setup.precision, changed)
             seconds = in_turn({str(number): bed.ours for number, bed in beds.items()}, setup.rounds, setup.device)
             yield {
                 "size": size.name,

@@ -57,3 +57,18 @@ def test_one_hot_weights_make_them_one(feed):
     warm = bed.captioner(rule)
     ours, truth = (bed.gradient(warm, one) for one in (marginal(warm).total, bed.bound(warm, TWO, WORDS)))
     assert bed.distance(ours, truth, "decoder") > 0.01  # at a temperature of 1 they differ
+
+
+@pytest.mark.parametrize("cell", bed.BLIND)
+def test_where_no_state_reads_a_glimpse_l_readouts_per_word_are_the_marginal_over_all_paths(cell):
+    """The value of "marginal" fed the expected context, and its gradient, against the L^T paths of the same model that
+    is fed its glimpses."""
+    decoder = {"embedding": 4, "hidden": 5, "dropout": 0.0} | bed.BLIND[cell]
+    rule = bed.settings(attention={"select": "sample"}, decoder=decoder)
+    fed = bed.captioner(rule)
+    truth = bed.marginal(fed, TWO, WORDS)
+    apart = replace(rule.attention, feed="expected")
+    ours = bed.captioner(replace(rule, attention=apart, estimator=bed.hard(name="marginal").estimator))
+    loss = marginal(ours)
+    assert torch.isclose(loss.terms["nll"], truth, atol=1e-12)
+    assert bed.distance(bed.gradient(ours, loss.total), bed.gradient(fed, truth)) < 1e-10
