@@ -179,7 +179,11 @@ def _variants(records: Sequence[Record]) -> list[dict]:
     base, called = records[0].config, runs.names(records)
     rows = []
     for group in groups.values():
-        epochs = sorted(n for r in group if isinstance(n := (r.scores or {}).get("epochs"), int | float))
+        epochs = sorted(
+            n + r.scores.get("epochs_before", 0)
+            for r in group
+            if isinstance(n := (r.scores or {}).get("epochs"), int | float)
+        )
         row = {
             "name": called[group[0].folder],
             "seeds": ", ".join(str(record.seed) for record in group),

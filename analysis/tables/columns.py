@@ -88,8 +88,9 @@ class Cell:
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for what was not trained
-    here: a control, or a ``published`` model; ``trials`` is what the study took that it comes from. ``parameters`` and
-    ``seconds`` of training are of each run that recorded them; ``base`` is what the others are differences to."""
+    here: a control, or a ``published`` model; ``trials`` is what the study took that it comes from. ``parameters``,
+    ``seconds`` and ``epochs`` of training are of each run that recorded them, epochs only if a run of the table began
+    from another; ``base`` is what the others are differences to."""
 
     name: str
     decode: str = ""
@@ -101,6 +102,7 @@ class Row:
     trials: int = 0
     parameters: tuple[int, ...] = ()
     seconds: tuple[float, ...] = ()
+    epochs: tuple[int, ...] = ()
     base: bool = False
     cells: tuple[Cell | None, ...]
 

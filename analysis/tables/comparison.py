@@ -19,6 +19,9 @@ from attend.analysis.tables.render import COLLAPSED, DASH, FORMATS, render
 __all__ = ["COLUMNS", "DEFAULT", "FORMATS", "Cell", "Column", "Row", "Table", "comparison", "render"]
 
 
+BEGUN = "Epochs and training time include those of the run that a run began from."
+
+
 def comparison(
     records: Iterable[Record],
     *,
@@ -47,6 +50,8 @@ def comparison(
     everything = [run.scores for _, group in ways for run in group]
 
     rows = [_row(*way, group, chosen) for way, group in ways]
+    if not (begun := any(run.record.scores.get("epochs_before") for _, group in ways for run in group)):
+        rows = [replace(row, epochs=()) for row in rows]
     evidence = Evidence([group for _, group in ways])
     if base is None:
         cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
@@ -69,6 +74,7 @@ def comparison(
             *(f"Left out because broken: {why}." for why in broken),
             *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
             *_spent(finished),
+            *([BEGUN] if begun else []),
             *(_sources(theirs, chosen) if base is None else ()),
         ),
         base=base,
@@ -151,10 +157,15 @@ def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
 
 
 def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], columns: Sequence[Column]) -> Row:
+    """What a row's runs have in common; time and epochs include those of the runs that they began from."""
     ours = [run.record.scores for run in group]
     facts = {
-        field: tuple(scores[key] for scores in ours if scores.get(key) is not None)
-        for field, key in (("parameters", "parameters"), ("seconds", "train_seconds"))
+        field: tuple(scores[key] + scores.get(before, 0) for scores in ours if scores.get(key) is not None)
+        for field, key, before in (
+            ("parameters", "parameters", ""),
+            ("seconds", "train_seconds", "seconds_before"),
+            ("epochs", "epochs", "epochs_before"),
+        )
     }
     return Row(
         name=name,

@@ -39,7 +39,11 @@ class Printed:
 
 def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
     """The heading, and a list of cells for each row: name, decoding, number of runs, and numbers."""
-    shows = (("Parameters", "parameters", _count), ("Training", "seconds", _time))
+    shows = (
+        ("Parameters", "parameters", _count),
+        ("Epochs", "epochs", "{:.3g}".format),
+        ("Training", "seconds", _time),
+    )
     known = [one for one in shows if any(getattr(row, one[1]) for row in table.rows)]
     header = ["Variant", "Decoding", "n", *(title for title, _, _ in known), *(c.title for c in table.columns)]
     ranges = not any(cell and cell.interval for row in table.rows for cell in row.cells)
@@ -176,9 +180,10 @@ FACTS: dict[str, Callable[[Row], object]] = {
     "Trials": lambda row: row.trials or "",
     "Base": lambda row: "base" if row.base else "",
     "Parameters": lambda row: _average(row.parameters, "{:.0f}".format),
+    "Epochs": lambda row: _average(row.epochs, "{:.6g}".format),
     "Training seconds": lambda row: _average(row.seconds, "{:.6g}".format),
 }
-OPTIONAL = ("Look", "Trials", "Base", "Parameters", "Training seconds")
+OPTIONAL = ("Look", "Trials", "Base", "Parameters", "Epochs", "Training seconds")
 """Columns of the CSV that are there where some row has something in them."""
 INTERVAL = (" interval low", " interval high", " mark", " p")
 DIFFERENCE = {" p images": "p_images", " effect": "effect", " improvement": "improvement", " detectable": "detectable"}

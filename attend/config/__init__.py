@@ -24,6 +24,8 @@ class Config:
     """a folder written by `attend prepare`"""
     seed: int = 0
     """of the weights at the start, the order of the data and all noise"""
+    start: str | None = None
+    """run folder whose best weights the run begins with, as far as names and shapes agree; none begins anew"""
     encoder: Encoder = field(default_factory=Encoder)
     attention: Attention = field(default_factory=Attention)
     estimator: Estimator = field(default_factory=Estimator)

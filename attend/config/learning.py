@@ -46,6 +46,10 @@ class Estimator(Section):
     semi: Annotated[float, Meta(ge=0, lt=1, description="in [0, 1): at 1 nothing is sampled")] | None = None
     """probability that an image takes the expected context instead of its samples; none is 0.5, and 0 for estimators
     that do not draw their paths one by one"""
+    semi_start: Annotated[float, Meta(ge=0, le=1, description="in [0, 1]")] | None = None
+    """that probability at the first step, from which it falls linearly to semi over semi_epochs; none is semi"""
+    semi_epochs: Factor = 0.0
+    """epochs after which the probability is semi; 0 with semi_start left out"""
     coin: Literal["image", "minibatch"] = "image"
     """what that coin is thrown for"""
     relaxation: Annotated[float, Meta(gt=0, le=100, description="above 0, at most 100")] = 1.0
@@ -70,6 +74,16 @@ class Estimator(Section):
                     f"estimator.{name} is {getattr(self, name)!r}, but estimator.name {self.name!r} has its own: "
                     f"leave estimator.{name} out"
                 )
+        if (self.semi_start is None) != (self.semi_epochs == 0):
+            raise ValueError(
+                f"estimator.semi_start is {self.semi_start} and estimator.semi_epochs {self.semi_epochs}: give both, "
+                "or neither"
+            )
+        if self.semi_start is not None and (not self.facts.mixed or self.semi_start < self.mixed):
+            raise ValueError(
+                f"estimator.semi_start is {self.semi_start}, but must be no less than estimator.semi ({self.mixed}), "
+                "which is 0 for estimators that do not draw their paths one by one"
+            )
         if self.semi and not self.facts.mixed:
             raise ValueError(
                 f"estimator.semi is {self.semi}, but estimator.name {self.name!r} does not draw its paths one by one: "
@@ -96,8 +110,14 @@ class Estimator(Section):
 
     @property
     def mixed(self) -> float:
-        """The probability that an image takes the expected context, resolved."""
+        """The probability that an image takes the expected context, resolved; that of the last epochs."""
         return (0.5 if self.facts.mixed else 0.0) if self.semi is None else self.semi
+
+    def mixed_at(self, epoch: float) -> float:
+        """The probability that an image takes the expected context after ``epoch`` epochs of training."""
+        if self.semi_start is None:
+            return self.mixed
+        return self.mixed + (self.semi_start - self.mixed) * max(0.0, 1 - epoch / self.semi_epochs)
 
 
 @dataclass(frozen=True, kw_only=True)

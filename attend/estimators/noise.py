@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -28,17 +29,24 @@ class Noise:
 
     @classmethod
     def draw(
-        cls, settings: config.Config, shape: tuple[int, int, int], seed: int, step: int, locations: int = 0
+        cls,
+        settings: config.Config,
+        shape: tuple[int, int, int],
+        seed: int,
+        step: int,
+        locations: int = 0,
+        epoch: float = math.inf,
     ) -> Noise:
         """The noise of a training step, keyed by seed and step alone, on the CPU for every device.
 
-        ``locations`` L is needed if the estimator draws a number for each of them.
+        ``locations`` L is needed if the estimator draws a number for each of them. ``epoch`` is how far training is,
+        for the share of soft images.
         """
         generator = torch_generator("training step", seed, step)
         images, captions, length = shape
         coins = torch.rand(1 if settings.estimator.coin == "minibatch" else images, generator=generator)
         rows = captions * settings.samples
-        soft = coins < settings.estimator.mixed
+        soft = coins < settings.estimator.mixed_at(epoch)
         glimpse = torch.rand((images, rows, length, *settings.attention.looks), generator=generator)
         places = torch.rand((images, rows, length, locations), generator=generator) if settings.noisy else None
 

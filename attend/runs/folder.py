@@ -52,13 +52,20 @@ class RunFolder:
             try:
                 if new:
                     write_json(self.path / "config.json", to_dict(config))
-                write_json(self.path / "environment.json", environment())
+                write_json(self.path / "environment.json", environment() | self._started())
                 yield lease
             except BaseException as error:
                 if new and not self.last.exists() and not isinstance(error, LeaseLost):
                     for name in ("config.json", "environment.json", "vocabulary.json", "metrics.jsonl"):
                         (self.path / name).unlink(missing_ok=True)
                 raise
+
+    def _started(self) -> dict[str, Any]:
+        """What the run began with, which a resumed run does not read again."""
+        path = self.path / "environment.json"
+        if not self.last.exists() or not path.exists():
+            return {}
+        return {name: value for name, value in read_json(path, dict).items() if name == "start"}
 
     def note(self, lease: Lease, **facts: Any) -> None:
         """Add facts to environment.json."""

@@ -36,6 +36,8 @@ class Scores(TypedDict):
     parameters: NotRequired[int | None]
     epochs: NotRequired[int | None]
     train_seconds: NotRequired[float | None]
+    epochs_before: NotRequired[int]
+    seconds_before: NotRequired[float]
 
 
 class Bound(TypedDict):

@@ -32,11 +32,13 @@ from attend.evaluation.generate import generate
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.model import Model
 from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
+from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease, clear
 from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
 from attend.training.objective import Counts, Loss, loss_of
 from attend.training.progress import Meters, means
+from attend.training.start import BUDGET, begin
 
 OPTIMISERS = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -66,6 +68,10 @@ class Trainer:
             keep_vocabulary(run, dataset.vocabulary)
         with accelerator.main_process_first():  # it reads the weights and computes the features, the others find them
             self.model = Model.build(config, dataset.vocabulary)
+            if config.start is not None and not run.last.exists():
+                started = begin(self.model, RunFolder(config.start))
+                if lease is not None:
+                    run.note(lease, start=started)
             config.check_fits(math.prod(self.model.encoder.grid), longest(dataset, "train"))  # before long work
             store = self.store(dataset)
         self.batches = Batches(dataset, store, boxes=boxes)
@@ -131,6 +137,12 @@ class Trainer:
         """Whether validation has not improved for ``patience`` epochs."""
         return 0 < self.config.train.patience <= self.progress.stale
 
+    @property
+    def epochs(self) -> float:
+        """Epochs of training so far, parts of one counted."""
+        batches = math.ceil(len(self.rows) / self.config.train.images)
+        return self.progress.epoch + self.progress.position / batches
+
     def epoch(self) -> None:
         """One pass over the training images, from where the last checkpoint left it."""
         settings, progress = self.config.train, self.progress
@@ -156,7 +168,7 @@ class Trainer:
                 self.meters.add(steps=1, wait_seconds=waited, step_seconds=took)
                 progress.train_seconds += took
                 if progress.step % settings.log_every == 0:
-                    nll = self.log_training(progress.epoch + progress.position / len(batches))
+                    nll = self.log_training(self.epochs)
                     bar.set_postfix(nll=f"{nll:.3f}", refresh=False)
                 bar.update()
                 if self.agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes):
@@ -171,7 +183,8 @@ class Trainer:
         config, device = self.config, self.accelerator.device
         self.model.captioner.train()
         shape, locations = (*batch.whole.shape, batch.words.shape[-1]), math.prod(self.model.encoder.grid)
-        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations).part(self.part).to(device)
+        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations, self.epochs)
+        noise = noise.part(self.part).to(device)
         if config.attention.weights == "random":
             stream = torch_generator("random weights of a step", config.seed, self.progress.step)
             shown = torch.rand((*shape, locations), generator=stream)[self.part].to(device, non_blocking=True)
@@ -244,7 +257,8 @@ class Trainer:
         rows = rows[: config.train.validation_images or len(rows)]
         given = TeacherForced(dataset, self.batches, grounding=False)
         sampled = self.learner.rule.validated_sampled
-        decode, semi = ("sample", config.estimator.mixed) if sampled else (config.decode, 0.0)
+        mixed = config.estimator.mixed_at(self.progress.epoch + 1)
+        decode, semi = ("sample", mixed) if sampled else (config.decode, 0.0)
         for batch, u in teacher_forced(self.model, self.batches, rows, self.accelerator, decode, semi):
             given.add(batch, u)
         scores = given.gather(self.accelerator).scores()
@@ -337,6 +351,8 @@ def train(
         scores |= {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch}
         scores |= {"train_seconds": round(trainer.progress.train_seconds, 1)}
         if lease is not None:
+            started = read_json(run.path / "environment.json", dict).get("start", {})
+            scores |= {name: started[name] for name in BUDGET if name in started}
             run.finish(lease, scores)
     return scores
 

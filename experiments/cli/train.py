@@ -3,8 +3,10 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated
 
 from attend.experiments.cli.common import summary
+from tyro.conf import arg
 
 from attend.config import Config
 
@@ -13,6 +15,9 @@ from attend.config import Config
 class Train(Config):
     """Train and evaluate one run, and keep everything in a run folder. Run it again to resume."""
 
+    start: Annotated[str | None, arg(name="from")] = None
+    """run folder whose best weights the run begins with, as far as names and shapes agree (its optimiser is fresh);
+    what was taken is reported and stands in environment.json"""
     out: Path | None = None
     """run folder; if not given, runs/train/<preset>/seed<k>"""
 

@@ -143,7 +143,7 @@ def rehearse(config: Config, searches: Iterable[tuple], folder: Path) -> Cost:
         encoder, val = Encoder(config.encoder), some.rows("val")
         took = timeit(lambda: ensure_store(some, encoder, device.device), number=1)
         rows = unwritten(place(dataset, encoder)[0], len(dataset.examples))
-        short = replace(config, data=str(some.folder), train=replace(config.train, **brief))
+        short = replace(config, data=str(some.folder), start=None, train=replace(config.train, **brief))
         with run.open(short) as lease:
             trainer = Trainer(short, run, lease, device)
             trainer.train(lambda: ends.append(trainer.progress.train_seconds))  # epochs of one step

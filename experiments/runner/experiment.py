@@ -23,7 +23,8 @@ Found = TypeVar("Found")
 class Experiment:
     """A question about some variants, and the runs that answer it.
 
-    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline,
+    ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline, ``after``
+    which variant's run of the same seed a variant's run begins from (``Config.start``),
     ``bound`` from how many paths its likelihood is bounded (none: not at all), ``columns`` which scores its table shows
     (none: the usual ones), ``published`` of which dataset published scores stand beside them; ``prepare`` makes the
     data that are not there, and ``conclude`` writes what else follows from the records, into a folder, and returns the
@@ -34,6 +35,7 @@ class Experiment:
     variants: Mapping[str, Config]
     seeds: Mapping[str, int]
     also: Mapping[str, Sequence[Setting]] = field(default_factory=dict)
+    after: Mapping[str, str] = field(default_factory=dict)
     bound: int | None = None
     columns: Sequence[str] | None = None
     published: str | None = None
@@ -46,17 +48,29 @@ class Experiment:
         return replace(self, variants=changed)
 
     def only(self, names: Sequence[str]) -> Self:
-        """The same experiment with these variants alone; ValueError for an unknown name."""
+        """The same experiment with these variants, and those they begin from; ValueError for an unknown name."""
         for name in names:
             if name not in self.variants:
                 raise ValueError(f"{self.name} has no variant {name!r}: it has {', '.join(self.variants)}")
-        return replace(self, variants={name: self.variants[name] for name in names})
+        wanted = {one for name in names for one in self.line(name)}
+        after = {name: source for name, source in self.after.items() if name in wanted}
+        return replace(self, variants={n: c for n, c in self.variants.items() if n in wanted}, after=after)
+
+    def line(self, name: str) -> list[str]:
+        """A variant, the one it begins from, and so on. ValueError if ``after`` names none, or goes in a circle."""
+        line = [name]
+        while (source := self.after.get(line[-1])) is not None:
+            if source not in self.variants or source in line:
+                why = "is no variant" if source not in self.variants else "begins from it in turn"
+                raise ValueError(f"{self.name}: {line[-1]!r} begins after {source!r}, which {why}: correct `after`")
+            line.append(source)
+        return line
 
 
 ABLATIONS = (
     "table1", "doubly_stochastic", "gate", "deep_output", "baseline", "reward_scale", "entropy", "semi_sampling",
     "temperature", "decoding", "grid", "encoders", "tuning", "activation", "cell", "beam", "early_stopping",
-    "training_size",
+    "training_size", "warm_start",
 )  # fmt: skip
 EXPERIMENTS = {
     name: f"attend.experiments.{name}"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 from attend.experiments.runner.experiment import Experiment
 from attend.experiments.runner.queue import WAIT, Queue
@@ -56,6 +56,8 @@ class Run:
     config: Config
     also: Sequence[Setting] = ()
     bound: int | None = None
+    before: Self | None = None
+    """the run that this one begins from"""
 
     @property
     def name(self) -> str:
@@ -114,6 +116,8 @@ class Run:
         from attend.evaluation.saved import evaluate_bound, evaluate_run
         from attend.training.loop import train
 
+        if self.before is not None:
+            patiently(self.before.do)
         scores = train(self.config, self.folder)
         for setting in self.also:
             evaluate_run(self.folder, setting, again=False)
@@ -123,21 +127,27 @@ class Run:
 
 
 def plan(experiment: Experiment, out: Path, seeds: int | None) -> list[Run]:
-    """The runs in their order. The variant with the most remaining seeds is next."""
+    """The runs in their order: after those they begin from; then the variant with the most remaining seeds is next."""
     counts = {name: seeds if seeds is not None else experiment.seeds[name] for name in experiment.variants}
-    runs = [(count - seed, name, seed) for name, count in counts.items() for seed in range(count)]
-    runs.sort(key=lambda run: -run[0])
-    return [
-        Run(
-            folder=out / experiment.name / name / f"seed{one.seed + seed}",
+    depth = {name: len(experiment.line(name)) for name in counts}
+    order = [(depth[name], seed - count, name, seed) for name, count in counts.items() for seed in range(count)]
+    order.sort(key=lambda one: one[:2])
+    runs: dict[tuple[str, int], Run] = {}
+    for _, _, name, seed in order:
+        config, source = experiment.variants[name], experiment.after.get(name)
+        before = None if source is None else runs.get((source, seed))
+        if source is not None and before is None:
+            raise ValueError(f"{name} begins after {source}, which has fewer seeds: give {source} as many")
+        start = config.start if before is None else str(before.folder)
+        runs[name, seed] = Run(
+            folder=out / experiment.name / name / f"seed{config.seed + seed}",
             variant=name,
-            config=replace(one, seed=one.seed + seed),
+            config=replace(config, seed=config.seed + seed, start=start),
             also=experiment.also.get(name, ()),
             bound=experiment.bound,
+            before=before,
         )
-        for _, name, seed in runs
-        if (one := experiment.variants[name])
-    ]
+    return list(runs.values())
 
 
 def run(

@@ -68,6 +68,9 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
     "cell": {"decoder.cell", "decoder.gate", "decoder.readout"},
     "beam": set(),
     "early_stopping": {"train.monitor", "train.epochs", "train.patience"},
+    "warm_start": {
+        "encoder.stride", "train.epochs", "train.learning_rate", "estimator.semi_start", "estimator.semi_epochs",
+    },
     "training_size": {"train.training_images", "train.epochs", "train.patience", "train.lower_after"},
 }  # fmt: skip
 NEEDS_DATA = {"flickr8k", "arrangements", "metric_validity", "table1"}
