@@ -60,6 +60,14 @@ class Config:
                 f"attention.temperature is {attention.temperature}, but estimator.name 'xu2015-code' is the rule of "
                 "code that multiplies scores by its temperature where ours divides: leave it at 1"
             )
+        self._check_looks()
+        self._check_feed()
+        if self.train.reward != "likelihood":
+            self._check_reward()
+
+    def _check_looks(self) -> None:
+        """ValueError if the glimpses of several heads, or of the first word alone, do not go with the rest."""
+        attention, rule = self.attention, self.estimator
         if attention.heads > 1 and not (rule.facts.plain and rule.rollout == "start"):
             raise ValueError(
                 f"estimator.name {rule.name!r} with estimator.rollout {rule.rollout!r} is for one head, but "
@@ -76,6 +84,10 @@ class Config:
                 "decoder.cell 'adaptive' compares its sentinel with the scores of one head, but attention.heads is "
                 f"{attention.heads}: set it to 1"
             )
+
+    def _check_feed(self) -> None:
+        """ValueError if what the decoder reads of a glimpse does not go with the rest."""
+        attention, rule = self.attention, self.estimator
         if self.decoder.looks == "every" and attention.hard and attention.feed == "glimpse":
             raise ValueError(
                 "decoder.looks is 'every', so blocks before the last read the expected context, but attention.feed is "
@@ -93,6 +105,26 @@ class Config:
             raise ValueError(
                 f"search.decode is 'marginal', but with attention.feed {attention.feed!r} later words depend on the "
                 "glimpse, so no sum over locations gives the probability of a word: choose another"
+            )
+
+    def _check_reward(self) -> None:
+        """ValueError if something does not go with self-critical training."""
+        attention, rule, reward = self.attention, self.estimator, self.train.reward
+        if attention.weights in ("oracle", "random"):
+            raise ValueError(
+                f"train.reward is {reward!r}, but attention.weights {attention.weights!r} needs given captions: choose "
+                "other weights"
+            )
+        alone = rule.name == "reinforce" and rule.baseline == Estimator.baseline and rule.drawn == 1
+        if attention.hard and (not alone or attention.heads > 1):
+            raise ValueError(
+                f"train.reward is {reward!r}, which charges one sampled glimpse per word with the caption's score: "
+                "leave estimator.name, estimator.samples, estimator.baseline and attention.heads out"
+            )
+        if self.objective.supervised:
+            raise ValueError(
+                f"train.reward is {reward!r}, but objective.supervised {self.objective.supervised} needs given "
+                "captions: leave it out, or reward the mass (cider+mass)"
             )
 
     @property

@@ -159,6 +159,15 @@ class Train(Section):
     """images in a minibatch, each with all its captions"""
     optimiser: Literal["adam", "adamw", "rmsprop", "adadelta", "sgd"] = "adam"
     """by name"""
+    reward: Literal["likelihood", "cider", "bleu4", "cider+mass", "bleu4+mass"] = "likelihood"
+    """what a step raises: the likelihood of the given captions, or the score of captions that are sampled from the
+    model (self-critical training, from a finished run); with mass, also the attention in the boxes of the words"""
+    reward_samples: Annotated[int, Meta(ge=2, le=100, description="2 to 100")] = 5
+    """captions sampled for an image"""
+    reward_baseline: Literal["leave-one-out", "greedy"] = "leave-one-out"
+    """what is subtracted from a score: the mean of the image's other samples, or the score of its greedy caption"""
+    reward_mass: Factor = 1.0
+    """factor on the attention mass in the boxes"""
     learning_rate: Rate = 1e-3
     """of everything but the encoder"""
     encoder_learning_rate: Rate = 1e-4
@@ -190,3 +199,16 @@ class Train(Section):
     """minutes between two checkpoints; one is also written after every epoch"""
     keep_every: Count = 0
     """epochs between two checkpoints of the weights that are kept for good, to follow training; 0 keeps none"""
+
+    def check(self) -> None:
+        used = {
+            "reward_samples": self.reward != "likelihood",
+            "reward_baseline": self.reward != "likelihood",
+            "reward_mass": self.reward.endswith("+mass"),
+        }
+        for name, applies in used.items():
+            if not applies and getattr(self, name) != getattr(Train, name):
+                raise ValueError(
+                    f"train.{name} is {getattr(self, name)!r}, which has no effect with train.reward {self.reward!r}: "
+                    "leave it out"
+                )

@@ -19,13 +19,15 @@ class Noise:
 
     glimpse (N, R, T; with several heads (N, R, T, heads)) in [0, 1) draws the samples. soft (N, R) marks rows that take
     the expected context, None if no row does. places (N, R, T, L) in [0, 1) has a number for every location, if the
-    estimator needs one. drop has the dropout factors (N, C, T, ...), which the samples of a caption share.
+    estimator needs one. drop has the dropout factors (N, C, T, ...), which the samples of a caption share. words (N, C,
+    T) in [0, 1) draws words, if captions are sampled.
     """
 
     glimpse: Tensor
     soft: Tensor | None = None
     places: Tensor | None = None
     drop: Dropout | None = None
+    words: Tensor | None = None
 
     @classmethod
     def draw(
@@ -58,7 +60,8 @@ class Noise:
         hidden, deep = (drop(decoder.dropout, width) for width in (decoder.hidden, decoder.embedding))
         factors = Dropout(hidden=hidden, deep=deep, words=drop(decoder.dropout_words, decoder.embedding))
         soft = soft[:, None].expand(images, rows) if soft.any() else None
-        return cls(glimpse=glimpse, soft=soft, places=places, drop=factors)
+        words = None if settings.train.reward == "likelihood" else torch.rand(shape, generator=generator)
+        return cls(glimpse=glimpse, soft=soft, places=places, drop=factors, words=words)
 
     @property
     def mixed(self) -> Tensor | None:

@@ -36,8 +36,9 @@ from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease, clear
 from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
-from attend.training.objective import Counts, Loss, loss_of
+from attend.training.objective import Counts, Loss
 from attend.training.progress import Meters, means
+from attend.training.reward import reads_boxes, reward_of
 from attend.training.start import BUDGET, begin
 
 OPTIMISERS = {
@@ -57,10 +58,7 @@ class Trainer:
         dataset = Prepared(config.data)
         self.rows = drawn_rows(dataset.rows("train"), config.train.training_images, config.seed)
         dataset.rows("val")  # an empty split is said now, not after an epoch
-        boxes = config.attention.weights == "oracle" or config.objective.supervised > 0
-        if boxes and not dataset.boxes:
-            what = "objective.supervised" if config.objective.supervised else "attention.weights 'oracle'"
-            raise ValueError(f"{what} needs boxes, and {config.data} has none: use scenes")
+        boxes, self.reward = reads_boxes(config, dataset), reward_of(config, dataset)
         if lease is not None:
             device = {"device": str(accelerator.device), "processes": accelerator.num_processes}
             facts = {"precision": config.train.precision, "data_fingerprint": dataset.about["fingerprint"]}
@@ -182,7 +180,7 @@ class Trainer:
         """
         config, device = self.config, self.accelerator.device
         self.model.captioner.train()
-        shape, locations = (*batch.whole.shape, batch.words.shape[-1]), math.prod(self.model.encoder.grid)
+        shape, locations = self.reward.shape(batch), math.prod(self.model.encoder.grid)
         noise = Noise.draw(config, shape, config.seed, self.progress.step, locations, self.epochs)
         noise = noise.part(self.part).to(device)
         if config.attention.weights == "random":
@@ -191,7 +189,7 @@ class Trainer:
             batch = replace(batch, shares=shown)
         with self.model.autocast():
             features = self.model.features(batch.inputs)
-            u, loss = loss_of(self.model.captioner, features, batch, noise, self.learner, self.average)
+            u, loss = self.reward.loss(self.model.captioner, features, batch, noise, self.learner, self.average)
         self._count(u, loss, Counts.of(batch.whole).words)
         del u  # so that only what the gradient needs is kept
         loss.total.backward()
@@ -341,6 +339,8 @@ def train(
         run.same(config)
         clear(run.path)
         return run.scores()
+    if config.train.reward != "likelihood" and config.start is None:
+        raise ValueError(f"train.reward {config.train.reward!r} needs a model that writes captions: give --from RUN")
     found = accelerator(several=True)
     with open_run(run, config, found) as lease:
         trainer = Trainer(config, run, lease, found)

@@ -31,6 +31,7 @@ from attend.training.loop import OPTIMISERS
 ODD = {  # no field has its default here, so a field that a round trip drops is seen
     "data": "somewhere",
     "seed": 7,
+    "start": "runs/other",
     "encoder": {
         "name": "resnet18", "weights": "random", "stride": 16, "grid": [2, 3], "size": 64, "transform": "crop",
         "pixels": "unit", "tune_blocks": 2,
@@ -41,7 +42,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     },
     "estimator": {
         "samples": 3, "cost": "sentence", "baseline": "none", "decay": 0.5, "scale": 0.1, "entropy": 0.0,
-        "semi": 0.25, "coin": "minibatch",
+        "semi": 0.25, "semi_start": 0.5, "semi_epochs": 2.0, "coin": "minibatch",
     },
     "decoder": {
         "cell": "transformer", "embedding": 4, "hidden": 6, "blocks": 3, "heads": 2, "gate": "none",
@@ -64,6 +65,7 @@ TAKEN = {
 SINGLE = {  # what the others leave no choice
     "encoder.precision", "attention.weights", "attention.top", "attention.temperature", "attention.feed",
     "estimator.name", "estimator.relaxation", "estimator.rollout", "decoder.looks", "decoder.readout_context",
+    "train.reward", "train.reward_samples", "train.reward_baseline", "train.reward_mass",
 }  # fmt: skip
 
 

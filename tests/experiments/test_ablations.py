@@ -68,6 +68,7 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
     "cell": {"decoder.cell", "decoder.gate", "decoder.readout"},
     "beam": set(),
     "early_stopping": {"train.monitor", "train.epochs", "train.patience"},
+    "reward": {"train.epochs", "train.learning_rate", "train.reward"},
     "warm_start": {
         "encoder.stride", "train.epochs", "train.learning_rate", "estimator.semi_start", "estimator.semi_epochs",
     },
