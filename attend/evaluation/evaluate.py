@@ -23,7 +23,7 @@ from attend.metrics.grounding import pool
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
 from attend.runs.evaluations import Hypothesis, write_attention, write_captions, write_given, write_images
-from attend.runs.files import sweep, write_json
+from attend.runs.files import write_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
 from attend.runs.processes import of_main
@@ -46,7 +46,6 @@ def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 
         images, name=f"training captions of {dataset.about['name']}", tokeniser=tokeniser
     )
     with contextlib.suppress(OSError):  # a shared dataset may be read-only, and then they are counted every time
-        sweep(dataset.folder)
         frequencies.save(path)
     return frequencies
 

