@@ -15,6 +15,8 @@ from attend.captioner.layout import Step
 from attend.captioner.search import beam_search, log_probs
 from attend.data.text import SPECIALS
 from attend.estimators.baselines import Average
+from attend.estimators.noise import Noise
+from attend.estimators.take import Given
 from tests import bed, oracles
 
 ROWS = [[[4, 5, 6, 2], [5, 2]], [[6, 4, 2], [4, 4, 5, 2]]]
@@ -242,3 +244,19 @@ def test_the_bilinear_score_is_a_loop():
     for n, r, i in itertools.product(range(2), range(3), range(bed.LOCATIONS)):
         by_hand = sum(hidden[n, r, k] * (weight[k] * a[n, i]).sum() for k in range(5))
         assert torch.isclose(scores[n, r, i], by_hand)
+
+
+@pytest.mark.parametrize("name", ["reinforce", "enumeration", "marginal"])
+@pytest.mark.parametrize("cell", bed.BLIND)
+def test_estimators_are_exact_with_every_decoder_that_is_fed_its_glimpses(cell, name):
+    """REINFORCE in expectation over all paths, and the two exact ones, against the bound and the marginal."""
+    rule = bed.settings(attention={"select": "sample"}, estimator={"name": name}, decoder=bed.BLIND[cell])
+    model, a, words = bed.captioner(rule), bed.features(), torch.tensor([[[4, 5, 2]]])
+    learner, lengths = bed.learner(rule), bed.one_caption(words)
+    if name == "reinforce":
+        ours = bed.expectation(model, a, words, lambda u: bed.loss(model, u, learner, words=1).total)
+    else:
+        u = learner.take(model, Given(a, words, lengths), Noise(glimpse=torch.zeros(1, 1, 3)))
+        ours = bed.gradient(model, bed.loss(model, u, learner, words=1).total)
+    truth = bed.gradient(model, (bed.marginal if name == "marginal" else bed.bound)(model, a, words))
+    assert bed.distance(ours, truth) < 1e-10 and truth["attention.score.key.weight"].any()
