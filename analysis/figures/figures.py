@@ -288,11 +288,7 @@ def dot(
 
 @styled
 def save(
-    figure: Figure,
-    path: str | Path,
-    *,
-    formats: Sequence[str] = FORMATS,
-    numbers: Sequence[Sequence] | None = None,
+    figure: Figure, path: str | Path, *, formats: Sequence[str] = FORMATS, numbers: Sequence[Sequence] | None = None
 ) -> list[Path]:
     """Write the figure in each format, and the numbers its lines draw beside it as CSV, each whole or not.
 

@@ -99,15 +99,8 @@ class Layout:
         if not padded and not inside.all():
             parts.append(inside.nonzero()[0])
         together = torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device, non_blocking=True)
-        return cls(
-            rows,
-            length,
-            extent,
-            tuple(steps),
-            *together.split([len(part) for part in parts]),
-            samples=samples,
-            padded=padded,
-        )
+        indices = together.split([len(part) for part in parts])
+        return cls(rows, length, extent, tuple(steps), *indices, samples=samples, padded=padded)
 
     @classmethod
     def full(cls, images: int, rows: int, device: torch.device, t: int = 0) -> Layout:

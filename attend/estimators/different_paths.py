@@ -165,7 +165,6 @@ without_replacement = different(
     lambda tree, several, noise: tree.beam(several, noise.places)[0],
 )
 likeliest_and_another = different(
-    lambda weights, several, noise: best_and_rest(weights, several, noise.glimpse[:, ::several]),
-    _likeliest_and_another,
+    lambda weights, several, noise: best_and_rest(weights, several, noise.glimpse[:, ::several]), _likeliest_and_another
 )
 """The K - 1 likeliest paths, as far as a beam finds them, and one drawn from the others."""

@@ -100,13 +100,7 @@ class SelfCritical:
         return ancestral(captioner, repeated, self.policy(glimpses), drawn, max_length=self.length)
 
     def surrogate(
-        self,
-        u: Readout,
-        scores: Tensor,
-        level: Tensor | None,
-        mass: Tensor | None,
-        words: int,
-        images: int,
+        self, u: Readout, scores: Tensor, level: Tensor | None, mass: Tensor | None, words: int, images: int
     ) -> Loss:
         """The loss whose gradient estimates that of the expected negative score, a mean over images and samples.
 

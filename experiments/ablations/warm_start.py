@@ -39,10 +39,7 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         "soft-longer": ("soft", longer),
         "hard": ("hard", longer),
         "hard-after-soft": ("hard", {"train.epochs": more, "train.learning_rate": train.learning_rate / SOFTER}),
-        "hard-schedule": (
-            "hard",
-            longer | {"estimator.semi_start": 1.0, "estimator.semi_epochs": float(train.epochs)},
-        ),
+        "hard-schedule": ("hard", longer | {"estimator.semi_start": 1.0, "estimator.semi_epochs": float(train.epochs)}),
     }
     variants = {name: with_fields(base[kind], fields | (TINY if tiny else {})) for name, (kind, fields) in rows.items()}
     return Experiment(

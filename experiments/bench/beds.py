@@ -133,13 +133,7 @@ class SearchBed(Bed):
     """Captions of ``images`` by a beam of ``beam``, ours all together and the textbook's one after another."""
 
     def __init__(
-        self,
-        size: Size,
-        device: torch.device,
-        precision: str,
-        images: int,
-        beam: int = 5,
-        changed: Changes = NOTHING,
+        self, size: Size, device: torch.device, precision: str, images: int, beam: int = 5, changed: Changes = NOTHING
     ) -> None:
         super().__init__(size, "soft", device, precision, changed)
         self.captioner.eval()

@@ -20,9 +20,10 @@ from timeit import timeit
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from attend.experiments.cli.errors import EXPECTED, sentence
 from attend.experiments.runner.runner import Run
-from attend.experiments.runner.workers import default_workers, threads
+from attend.experiments.runner.workers import default_workers
 from humanize import naturalsize, precisedelta
 from tqdm import tqdm
 
@@ -107,7 +108,9 @@ def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
             todo[replace(run.config, seed=0)].append((run.variant, work))
     plan.workers = max(1, min(workers or default_workers(), sum(map(len, todo.values()))))
     seconds, needs, encoded = [0.0], Counter(), set()
-    with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder, threads(plan.workers):
+    with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder, contextlib.ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(max(1, torch.get_num_threads() // plan.workers))  # as many as each worker has
         for config, some in tqdm(todo.items(), desc="estimating", unit="variant", disable=None, leave=False):
             try:
                 cost = rehearse(config, set().union(*(work.searches for _, work in some)), Path(folder))

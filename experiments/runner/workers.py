@@ -1,12 +1,11 @@
 """Several worker processes of one command: each has its share of the cores, and ends with the command."""
 
-import contextlib
 import io
 import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from attend.experiments.cli.errors import EXPECTED, sentence
@@ -36,19 +35,6 @@ def together(workers: int, function: Callable[..., Any], *arguments: Any, look: 
             one.terminate()
         raise
     return sum(one.exitcode != 0 for one in some)
-
-
-@contextlib.contextmanager
-def threads(workers: int) -> Iterator[None]:
-    """Use as many threads as each of several workers has."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(max(1, before // workers))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def default_workers() -> int:

@@ -287,10 +287,7 @@ def _text(file: Path) -> str:
 
 READERS: dict[str, Reader] = {  # in the order of preference
     "karpathy": Reader(
-        about="Karpathy's dataset_*.json",
-        recognises=re.compile(r"dataset.*\.json"),
-        read=karpathy,
-        flat=True,
+        about="Karpathy's dataset_*.json", recognises=re.compile(r"dataset.*\.json"), read=karpathy, flat=True
     ),
     "flickr8k": Reader(
         about="Flickr8k.token.txt or Flickr30k's *.token, with or without split lists",
@@ -298,16 +295,10 @@ READERS: dict[str, Reader] = {  # in the order of preference
         read=flickr,
     ),
     "kaggle": Reader(
-        about="Kaggle's captions.txt or results.csv",
-        recognises=re.compile(r"captions\.txt|results\.csv"),
-        read=kaggle,
+        about="Kaggle's captions.txt or results.csv", recognises=re.compile(r"captions\.txt|results\.csv"), read=kaggle
     ),
     "coco": Reader(
-        about="COCO's captions_*.json",
-        recognises=re.compile(r"captions_.+\.json"),
-        read=coco,
-        several=True,
-        flat=True,
+        about="COCO's captions_*.json", recognises=re.compile(r"captions_.+\.json"), read=coco, several=True, flat=True
     ),
     "classic": Reader(
         about="the classic input files with their WORDMAP_*.json",
@@ -316,12 +307,7 @@ READERS: dict[str, Reader] = {  # in the order of preference
         tokenise=str.split,
         unpack=classic.unpack_images,
     ),
-    "csv": Reader(
-        about="one CSV of image, caption",
-        recognises=re.compile(r".+\.csv"),
-        read=own_csv,
-        any_name=True,
-    ),
+    "csv": Reader(about="one CSV of image, caption", recognises=re.compile(r".+\.csv"), read=own_csv, any_name=True),
     "json": Reader(
         about='one JSON list of {"image", "captions"}',
         recognises=re.compile(r"(?!(TRAIN|VAL|TEST)_).+\.json"),
