@@ -115,6 +115,21 @@ def test_the_same_command_on_another_machine_joins_the_work(done, forks, tmp_pat
     assert len(list(tmp_path.glob("quickstart-tiny/*/seed*/scores.json"))) == runs
 
 
+@pytest.mark.slow
+def test_machines_that_share_a_line_of_runs_begin_each_run_from_its_own_source(done, forks, tmp_path):
+    """Two commands at once; the run of hard attention begins from that of soft attention, whoever trained it."""
+    command = ["run", "warm_start", "--tiny", "--workers", "1", "--only", "hard-after-soft", "--seeds", "2"]
+    command += ["--out", str(tmp_path), "--storage", f"journal:///{tmp_path}/shared.journal"]
+    logs = [tmp_path / "one.log", tmp_path / "other.log"]
+    for process, log in [(forks.start(main, command, folder=done, log=log), log) for log in logs]:
+        finish(process, log)
+    for seed in range(2):
+        run, source = (tmp_path / f"warm_start-tiny/{name}/seed{seed}" for name in ("hard-after-soft", "soft"))
+        started = json.loads((run / "environment.json").read_text())["start"]
+        assert started["run"] == str(source) and started["not_taken"] == []
+        assert json.loads((run / "scores.json").read_text())["epochs_before"] == 1
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_workers_end_with_the_experiment(done, forks, tmp_path, how):
     command = [*RUN, "--seeds", "1", "--workers", "2", "--only", "soft,uniform", "--out", str(tmp_path)]
