@@ -39,7 +39,7 @@ from attend.runs.processes import accelerator, of_main, open_run, share, sum_gra
 from attend.training.objective import Counts, Loss
 from attend.training.progress import Meters, means
 from attend.training.reward import reads_boxes, reward_of
-from attend.training.start import BUDGET, begin
+from attend.training.start import BUDGET, begin, check_source
 
 OPTIMISERS = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -339,6 +339,8 @@ def train(
         run.same(config)
         clear(run.path)
         return run.scores()
+    if config.start is not None and not run.last.exists():
+        check_source(RunFolder(config.start))  # before anything is computed
     if config.train.reward != "likelihood" and config.start is None:
         raise ValueError(f"train.reward {config.train.reward!r} needs a model that writes captions: give --from RUN")
     found = accelerator(several=True)

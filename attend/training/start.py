@@ -3,6 +3,7 @@
 import sys
 from typing import Any
 
+from attend.config import Config
 from attend.model import Model
 from attend.runs.checkpoint import read_checkpoint
 from attend.runs.folder import RunFolder
@@ -20,9 +21,7 @@ def begin(model: Model, source: RunFolder) -> dict[str, Any]:
     Raises:
         ValueError: no run, a run that is not finished, or no matrix that fits.
     """
-    config = source.config()
-    if not source.finished:
-        raise ValueError(f"{source.path} is not finished: train it to its end, or begin from another run")
+    config = check_source(source)
     tensors, state = read_checkpoint(source.best)
     same_words = state["vocabulary"] == model.vocabulary.fingerprint()
     own = model.tensors()
@@ -51,6 +50,14 @@ def begin(model: Model, source: RunFolder) -> dict[str, Any]:
         "epochs_before": (scores.get("epochs") or 0) + scores.get("epochs_before", 0),
         "seconds_before": (scores.get("train_seconds") or 0.0) + scores.get("seconds_before", 0.0),
     }
+
+
+def check_source(source: RunFolder) -> Config:
+    """The configuration of a run that another can begin from. ValueError if there is none, or it is not finished."""
+    config = source.config()
+    if not source.finished:
+        raise ValueError(f"{source.path} is not finished: train it to its end, or begin from another run")
+    return config
 
 
 BUDGET = ("epochs_before", "seconds_before")
