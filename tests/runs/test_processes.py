@@ -59,6 +59,10 @@ CHANGED = [
     {"encoder.tune_blocks": 1, "train.encoder_learning_rate": 0.01},
     {"attention.score": "dot", "attention.heads": 2, "attention.simplex": "sparsemax", "train.clip": 0.0},
     {"decoder.cell": "gru-residual", "decoder.gate": "none", "decoder.readout": "linear", "train.workers": 1},
+    *(
+        {f"decoder.{name}": value for name, value in decoder.items()} | {"attention.select": "sample"}
+        for decoder in (bed.ADAPTIVE, bed.TRANSFORMER)
+    ),
     {"attention.select": "expected", "train.training_images": 4},
 ]
 
@@ -69,7 +73,7 @@ OFTEN = [
     {"estimator.name": "unordered-set", "estimator.samples": 3},
     *({"estimator.baseline": name} for name in ("average-per-place", "learned")),
     {"attention.feed": "expected", "estimator.name": "enumeration"},
-    *CHANGED[-9:],
+    *CHANGED[-11:],
 ]
 """What `make test` trains too; `make test-slow` trains all."""
 
