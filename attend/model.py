@@ -150,5 +150,6 @@ def build_captioner(config: Config, features: int, vocabulary: int, grid: tuple[
     )  # fmt: skip
     options = {"embedding": words.embedding, "hidden": words.hidden, "embedding_range": words.embedding_range}
     decoder = DECODERS[words.cell](features, vocabulary, **options | words.options)
+    attention.reads_scores = getattr(decoder, "reads_scores", False)
     decoder.embedding.weight.requires_grad_(not words.freeze_embeddings)
     return Captioner(attention, decoder, feed=settings.feed)

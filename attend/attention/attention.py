@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from attend.attention import controls
 from attend.attention.score import by_head
 from attend.attention.select import At, Policy, Selection
-from attend.attention.simplex import scaled, softmax
+from attend.attention.simplex import softmax
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Memory:
 
 class Look(NamedTuple):
     """The attention of the rows (N, R) at one word: weights alpha (N, R, L), what a policy selected, the query, and the
-    scores e / tau (N, R, L), -inf where no location exists; None if the weights are a control or several heads'."""
+    scores e (N, R, L); None if nothing was scored, or by several heads."""
 
     weights: Tensor
     context: Tensor
@@ -88,33 +88,40 @@ class Attention(nn.Module):
         if look == "centre" and grid is None:
             raise ValueError("attention.weights 'centre' needs the grid's rows and columns: pass grid")
         self.score, self.simplex, self.temperature, self.heads, self.look = score, simplex, temperature, heads, look
+        self.reads_scores = False
         self.register_buffer("centre", None if grid is None else controls.centre(grid), persistent=False)
         self.value = nn.Linear(features, features) if heads > 1 else None
+
+    @property
+    def scored(self) -> bool:
+        """Whether locations are scored: for the weights, or since the decoder reads the scores under a control too."""
+        return self.look not in controls.CONTROLS or self.reads_scores
 
     def memory(self, features: Tensor, mask: Tensor | None = None) -> Memory:
         """Project keys and values, once for all words and rows of an image."""
         return Memory(
             features=features,
             mask=mask,
-            keys=None if self.look in controls.CONTROLS else self.score.keys(features),
+            keys=self.score.keys(features) if self.score is not None and self.scored else None,
             values=features if self.value is None else by_head(self.value(features), self.heads),
         )
 
     def weights(self, memory: Memory, query: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """alpha (N K, R, L) for queries (N, R, H), and the scores e / tau, None if the weights are a control.
+        """alpha (N K, R, L) for queries (N, R, H), and the scores e (-inf where no location exists) if there are any.
 
         ``shown`` (N, R, L) is the input of a control, as boxes or noise.
         """
         mask = None if memory.mask is None else memory.mask[:, None]
+        scores = None if memory.keys is None else self.score(memory.keys, query)
+        known = scores if scores is None or mask is None or self.heads > 1 else scores.masked_fill(~mask, -torch.inf)
         if self.look in controls.CONTROLS:
             shape = (*query.shape[:2], memory.features.shape[1])
             shown = self.centre.expand(shape) if self.look == "centre" else shown
             weights = controls.weights(self.look, shape, mask, shown, like=memory.features)
-            return weights.repeat_interleave(self.heads, 0), None
+            return weights.repeat_interleave(self.heads, 0), known
         if mask is not None:
             mask = mask.repeat_interleave(self.heads, 0)
-        scores = self.score(memory.keys, query)
-        return self.simplex(scores, self.temperature, mask), scaled(scores, self.temperature, mask)
+        return self.simplex(scores, self.temperature, mask), known
 
     def forward(
         self, memory: Memory, query: Tensor, policy: Policy, at: At | None = None, shown: Tensor | None = None

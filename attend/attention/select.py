@@ -49,6 +49,10 @@ class Policy:
     def __call__(self, values: Tensor, weights: Tensor, at: At | None = None, query: Tensor | None = None) -> Selection:
         raise ValueError(f"{type(self).__name__} needs a decoder that is fed the expected context (feed 'expected')")
 
+    def along(self, path: Tensor) -> "Policy":
+        """The policy that picks what this one has picked, glimpses (N, R, T); itself if it picks no glimpses."""
+        return self
+
     def read(self, unrolled: Any, samples: int = 1) -> Any:
         """The readout of an unrolled caption under this policy, ``samples`` times for each word."""
         return unrolled.glimpsed(self, samples)
@@ -108,6 +112,9 @@ class Sample(Policy):
     noise: Tensor
     soft: Tensor | None = None
     proposal: Callable[[Tensor, At], Tensor] | None = None
+
+    def along(self, path):
+        return Forced(path, proposal=self.proposal)
 
     def __call__(self, values, weights, at=None, query=None):
         q = None if self.proposal is None else self.proposal(query, at)

@@ -18,7 +18,7 @@ from attend.config import catalogue as facts
 
 def softmax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
     """alpha = softmax(e / tau) over the last axis, in fp32 or better; where ``mask`` is False, alpha is 0."""
-    return torch.softmax(scaled(scores, temperature, mask), dim=-1)
+    return torch.softmax(_ready(scores, temperature, mask), dim=-1)
 
 
 def sparsemax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = None) -> Tensor:
@@ -26,7 +26,7 @@ def sparsemax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = No
 
     Source: Martins and Astudillo (2016), algorithm 1.
     """
-    return _Sparsemax.apply(scaled(scores, temperature, mask))
+    return _Sparsemax.apply(_ready(scores, temperature, mask))
 
 
 def entmax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = None, power: float = 1.5) -> Tensor:
@@ -34,7 +34,7 @@ def entmax(scores: Tensor, temperature: float = 1.0, mask: Tensor | None = None,
 
     Source: Peters, Niculae and Martins (2019), whose alpha is ``power`` here; by bisection, their algorithm 1.
     """
-    scores = scaled(scores, temperature, mask)
+    scores = _ready(scores, temperature, mask)
     return torch.softmax(scores, dim=-1) if power == 1 else _Entmax.apply(scores, power)
 
 
@@ -43,8 +43,7 @@ def at_least_fp32(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def scaled(scores: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
-    """e / tau in fp32 or better; -inf where ``mask`` is False."""
+def _ready(scores: Tensor, temperature: float, mask: Tensor | None) -> Tensor:
     scores = at_least_fp32(scores)
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)

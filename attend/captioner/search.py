@@ -150,7 +150,7 @@ def _empty(images: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, T
 def log_probs(word: Readout) -> Tensor:
     """log p(y_t | ...) of one step, (N, R, V)."""
     log_p = torch.log_softmax(at_least_fp32(word.logits), dim=-1)
-    return log_p.view(word.layout.images, word.layout.rows, -1)
+    return log_p.unflatten(0, (word.layout.images, word.layout.rows))
 
 
 def _forbid(log_p: Tensor) -> Tensor:

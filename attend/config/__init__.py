@@ -156,6 +156,11 @@ class Config:
             return "marginal"
         return "argmax" if self.attention.hard else self.attention.select
 
+    @property
+    def drawn(self) -> Decode:
+        """The context that captions are sampled with: sampled glimpses of hard attention, else as in training."""
+        return "sample" if self.attention.hard else self.attention.select
+
     def way(self, decode: Decode | None = None, beam: int | None = None) -> tuple[Decode, int]:
         """How captions are generated: the context and the beam that are given, else the run's own."""
         return decode or self.decode, self.search.beam if beam is None else beam

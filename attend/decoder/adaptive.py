@@ -14,15 +14,18 @@ class Adaptive(nn.Module):
     """[E y; v] -> LSTM -> h and the sentinel s = sigmoid(W_x [E y; v] + W_h h_{t-1}) tanh(m_t); readout of h + c.
 
     v = relu(W_b mean feature), m_t is the cell, and c = beta s + (1 - beta) W z. beta is the share of the sentinel's
-    score v_s . tanh(W_s s + W_g h) in the softmax over the scores of all locations and its own. Where the weights are a
-    control, the scores of the locations are 0. The gate on the context is 1 - beta. No state depends on a glimpse.
+    score v_s . tanh(W_s s + W_g h) in the softmax over the learned scores of all locations and its own. An evaluation
+    control replaces the weights and leaves beta; without learned scores they are 0. The gate on the context is
+    1 - beta. No state depends on a glimpse.
 
     Source: Lu et al. (2017), sections 2.2 and 2.3. Differs: the score of the sentinel has its own W_g and v_s; the
-    features enter by a linear map, without their relu; with hard attention the glimpse is one of the L locations, never
-    the sentinel, and beta stays an average.
+    features enter by a linear map, without their relu; beta is a share of a softmax at temperature 1, whatever the
+    simplex and temperature of the weights; with hard attention the glimpse is one of the L locations, never the
+    sentinel, and beta stays an average.
     """
 
     blind = True
+    reads_scores = True
 
     def __init__(
         self, features: int, vocabulary: int, embedding: int = 512, hidden: int = 512, *, embedding_range: float = 0.1
@@ -80,7 +83,7 @@ class Adaptive(nn.Module):
         both = (drive + self._image_gates(image)[:, None, None])[..., 3 * self.hidden :]
         weight = torch.cat([self.lstm.weight_hh_l0[3 * self.hidden :], self.sentinel_hidden.weight])
         leave, shown = F.logsigmoid(both + F.linear(before, weight)).chunk(2, dim=-1)
-        return hidden, hidden * (shown - leave).exp()
+        return hidden, hidden * (shown - leave).clamp(max=60).exp()  # or 0 times infinity
 
     def word(self, state: tuple[Tensor, Tensor], look: Ask) -> Word:
         """What the readout reads: h + beta s, and (1 - beta) z."""

@@ -1,4 +1,4 @@
-"""What the captioner needs of a decoder: five methods. A new decoder is one file and a row in ``DECODERS``.
+"""What the captioner needs of a decoder. A new one is a file, a row in ``DECODERS`` and a name in ``config.Decoder``.
 
 The decoder asks: ``step`` calls ``look(query)`` whenever it wants to see the image, an LSTM before its update, a GRU
 after. A state is a nest of tuples of tensors (N, R, ...).
@@ -65,11 +65,12 @@ class Places(Protocol):
 
 
 class Decoder(Protocol):
-    """``embedding`` is the table of the words. ``blind``: no state depends on a glimpse, and ``states`` gives those of
-    given captions without a loop over time."""
+    """Five methods; a ``blind`` decoder, no state of which depends on a glimpse, has ``states`` and ``word`` too, and
+    runs given captions without a loop over time. ``embedding`` and ``logits`` have a row per word."""
 
     blind: bool
     embedding: nn.Embedding
+    logits: nn.Linear
 
     def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
         """The memory, with values that cost less to read: the decoder's maps of a context, applied to the features.
@@ -87,10 +88,7 @@ class Decoder(Protocol):
         """The state one word further, and what the readout reads of it."""
 
     def states(self, memory: Memory, inputs: Inputs, places: Places, look: Ask) -> tuple | Tensor:
-        """What ``word`` needs of all words of given captions: tensors (N, C, T, ...). ``look`` attends softly.
-
-        Blind decoders have ``states`` and ``word``.
-        """
+        """What ``word`` needs of all words of given captions: tensors (N, C, T, ...). ``look`` attends softly."""
 
     def word(self, state: tuple | Tensor, look: Ask) -> Word:
         """Ask for a glimpse per word; what the readout reads of it."""
@@ -127,9 +125,10 @@ def mean_feature(memory: Memory) -> Tensor:
 
 
 class AsksOnce:
-    """A decoder whose first query asks for all words, so that all have the weights of the first (weights "first").
+    """A decoder whose queries of the first word ask for all words, so that all have the weights of the first (weights
+    "first").
 
-    The first query is a part of the state. The gate on the context still changes.
+    These queries, one for each time that a step looks, are a part of the state. The gate on the context still changes.
     """
 
     blind = False
@@ -143,22 +142,25 @@ class AsksOnce:
 
     def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:
         before, asked = state
-        again = _Again(look, *asked)
+        again = _Again(look, asked)
         after, word = self.decoder.step(before, drive, again)
-        return (after, (again.query,)), word
+        return (after, again.queries), word
 
 
 class _Again:
-    """A look that keeps its first query. A repeated glimpse is not drawn again: its log-probability is 0."""
+    """A look that keeps the queries of the first word. A repeated glimpse is not drawn again: its log-probability is
+    0."""
 
-    def __init__(self, look: Ask, query: Tensor | None = None) -> None:
-        self.look, self.query, self.projected = look, query, look.projected
+    def __init__(self, look: Ask, asked: tuple[Tensor, ...]) -> None:
+        self.look, self.asked, self.queries, self.projected = look, asked, (), look.projected
 
     def __call__(self, query: Tensor, policy: Policy | None = None) -> Look:
-        if self.query is None:
-            self.query = query
+        if not self.asked:
+            self.queries = (*self.queries, query)
             return self.look(query, policy)
-        found = self.look(self.query, policy)
+        query = self.asked[len(self.queries)]
+        self.queries = (*self.queries, query)
+        found = self.look(query, policy)
         return found if found.log_prob is None else found._replace(log_prob=torch.zeros_like(found.log_prob))
 
 

@@ -41,11 +41,11 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """sqrt(E) W_e E y + position -> pre-norm blocks -> readout of LN x.
+    """x = W_e (sqrt(E) embedding(y)) + position -> pre-norm blocks -> readout of LN x.
 
     In the last block attention is asked with LN x after self-attention, and x + W z goes on. Nothing that a later word
     reads depends on the glimpse, so given captions need no loop over time, and a glimpse bears on its own word alone.
-    With ``every``, all blocks look: the blocks before the last read the expected context.
+    With ``every``, all blocks look, by the same scores: the blocks before the last read the expected context.
 
     Args:
         features: D.
@@ -56,8 +56,9 @@ class Transformer(nn.Module):
         embedding_range: r of U(-r, r).
 
     Source: Vaswani et al. (2017), section 3. Differs: layer normalisation comes before each layer (Xiong et al., 2020);
-    gelu for relu; one layer of cross-attention, which is ours (any score, soft or hard); embeddings and logits are not
-    tied; dropout acts on embeddings and before the logits alone.
+    gelu for relu; attention to the image is ours (any score, soft or hard), in the last block alone if not ``every``;
+    sines stand before cosines; embeddings and logits are not tied; dropout acts on embeddings and before the logits
+    alone.
     """
 
     blind = True
@@ -95,7 +96,7 @@ class Transformer(nn.Module):
         return mapped(memory, self.blocks[-1].context.weight, words, readout=readout)
 
     def inputs(self, words: Tensor, place: Tensor, drop: Dropout | None = None) -> Inputs:
-        """E y (M, E), and sqrt(E) W_e E y + (sin, cos)(place waves) (M, H)."""
+        """embedding(y) (M, E), and W_e (sqrt(E) embedding(y)) + (sin, cos)(place waves) (M, H)."""
         drop = drop or Dropout()
         embedded = dropped(self.embedding(words), drop.words)
         angles = place[:, None] * self.waves

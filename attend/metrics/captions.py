@@ -127,7 +127,7 @@ def score_captions(
     corpus, images, missing, notes = {}, {}, {}, {}
     hyps, refs = _tokenised(hypotheses, references, tokeniser, time_limit, notes)
     if "bleu" in metrics:
-        statistics = _bleu_statistics(hyps, refs)
+        statistics = bleu_statistics(hyps, refs)
         bleu = corpus_bleu(statistics)
         images |= {name: values.tolist() for name, values in statistics.items()}
         images |= {f"bleu{n}": bleu[f"bleu{n}"].tolist() for n in ORDERS}
@@ -147,7 +147,7 @@ def score_captions(
         own = DocumentFrequencies.of(([r.split() for r in group] for group in refs), name="references")
         used = {"cider": own} | ({"cider_frozen": frequencies} if frequencies else {})
         for name, counted in used.items():
-            images[name] = _cider_d(hyps, refs, counted)
+            images[name] = cider_d(hyps, refs, counted)
             corpus[name] = float(np.mean(images[name]))
             notes["cider_frequencies"] = counted.name
         if frequencies and frequencies.tokeniser != notes["tokeniser"]:
@@ -251,7 +251,8 @@ def corpus_bleu(statistics: Mapping[str, float | np.ndarray]) -> dict[str, float
     return bleu | {"length_ratio": ratio}
 
 
-def _bleu_statistics(hyps: list[str], refs: list[list[str]]) -> dict[str, np.ndarray]:
+def bleu_statistics(hyps: list[str], refs: list[list[str]]) -> dict[str, np.ndarray]:
+    """BLEU_STATISTICS of each caption, from tokens joined by spaces."""
     scorer = pycocoevalcap("bleu.bleu_scorer")
     rows = []
     for hyp, group in zip(hyps, refs, strict=True):
@@ -300,7 +301,9 @@ def _rouge_l(hyps: list[str], refs: list[list[str]]) -> list[float]:
     return [float(rouge.calc_score([hyp], group)) if hyp else 0.0 for hyp, group in pairs]
 
 
-def _cider_d(hyps: list[str], refs: list[list[str]], frequencies: DocumentFrequencies) -> list[float]:
+def cider_d(hyps: list[str], refs: list[list[str]], frequencies: DocumentFrequencies) -> list[float]:
+    """CIDEr-D of each caption, from tokens joined by spaces. Source: Vedantam et al. (2015), by pycocoevalcap."""
+
     class Scorer(pycocoevalcap("cider.cider_scorer").CiderScorer):
         # log N of the inverse frequencies: pycocoevalcap sets it to the number of images it scores.
         ref_len = property(lambda self: np.log(float(frequencies.images)), lambda self, value: None)

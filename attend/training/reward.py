@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attend.attention.select import Forced, Policy, Sample
+from attend.attention.select import Policy
 from attend.attention.simplex import at_least_fp32
 from attend.captioner.captioner import Captioner, decoding
 from attend.captioner.search import NEVER, Hypotheses, ancestral, beam_search
@@ -28,16 +28,16 @@ from attend.captioner.unrolled import Readout
 from attend.config import Config
 from attend.data.batches import Batch
 from attend.data.prepared import Prepared
+from attend.data.text import END
 from attend.estimators import Learner
 from attend.estimators.baselines import Average
 from attend.estimators.noise import Noise
-from attend.evaluation.evaluate import training_frequencies
 from attend.evaluation.health import entropy
-from attend.metrics.captions import DocumentFrequencies, score_captions
-from attend.training.objective import Counts, Loss, doubly_stochastic, loss_of
+from attend.metrics.captions import DocumentFrequencies, bleu_statistics, cider_d, corpus_bleu, tokenise
+from attend.training.objective import Loss, doubly_stochastic, loss_of
 
 Score = Callable[[Sequence[int], Sequence[Sequence[Sequence[int]]]], np.ndarray]
-"""(rows of N images, their captions as words (N, S)) -> a score for each caption, (N, S)."""
+"""(rows of N images, their captions as lists of words with the end mark (N, S)) -> a score for each caption, (N, S)."""
 
 
 class Likelihood:
@@ -54,11 +54,12 @@ class Likelihood:
 
 
 class SelfCritical:
-    """-score of sampled captions, ``settings.train.reward_samples`` for each image, without dropout."""
+    """-score of sampled captions, ``train.reward_samples`` for each image, without dropout."""
 
     def __init__(self, settings: Config, score: Score) -> None:
         self.settings, self.score = settings, score
         self.samples, self.length = settings.train.reward_samples, settings.search.max_length
+        self.greedy, self.mass = settings.train.reward_baseline == "greedy", settings.train.reward.endswith("+mass")
 
     def shape(self, batch: Batch) -> tuple[int, int, int]:
         return len(batch.whole), self.samples, self.length
@@ -67,64 +68,67 @@ class SelfCritical:
         self, captioner: Captioner, features: Tensor, batch: Batch, noise: Noise, learner: Learner, average: Average
     ) -> tuple[Readout, Loss]:
         """Sample captions, score them, and weigh the log-probability of their words and glimpses."""
-        found = self.sample(captioner, features, noise)
-        words, lengths = found.words.unflatten(0, (-1, self.samples)), found.lengths.view(-1, self.samples).cpu()
-        rows = batch.rows.tolist()
-        scores = torch.from_numpy(self.score(rows, spelled(words, lengths))).to(features)
-        level = None
-        if self.settings.train.reward_baseline == "greedy":
-            best = beam_search(captioner, features, self.policy(None), beam=1, max_length=self.length, length_power=0.0)
-            plain = spelled(best.words[:, None], best.lengths[:, None].cpu())
-            level = torch.from_numpy(self.score(rows, plain)).to(features)
-        path = found.glimpses.unflatten(0, (-1, self.samples))
-        policy = Forced(path.clamp(min=0)) if learner.hard else self.policy(None)
-        u = captioner(features, words, lengths, policy)
-        mass = None
-        if self.settings.train.reward.endswith("+mass"):
-            mass = mass_in_boxes(u, words, batch)
-        return u, self.surrogate(u, scores, level, mass, Counts.of(batch.whole).words, len(batch.whole))
-
-    def policy(self, noise: Tensor | None) -> Policy:
-        """How the glimpses of a generated caption are chosen: sampled with noise, likeliest without."""
-        attention = self.settings.attention
-        if not attention.hard:
-            return decoding(attention.select, attention.top)
-        return decoding("argmax") if noise is None else Sample(noise)
+        policy, found = self.sample(captioner, features, noise)
+        words, path = (part.unflatten(0, (-1, self.samples)) for part in (found.words, found.glimpses))
+        lengths = found.lengths.view(-1, self.samples).cpu()
+        u = captioner(features, words, lengths, policy.along(path.clamp(min=0)))
+        scores = self.scores(batch, words, lengths, u.weights)
+        level = self.level(captioner, features, batch) if self.greedy else None
+        return u, self.surrogate(u, scores, level, len(batch.whole))
 
     @torch.no_grad()
-    def sample(self, captioner: Captioner, features: Tensor, noise: Noise) -> Hypotheses:
-        """A caption in each of N S rows, words and glimpses drawn with noise (N, S, T)."""
+    def sample(self, captioner: Captioner, features: Tensor, noise: Noise) -> tuple[Policy, Hypotheses]:
+        """A caption in each of N S rows, words and glimpses drawn with noise (N, S, T), and the policy that drew."""
         repeated = features.repeat_interleave(self.samples, 0)
         glimpses = noise.glimpse.flatten(0, 1)[:, None]
-        drawn = noise.words.flatten(0, 1)
-        return ancestral(captioner, repeated, self.policy(glimpses), drawn, max_length=self.length)
+        policy = decoding(self.settings.drawn, self.settings.attention.top, glimpses)
+        found = ancestral(captioner, repeated, policy, noise.words.flatten(0, 1), max_length=self.length)
+        return policy, found
 
-    def surrogate(
-        self, u: Readout, scores: Tensor, level: Tensor | None, mass: Tensor | None, words: int, images: int
-    ) -> Loss:
-        """The loss whose gradient estimates that of the expected negative score, a mean over images and samples.
+    def scores(self, batch: Batch, words: Tensor, lengths: Tensor, weights: Tensor) -> Tensor:
+        """The reward of captions (N, S, T) that attended with weights (N, S, T, L): (N, S). Mass has a gradient."""
+        if not len(words):  # the share of a process that has no images
+            return weights.new_zeros(words.shape[:2])
+        spelled = zip(words.tolist(), lengths.tolist(), strict=True)
+        captions = [[caption[:end] for caption, end in zip(*image, strict=True)] for image in spelled]
+        precise = torch.promote_types(weights.dtype, torch.float32)
+        scores = torch.from_numpy(self.score(batch.rows.tolist(), captions)).to(weights.device, precise)
+        if not self.mass:
+            return scores
+        return scores + self.settings.train.reward_mass * mass_in_boxes(weights, words, lengths, batch)
 
-        scores (N, S); level (N, 1), the score of the baseline's caption, None for the mean of the other samples; mass
-        (N, S) is added to the scores, and has a gradient. The rest is divided as the objective of given captions is.
+    @torch.no_grad()
+    def level(self, captioner: Captioner, features: Tensor, batch: Batch) -> Tensor:
+        """The reward of the greedy caption of each image, (N, 1)."""
+        decode = "argmax" if self.settings.decode == "sample" else self.settings.decode
+        policy = decoding(decode, self.settings.attention.top)
+        if not len(features):
+            return features.new_zeros(0, 1)
+        best = beam_search(captioner, features, policy, beam=1, max_length=self.length, length_power=0.0)
+        words, lengths, weights = (part[:, None] for part in (best.words, best.lengths.cpu(), best.weights))
+        return self.scores(batch, words, lengths, weights)
+
+    def surrogate(self, u: Readout, reward: Tensor, level: Tensor | None, images: int) -> Loss:
+        """The loss whose gradient estimates that of the expected negative reward, a mean over images and samples.
+
+        reward (N, S); level (N, 1) is subtracted from it, None for the mean of the image's other samples. Penalty and
+        entropy bonus are means over captions as well. ``images`` counts those of the whole minibatch.
         """
-        settings, captions = self.settings, images * scores.shape[1]
-        reward = scores if mass is None else scores + settings.train.reward_mass * mass
-        fixed = reward.detach()
+        settings, captions, fixed = self.settings, images * self.samples, reward.detach()
         if level is None:
             level = (fixed.sum(1, keepdim=True) - fixed) / (fixed.shape[1] - 1)
         log_p = u.spread(allowed(u)).sum(-1) + settings.estimator.scale * u.log_probs.sum(-1)
         terms = {"surrogate": ((level - fixed) * log_p).sum() / captions}
-        if mass is not None:
-            terms["mass"] = -settings.train.reward_mass * mass.sum() / captions
+        if reward.requires_grad:
+            terms["direct"] = (fixed - reward).sum() / captions  # 0, with the gradient of the reward itself
         if settings.objective.doubly_stochastic:
-            penalty = doubly_stochastic(u, settings.objective)
-            terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
-        if settings.attention.hard:
-            terms["entropy_bonus"] = -settings.estimator.entropy * entropy(u.weights).sum() / words
-        total = sum(terms.values())
-        said = max(1, int(u.layout.lengths.sum()))
-        shown = {"nll": u.costs.sum().detach() / said, "reward": fixed.sum() / captions}
-        return Loss(total, shown | terms)
+            penalty = doubly_stochastic(u, settings.objective, each=1.0)
+            terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / captions
+        if u.log_prob is not None:
+            terms["entropy_bonus"] = -settings.estimator.entropy * entropy(u.weights).sum() / captions
+        length = max(1.0, u.layout.lengths.sum() / max(1, len(u.layout.lengths) * self.samples))
+        shown = {"nll": u.costs.sum().detach() / (length * captions), "reward": fixed.sum() / captions}
+        return Loss(sum(terms.values()), shown | terms)
 
 
 def allowed(u: Readout) -> Tensor:
@@ -135,54 +139,55 @@ def allowed(u: Readout) -> Tensor:
     return log_p if u.layout.mask is None else torch.where(u.layout.mask, log_p, 0)
 
 
-def mass_in_boxes(u: Readout, words: Tensor, batch: Batch) -> Tensor:
+def mass_in_boxes(weights: Tensor, words: Tensor, lengths: Tensor, batch: Batch) -> Tensor:
     """Attention mass in the boxes of the named things, a mean over the words of a caption that name one: (N, S).
 
     The boxes of a word are those that the given captions of the image have for it; a caption that names none has 0.
+    weights (N, S, T, L), words (N, S, T), lengths (N, S) on the host.
     """
-    images, length = len(words), words.shape[-1]
-    given = batch.words.flatten(1)  # (N, C T)
-    same = words.flatten(1)[:, :, None] == given[:, None]  # (N, S T, C T)
-    shares = batch.shares.flatten(1, 2)  # (N, C T, L)
-    boxes = torch.stack([(one[:, :, None] * share).amax(1) for one, share in zip(same, shares, strict=True)])
-    boxes = boxes.view(images, -1, length, shares.shape[-1]) * u.real[..., None]
+    given, shares = batch.words.flatten(1), batch.shares.flatten(1, 2)  # (N, C T), (N, C T, L)
+    real = torch.arange(words.shape[2], device=words.device) < lengths.to(words.device)[..., None]
+    boxes = torch.zeros_like(weights)
+    for n, (some, one, share) in enumerate(zip(words, given, shares, strict=True)):
+        same = some[..., None] == one  # (S, T, C T)
+        boxes[n] = (same[..., None] * share).amax(2) * real[n, ..., None]
     named = boxes.sum(-1) > 0
-    inside = (u.weights * boxes).sum(-1)
-    return (inside * named).sum(-1) / named.sum(-1).clamp(min=1)
-
-
-def spelled(words: Tensor, lengths: Tensor) -> list[list[list[int]]]:
-    """Captions as lists of words, from (N, S, T) and lengths (N, S)."""
-    pairs = zip(words.tolist(), lengths.tolist(), strict=True)
-    return [[caption[:end] for caption, end in zip(some, ends, strict=True)] for some, ends in pairs]
+    return ((weights * boxes).sum(-1) * named).sum(-1) / named.sum(-1).clamp(min=1)
 
 
 @dataclass(frozen=True)
 class CaptionScore:
-    """The score of captions against the references of their images: CIDEr-D with the document frequencies of the
-    training captions, or BLEU-4, of each caption alone, on simple tokens."""
+    """The score of each caption alone against the references of its image: CIDEr-D with the document frequencies of the
+    training captions, or BLEU-4. The end mark is a word of both sides, or captions that break off would score best.
+
+    Source of the end mark: Rennie et al. (2017), section 6.
+    """
 
     dataset: Prepared
     metric: str
 
     @cached_property
+    def references(self) -> dict[int, list[str]]:
+        """Training captions by row, as simple tokens with the end mark."""
+        rows = self.dataset.rows("train")
+        captions = [caption.raw for row in rows for caption in self.dataset.examples[row].captions]
+        tokens = iter(tokenise(captions, tokeniser="simple"))
+        return {row: [f"{next(tokens)} {END}" for _ in self.dataset.examples[row].captions] for row in rows}
+
+    @cached_property
     def frequencies(self) -> DocumentFrequencies:
-        return training_frequencies(self.dataset, "simple")
+        images = ([caption.split() for caption in image] for image in self.references.values())
+        return DocumentFrequencies.of(images, name="training captions with their end marks")
 
     def __call__(self, rows: Sequence[int], captions: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
-        vocabulary, examples = self.dataset.vocabulary, self.dataset.examples
-        hypotheses, references = {}, {}
-        for row, some in zip(rows, captions, strict=True):
-            raw = [caption.raw for caption in examples[row].captions]
-            for number, words in enumerate(some):
-                hypotheses[f"{row} {number}"] = " ".join(vocabulary.decode(words))
-                references[f"{row} {number}"] = raw
-        metrics = ("cider",) if self.metric == "cider" else ("bleu",)
-        scores = score_captions(
-            hypotheses, references, metrics=metrics, frequencies=self.frequencies, tokeniser="simple"
-        )  # fmt: skip
-        name = "cider_frozen" if self.metric == "cider" else "bleu4"
-        return np.array(scores.images[name], np.float32).reshape(len(rows), -1)
+        vocabulary = self.dataset.vocabulary
+        hyps = [" ".join(vocabulary.words[word] for word in caption) for some in captions for caption in some]
+        refs = [self.references[row] for row, some in zip(rows, captions, strict=True) for _ in some]
+        if self.metric == "cider":
+            scores = cider_d(hyps, refs, self.frequencies)
+        else:
+            scores = corpus_bleu(bleu_statistics(hyps, refs))["bleu4"]
+        return np.array(scores, np.float32).reshape(len(rows), -1)
 
 
 def reward_of(settings: Config, dataset: Prepared) -> Likelihood | SelfCritical:

@@ -4,6 +4,7 @@ import sys
 from typing import Any
 
 from attend.config import Config
+from attend.config.text import difference
 from attend.model import Model
 from attend.runs.checkpoint import read_checkpoint
 from attend.runs.folder import RunFolder
@@ -37,9 +38,11 @@ def begin(model: Model, source: RunFolder) -> dict[str, Any]:
         own[name].copy_(tensors[name])
     left = sorted(own.keys() - fits)
     sentence = f"begins with {len(fits)} of {len(own)} weights of {source.path}"
-    sentence += f"; not taken, as names or shapes differ: {', '.join(left)}" if left else ""
+    sentence += f"; not taken: {', '.join(left)}" if left else ""
     sentence += "" if same_words else "; its vocabulary is another"
     sentence += "" if model.identity()["encoder"] == state["encoder"] else "; its encoder is another"
+    changed = [one for one in difference(model.config, config).split(", ") if one.startswith("decoder.")]
+    sentence += f"; its decoder differs: {', '.join(changed)}" if changed else ""
     print(sentence, file=sys.stderr)
     scores = source.scores()
     return {

@@ -199,7 +199,7 @@ def test_a_frozen_first_glimpse_is_the_plain_loop(hard):
 def test_a_frozen_first_glimpse_is_the_oracle_with_the_first_map(cell):
     """By another way through the code, for all cells: the oracle reads the first word's map at every word.
 
-    A sentinel is compared with scores, which the oracle has none of.
+    A sentinel is compared with scores, which are those of the first word alone if its glimpse is frozen.
     """
     model, a = bed.captioner(bed.settings(**cell)), bed.features(2)
     words, lengths = bed.captions(ROWS)

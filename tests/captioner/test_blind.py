@@ -105,3 +105,32 @@ def test_a_captioner_that_may_not_go_at_once_takes_the_same_steps(monkeypatch, d
     monkeypatch.undo()
     model.attention.look = "first"
     assert len(model(a, words, lengths).seen) == 5
+
+
+@pytest.mark.parametrize("look", ["uniform", "centre"])
+def test_an_evaluation_control_leaves_the_gate_of_the_sentinel(look):
+    """It replaces where the model looks, and nothing else."""
+    model, a = bed.captioner(bed.settings(decoder=bed.ADAPTIVE), grid=(1, bed.LOCATIONS)), bed.features(2)
+    words, lengths = bed.captions(ROWS)
+    with torch.no_grad():
+        own = model(a, words, lengths)
+        model.attention.look = look
+        shown = model(a, words, lengths)
+        gates, other = own.gates, shown.gates
+    assert torch.equal(gates, other) and not torch.allclose(own.weights, shown.weights)
+    assert float(own.gates[own.real].min()) > 0 and float(own.gates.max()) < 1
+
+
+def test_frozen_at_the_first_word_every_block_keeps_its_own_query():
+    """With one word the first glimpse is the word's own, in all blocks."""
+    model, a = bed.captioner(bed.settings(decoder=bed.EVERY)), bed.features(2)
+    words, lengths = bed.captions([[[4, 5, 2]], [[6, 4, 2]]])
+    own = model(a, words, lengths)
+    model.attention.look = "first"
+    frozen = model(a, words, lengths)
+    first = own.layout.place == 0
+    assert torch.allclose(frozen.logits[first], own.logits[first], atol=1e-12)
+    assert not torch.allclose(frozen.logits[~first], own.logits[~first], atol=1e-3)
+    assert torch.allclose(
+        frozen.weights, own.weights[:, :, :1].expand_as(own.weights) * own.real[..., None], atol=1e-12
+    )

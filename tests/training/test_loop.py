@@ -316,17 +316,17 @@ except OSError as error:
 def test_both_precisions_start_from_the_same_loss(dataset, tmp_path, precision, monkeypatch):
     import torch
 
-    from attend.training import loop
+    from attend.training import reward
     from attend.training.loop import train
 
-    seen, loss_of = set(), loop.loss_of
+    seen, loss_of = set(), reward.loss_of
 
     def observed(*arguments):
         u, loss = loss_of(*arguments)
         seen.add(u.logits.dtype)
         return u, loss
 
-    monkeypatch.setattr(loop, "loss_of", observed)
+    monkeypatch.setattr(reward, "loss_of", observed)
     train(settings(dataset, "sample", epochs=1, monitor="nll", precision=precision, log_every=1), tmp_path / precision)
     assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
     first = metrics(tmp_path / precision)[0]
