@@ -140,6 +140,10 @@ def test_memory_is_measured_in_silence(capfd):
 def test_memory_is_measured_in_another_process():
     step, search = peaks([(TINY, "soft", "ours"), (TINY, "3", "pieces")], CPU, "fp32")
     assert step["tensors"] > 4 * Bed(TINY, "soft", CPU).parameters and step["resident"] > 0 and search["tensors"] > 0
+
+
+@pytest.mark.slow
+def test_what_cannot_be_measured_is_said():
     with pytest.raises(RuntimeError, match=r"memory could not be measured: .*'nobody'"):
         peaks([(TINY, "soft", "nobody")], CPU, "fp32")
 
