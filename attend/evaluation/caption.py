@@ -12,7 +12,7 @@ from PIL.Image import Image
 from attend.config import Decode
 from attend.data.images import open_image, to_square
 from attend.encoder.features import compute_features
-from attend.evaluation.generate import say
+from attend.evaluation.generate import hypotheses_of
 from attend.geometry import Geometry
 from attend.model import Model
 from attend.runs.folder import RunFolder
@@ -65,7 +65,7 @@ def _caption(model: Model, path: Path, number: int, decode: Decode, beam: int, d
     square = to_square(image, model.encoder.size, settings.transform, model.encoder.interpolation)
     features = torch.from_numpy(compute_features(model.encoder, np.stack([square]), device.device)).float()
     with model.autocast():
-        (said,) = say(model, features.to(device.device), [number], decode, beam)
+        (said,) = hypotheses_of(model, features.to(device.device), [number], decode, beam)
     return ImageCaption(
         path=path,
         image=image,

@@ -50,10 +50,10 @@ def training_frequencies(dataset: Prepared, tokeniser: str, time_limit: float = 
     return frequencies
 
 
-def score_quickly(dataset: Prepared, said: Sequence[Hypothesis]) -> dict[str, float]:
+def score_quickly(dataset: Prepared, hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
     """BLEU and CIDEr with frozen training frequencies, without Java: what validation after an epoch uses."""
     scores = score_captions(
-        *_sides(dataset, said),
+        *_sides(dataset, hypotheses),
         metrics=("bleu", "cider"),
         frequencies=training_frequencies(dataset, "simple"),
         tokeniser="simple",
@@ -156,19 +156,19 @@ def _write(
     write_images(folder / "images.csv", list(names.values()), captions, table, means)
 
 
-def _score(dataset: Prepared, said: Sequence[Hypothesis]) -> CaptionScores:
-    """All scores; where Java fails, those that need none, on simple tokens, and ``missing`` and ``notes`` say so."""
+def _score(dataset: Prepared, hypotheses: Sequence[Hypothesis]) -> CaptionScores:
+    """All scores. If Java fails: those that need none, on simple tokens; ``missing`` and ``notes`` report it."""
     try:
         frequencies = training_frequencies(dataset, "ptb")
     except JavaError:
         frequencies = training_frequencies(dataset, "simple")
-    return score_captions(*_sides(dataset, said), frequencies=frequencies)
+    return score_captions(*_sides(dataset, hypotheses), frequencies=frequencies)
 
 
-def _sides(dataset: Prepared, said: Sequence[Hypothesis]) -> tuple[dict[str, str], dict[str, list[str]]]:
+def _sides(dataset: Prepared, hypotheses: Sequence[Hypothesis]) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Hypotheses and references as ``score_captions`` wants them, named by their rows."""
-    references = {str(s.row): [c.raw for c in dataset.examples[s.row].captions] for s in said}
-    return {str(s.row): s.caption for s in said}, references
+    references = {str(one.row): [c.raw for c in dataset.examples[one.row].captions] for one in hypotheses}
+    return {str(one.row): one.caption for one in hypotheses}, references
 
 
 def _spread(draws: list[dict[str, float]]) -> dict[str, Any]:

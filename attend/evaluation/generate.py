@@ -17,10 +17,10 @@ from attend.runs.evaluations import Hypothesis
 from attend.runs.processes import gather, share
 
 IMAGES = 32
-"""Images that are searched or traced at once."""
+"""Images that are captioned at once."""
 
 
-def say(
+def hypotheses_of(
     model: Model,
     features: Tensor,
     rows: Sequence[int],
@@ -29,10 +29,10 @@ def say(
     draw: int = 0,
     shown: Tensor | None = None,
 ) -> list[Hypothesis]:
-    """Captions for features (N, L, D), by beam search or, if ``beam`` is 0, word by word from the model.
+    """Captions for features (N, L, D), by beam search or, if ``beam`` is 0, sampled word by word from the model.
 
-    Chance is keyed by seed, draw and row: not by the images beside it. ``shown`` (N, T, L) is what a control is shown
-    at each word.
+    Random numbers are keyed by seed, draw and row, and do not depend on the other images. ``shown`` (N, T, L) is the
+    input of a control at each word.
     """
     search, attention, look = model.config.search, model.config.attention, model.captioner.attention.look
     hypotheses, noise = beam or 1, None
@@ -56,20 +56,21 @@ def say(
         found = ancestral(model.captioner, features, policy, chance("words of a caption"), **rest)
     else:
         found = beam_search(model.captioner, features, policy, beam=beam, **rest)
-    return [_said(model, found, n, row) for n, row in enumerate(rows)]
+    return [_hypothesis(model, found, n, row) for n, row in enumerate(rows)]
 
 
-def _said(model: Model, found: Hypotheses, n: int, row: int) -> Hypothesis:
+def _hypothesis(model: Model, found: Hypotheses, n: int, row: int) -> Hypothesis:
+    """The caption of image n, on the host."""
     words = model.vocabulary.decode(found.words[n, : int(found.lengths[n])].tolist())
-    spoken = slice(0, len(words))  # the end mark is no word
-    glimpses = found.glimpses[n, spoken].cpu().numpy()
+    real = slice(0, len(words))  # the end mark is no word
+    glimpses = found.glimpses[n, real].cpu().numpy()
     return Hypothesis(
         row=row,
         words=words,
         score=float(found.score[n]),
-        weights=found.weights[n, spoken].float().cpu().numpy(),
+        weights=found.weights[n, real].float().cpu().numpy(),
         glimpses=glimpses if (glimpses >= 0).all() and len(glimpses) else None,
-        gates=None if model.config.decoder.gate == "none" else found.gates[n, spoken].float().cpu().numpy(),
+        gates=None if model.config.decoder.gate == "none" else found.gates[n, real].float().cpu().numpy(),
     )
 
 
@@ -84,13 +85,13 @@ def generate(
     draw: int = 0,
     shown: dict[int, Tensor] | None = None,
 ) -> list[Hypothesis]:
-    """One caption for each row, in their order; ``shown`` has for each row what ``say`` is to show (T, L).
+    """One caption per row, in their order. ``shown`` has the input of a control for each row, (T, L).
 
-    Minibatches are dealt out to processes.
+    Several processes share the minibatches.
     """
     model.captioner.eval()
     reader = Batches(batches.dataset, batches.store, captions=False)
-    pieces, said = in_order(rows, IMAGES)[share(accelerator)], []
+    pieces, captions = in_order(rows, IMAGES)[share(accelerator)], []
     with tqdm(
         total=sum(map(len, pieces)), desc=f"captions ({decode}, beam {beam})", unit="image", disable=None, leave=False
     ) as bar:
@@ -99,6 +100,6 @@ def generate(
                 features = model.features(batch.inputs.to(accelerator.device))
                 some = batch.rows.tolist()
                 seen = None if shown is None else torch.stack([shown[row] for row in some]).to(features.device)
-                said.append(say(model, features, some, decode, beam, draw, seen))
+                captions.append(hypotheses_of(model, features, some, decode, beam, draw, seen))
             bar.update(len(batch.rows))
-    return [one for piece in gather(said, accelerator) for one in piece]
+    return [one for piece in gather(captions, accelerator) for one in piece]

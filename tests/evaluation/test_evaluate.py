@@ -29,7 +29,7 @@ from attend.evaluation import evaluate as evaluation
 from attend.evaluation import generate as generation
 from attend.evaluation import teacher_forced as given_captions
 from attend.evaluation.evaluate import evaluate, score_quickly, training_frequencies
-from attend.evaluation.generate import generate, say
+from attend.evaluation.generate import generate, hypotheses_of
 from attend.evaluation.health import collapsed
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.geometry import Geometry
@@ -293,7 +293,7 @@ def test_captions_come_in_the_order_of_their_rows(batches):
     model, rows = make_model(batches), [9, 6, 10]
     for one in generate(model, batches, rows, CPU, "expected", 2):
         features = torch.from_numpy(batches.store.read("inputs", [one.row])).float()
-        (alone,) = say(model, features, [one.row], "expected", 2)
+        (alone,) = hypotheses_of(model, features, [one.row], "expected", 2)
         assert (alone.row, alone.words) == (one.row, one.words) and alone.score == pytest.approx(one.score, rel=1e-5)
     assert rows == [one.row for one in generate(model, batches, rows, CPU, "expected", 2)]
 
