@@ -196,8 +196,8 @@ def test_the_size_of_minibatches_changes_nothing(pieces, monkeypatch, tmp_path, 
 
 
 def test_draws_of_random_weights_differ(soft):
-    _, found = evaluate_run(soft, Setting(look="random", draws=3))
-    assert found["draws"]["n"] == 3 and found["draws"]["std"]["bleu1"] > 0
+    _, found = evaluate_run(soft, Setting(look="random", draws=8))
+    assert found["draws"]["n"] == 8 and max(found["draws"]["std"].values()) > 0
     with pytest.raises(ValueError, match="is not random"):
         evaluate_run(soft, Setting(look="shuffled", draws=3))
 

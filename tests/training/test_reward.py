@@ -264,13 +264,13 @@ def test_it_raises_the_score_that_it_is_told_to_raise(begun, tmp_path, monkeypat
     monkeypatch.setattr("attend.metrics.captions.find_java", no_java)
     data, folder = begun
     wanted = configured(data, "expected", **{
-        "train.reward": "cider", "start": str(folder / "expected"), "train.epochs": 30, "train.learning_rate": 0.003,
-        "train.log_every": 4, "train.patience": 0, "train.monitor": "nll",
+        "train.reward": "cider", "start": str(folder / "expected"), "train.epochs": 16, "train.learning_rate": 0.01,
+        "train.log_every": 4, "train.patience": 0, "train.lower_after": 0, "train.monitor": "nll",
     })  # fmt: skip
     train(wanted, tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     rewards = [line["reward"] for line in lines if line["split"] == "train"]
-    assert np.mean(rewards[-3:]) > 1.2 * np.mean(rewards[:3])
+    assert np.mean(rewards[-3:]) > 1.3 * np.mean(rewards[:3])
 
 
 @pytest.mark.parametrize(
