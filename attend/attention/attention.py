@@ -42,7 +42,7 @@ class Memory:
 
 class Look(NamedTuple):
     """The attention of the rows (N, R) at one word: weights alpha (N, R, L), what a policy selected, the query, and the
-    scores e (N, R, L); None if nothing was scored, or by several heads."""
+    scores e (N, R, L), if the decoder reads them."""
 
     weights: Tensor
     context: Tensor
@@ -107,13 +107,16 @@ class Attention(nn.Module):
         )
 
     def weights(self, memory: Memory, query: Tensor, shown: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """alpha (N K, R, L) for queries (N, R, H), and the scores e (-inf where no location exists) if there are any.
+        """alpha (N K, R, L) for queries (N, R, H), and the scores e (-inf where no location exists) if the decoder
+        reads them and there are any.
 
         ``shown`` (N, R, L) is the input of a control, as boxes or noise.
         """
         mask = None if memory.mask is None else memory.mask[:, None]
         scores = None if memory.keys is None else self.score(memory.keys, query)
-        known = scores if scores is None or mask is None or self.heads > 1 else scores.masked_fill(~mask, -torch.inf)
+        known = scores if self.reads_scores else None
+        if known is not None and mask is not None:
+            known = known.masked_fill(~mask, -torch.inf)
         if self.look in controls.CONTROLS:
             shape = (*query.shape[:2], memory.features.shape[1])
             shown = self.centre.expand(shape) if self.look == "centre" else shown

@@ -7,7 +7,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attend.attention.attention import Memory, projected
-from attend.decoder.protocol import Ask, Dropout, Inputs, Word, dropped, mean_feature, start_embedding
+from attend.decoder.protocol import (
+    Ask,
+    Dropout,
+    Inputs,
+    Word,
+    cheaper_per_location,
+    dropped,
+    mean_feature,
+    start_embedding,
+)
 
 TERMS = ("word", "hidden", "context")
 """What the deep output may read."""
@@ -65,15 +74,13 @@ class LSTM(nn.Module):
     def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
         """Values that are multiplied with the context matrices already, (N, L, 4H + E), where that is less work.
 
-        A map costs three products per word (forward, and the gradients of both sides), or as many per location: two
-        if the features are frozen. A gate that is one number per word, and a mean under weights, commute with the map;
+        A gate that is one number per word, and a mean under weights, commute with the map;
         a vector gate does not. Several heads have projected values already.
         """
         if readout:
             return self._for_readout(memory)
-        locations = memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2)
         several_heads = memory.values is not memory.features
-        if self.gate_kind == "vector" or several_heads or locations >= 3 * words:
+        if self.gate_kind == "vector" or several_heads or not cheaper_per_location(memory, words):
             return memory
         maps = [self.context_gates, self.readout_context] if self.readout_context else [self.context_gates]
         return projected(memory, F.linear(memory.features, torch.cat([one.weight for one in maps])))

@@ -107,12 +107,17 @@ def dropped(values: Tensor, factors: Tensor | None) -> Tensor:
     return values if factors is None else values * factors
 
 
+def cheaper_per_location(memory: Memory, words: int) -> bool:
+    """Whether a map of every location is less work than of every word's context: three products per word (forward, and
+    the gradients of both sides), or as many per location, two if the features are frozen."""
+    return memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2) < 3 * words
+
+
 def mapped(memory: Memory, weight: Tensor, words: int, *, readout: bool) -> Memory:
-    """The memory with W a_i as values, if that is less work than W z for each of the ``words`` (``LSTM.memory``)."""
+    """The memory with W a_i as values, if that is less work than W z for each of the ``words``."""
     if memory.projected or memory.values is not memory.features:
         return memory
-    locations = memory.features.shape[:2].numel() * (3 if memory.features.requires_grad else 2)
-    if not readout and locations >= 3 * words:
+    if not readout and not cheaper_per_location(memory, words):
         return memory
     return projected(memory, F.linear(memory.features, weight))
 

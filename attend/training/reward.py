@@ -158,9 +158,7 @@ def mass_in_boxes(weights: Tensor, words: Tensor, lengths: Tensor, batch: Batch)
 @dataclass(frozen=True)
 class CaptionScore:
     """The score of each caption alone against the references of its image: CIDEr-D with the document frequencies of the
-    training captions, or BLEU-4. The end mark is a word of both sides, or captions that break off would score best.
-
-    Source of the end mark: Rennie et al. (2017), section 6.
+    training captions, or BLEU-4. The end mark is a word of both sides, so that a caption that breaks off scores less.
     """
 
     dataset: Prepared
