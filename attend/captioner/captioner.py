@@ -1,6 +1,7 @@
 """The captioner: attention and decoder unrolled over given captions, and one step of it for search."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +109,8 @@ class Captioner(nn.Module):
         memory = self.decoder.memory(self.attention.memory(features, mask), layout.words)
         previous = torch.cat([torch.full_like(words[..., :1], SPECIALS.index(START)), words[..., :-1]], dim=-1)
         drop = None if drop is None else Dropout(*map(once.pack, drop))
-        inputs = self.decoder.inputs(once.pack(previous), once.place, drop)
+        read = partial(self.decoder.inputs, once.pack(previous), once.place, drop)
+        inputs = read()
         rows = Inputs(*(once.repeat(part, samples) for part in inputs))
         if self.decoder.blind and self.attention.look != "first" and layout.words:
             soft = Looking(self.attention, memory, SOFT, Whole(once), shown)
@@ -117,8 +119,8 @@ class Captioner(nn.Module):
             shown = None if shown is None else shown.repeat_interleave(samples, 1)
             seen = self._one_by_one(Looking(self.attention, memory, policy, layout, shown), rows, layout)
         return Unrolled(
-            decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen), inputs=rows,
-            targets=once.repeat(once.pack(words), samples),
+            decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen), inputs=rows._replace(drive=None),
+            drive=lambda: once.repeat(read().drive, samples), targets=once.repeat(once.pack(words), samples),
         )  # fmt: skip
 
     def _one_by_one(self, looks: Looking, inputs: Inputs, layout: Layout):
@@ -180,7 +182,8 @@ class Captioner(nn.Module):
             state, layout.spread(inputs.drive)[0], Looking(self.attention, memory, fed, at, shown)
         )
         unrolled = Unrolled(
-            decoder=self.decoder, memory=memory, layout=layout, seen=((at, None, word),), inputs=inputs, targets=words,
+            decoder=self.decoder, memory=memory, layout=layout, seen=((at, None, word),), inputs=inputs,
+            drive=lambda: inputs.drive, targets=words,
         )  # fmt: skip
         return state, unrolled if read is None else read.read(unrolled, 1)
 

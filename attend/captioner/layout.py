@@ -168,7 +168,7 @@ class Layout:
         if not self.padded:
             shape = (self.images, self.rows, self.length, *packed.shape[1:])
             flat = packed.new_zeros(self.images * self.rows * self.length, *packed.shape[1:])
-            return flat.index_copy(0, self.index, packed).view(shape)
+            return flat.index_put((self.index,), packed).view(shape)
         if self.extent == 1 and self.mask is None:  # a step of search
             return packed.view(self.images, self.rows, 1, *packed.shape[1:])
         if self.mask is not None:
@@ -177,10 +177,11 @@ class Layout:
         return packed[: self.length].movedim(0, 2)
 
     def spread(self, packed: Tensor) -> list[Tensor]:
-        """(M, ...) -> (n, r, ...) for each step, 0 where a word does not exist."""
+        """(M, ...) -> (n, r, ...) for each step, 0 where a word does not exist. (``index_copy`` would keep its source
+        for the gradient.)"""
         counts = [step.images * step.rows for step in self.steps]
         if self.live is not None:
-            packed = packed.new_zeros(sum(counts), *packed.shape[1:]).index_copy(0, self.live, packed)
+            packed = packed.new_zeros(sum(counts), *packed.shape[1:]).index_put((self.live,), packed)
         parts = zip(packed.split(counts), self.steps, strict=True)
         return [part.view(step.images, step.rows, *part.shape[1:]) for part, step in parts]
 

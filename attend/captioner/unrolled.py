@@ -119,7 +119,8 @@ class Readout:
 
 @dataclass(frozen=True, kw_only=True)
 class Unrolled(Readout):
-    """A pass: ``seen`` has each step, the state before it and its ``Word``; ``inputs`` are those of the M words.
+    """A pass: ``seen`` has each step, the state before it and its ``Word``; ``inputs`` are those of the M words, but
+    for what drives the state: ``drive`` computes it again, since it is large and few ask for it.
 
     Values of the words are packed (M, ...) when they are first asked for.
     """
@@ -130,6 +131,7 @@ class Unrolled(Readout):
     inputs: Inputs
     targets: Tensor
     seen: tuple
+    drive: Callable[[], Tensor]
 
     def _packed(self, part: Callable[[Word], Tensor | None]) -> Tensor | None:
         parts = [part(word) for _, _, word in self.seen]
@@ -192,7 +194,7 @@ class Unrolled(Readout):
         else:
             before = self._before()
             look = _Fixed(context, self.memory.projected)
-            _, word = self.decoder.step(before, self.inputs.drive[:, None], look)
+            _, word = self.decoder.step(before, self.drive()[:, None], look)
             hidden, context = word.hidden.squeeze(1), word.context.squeeze(1)
         logits = self.decoder.readout(self.inputs, hidden, context, self.memory.projected)
         return self.spread(F.cross_entropy(at_least_fp32(logits), self.targets, reduction="none"))

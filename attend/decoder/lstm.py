@@ -110,6 +110,7 @@ class LSTM(nn.Module):
         context = found.context if gate is None else gate * found.context
         if look.projected:
             gates, context = context.split([4 * self.hidden, context.shape[-1] - 4 * self.hidden], dim=-1)
+            context = context.contiguous()  # a view would keep the gates' part until the readout
         else:
             gates = self.context_gates(context)
         before = (drive + gates).flatten(0, 1)

@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
     (M, I), and the dropout factors of the readout on state (M, H) and deep output (M, E)."""
 
     words: Tensor
-    drive: Tensor
+    drive: Tensor | None
     drop_hidden: Tensor | None = None
     drop_deep: Tensor | None = None
 

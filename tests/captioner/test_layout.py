@@ -93,6 +93,29 @@ def test_pack_and_unpack_are_inverse(bucket):
     inverse(Layout.of(LENGTHS, 5, 3, bucket=bucket))
 
 
+@pytest.mark.parametrize("padded", [False, True], ids=["packed", "padded"])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_what_drives_the_state_is_freed_once_the_state_has_read_it(monkeypatch, padded, samples):
+    """It is the largest of the inputs (4 H numbers per word). Neither the pass nor the gradient keeps it; asked again,
+    it is the same."""
+    model, driving, kept = bed.captioner(bed.settings()), [], []
+    model.padded, inputs = padded, model.decoder.inputs
+
+    def recorded(*given):
+        found = inputs(*given)
+        driving.append(found.drive)
+        return found
+
+    monkeypatch.setattr(model.decoder, "inputs", recorded)
+    with torch.autograd.graph.saved_tensors_hooks(lambda saved: kept.append(saved) or saved, lambda saved: saved):
+        u = model.unroll(bed.features(3), WORDS, LENGTHS, Expected(), samples=samples)
+        u.ready()
+    (drive,) = driving
+    owner = drive.untyped_storage().data_ptr()
+    assert owner not in {tensor.untyped_storage().data_ptr() for tensor in kept} and u.inputs.drive is None
+    assert torch.equal(u.drive(), drive.repeat_interleave(samples, 0))
+
+
 def test_the_words_of_each_image_by_hand():
     """Image 0 has the packed words 0, 1, 4 and 7. At most 3 are read at a time."""
     pieces, order = Layout.of(SMALL, 3).by_image(3)

@@ -34,7 +34,8 @@ def made(weights, glimpses=None, lengths=None) -> Unrolled:
         decoder=SimpleNamespace(readout=lambda inputs, *_: torch.zeros(len(inputs.words), 2)),
         memory=SimpleNamespace(projected=False),
         layout=layout,
-        inputs=Inputs(words=layout.index, drive=layout.index),
+        inputs=Inputs(words=layout.index, drive=None),
+        drive=lambda: layout.index,
         targets=torch.zeros_like(layout.index),
         seen=((Whole(layout), None, Word(none, none, None, look)),),
     )
