@@ -5,13 +5,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from attend.data.examples import SPLITS, Source
 from attend.data.prepared import Prepared, refuse_other, write_prepared
-from attend.data.sources.classic import Count, count_long, frequent_words, unpacking, write_classic
+from attend.data.sources.classic import Classic, count_long, frequent_words, unpacking, write_classic
 from attend.data.sources.entities import join_entities
-from attend.data.sources.readers import SHARES, read_source
+from attend.data.sources.readers import Reading, read_source
 from attend.data.sources.sampling import draw_captions
 from attend.data.sources.scenes import write_scenes
 
@@ -27,21 +26,19 @@ def prepare_scenes(out: Path, *, minimum_count: int = 5, **world: int) -> Prepar
 def prepare_dataset(
     source: Path,
     out: Path,
+    reading: Reading | None = None,
     *,
     entities: Path | None = None,
     minimum_count: int = 5,
     captions_per_image: int | None = None,
     caption_seed: int = 0,
-    split: tuple[float, float, float] = SHARES,
-    **reading: Any,
 ) -> Prepared:
     """A dataset on disk; boxes of Flickr30k Entities are joined where ``entities`` (or source/entities) has them.
 
-    With ``captions_per_image`` every image has as many captions, drawn by ``caption_seed``. ``split`` gives the shares
-    of train, val and test, and ``reading`` the other options of ``read_source``.
+    With ``captions_per_image`` every image has as many captions, drawn by ``caption_seed``.
     """
     with unpacking(out):
-        read = read_source(source, shares=split, unpack=out, **reading)
+        read = read_source(source, reading, unpack=out)
         beside = source / "entities"
         if entities is None and (beside / "Sentences").is_dir():
             entities = beside
@@ -65,42 +62,25 @@ def _shortcomings(read: Source) -> Iterator[str]:
         yield f"{long} captions have more than {MAXIMUM_LENGTH} words and are read up to there"
 
 
-def write_classic_files(
-    source: Path,
-    out: Path,
-    *,
-    name: str,
-    captions_per_image: int | None,
-    caption_seed: int = 0,
-    minimum_count: int = 5,
-    maximum_length: int = 52,
-    count: Count = "all",
-    split: tuple[float, float, float] = SHARES,
-    **reading: Any,
-) -> list[Path]:
+def write_classic_files(source: Path, out: Path, classic: Classic, reading: Reading | None = None) -> list[Path]:
     """The classic input files of a source, in the order of its caption file; says what is in them, to stderr."""
-    if captions_per_image is None:
-        raise ValueError("classic files hold equally many captions of every image: give --captions-per-image")
     if out.resolve() in (source.resolve(), source.resolve().parent if source.is_file() else None):
         raise ValueError(f"{out} holds the captions; next time these files would be read instead: choose another --out")
     with unpacking(out, keep=False):
-        read = read_source(source, shares=split, unpack=out, in_order=False, **reading)
-        files = write_classic(
-            read, out, name=name, captions_per_image=captions_per_image, minimum_count=minimum_count,
-            maximum_length=maximum_length, count=count, seed=caption_seed,
-        )  # fmt: skip
-    words = {one: len(frequent_words(read.examples, minimum_count, one)) for one in ("all", "train")}
+        read = read_source(source, replace(reading or Reading(), in_order=False), unpack=out)
+        files = write_classic(read, out, classic)
+    words = {one: len(frequent_words(read.examples, classic.minimum_count, one)) for one in ("all", "train")}
     counts = Counter(example.split for example in read.examples)
     lines = [
         f"{read.name}: {', '.join(f'{counts[split]} {split}' for split in SPLITS)} images",
-        f"words seen more than {minimum_count} times: {words['all']} in all captions, {words['train']} in those of "
-        f"train alone; the word map counts {count}",
+        f"words seen more than {classic.minimum_count} times: {words['all']} in all captions, {words['train']} in "
+        f"those of train alone; the word map counts {classic.count}",
     ]
-    passed, cut = count_long(read.examples, maximum_length)
+    passed, cut = count_long(read.examples, classic.maximum_length)
     if passed or cut:
         lines.append(
-            f"captions of more than {maximum_length - 2} words: {passed} passed over, and {cut} of images without a "
-            "shorter one cut"
+            f"captions of more than {classic.maximum_length - 2} words: {passed} passed over, and {cut} of images "
+            "without a shorter one cut"
         )
     _say(lines + read.notes, read.skipped)
     return files

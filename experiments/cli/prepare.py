@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from attend.experiments.cli.common import at_least
 from tyro.conf import Positional, arg
 
 from attend.config import Encoder
+
+if TYPE_CHECKING:
+    from attend.data.sources.readers import Reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +63,8 @@ NEEDS = {
     "maximum_length": "classic",
 }
 """Options of `prepare` that need another one."""
-READING = ("images", "layout", "minimum_count", "captions_per_image", "caption_seed", "strict", "restval", "split",
-           "split_seed")  # fmt: skip
+READING = ("images", "layout", "strict", "restval", "split_seed")
+CAPTIONS = ("minimum_count", "captions_per_image", "caption_seed")
 CLASSIC = ("maximum_length", "count")
 
 
@@ -69,24 +72,37 @@ def prepare(command: Prepare) -> None:
     from attend.data import prepare as sources
     from attend.encoder.features import store_features
 
-    options = {name: getattr(command, name) for name in READING}
+    reading = sources.Reading(shares=command.split, **_options(command, READING))
     if command.classic is not None:
-        _without_effect(command, "the classic files", READING + CLASSIC)
-        options |= {name: getattr(command, name) for name in CLASSIC}
-        for file in sources.write_classic_files(command.source, command.out, name=command.classic, **options):
-            print(file)
+        _write_classic_files(command, reading)
         return
     at_least(1, minimum_count=command.minimum_count)
     if command.source == Path(sources.SCENES) and not command.source.exists():
         _without_effect(command, "the built-in world", ("minimum_count", "features", "compress", "encoder"))
         dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
     else:
-        _without_effect(command, "a prepared folder", (*READING, "entities", "features", "compress", "encoder"))
-        dataset = sources.prepare_dataset(command.source, command.out, entities=command.entities, **options)
+        given = _options(command, ("entities", *CAPTIONS))
+        _without_effect(command, "a prepared folder", ("split", *READING, *given, "features", "compress", "encoder"))
+        dataset = sources.prepare_dataset(command.source, command.out, reading, **given)
     sources.say(dataset)
     if command.features:
         print(store_features(dataset, command.encoder, compress=command.compress))
     print(command.out)
+
+
+def _write_classic_files(command: Prepare, reading: "Reading") -> None:
+    from attend.data.prepare import Classic, write_classic_files
+
+    _without_effect(command, "the classic files", ("split", *READING, *CAPTIONS, *CLASSIC))
+    if command.captions_per_image is None:
+        raise ValueError("classic files hold equally many captions of every image: give --captions-per-image")
+    classic = Classic(name=command.classic, **_options(command, CAPTIONS + CLASSIC))
+    for file in write_classic_files(command.source, command.out, classic, reading):
+        print(file)
+
+
+def _options(command: Prepare, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(command, name) for name in names}
 
 
 def _without_effect(command: Prepare, what: str, used: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from attend.data.embeddings import read_embeddings
 from attend.data.prepared import Prepared
 from attend.data.sources.entities import join_entities
-from attend.data.sources.readers import read_source
+from attend.data.sources.readers import Reading, read_source
 from attend.data.stores import Store, fill_store
 from attend.data.text import Vocabulary
 from attend.metrics.captions import DocumentFrequencies
@@ -191,12 +191,12 @@ def test_split_lists_through_the_program(flickr, tmp_path, capsys, name, data):
 @given(data=st.data())
 def test_entities(flickr, name, data):
     path = flickr / "boxes" / name
-    source = read_source(flickr, check_images=False)
+    source = read_source(flickr, Reading(check_images=False))
     sound_or_said(path, data.draw(edits(path.read_bytes())), lambda: join_entities(source, flickr / "boxes"))
 
 
 def test_the_sound_ones_are_read(flickr, prepared):
-    joined = join_entities(read_source(flickr, check_images=False), flickr / "boxes")
+    joined = join_entities(read_source(flickr, Reading(check_images=False)), flickr / "boxes")
     assert joined.examples[0].captions[0].boxes and len(joined.examples) == 3
     assert len(Prepared(prepared).examples) == 4 and Store(prepared / "store").read("inputs", [3]).shape == (1, 2, 3)
     with h5py.File(prepared / "store/00001.h5") as file:

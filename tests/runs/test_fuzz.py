@@ -17,7 +17,7 @@ from PIL import Image
 from attend.config import Config
 from attend.config.text import fields, from_dict, replace, to_dict
 from attend.data.sources.layouts import READERS
-from attend.data.sources.readers import read_source
+from attend.data.sources.readers import Reading, read_source
 
 WORDS = st.sampled_from(
     [
@@ -81,7 +81,9 @@ def folder():
 def read(folder: Path, layout: str) -> bool:
     """Whether it was read; True or False, nothing else may happen."""
     try:
-        source = read_source(folder / layout, layout=layout, check_images=False, unpack=folder / layout / "out")
+        source = read_source(
+            folder / layout, Reading(layout=layout, check_images=False), unpack=folder / layout / "out"
+        )
     except (ValueError, FileNotFoundError) as error:
         said = str(error)
         assert "\n" not in said and str(folder) in said and not isinstance(error, UnicodeError)

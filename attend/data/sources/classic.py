@@ -20,6 +20,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,44 +44,53 @@ CHUNK = 64
 Count = Literal["all", "train"]
 
 
-def write_classic(
-    source: Source,
-    folder: Path,
-    *,
-    name: str,
-    captions_per_image: int,
-    minimum_count: int = 5,
-    maximum_length: int = 52,
-    count: Count = "all",
-    seed: int = 0,
-) -> list[Path]:
+@dataclass(frozen=True, kw_only=True)
+class Classic:
+    """What is written. Raises ValueError for settings that make no such files."""
+
+    name: str
+    captions_per_image: int
+    """drawn where an image has more, repeated where it has fewer"""
+    caption_seed: int = 0
+    """seed of that draw"""
+    minimum_count: int = 5
+    """the word map has the words that occur more often than this"""
+    count: Count = "all"
+    """in all captions, or in those of train"""
+    maximum_length: int = 52
+    """tokens of a caption, with the two marks. A longer one is passed over while its image has others, and cut where it
+    has not"""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w.-]+", self.name):
+            raise ValueError(f"the name of the classic files is {self.name!r}; use letters, digits, dots, dashes")
+        for name, least in (("captions_per_image", 1), ("minimum_count", 0), ("maximum_length", 3)):
+            require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}_{self.captions_per_image}_cap_per_img_{self.minimum_count}_min_word_freq"
+
+
+def write_classic(source: Source, folder: Path, classic: Classic) -> list[Path]:
     """Write the ten files of a source, the word map last: with it the set is whole. Returns their paths.
 
-    ``captions_per_image`` captions are drawn by ``seed`` where an image has more and repeated where it has fewer.
-    A caption of more than ``maximum_length`` tokens, the two marks among them, is passed over while its image has
-    others, and cut where it has not. Images are squashed to 256 x 256. Raises ValueError for settings that make no
-    such files, and OSError before the first image where the disk has no room for all of them.
+    Images are squashed to 256 x 256. Raises OSError before the first image where the disk has no room for all of them.
     """
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"the name of the classic files is {name!r}; use letters, digits, dots, dashes")
-    require(captions_per_image >= 1, "captions_per_image", captions_per_image, "1 or more")
-    require(minimum_count >= 0, "minimum_count", minimum_count, "0 or more")
-    require(maximum_length >= 3, "maximum_length", maximum_length, "3 or more")
-    words = number_words(source.examples, minimum_count, count)
-    label = f"{name}_{captions_per_image}_cap_per_img_{minimum_count}_min_word_freq"
-    word_map = folder / f"WORDMAP_{label}.json"
+    words = number_words(source.examples, classic.minimum_count, classic.count)
+    word_map = folder / f"WORDMAP_{classic.label}.json"
     word_map.unlink(missing_ok=True)  # until all is written, this is no set
-    sweep(folder, f"*_{label}.*.partial")
+    sweep(folder, f"*_{classic.label}.*.partial")
     files = []
     for split in SPLITS:
         examples = [example for example in source.examples if example.split == split]
         images, captions, lengths = (_file(word_map, split, what) for what in ("IMAGES", "CAPTIONS", "CAPLENS"))
-        _write_images(images, [source.root / e.image for e in examples], captions_per_image)
+        _write_images(images, [source.root / e.image for e in examples], classic.captions_per_image)
         with whole(captions) as partial, open(partial, "w", encoding="ascii") as file:
             counted = []
             for example in examples:
-                for caption in choose(example, captions_per_image, maximum_length, seed):
-                    ids, length = encode(caption.tokens, words, maximum_length)
+                for caption in choose(example, classic):
+                    ids, length = encode(caption.tokens, words, classic.maximum_length)
                     file.write(("," if counted else "[") + json.dumps(ids))
                     counted.append(length)
             file.write("]" if counted else "[]")
@@ -107,10 +117,10 @@ def number_words(examples: Iterable[Example], minimum_count: int, count: Count =
     return {word: i for i, word in enumerate((*kept, START, END, UNK), 1)} | {PAD: 0}
 
 
-def choose(example: Example, number: int, maximum_length: int, seed: int) -> list[Caption]:
-    """``number`` captions of an image: of those short enough, or, where there is none, of all."""
-    fitting = [caption for caption in example.captions if len(caption.tokens) + 2 <= maximum_length]
-    return draw(fitting or example.captions, number, seed, example.image)
+def choose(example: Example, classic: Classic) -> list[Caption]:
+    """The captions of an image: drawn of those short enough, or, where there is none, of all."""
+    fitting = [caption for caption in example.captions if len(caption.tokens) + 2 <= classic.maximum_length]
+    return draw(fitting or example.captions, classic.captions_per_image, classic.caption_seed, example.image)
 
 
 def count_long(examples: Iterable[Example], maximum_length: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from attend.data.examples import SPLITS, Caption, Entry, Example, Source
@@ -36,54 +36,58 @@ RESTVAL = "image of restval, kept out"
 FAULTS = (STRAY, MISSING, UNREADABLE, WORDLESS, CAPTIONLESS, LACKING, TWICE)  # what ``strict`` does not forgive
 
 
-def read_source(
-    path: Path,
-    *,
-    images: Path | None = None,
-    layout: str | None = None,
-    strict: bool = False,
-    restval: bool = True,
-    check_images: bool = True,
-    shares: Sequence[float] = SHARES,
-    split_seed: int = 0,
-    unpack: Path | None = None,
-    in_order: bool = True,
-) -> Source:
-    """Read a dataset: a folder, or the caption file itself.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a dataset is read."""
 
-    The layout is told by the name of the caption file, in the folder or one level below it, unless ``layout``
-    (a key of READERS) says it. Images are found in IMAGE_FOLDERS beside and above the caption file unless
-    ``images`` names their folder; a layout that packs its images needs ``unpack``, a folder to write them to.
-    ``restval=False`` keeps COCO's restval out of train. A dataset without splits is split by image, in ``shares``
-    of train, val and test drawn by ``split_seed``. Each image is decoded once, at an eighth of its size, which
-    finds empty, truncated and foreign files (not flipped bytes inside a JPEG); ``check_images=False`` only asks
-    that the file is there.
+    images: Path | None = None
+    """folder of the images; if not given, one of IMAGE_FOLDERS beside or above the caption file"""
+    layout: str | None = None
+    """a key of READERS; if not given, told by the name of the caption file, in the folder or one level below it"""
+    strict: bool = False
+    """FAULTS are an error"""
+    restval: bool = True
+    """COCO's restval is a part of train"""
+    check_images: bool = True
+    """decode each image once, at an eighth of its size, which finds empty, truncated and foreign files (not flipped
+    bytes inside a JPEG); else only ask that the file is there"""
+    shares: Sequence[float] = SHARES
+    """of train, val and test, in which a dataset without splits is split by image"""
+    split_seed: int = 0
+    """seed of that split"""
+    in_order: bool = True
+    """examples are in the order of SPLITS, then of image names, so two layouts of the same data are equal; else in the
+    order of the caption file"""
 
-    Returns examples in the order of SPLITS, then of image names, so two layouts of the same data are equal;
-    ``in_order=False`` keeps the order of the caption file. Entries that cannot be used are left out and named in
-    ``skipped``; with ``strict``, FAULTS are an error. Raises FileNotFoundError if a file or folder is missing
-    and ValueError for anything wrong in them.
+
+def read_source(path: Path, reading: Reading | None = None, *, unpack: Path | None = None) -> Source:
+    """Read a dataset: a folder, or the caption file itself. A layout that packs its images needs ``unpack``, a folder
+    to write them to.
+
+    Entries that cannot be used are left out and named in ``skipped``. Raises FileNotFoundError if a file or folder is
+    missing and ValueError for anything wrong in them.
     """
+    reading = reading or Reading()
     notes: list[str] = []
-    files, layout = _caption_files(Path(path), layout, notes)
+    files, layout = _caption_files(Path(path), reading.layout, notes)
     reader, named = READERS[layout], " and ".join(map(str, files))
     if reader.unpack is not None and unpack is None:
         raise ValueError(f"{named} comes with packed images; name a folder to write them to as unpack")
-    if reader.unpack is not None and images is not None:
+    if reader.unpack is not None and reading.images is not None:
         raise ValueError(f"{named} comes with packed images, so --images has no effect on it: leave it out")
     listing = reader.read(files)
     skipped = defaultdict(list, listing.skipped)
     notes += listing.notes
-    entries = _placed(listing.entries, named, restval, skipped, notes)
-    entries = _split(entries, named, shares, split_seed, skipped, notes)
+    entries = _placed(listing.entries, named, reading.restval, skipped, notes)
+    entries = _split(entries, named, reading, skipped, notes)
     examples = _worded(entries, reader.tokenise, skipped)
-    _refuse_faults(named, examples, skipped, strict)  # before anything is written
+    _refuse_faults(named, examples, skipped, reading.strict)  # before anything is written
     if reader.unpack is not None:
-        images, check_images = reader.unpack(files[0], unpack), False
-    root, examples = _located(files[0], examples, images, reader.flat)
-    examples = _readable(examples, root, check_images, skipped)
-    _refuse_faults(named, examples, skipped, strict)
-    if in_order:
+        reading = replace(reading, images=reader.unpack(files[0], unpack), check_images=False)
+    root, examples = _located(files[0], examples, reading.images, reader.flat)
+    examples = _readable(examples, root, reading.check_images, skipped)
+    _refuse_faults(named, examples, skipped, reading.strict)
+    if reading.in_order:
         examples.sort(key=lambda example: (SPLITS.index(example.split), example.image))
     rest = {"skipped": dict(skipped), "notes": notes, "words": listing.words}
     return Source(name=listing.name, root=root, examples=examples, **rest)
@@ -171,10 +175,9 @@ def _placed(entries: list[Entry], named: str, restval: bool, skipped: Skipped, n
     return placed
 
 
-def _split(
-    entries: list[Entry], named: str, shares: Sequence[float], seed: int, skipped: Skipped, notes: list[str]
-) -> list[Entry]:
+def _split(entries: list[Entry], named: str, reading: Reading, skipped: Skipped, notes: list[str]) -> list[Entry]:
     """The entries of a split: their own, or where none has one, a split drawn by image."""
+    shares, seed = reading.shares, reading.split_seed
     drawn = split_images((entry.image for entry in entries), shares, seed)
     if any(entry.split for entry in entries):
         if (*shares,) != SHARES or seed:

@@ -21,8 +21,8 @@ from PIL import Image
 from attend.data.examples import Caption, Example, Source
 from attend.data.images import open_image
 from attend.data.prepared import Prepared, write_prepared
-from attend.data.sources.classic import number_words, write_classic
-from attend.data.sources.readers import read_source
+from attend.data.sources.classic import Classic, number_words, write_classic
+from attend.data.sources.readers import Reading, read_source
 from attend.data.text import SPECIALS, tokenise
 
 CAPTIONS = {
@@ -58,7 +58,7 @@ def made(root: Path, captions=CAPTIONS, splits=SPLITS) -> Source:
 
 def write(source: Source, folder: Path, **options) -> list[Path]:
     settings = {"name": "toy", "captions_per_image": 2, "minimum_count": 1, "maximum_length": 4}
-    return write_classic(source, folder, **settings | options)
+    return write_classic(source, folder, Classic(**settings | options))
 
 
 def stored(folder: Path, name: str, label: str = LABEL):
@@ -92,11 +92,11 @@ def test_the_worked_example(written):
 def test_all_three_birds_are_drawn_by_some_seed(tmp_path):
     source, seen = made(tmp_path / "images"), set()
     for seed in range(8):
-        write(source, tmp_path, seed=seed)
+        write(source, tmp_path, caption_seed=seed)
         assert stored(tmp_path, "TRAIN_CAPTIONS")[:2] == ENCODED["1.png"]  # never "Cat on mat."
         seen |= {*map(tuple, stored(tmp_path, "TRAIN_CAPTIONS")[4:])}
     assert seen == {*map(tuple, ENCODED["3.png"])}
-    write(source, tmp_path / "again", seed=7)
+    write(source, tmp_path / "again", caption_seed=7)
     assert stored(tmp_path / "again", "TRAIN_CAPTIONS") == stored(tmp_path, "TRAIN_CAPTIONS")
 
 
@@ -149,7 +149,7 @@ def test_it_is_read_back_in_any_order_of_words(written, tmp_path, order):
 
 
 def test_a_set_that_was_read_is_written_as_it_was(written, tmp_path):
-    source = read_source(written, unpack=tmp_path / "data", in_order=False)
+    source = read_source(written, Reading(in_order=False), unpack=tmp_path / "data")
     write(source, tmp_path / "again", minimum_count=0)
     again, label = tmp_path / "again", LABEL.replace("img_1", "img_0")
     numbers = stored(again, "WORDMAP", label)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from attend.data.prepared import Prepared
 from attend.data.sources.layouts import LACKING, READERS
-from attend.data.sources.readers import STRAY, UNLISTED, read_source
+from attend.data.sources.readers import STRAY, UNLISTED, Reading, read_source
 from attend.data.sources.sampling import draw, draw_captions, split_images
 
 CAPTIONS = {
@@ -103,7 +103,7 @@ EXPECTED = {image: [raw.replace("\t", " ") for raw in raws] for image, raws in C
 def test_every_layout_gives_the_same_captions(tmp_path, write, splits):
     draw_images(tmp_path / "flickr30k_images")
     write(tmp_path)
-    source = read_source(tmp_path, strict=True)
+    source = read_source(tmp_path, Reading(strict=True))
     assert said(source) == EXPECTED
     assert source.root == tmp_path / "flickr30k_images"
     if splits:
@@ -139,7 +139,7 @@ def test_the_broken_row_of_flickr30k_is_counted_and_named(tmp_path):
     assert source.skipped == {LACKING: ["line 8 of results.csv: 1_a.jpg"]}
     assert said(source) == EXPECTED
     with pytest.raises(ValueError, match=r"line 8 of results\.csv: 1_a\.jpg.*leave --strict out"):
-        read_source(tmp_path, strict=True)
+        read_source(tmp_path, Reading(strict=True))
 
 
 def test_a_numbered_file_with_commas_is_read(tmp_path):
@@ -166,7 +166,7 @@ def test_coco_has_a_file_a_split_and_no_test_split(tmp_path, where):
     for folder in ("train2014", "val2014"):
         (tmp_path / folder).rename(tmp_path / where / folder)
     for given in (tmp_path, tmp_path / "annotations"):
-        source = read_source(given, strict=True)
+        source = read_source(given, Reading(strict=True))
         assert [(e.split, e.image) for e in source.examples] == [
             ("train", "train2014/1_a.jpg"), ("val", "val2014/2_b.jpg"), ("val", "val2014/3_c.jpg"),
         ]  # fmt: skip
@@ -177,7 +177,7 @@ def test_one_file_of_coco_is_split_by_the_seed(tmp_path):
     coco(tmp_path)
     file = tmp_path / "annotations/captions_val2014.json"
     for images in (None, tmp_path, tmp_path / "val2014"):
-        source = read_source(file, images=images)
+        source = read_source(file, Reading(images=images))
         assert {e.image for e in source.examples} == {"val2014/2_b.jpg", "val2014/3_c.jpg"}
         assert Counter(e.split for e in source.examples) == {"train": 1, "val": 1}
     (tmp_path / "annotations/captions_train2014.json").unlink()
@@ -363,7 +363,7 @@ def test_a_split_is_of_the_seed_and_not_of_the_order(tmp_path):
         sources.append(read_source(tmp_path))
     assert sources[0] == sources[1]
     assert Counter(e.split for e in sources[0].examples) == {"train": 24, "val": 3, "test": 3}
-    assert read_source(tmp_path, split_seed=1).examples != sources[0].examples
+    assert read_source(tmp_path, Reading(split_seed=1)).examples != sources[0].examples
 
 
 def test_the_program_takes_shares_and_seeds(tmp_path, capsys):
@@ -383,7 +383,7 @@ def test_shares_that_are_none_are_refused_and_unused_ones_are_said(tmp_path):
             split_images(["a.jpg"], shares, 0)
     draw_images(tmp_path)
     karpathy(tmp_path)
-    (note,) = read_source(tmp_path, shares=(1, 1, 1)).notes
+    (note,) = read_source(tmp_path, Reading(shares=(1, 1, 1))).notes
     assert "has splits of its own, which were kept" in note
 
 

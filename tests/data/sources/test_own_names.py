@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attend.data.sources.layouts import LACKING, TWICE
-from attend.data.sources.readers import STRAY, read_source
+from attend.data.sources.readers import STRAY, Reading, read_source
 from tests.data.sources.test_layouts import CAPTIONS, EXPECTED, SPLITS, coco, draw_images, own_csv, own_json, said
 
 
@@ -19,7 +19,7 @@ def test_a_csv_of_ones_own_keeps_its_splits_under_any_name(tmp_path, name, separ
     draw_images(tmp_path)
     own_csv(tmp_path, separator)
     (tmp_path / "mine.csv").rename(tmp_path / name)
-    source = read_source(tmp_path, strict=True)
+    source = read_source(tmp_path, Reading(strict=True))
     assert said(source) == EXPECTED and source.notes == []
     assert {e.image: e.split for e in source.examples} == SPLITS
 
@@ -29,7 +29,7 @@ def test_a_list_of_ones_own_is_read_under_any_name(tmp_path, name):
     draw_images(tmp_path)
     own_json(tmp_path)
     (tmp_path / "mine.json").rename(tmp_path / name)
-    source = read_source(tmp_path, strict=True)
+    source = read_source(tmp_path, Reading(strict=True))
     assert said(source) == EXPECTED and source.notes == []
     assert {e.image: e.split for e in source.examples} == SPLITS
 
@@ -61,7 +61,7 @@ def test_a_quoted_caption_of_two_lines_is_one_in_kaggles_file(tmp_path):
     draw_images(tmp_path)
     with open(tmp_path / "captions.txt", "w", newline="") as file:
         csv.writer(file).writerows([("image", "caption"), ("1_a.jpg", "A dog,\nasleep"), ("2_b.jpg", 'A "cat"')])
-    source = read_source(tmp_path, strict=True)
+    source = read_source(tmp_path, Reading(strict=True))
     assert said(source) == {"1_a.jpg": ["A dog, asleep"], "2_b.jpg": ['A "cat"']}
 
 
@@ -82,7 +82,7 @@ def test_the_second_caption_of_a_number_is_counted_and_named(tmp_path):
     assert said(source) == {"1_a.jpg": ["A dog", "Two dogs"], "2_b.jpg": ["A cat"]}
     assert source.skipped == {TWICE: [f"line {i} of x.token.txt: 1_a.jpg#{i - 4}" for i in (4, 5)]}
     with pytest.raises(ValueError, match=r"2, as line 4 of x\.token\.txt: 1_a\.jpg#0.*leave --strict out"):
-        read_source(tmp_path, strict=True)
+        read_source(tmp_path, Reading(strict=True))
 
 
 # Images
@@ -100,7 +100,7 @@ def flatten(folder: Path, into: Path) -> None:
 def test_cocos_images_may_lie_in_one_folder(tmp_path, where):
     coco(tmp_path)
     flatten(tmp_path, tmp_path / where)
-    source = read_source(tmp_path, images=tmp_path / where if where == "photos" else None, strict=True)
+    source = read_source(tmp_path, Reading(images=tmp_path / where if where == "photos" else None, strict=True))
     assert [(e.split, e.image) for e in source.examples] == [
         ("train", "1_a.jpg"), ("val", "2_b.jpg"), ("val", "3_c.jpg"),
     ]  # fmt: skip
@@ -115,10 +115,10 @@ def test_karpathys_coco_may_lie_in_one_folder_and_one_name_is_never_two_images(t
     ]
     file = tmp_path / "dataset_coco.json"
     file.write_text(json.dumps({"dataset": "coco", "images": images}))
-    assert {e.image: e.split for e in read_source(tmp_path, images=tmp_path / "photos").examples} == SPLITS
+    assert {e.image: e.split for e in read_source(tmp_path, Reading(images=tmp_path / "photos")).examples} == SPLITS
     file.write_text(json.dumps({"dataset": "coco", "images": [*images, images[0] | {"filepath": "train2014"}]}))
     with pytest.raises(FileNotFoundError, match="none of the 4 images is in"):
-        read_source(tmp_path, images=tmp_path / "photos")
+        read_source(tmp_path, Reading(images=tmp_path / "photos"))
 
 
 def test_an_absolute_name_in_cocos_file_is_refused(tmp_path):

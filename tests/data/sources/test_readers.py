@@ -20,6 +20,7 @@ from attend.data.sources.readers import (
     UNLISTED,
     UNREADABLE,
     WORDLESS,
+    Reading,
     check_image,
     read_source,
 )
@@ -112,7 +113,7 @@ def test_karpathys_file_is_preferred_and_that_is_said(tmp_path):
     assert preferred.notes == [
         "dataset_toy.json was read and Toy.token.txt was not; --layout flickr8k does the reverse"
     ]
-    assert len(read_source(tmp_path, layout="flickr8k").examples) == 5
+    assert len(read_source(tmp_path, Reading(layout="flickr8k")).examples) == 5
     assert len(read_source(tmp_path / "Toy.token.txt").examples) == 5
 
 
@@ -136,7 +137,7 @@ def test_the_image_folder_is_found(tmp_path, layout, name):
     found = read_source(tmp_path)
     assert found.root.resolve() == (tmp_path / name).resolve()
     assert len(found.examples) == 5
-    assert read_source(text, images=tmp_path / name).examples == found.examples
+    assert read_source(text, Reading(images=tmp_path / name)).examples == found.examples
 
 
 def test_cocos_folders_and_restval(tmp_path):
@@ -152,7 +153,7 @@ def test_cocos_folders_and_restval(tmp_path):
     ]
     assert joined.notes == ["the 1 images of COCO's restval were joined to train; --no-restval keeps them out"]
 
-    kept_out = read_source(tmp_path, restval=False, strict=True)
+    kept_out = read_source(tmp_path, Reading(restval=False, strict=True))
     assert [e.image for e in kept_out.examples] == ["train2014/1.jpg", "val2014/3.jpg"]
     assert kept_out.skipped == {RESTVAL: ["val2014/2.jpg"]}
     assert kept_out.notes == []
@@ -177,9 +178,9 @@ def test_broken_images_are_named_and_skipped(tmp_path, layout, how):
     source = read_source(tmp_path)
     assert source.skipped == {MISSING if how == "missing" else UNREADABLE: ["12_a.jpg"]}
     assert len(source.examples) == 4
-    assert len(read_source(tmp_path, check_images=False).examples) == (4 if how == "missing" else 5)
+    assert len(read_source(tmp_path, Reading(check_images=False)).examples) == (4 if how == "missing" else 5)
     with pytest.raises(ValueError, match=r"12_a\.jpg.*leave --strict out"):
-        read_source(tmp_path, strict=True)
+        read_source(tmp_path, Reading(strict=True))
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -229,13 +230,13 @@ def test_stray_entries_and_captions_without_words_are_named_and_skipped(tmp_path
     (frog,) = (e for e in source.examples if e.image == "08_f.jpg")
     assert [c.raw for c in frog.captions] == ["A frog"]
     with pytest.raises(ValueError, match=r"stray entry.*1, as 12_a\.jpg\.1;.*3, as 08_f\.jpg#0;.*leave --strict out"):
-        read_source(tmp_path, strict=True)
+        read_source(tmp_path, Reading(strict=True))
 
 
 def test_images_that_no_list_names_and_names_without_captions(tmp_path):
     file = write(tmp_path, "flickr8k")
     file.write_text(file.read_text() + "20_x.jpg#0\tA horse\n\n21_y.jpg#0\tA cow\n")
-    assert read_source(tmp_path, strict=True).skipped == {UNLISTED: ["20_x.jpg", "21_y.jpg"]}
+    assert read_source(tmp_path, Reading(strict=True)).skipped == {UNLISTED: ["20_x.jpg", "21_y.jpg"]}
     with open(tmp_path / "Toy.devImages.txt", "a") as listed:
         listed.write("22_z.jpg\n\n")
     assert read_source(tmp_path).skipped == {UNLISTED: ["20_x.jpg", "21_y.jpg"], CAPTIONLESS: ["22_z.jpg"]}
@@ -244,9 +245,9 @@ def test_images_that_no_list_names_and_names_without_captions(tmp_path):
 # Wrong input
 
 
-def refused(error, says, *args, **kwargs):
+def refused(error, says, path, **reading):
     with pytest.raises(error, match=says) as caught:
-        read_source(*args, **kwargs)
+        read_source(path, Reading(**reading))
     assert "\n" not in str(caught.value)
 
 
@@ -261,7 +262,7 @@ def test_wrong_folders_are_refused_in_one_sentence(tmp_path):
     refused(FileNotFoundError, "none of the 5 images is in", tmp_path, images=tmp_path / "other")
     (tmp_path / "Images").rename(tmp_path / "photographs")
     refused(FileNotFoundError, "none of the 5 images .* with --images", tmp_path)
-    assert read_source(tmp_path, images=tmp_path / "photographs").examples
+    assert read_source(tmp_path, Reading(images=tmp_path / "photographs")).examples
     (tmp_path / "captions.xml").write_text("{}")
     refused(ValueError, r"--layout karpathy\|flickr8k", tmp_path / "captions.xml")
     (tmp_path / "dataset_more.json").write_text("{}")
@@ -381,7 +382,7 @@ def test_any_json_at_all_is_read_or_refused(tmp_path):
             image["sentences"][0] = rng.choice([*junk, {"raw": rng.choice(junk)}])
         file.write_text(json.dumps(stored))
         try:
-            read_source(tmp_path, check_images=False)
+            read_source(tmp_path, Reading(check_images=False))
         except ValueError:
             refusals += 1
     assert 100 < refusals < 400
@@ -401,6 +402,6 @@ def test_any_bytes_at_all_are_read_or_refused(tmp_path):
                 data[at : at + rng.randint(0, 3)] = bytes(rng.choices(b'\t\n#"{}[],:.\x00\xff a', k=rng.randint(0, 3)))
             file.write_bytes(data)
             try:
-                read_source(folder, check_images=False)
+                read_source(folder, Reading(check_images=False))
             except ValueError as error:
                 assert "\n" not in str(error)
