@@ -28,6 +28,12 @@ BOUND = re.compile(r"[^-]+-bound\d+")
 """A folder among the evaluations that holds likelihoods alone, and no captions."""
 
 
+class Start(TypedDict):
+    """How a run began from another one: the epochs of that run, and of those before it."""
+
+    epochs_before: float
+
+
 class Environment(TypedDict):
     """environment.json, as far as it is reported: every entry is there only if the run could find it out."""
 
@@ -44,6 +50,7 @@ class Environment(TypedDict):
     precision: NotRequired[str]
     threads: NotRequired[int]
     data_fingerprint: NotRequired[str]
+    start: NotRequired[Start]
 
 
 class Study(TypedDict):
@@ -126,8 +133,14 @@ class Record:
             lines.append(parsed(torn, dict))
         return tuple(lines)
 
+    @cached_property
+    def epochs_before(self) -> float:
+        """Epochs of the runs that this run began from."""
+        start = read_environment(self.folder).get("start") if self.config.start else None
+        return start["epochs_before"] if start else 0
+
     def series(self, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and values of one metric as written, both (n,); empty where it never was.
+        """Epochs and values of one metric, both (n,), empty if it was never logged. Epochs include those before.
 
         Raises:
             ValueError: one of them is no number.
@@ -140,7 +153,7 @@ class Record:
             raise ValueError(
                 f"{path} has {name} of {split} without a number or its epoch; restore it, or run again"
             ) from None
-        return epochs, values
+        return epochs + self.epochs_before, values
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Path]:

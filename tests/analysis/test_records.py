@@ -152,6 +152,15 @@ def test_series_of_a_split(tmp_path):
     assert all(len(part) == 0 for part in record.series("no such thing", "train"))
 
 
+def test_epochs_go_on_from_those_of_the_run_that_a_run_began_from(tmp_path):
+    run = make_run(tmp_path, metrics=make_metrics(2))
+    (run / "config.json").write_text('{"start": "runs/soft"}')
+    (run / "environment.json").write_text('{"start": {"run": "runs/soft", "epochs_before": 7}}')
+    assert read_run(run).series("nll", "val")[0].tolist() == [8, 9]
+    (run / "environment.json").write_text("{}")
+    assert read_run(run).series("nll", "val")[0].tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("torn", ['{"step": 3, "ep', '{"step', "", "\xff", "3"])
 def test_a_torn_last_line_is_ignored(tmp_path, torn):
     run = make_run(tmp_path)

@@ -139,9 +139,12 @@ def test_it_is_resumed_without_the_other_run_and_counts_both_budgets(soft, tmp_p
 
 def test_budgets_add_up_along_a_line_of_runs(soft, tmp_path):
     data, source = soft
-    train(changed(settings(data, "sample", epochs=1), start=str(source)), tmp_path / "second")
+    first = json.loads((source / "scores.json").read_text())
+    second = train(changed(settings(data, "sample", epochs=1), start=str(source)), tmp_path / "second")
     third = train(changed(settings(data, "sample", epochs=1), start=str(tmp_path / "second")), tmp_path / "third")
     assert (third["epochs"], third["epochs_before"]) == (1, 3)
+    assert third["seconds_before"] == pytest.approx(first["train_seconds"] + second["train_seconds"])
+    assert first["train_seconds"] > 0
 
 
 def test_tables_count_both_budgets(tmp_path):
