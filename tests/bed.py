@@ -30,6 +30,7 @@ ADAPTIVE = GRU | {"cell": "adaptive"}
 BLIND = {"gru": GRU, "adaptive": ADAPTIVE, "transformer": TRANSFORMER}
 """Decoders whose states do not depend on glimpses."""
 EVERY = TRANSFORMER | {"looks": "every"}
+SHARED = TRANSFORMER | {"looks": "shared"}
 either_feed = pytest.mark.parametrize("feed", FEEDS)
 
 

@@ -98,11 +98,12 @@ def plain_residual_logits(captioner, features: Tensor, words: list[int], path: T
 def plain_transformer_logits(captioner, features: Tensor, words: list[int], path: Tensor | None = None) -> Tensor:
     """Logits (T, V) of the Transformer over one image (L, D), each word from its prefix anew; hard along ``path`` (T,).
 
-    Self-attention is the library's own, and every block that looks asks by the captioner's additive score.
+    Self-attention is the library's own, and every block that looks asks by the captioner's additive score. Blocks that
+    share a look read what the first one asks for.
     """
     w = dict(captioner.named_parameters())
     settings = captioner.settings.decoder
-    width, every = settings.hidden, settings.looks == "every"
+    width, every, shared = settings.hidden, settings.looks == "every", settings.looks == "shared"
 
     def affine(name: str, x: Tensor) -> Tensor:
         return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
@@ -131,9 +132,10 @@ def plain_transformer_logits(captioner, features: Tensor, words: list[int], path
                 attn_mask=torch.full((t + 1, t + 1), -torch.inf, dtype=x.dtype).triu(1),
             )  # fmt: skip
             x = x + mixed[:, 0]
-            if last or every:
-                places = path if last and path is not None else [None] * (t + 1)
+            if n == 0 if shared else last or every:
+                places = path if (last or shared) and path is not None else [None] * (t + 1)
                 seen = [context(q, z) for q, z in zip(norm(f"{block}.query", x), places, strict=False)]
+            if last or every or shared:
                 x = x + affine(f"{block}.context", torch.stack(seen))
             x = x + affine(f"{block}.narrow", F.gelu(affine(f"{block}.widen", norm(f"{block}.norm_wide", x))))
         logits.append(affine("decoder.logits", norm("decoder.norm", x[-1])))

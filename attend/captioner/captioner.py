@@ -112,7 +112,7 @@ class Captioner(nn.Module):
         read = partial(self.decoder.inputs, once.pack(previous), once.place, drop)
         inputs = read()
         rows = Inputs(*(once.repeat(part, samples) for part in inputs))
-        if self.decoder.blind and self.attention.look != "first" and layout.words:
+        if isinstance(policy, self.decoder.at_once) and self.attention.look != "first" and layout.words:
             soft = Looking(self.attention, memory, SOFT, Whole(once), shown)
             seen = self._all_at_once(soft, inputs, once, policy, layout)
         else:

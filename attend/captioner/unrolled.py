@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from attend.attention.attention import Look, Memory
 from attend.attention.select import Policy, Selection, log, mean
 from attend.attention.simplex import at_least_fp32
 from attend.captioner.layout import Layout, Step, Whole
-from attend.decoder.protocol import Decoder, Inputs, Word
+from attend.decoder.protocol import Decoder, Inputs, Word, shapes, stacked
 
 LOGITS = 2**24
 """Logits that are computed at once: 64 MiB of fp32, and a few times that in the softmax and its gradient."""
@@ -187,27 +188,29 @@ class Unrolled(Readout):
         return self.decoder.readout(self.inputs, self.hidden, context, self.memory.projected)
 
     def again(self, weights: Tensor) -> Tensor:
-        """-log p(y) of each word alone under other weights (N, R, T, L), all before it as it was: (N, R, T)."""
-        context = self.layout.pack(_mean_of(self.memory.values, weights))[:, None]
-        if self.decoder.blind:
-            hidden, context = self.hidden, context.squeeze(1) * (1 if self.gate is None else self.gate)
+        """-log p(y) of each word alone under other weights (N, R, T, L), all before it as it was: (N, R, T).
+
+        If states depend on glimpses, the pass must have gone word by word.
+        """
+        context = self.layout.pack(_mean_of(self.memory.values, weights))
+        if Policy in self.decoder.at_once:
+            hidden, context = self.hidden, context * (1 if self.gate is None else self.gate)
         else:
-            before = self._before()
-            look = _Fixed(context, self.memory.projected)
-            _, word = self.decoder.step(before, self.drive()[:, None], look)
-            hidden, context = word.hidden.squeeze(1), word.context.squeeze(1)
+            hidden, context = self._stepped(context)
         logits = self.decoder.readout(self.inputs, hidden, context, self.memory.projected)
         return self.spread(F.cross_entropy(at_least_fp32(logits), self.targets, reduction="none"))
 
-    def _before(self) -> tuple:
-        """The states before all words, (M, 1, ...)."""
-
-        def packed(parts: list) -> tuple | Tensor:
-            if isinstance(parts[0], Tensor):
-                return self.layout.join(parts)[:, None]
-            return tuple(packed(list(some)) for some in zip(*parts, strict=True))
-
-        return packed([before for _, before, _ in self.seen])
+    def _stepped(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """A step of each word alone under a context (M, ...): the state, and the gated context. Steps whose states have
+        one shape are one call of the decoder."""
+        drives, contexts = (self.layout.spread(part) for part in (self.drive(), context))
+        words = []
+        for _, some in groupby(zip(self.seen, drives, contexts, strict=True), lambda step: shapes(step[0][1])):
+            seen, *parts = zip(*some, strict=True)
+            drive, fixed = (stacked(part) for part in parts)
+            before = stacked([before for _, before, _ in seen])
+            words.append(self.decoder.step(before, drive, _Fixed(fixed, self.memory.projected))[1])
+        return self.layout.join([word.hidden for word in words]), self.layout.join([word.context for word in words])
 
     def glimpsed(self, policy: Policy, samples: int = 1) -> Glimpsed:
         """K glimpses per word that the readout alone sees, from the weights as they are."""
@@ -374,7 +377,7 @@ class _Fixed:
     def __init__(self, context: Tensor, projected: bool) -> None:
         self.found, self.projected = Look(None, context, None, None, None, None, None), projected
 
-    def __call__(self, query: Tensor) -> Look:
+    def __call__(self, query: Tensor, policy: Policy | None = None) -> Look:
         return self.found
 
 

@@ -91,7 +91,7 @@ class Config:
         if self.decoder.looks == "every" and attention.hard and attention.feed == "glimpse":
             raise ValueError(
                 "decoder.looks is 'every', so blocks before the last read the expected context, but attention.feed is "
-                "'glimpse': set attention.feed to expected"
+                "'glimpse': set attention.feed to expected, or decoder.looks to shared"
             )
         if attention.feed == "expected":
             if rule.name == "xu2015-code":

@@ -142,8 +142,9 @@ class Decoder(Section):
     """blocks of the Transformer"""
     heads: Positive = 8
     """heads of its self-attention"""
-    looks: Literal["last", "every"] = "last"
-    """its blocks that look at the image; the blocks before the last read the expected context"""
+    looks: Literal["last", "every", "shared"] = "last"
+    """its blocks that look at the image: the last; every one (those before the last read the expected context); or the
+    first, and all blocks read what it selects"""
     gate: Literal["none", "scalar", "vector"] = "scalar"
     """beta on the context: one number a word, one a feature, or none"""
     readout: Literal["deep", "linear"] = "deep"
@@ -199,5 +200,5 @@ class Decoder(Section):
             "lstm": {"gate": self.gate, "readout": self.terms},
             "gru-residual": {},
             "adaptive": {},
-            "transformer": {"blocks": self.blocks, "heads": self.heads, "every": self.looks == "every"},
+            "transformer": {"blocks": self.blocks, "heads": self.heads, "looks": self.looks},
         }[self.cell]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attend.attention.attention import Memory
+from attend.attention.select import Policy
 from attend.decoder.protocol import Ask, Dropout, Inputs, Places, Word, dropped, mapped, mean_feature, start_embedding
 
 
@@ -24,7 +25,7 @@ class Adaptive(nn.Module):
     sentinel, and beta stays an average.
     """
 
-    blind = True
+    at_once = (Policy,)
     reads_scores = True
 
     def __init__(

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from attend.attention.attention import Memory
+from attend.attention.select import Policy
 from attend.decoder.protocol import Ask, Dropout, Inputs, Places, Word, dropped, mapped, start_embedding
 
 
@@ -14,7 +15,7 @@ class ResidualGRU(nn.Module):
     Source: the arrangement of popular tutorials since 2022. Weights start as in torch's GRUCell.
     """
 
-    blind = True
+    at_once = (Policy,)
 
     def __init__(
         self, features: int, vocabulary: int, embedding: int = 512, hidden: int = 512, *, embedding_range: float = 0.1

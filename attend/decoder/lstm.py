@@ -40,7 +40,7 @@ class LSTM(nn.Module):
     over time.
     """
 
-    blind = False
+    at_once = ()
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ The decoder asks: ``step`` calls ``look(query)`` whenever it wants to see the im
 after. A state is a nest of tuples of tensors (N, R, ...).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -65,10 +65,13 @@ class Places(Protocol):
 
 
 class Decoder(Protocol):
-    """Five methods; a ``blind`` decoder, no state of which depends on a glimpse, has ``states`` and ``word`` too, and
-    runs given captions without a loop over time. ``embedding`` and ``logits`` have a row per word."""
+    """Five methods; ``states`` and ``word`` as well if given captions need no loop over time under some policies.
 
-    blind: bool
+    ``at_once`` has these policies: Policy, which is all of them, if no state depends on a glimpse; Expected, if states
+    read the context and do not ask with it; or none. ``embedding`` and ``logits`` have a row per word.
+    """
+
+    at_once: tuple[type[Policy], ...]
     embedding: nn.Embedding
     logits: nn.Linear
 
@@ -136,7 +139,7 @@ class AsksOnce:
     These queries, one for each time that a step looks, are a part of the state. The gate on the context still changes.
     """
 
-    blind = False
+    at_once = ()
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
@@ -183,3 +186,15 @@ def rows_of(state: tuple | Tensor, rows: Tensor, images: Tensor | None = None) -
     """The state of rows (N, K) of each image."""
     images = torch.arange(len(rows), device=rows.device)[:, None] if images is None else images
     return each(state, lambda part: part[images, rows])
+
+
+def stacked(states: Sequence) -> tuple | Tensor:
+    """The rows (n, r, ...) of several states as one column: (sum n r, 1, ...)."""
+    if isinstance(states[0], Tensor):
+        return torch.cat([part.flatten(0, 1) for part in states])[:, None]
+    return tuple(stacked(parts) for parts in zip(*states, strict=True))
+
+
+def shapes(state: tuple | Tensor) -> tuple:
+    """The shape of a row of each tensor of a state."""
+    return tuple(state.shape[2:]) if isinstance(state, Tensor) else tuple(map(shapes, state))

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attend.attention.attention import Memory
-from attend.attention.select import Expected
+from attend.attention.attention import Look, Memory
+from attend.attention.select import Expected, Policy
 from attend.decoder.protocol import Ask, Dropout, Inputs, Places, Word, dropped, mapped, start_embedding
 
 SOFT = Expected()
@@ -14,13 +14,16 @@ WIDER = 4
 
 
 class Block(nn.Module):
-    """x + SelfAttention(LN x), then + W z if the block looks at the image, then x + W_2 gelu(W_1 LN x)."""
+    """x + SelfAttention(LN x), then + W z if the block reads the image, then x + W_2 gelu(W_1 LN x).
 
-    def __init__(self, hidden: int, heads: int, features: int | None) -> None:
+    If the block ``asks``, attention is asked with LN x of its own.
+    """
+
+    def __init__(self, hidden: int, heads: int, features: int | None, asks: bool) -> None:
         super().__init__()
         self.heads = heads
         self.norm, self.mix, self.out = nn.LayerNorm(hidden), nn.Linear(hidden, 3 * hidden), nn.Linear(hidden, hidden)
-        self.query = None if features is None else nn.LayerNorm(hidden)
+        self.query = nn.LayerNorm(hidden) if asks else None
         self.context = None if features is None else nn.Linear(features, hidden)
         self.norm_wide, self.widen = nn.LayerNorm(hidden), nn.Linear(hidden, WIDER * hidden)
         self.narrow = nn.Linear(WIDER * hidden, hidden)
@@ -43,25 +46,27 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """x = W_e (sqrt(E) embedding(y)) + position -> pre-norm blocks -> readout of LN x.
 
-    In the last block attention is asked with LN x after self-attention, and x + W z goes on. Nothing that a later word
-    reads depends on the glimpse, so given captions need no loop over time, and a glimpse bears on its own word alone.
-    With ``every``, all blocks look, by the same scores: the blocks before the last read the expected context.
+    After self-attention a block that looks asks attention with LN x, and x + W z goes on. There are three ways:
+
+    - last: the last block looks. Nothing that a later word reads depends on the glimpse.
+    - every: all blocks look, with the same scores. The blocks before the last read the expected context.
+    - shared: the first block looks, and all blocks read what it selects, a glimpse for instance. So later words may
+      depend on it.
+
+    Given captions need no loop over time, unless blocks share glimpses.
 
     Args:
         features: D.
         vocabulary: V.
         embedding, hidden: E, and H, the width of the blocks.
         blocks, heads: of self-attention; ``heads`` divides H.
-        every: all blocks look at the image.
+        looks: last, every or shared.
         embedding_range: r of U(-r, r).
 
     Source: Vaswani et al. (2017), section 3. Differs: layer normalisation comes before each layer (Xiong et al., 2020);
-    gelu for relu; attention to the image is ours (any score, soft or hard), in the last block alone if not ``every``;
-    sines stand before cosines; embeddings and logits are not tied; dropout acts on embeddings and before the logits
-    alone.
+    gelu for relu; attention to the image is ours (any score, soft or hard), in the last block alone or as above; sines
+    stand before cosines; embeddings and logits are not tied; dropout acts on embeddings and before the logits alone.
     """
-
-    blind = True
 
     def __init__(
         self,
@@ -72,16 +77,18 @@ class Transformer(nn.Module):
         *,
         blocks: int = 2,
         heads: int = 8,
-        every: bool = False,
+        looks: str = "last",
         embedding_range: float = 0.1,
     ) -> None:
         super().__init__()
-        self.hidden, self.every = hidden, every
+        self.hidden, self.looks = hidden, looks
+        self.at_once = (Expected,) if looks == "shared" else (Policy,)
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.words = nn.Linear(embedding, hidden)
-        last = blocks - 1
+        one, every = {"last": blocks - 1, "every": None, "shared": 0}[looks], range(blocks)
+        reads = [looks != "last" or n == one for n in every]
         self.blocks = nn.ModuleList(
-            Block(hidden, heads, features if every or n == last else None) for n in range(blocks)
+            Block(hidden, heads, features if reads[n] else None, one in (n, None)) for n in every
         )
         self.norm = nn.LayerNorm(hidden)
         self.logits = nn.Linear(hidden, vocabulary)
@@ -91,7 +98,7 @@ class Transformer(nn.Module):
 
     def memory(self, memory: Memory, words: int = 0, *, readout: bool = False) -> Memory:
         """W a_i as values if the last block alone reads them and that is less work."""
-        if self.every and not readout:
+        if self.looks != "last" and not readout:
             return memory
         return mapped(memory, self.blocks[-1].context.weight, words, readout=readout)
 
@@ -99,8 +106,8 @@ class Transformer(nn.Module):
         """embedding(y) (M, E), and W_e (sqrt(E) embedding(y)) + (sin, cos)(place waves) (M, H)."""
         drop = drop or Dropout()
         embedded = dropped(self.embedding(words), drop.words)
-        angles = place[:, None] * self.waves
-        position = torch.cat([angles.sin(), angles.cos()], dim=-1)[:, : self.hidden].to(embedded.dtype)
+        angles = place[..., None] * self.waves
+        position = torch.cat([angles.sin(), angles.cos()], dim=-1)[..., : self.hidden].to(embedded.dtype)
         return Inputs(embedded, self.words(embedded * embedded.shape[-1] ** 0.5) + position, drop.hidden, drop.deep)
 
     def start(self, memory: Memory, rows: int) -> tuple:
@@ -118,31 +125,38 @@ class Transformer(nn.Module):
             after.append(tuple(torch.cat(both, dim=3) for both in zip(state[len(after)], new, strict=True)))
             return block.mixed(x, query, *after[-1], causal=False)
 
-        hidden = self._stream(drive[:, :, None], mix, look).squeeze(2)
-        return tuple(after), self.word(hidden, look)
+        x, query, found = self._stream(drive[:, :, None], mix, look)
+        if self.looks == "shared" and found is not None:
+            return tuple(after), Word(x.squeeze(2), found.context, None, found)
+        return tuple(after), self.word((x.squeeze(2), query.squeeze(2)), look)
 
-    def states(self, memory: Memory, inputs: Inputs, places: Places, look: Ask) -> Tensor:
-        """x before the last block looks, of all words at once: (N, C, T, H)."""
+    def states(self, memory: Memory, inputs: Inputs, places: Places, look: Ask) -> tuple:
+        """x before the last block reads the image, and the query of the look that it reads: (N, C, T, H) each."""
 
         def mix(block: Block, x: Tensor) -> Tensor:
             return block.mixed(x, *block.projections(x), causal=True)
 
-        return self._stream(places.unpack(inputs.drive), mix, look)
+        return self._stream(places.unpack(inputs.drive), mix, look)[:2]
 
-    def word(self, state: Tensor, look: Ask) -> Word:
-        """The readout reads x and z, which LN x asks for."""
-        found = look(self.blocks[-1].query(state))
-        return Word(state, found.context, None, found)
+    def word(self, state: tuple, look: Ask) -> Word:
+        """The readout reads x and z."""
+        x, query = state
+        found = look(query)
+        return Word(x, found.context, None, found)
 
-    def _stream(self, x: Tensor, mix, look: Ask) -> Tensor:
-        """x (N, R, T, H) through all blocks up to the last look."""
-        *before, last = self.blocks
-        for block in before:
+    def _stream(self, x: Tensor, mix, look: Ask) -> tuple[Tensor, Tensor, Look | None]:
+        """x (N, R, T, H) up to where the last block reads the image, the query of that look, and the look before it."""
+        found = query = None
+        for block in self.blocks[:-1]:
             x = mix(block, x)
-            if self.every:
-                x = x + block.context(look(block.query(x).flatten(1, 2), SOFT).context).view(x.shape)
+            if block.query is not None:
+                query = block.query(x)
+                found = look(query.flatten(1, 2), SOFT if self.looks == "every" else None)
+            if block.context is not None:
+                x = x + block.context(found.context).view(x.shape)
             x = block.wide(x)
-        return mix(last, x)
+        x, last = mix(self.blocks[-1], x), self.blocks[-1].query
+        return x, query if last is None else last(x), found
 
     def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
         """The rest of the last block, and logits L_o LN x: (..., H), (..., D) -> (..., V)."""

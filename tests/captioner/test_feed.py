@@ -26,6 +26,7 @@ DECODERS = {
     "vector": {"gate": "vector"},
     **bed.BLIND,
     "every": bed.EVERY,
+    "shared": bed.SHARED,
 }
 
 

@@ -14,6 +14,7 @@ from attend.attention.select import (
     Expected,
     Forced,
     GumbelStraightThrough,
+    Policy,
     Relaxed,
     Sample,
     StraightThrough,
@@ -161,7 +162,8 @@ def values(u: Readout, again: Tensor | None = None) -> dict[str, Tensor]:
     found["query"], found["health"] = u.maps.spread(u.maps.query), health_sums(u).double()
     if u.proposal is not None:
         found["proposal"] = u.spread(u.proposal)
-    if again is not None:
+    stateless = u.maps.seen[0][1] is None and Policy not in u.maps.decoder.at_once  # a soft pass without a loop
+    if again is not None and not (stateless and u is u.maps):
         found["again"] = u.again(again) * u.real
     return found
 
@@ -203,6 +205,7 @@ DECODERS = {
     "vector": {"gate": "vector", "readout_hidden": False},
     "linear": {"readout": "linear"},
     **bed.BLIND,
+    "shared": bed.SHARED,
 }
 ATTENTIONS = {
     "additive": {},

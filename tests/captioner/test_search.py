@@ -128,13 +128,13 @@ def test_a_hypothesis_has_the_attention_of_a_teacher_forced_pass_over_it(beam, d
 
 @pytest.mark.parametrize("feed", bed.FEEDS)
 @pytest.mark.parametrize("decode", ["expected", "top-k", "argmax", "sample", "marginal"])
-@pytest.mark.parametrize("cell", bed.BLIND)
+@pytest.mark.parametrize("cell", [*bed.BLIND.values(), bed.SHARED])
 def test_so_it_has_with_every_decoder(cell, decode, feed):
     """State by state in search, all words at once in the pass over its caption."""
     attention = {"select": "sample", "feed": feed}
     if decode == "marginal" and feed == "glimpse":
         pytest.skip("of a decoder that is fed the expected context")
-    model, a = bed.captioner(bed.settings(attention=attention, decoder=bed.BLIND[cell])), bed.features(3)
+    model, a = bed.captioner(bed.settings(attention=attention, decoder=cell)), bed.features(3)
     noise = bed.uniform(3, 4, 6)
     found = beam_search(model, a, decoding(decode, 4, noise[:, :1].expand(3, 4, 6)), beam=4, max_length=6)
     bed.search_agrees(model, a, decode, noise[:, :1].expand(3, 4, 6), found)

@@ -59,7 +59,9 @@ def test_adaptive_attention_is_the_plain_one(hard):
     agrees_with(oracles.plain_adaptive_logits, bed.ADAPTIVE, hard, "decoder.sentinel_hidden.weight")
 
 
-@pytest.mark.parametrize(("looks", "hard"), [("last", False), ("last", True), ("every", False)])
+@pytest.mark.parametrize(
+    ("looks", "hard"), [("last", False), ("last", True), ("every", False), ("shared", False), ("shared", True)]
+)
 @pytest.mark.parametrize(("blocks", "heads"), [(1, 1), (3, 5)])
 def test_the_transformer_is_the_plain_one(blocks, heads, looks, hard):
     """A caption's word from its prefix alone is the word in the whole caption."""
@@ -247,10 +249,12 @@ def test_the_bilinear_score_is_a_loop():
 
 
 @pytest.mark.parametrize("name", ["reinforce", "enumeration", "marginal"])
-@pytest.mark.parametrize("cell", bed.BLIND)
+@pytest.mark.parametrize("cell", [*bed.BLIND, "shared"])
 def test_estimators_are_exact_with_every_decoder_that_is_fed_its_glimpses(cell, name):
     """REINFORCE in expectation over all paths, and the two exact ones, against the bound and the marginal."""
-    rule = bed.settings(attention={"select": "sample"}, estimator={"name": name}, decoder=bed.BLIND[cell])
+    rule = bed.settings(
+        attention={"select": "sample"}, estimator={"name": name}, decoder=(bed.BLIND | {"shared": bed.SHARED})[cell]
+    )
     model, a, words = bed.captioner(rule), bed.features(), torch.tensor([[[4, 5, 2]]])
     learner, lengths = bed.learner(rule), bed.one_caption(words)
     if name == "reinforce":

@@ -267,7 +267,7 @@ def test_networks_beside_the_model_leave_it_alone(feed, estimator, term):
 
 
 @bed.either_feed
-@pytest.mark.parametrize("cell", [{}, *bed.BLIND.values(), {"gate": "vector"}])
+@pytest.mark.parametrize("cell", [{}, *bed.BLIND.values(), bed.SHARED, {"gate": "vector"}])
 def test_words_read_out_again_cost_what_they_cost(feed, cell):
     """Under the one-hot weights of its own path, every word costs what it cost in the pass."""
     rule = bed.settings(

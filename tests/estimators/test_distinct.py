@@ -287,9 +287,9 @@ def test_charges_are_finite_for_paths_as_long_as_a_caption(function):
 # The paths
 
 
-def batched(copies: int, seed: int = 0, words=WORDS):
+def batched(copies: int, seed: int = 0, words=WORDS, decoder=None):
     """A model that is fed glimpses, the tree of many copies of one caption, and a generator for their noise."""
-    model = bed.captioner(bed.hard())
+    model = bed.captioner(bed.settings(attention={"select": "sample"}, decoder=decoder or {}))
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(1, copies, words.shape[-1], generator=generator, dtype=torch.float64)
     given = Given(TWO, words.expand(1, copies, -1), torch.full((1, copies), words.shape[-1]))
@@ -302,10 +302,12 @@ def z_test(counts: dict, truth: dict, total: int, most: float = 4.0) -> None:
         assert abs(counts.get(one, 0) - total * p) < most * math.sqrt(total * p * (1 - p)) + 1e-9, one
 
 
-def test_a_beam_as_wide_as_the_tree_finds_all_paths():
-    model, tree, _ = batched(1)
-    paths, log_p = tree.beam(4)
-    truth = chances(model, TWO)
+@pytest.mark.parametrize("decoder", [{}, *bed.BLIND.values(), bed.SHARED])
+def test_a_beam_as_wide_as_the_tree_finds_all_paths(decoder):
+    words = torch.tensor([[[5, 4, 2]]])
+    model, tree, _ = batched(2, words=words, decoder=decoder)
+    paths, log_p = tree.beam(8)
+    truth = chances(model, TWO, words)
     assert {tuple(path) for path in paths[0, 0].tolist()} == truth.keys()
     for path, value in zip(paths[0, 0].tolist(), log_p[0, 0].tolist(), strict=True):
         assert math.exp(value) == pytest.approx(truth[tuple(path)])

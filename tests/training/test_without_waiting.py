@@ -101,7 +101,7 @@ def test_a_step_with_every_baseline_never_waits(baseline, feed, padded):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("decoder", [{}, {"gate": "vector"}, {"readout": "linear"}, *bed.BLIND.values()])
+@pytest.mark.parametrize("decoder", [{}, {"gate": "vector"}, {"readout": "linear"}, *bed.BLIND.values(), bed.SHARED])
 @pytest.mark.parametrize(
     "attention",
     [{}, {"select": "top-k"}, {"simplex": "sparsemax"}, {"simplex": "entmax"}, {"score": "dot", "heads": 2}],
@@ -112,7 +112,7 @@ def test_a_step_of_soft_attention_never_waits(attention, decoder, padded):
     step(settings(None, decoder, attention), padded=padded)
 
 
-@pytest.mark.parametrize("decoder", bed.BLIND.values())
+@pytest.mark.parametrize("decoder", [*bed.BLIND.values(), bed.SHARED])
 @pytest.mark.parametrize("baseline", ["soft", "self-critical"])
 def test_passes_from_every_prefix_never_wait(baseline, decoder):
     step(settings("glimpse", decoder, baseline=baseline, rollout="prefix", samples=2), padded=False)
@@ -151,7 +151,14 @@ class Host(np.ndarray):
 )
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize(
-    "given", [settings(None), settings("glimpse"), settings("expected"), settings("glimpse", bed.TRANSFORMER)]
+    "given",
+    [
+        settings(None),
+        settings("glimpse"),
+        settings("expected"),
+        settings("glimpse", bed.TRANSFORMER),
+        settings("glimpse", bed.SHARED),
+    ],
 )
 def test_a_pass_on_fake_gpu_tensors_never_waits(given, padded):
     """Without the residual GRU: the library's GRU asks the driver of a real GPU which kernel to take."""
