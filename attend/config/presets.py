@@ -106,7 +106,7 @@ PRESETS = {
     ),
     "transformer": Preset(
         "A Transformer of two blocks over the words; the last looks at the image (--attention.select sample for hard; "
-        "--decoder.looks every for all blocks).",
+        "--decoder.looks every or shared for all blocks).",
         TRANSFORMER,
     ),
     "scratch": Preset("Soft attention on a small convolutional network trained from nothing.", SCRATCH),

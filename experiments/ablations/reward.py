@@ -8,8 +8,9 @@ built-in world, which has boxes).
 
 Source: Rennie et al. (2017) for the reward, without glimpses.
 
-Not measured yet: 18 runs; seven epochs of likelihood take as long as a run of the quickstart, whose five take 7 to 8
-minutes on two cores; none was timed on a GPU.
+Measured, 18 runs in 18 minutes on two cores and not on a GPU (experiments/results/ablations.md): on CIDEr soft goes
+from CIDEr 2.33 to 2.49 and hard from 2.08 to 2.23, and both look as before; with attention mass in the reward soft
+points into the boxes in 75 percent of the words where it did in 33, and hard in 61 where it did in 34.
 """
 
 from functools import partial
