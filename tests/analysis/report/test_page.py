@@ -298,7 +298,9 @@ def test_the_verb(made, tmp_path, capsys, fails):
     assert said.out == f"{out}\n" and not said.err and len(Page(out.read_text()).data["images"]) == 3
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
     main(["report", str(made[1] / "made" / "soft"), str(tmp_path / "no"), "--out", str(out)])
-    assert "is no folder" in capsys.readouterr().err and "is no folder" in "".join(Page(out.read_text()).text["li"])
-    assert "is no folder; give a run" in fails("report", tmp_path / "no", "-o", out)
+    assert "is not a folder" in capsys.readouterr().err and "is not a folder" in "".join(
+        Page(out.read_text()).text["li"]
+    )
+    assert "is not a folder; name a run" in fails("report", tmp_path / "no", "-o", out)
     assert "no run is named" in fails("report")
     assert "images is 0" in fails("report", made[1], "--images", "0")
