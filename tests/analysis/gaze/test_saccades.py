@@ -305,7 +305,7 @@ def test_models_side_by_side(tmp_path):
         assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= width and b.y1 <= height for b in written), list(shown)
 
     other = make_attention(tmp_path / "other.h5", WORDS, image="b.jpg", **geometry)
-    with pytest.raises(ValueError, match=r"one image is to be compared, not 2 \(a.jpg, b.jpg\)"):
+    with pytest.raises(ValueError, match=r"glances must be of one image, not of 2 \(a.jpg, b.jpg\)"):
         compare_gaze(photo(), {**models, "other": read_attention(other, 0)})
 
 
