@@ -61,7 +61,7 @@ def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
 def _decoding(row: Row) -> str:
     if row.published:
         return "published, one run"
-    search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
+    search = "words sampled" if row.beam == 0 else f"beam {row.beam}"
     look = f", looks {row.look}" if row.look else ""
     return f"{row.decode}, {search}{look}" if row.runs else ""
 

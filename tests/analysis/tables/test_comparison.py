@@ -95,7 +95,7 @@ def test_a_headline_that_was_evaluated_again_shows_the_new_scores(tmp_path):
 
 def test_words_that_were_drawn_are_named(tmp_path):
     make_run(tmp_path, headline=scores(), evaluations=[scores(beam=0)])
-    assert ("soft", "expected, words drawn") in lines(comparison(read_runs([tmp_path])))
+    assert ("soft", "expected, words sampled") in lines(comparison(read_runs([tmp_path])))
 
 
 def test_the_controls_stand_below(tmp_path):
