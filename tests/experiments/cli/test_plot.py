@@ -149,7 +149,7 @@ def test_a_layout_without_metrics_is_said_and_the_rest_is_drawn(runs, plot):
         "image\n" + "".join(f"{i}.jpg\n" for i in range(10))
     )
     files, said = plot("metrics", runs)
-    assert files and "images.csv has none of the metrics, as in an older layout: evaluate the run again" in said
+    assert files and "images.csv has none of the metrics (its layout is older): evaluate the run again" in said
 
 
 def test_a_folder_without_a_run_is_said_and_the_others_are_drawn(runs, plot, tmp_path):
