@@ -188,7 +188,7 @@ def read_runs(
         raise errors[0]
     if broken is not None:
         broken += [str(error) for error in errors]
-        records = _once(records, broken)
+        records = _without_copies(records, broken)
         written = {path.parent.resolve() for folder in folders for path in Path(folder).rglob("metrics.jsonl")}
         halves = sorted(folder for folder in written if not _is_run(folder))
         broken += [f"{half} has no config.json or no environment.json: copy the run again" for half in halves]
@@ -207,7 +207,7 @@ def names(records: Iterable[Record]) -> dict[Path, str]:
     return {one.folder: f"{one.experiment}/{one.variant}" if several else one.variant for one in records}
 
 
-def _once(records: Iterable[Record], broken: list[str]) -> list[Record]:
+def _without_copies(records: Iterable[Record], broken: list[str]) -> list[Record]:
     """The first run of each experiment, variant and seed."""
     first: dict[tuple[str, str, int], Record] = {}
     for record in records:

@@ -201,7 +201,7 @@ def bundles(
             gid, *points = lines[0]
             axes.plot(*points, gid=gid, **thick)
             continue
-        at, values = _together([points for _, *points in lines], shared)
+        at, values = _common_points([points for _, *points in lines], shared)
         mean, low, high = mean_interval(values)
         many = len(shown) > MOST
         for gid, *points in lines:
@@ -384,7 +384,7 @@ def _binned(epochs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndar
     return np.add.reduceat(epochs, starts) / counts, np.add.reduceat(values, starts) / counts
 
 
-def _together(series: Sequence[tuple[np.ndarray, np.ndarray]], shared: bool) -> tuple[np.ndarray, np.ndarray]:
+def _common_points(series: Sequence[tuple[np.ndarray, np.ndarray]], shared: bool) -> tuple[np.ndarray, np.ndarray]:
     """The points (n,) at which all curves are defined, and their values (S, n). If n varied along a curve, its mean
     would jump."""
     if shared:

@@ -107,17 +107,17 @@ def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | 
     if not any(trial.spent for trial in trials):
         raise ValueError("no trial is done, so there is no history to draw")
     (axes,) = panels(1, axes, columns=1, size=(5.4, 2.4))
-    for level, (kind, (look, dash)) in enumerate(_looks(trials).items()):
+    for level, (kind, (look, dash)) in enumerate(_styles(trials).items()):
         own = [trial for trial in trials if trial.kind == kind]
         points = [(trial.number, trial.values[name]) for trial in complete(own)]
         label = f"{kind} (n = {len(points)})"
-        axes.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
+        axes.plot(*_columns(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
         best = running_best(own, name, direction)
         axes.plot(*best, gid=f"{kind}/best so far", color=look["color"], linestyle=dash, drawstyle="steps-post")
         cross = {"color": look["color"], "linestyle": "", "markersize": 4.5, "alpha": 0.8}
         pruned = [trial for trial in own if trial.state == "pruned"]
         points = [(trial.number, trial.last) for trial in pruned if trial.reports]
-        axes.plot(*_apart(points), gid=f"{kind}/pruned", marker="x", **cross)
+        axes.plot(*_columns(points), gid=f"{kind}/pruned", marker="x", **cross)
         failed = [trial for trial in own if trial.state == "failed"]
         for mark, some in (("x", [trial for trial in pruned if not trial.reports]), ("+", failed)):
             numbers = [trial.number for trial in some]
@@ -168,15 +168,15 @@ def slices(
     for place, (one, (parameter, span)) in enumerate(zip(every, ranges.items(), strict=True)):
         if place % COLUMNS == 0 or axes is not None:
             one.set_ylabel(LABELS.get(name, name))
-        for kind, (look, _) in _looks(shown).items():
+        for kind, (look, _) in _styles(shown).items():
             own = [trial for trial in shown if trial.kind == kind and parameter in trial.params]
-            points = [(_place(trial, parameter, span), trial.values[name]) for trial in own]
+            points = [(_position(trial, parameter, span), trial.values[name]) for trial in own]
             label = f"{kind} (n = {len(own)})"
-            one.plot(*_apart(points), label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
+            one.plot(*_columns(points), label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
         if parameter in best.params:
             ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"}
-            at = _place(best, parameter, span), best.values[name]
-            one.plot(*_apart([at]), linestyle="", label=f"the best, trial {best.number}", **ring)
+            at = _position(best, parameter, span), best.values[name]
+            one.plot(*_columns([at]), linestyle="", label=f"the best, trial {best.number}", **ring)
         _scale(one, span)
         one.set_xlabel(_wrapped(parameter))
         one.margins(y=0.12)
@@ -219,13 +219,13 @@ def pareto(trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Axes
     (x, across), (y, _) = directions.items()
     (only,) = panels(1, axes, columns=1, size=(4.4, 2.9))
     steps = "steps-pre" if across == "maximize" else "steps-post"
-    for kind, (look, dash) in _looks(complete(trials)).items():
+    for kind, (look, dash) in _styles(complete(trials)).items():
         own = [trial for trial in complete(trials) if trial.kind == kind]
         best = sorted((trial.values[x], trial.values[y]) for trial in front(own, directions))
         points = [(trial.values[x], trial.values[y]) for trial in own]
         label = f"{kind} (n = {len(own)})"
-        only.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4, alpha=0.45, **look)
-        only.plot(*_apart(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
+        only.plot(*_columns(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4, alpha=0.45, **look)
+        only.plot(*_columns(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
     for label, (name, aim) in zip((only.set_xlabel, only.set_ylabel), directions.items(), strict=True):
         label(f"{LABELS.get(name, name)}, {'higher' if aim == 'maximize' else 'lower'} is better")
     finish(only.figure, [only], "line: the Pareto front of each kind", own=axes is None)
@@ -237,7 +237,7 @@ def _losses(trial: Trial, directions: Mapping[str, str]) -> tuple[float, ...]:
     return tuple((-1 if aim == "maximize" else 1) * trial.values[name] for name, aim in directions.items())
 
 
-def _looks(trials: Iterable[Trial]) -> dict[str, tuple[dict[str, str], str]]:
+def _styles(trials: Iterable[Trial]) -> dict[str, tuple[dict[str, str], str]]:
     """The colour and marker of each kind, and its dash."""
     styles = colours(trial.kind for trial in trials)
     return {
@@ -246,12 +246,12 @@ def _looks(trials: Iterable[Trial]) -> dict[str, tuple[dict[str, str], str]]:
     }
 
 
-def _apart(points: Sequence[tuple[float, float]]) -> np.ndarray:
+def _columns(points: Sequence[tuple[float, float]]) -> np.ndarray:
     """x and y, (2, n)."""
     return np.array(points, float).reshape(-1, 2).T
 
 
-def _place(trial: Trial, parameter: str, one: Range) -> float:
+def _position(trial: Trial, parameter: str, one: Range) -> float:
     """The position of a parameter on its axis. Equal choices are jittered by the trial's number."""
     value = trial.params[parameter]
     if not one.choices:

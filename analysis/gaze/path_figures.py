@@ -109,7 +109,7 @@ def draw_gaze_statistics(rows: Sequence[Row], ceiling: float) -> Figure:
     figure = Figure(figsize=(7.6, 5.6), layout="constrained")
     spec = figure.add_gridspec(2, 3)
     keys = list(dict.fromkeys((row.variant, row.way) for row in rows))
-    looks = _looks(keys)
+    looks = _styles(keys)
     first = [key for key, (_, second) in zip(keys, looks.values(), strict=True) if not second]
     names = [name for name in MEASURES if name != "entropy"]
     short = {
@@ -153,7 +153,7 @@ def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
         return interval(values, **options)
 
 
-def _looks(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bool]]:
+def _styles(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bool]]:
     """For each variant and way, the variant's colour, and whether the way is not its first."""
     keys = list(keys)
     styles = colours(variant for variant, _ in keys)
@@ -167,7 +167,7 @@ def _style(colour: str, second: bool) -> dict:
     return {"color": colour, "marker": "o", "markersize": 4.5, "markerfacecolor": face} | line
 
 
-def _found(rows: Sequence[Row], key: tuple[str, str], parts: Sequence[tuple[str, str]]) -> list[Interval | None]:
+def _intervals(rows: Sequence[Row], key: tuple[str, str], parts: Sequence[tuple[str, str]]) -> list[Interval | None]:
     known = {(row.measure, row.part): row.found for row in rows if (row.variant, row.way) == key}
     return [known.get(part) for part in parts]
 
@@ -176,7 +176,7 @@ def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
     """A row of dots with intervals for each part, from top to bottom."""
     for k, key in enumerate(keys):
         apart = 0.5 * ((k + 0.5) / len(keys) - 0.5)
-        for y, found in enumerate(_found(rows, key, parts)):
+        for y, found in enumerate(_intervals(rows, key, parts)):
             if found is not None:
                 colour, second = looks[key]
                 dot(axes, y + apart, found.ends, colour, size=4.5, hollow=second)
@@ -192,7 +192,7 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
     """The share of saccades in each direction; up in the picture is up in the rose."""
     angles = np.arange(9) * np.pi / 4
     for key in keys:
-        found = _found(rows, key, [("direction", sector) for sector in SECTORS])
+        found = _intervals(rows, key, [("direction", sector) for sector in SECTORS])
         if None in found:
             continue
         style = _style(*looks[key]) | {"markersize": 2.5}
@@ -213,7 +213,7 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
 
 def _curve(axes: Axes, rows, keys, looks, ceiling: float) -> None:
     for key in keys:
-        found = _found(rows, key, [("entropy", f"word {t + 1}") for t in range(POSITIONS)])
+        found = _intervals(rows, key, [("entropy", f"word {t + 1}") for t in range(POSITIONS)])
         value, low, high = np.reshape([one.ends for one in found if one is not None], (-1, 3)).T
         at = np.arange(1, len(value) + 1)
         axes.plot(at, value, **_style(*looks[key]) | {"markersize": 2.5})

@@ -55,7 +55,7 @@ def report(
     broken: list[str] = []
     records = read_runs(folders, unfinished=True, broken=broken)
     notes += [f"Left out: {one.rstrip('.')}." for one in broken]
-    table = _tried(lambda: comparison(records), "There is no table", notes)
+    table = _maybe(lambda: comparison(records), "There is no table", notes)
     curves = list(_curves(records, notes))
     looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
     notes += lacking
@@ -66,7 +66,7 @@ def report(
         summary=_summary(records),
         facts=_facts(records),
         variants=_variants(records),
-        table=table and _shown(table),
+        table=table and _for_template(table),
         curves=curves,
         gallery=looked,
         data=Markup(script_json(looked)),
@@ -83,7 +83,7 @@ def script_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(ESCAPES)
 
 
-def _tried(work: Callable, lacking: str, notes: list[str]):
+def _maybe(work: Callable, lacking: str, notes: list[str]):
     """The result of ``work``; None after an error, with a note on it."""
     try:
         return work()
@@ -96,16 +96,16 @@ def _curves(records: Sequence[Record], notes: list[str]) -> Iterable[tuple[str, 
     """Learning curves and attention health, if there are any, each with its title."""
     records, others = one_dataset(records)
     notes += [f"The curves leave out {one}." for one in others]
-    logged = [r for r in records if _tried(lambda r=r: r.metrics, "The curves leave out a run", notes)]
+    logged = [r for r in records if _maybe(lambda r=r: r.metrics, "The curves leave out a run", notes)]
     for score in ("cider", "nll"):
-        scored = _tried(lambda s=score: [r for r in logged if len(r.series(s, "val")[0])], "There are no curves", notes)
+        scored = _maybe(lambda s=score: [r for r in logged if len(r.series(s, "val")[0])], "There are no curves", notes)
         if scored:
-            drawn = _tried(lambda s=score, of=scored: learning_curves(of, score=s), "There are no curves", notes)
+            drawn = _maybe(lambda s=score, of=scored: learning_curves(of, score=s), "There are no curves", notes)
             if drawn:
                 yield "Learning curves", inline(drawn[0].figure, "Learning curves")
             break
     learned = [record for record in logged if record.config.attention.weights == "learned"]
-    drawn = learned and _tried(lambda: health_curves(learned), "Attention health is not drawn", notes)
+    drawn = learned and _maybe(lambda: health_curves(learned), "Attention health is not drawn", notes)
     if drawn:
         yield "Attention health", inline(drawn[0].figure, "Attention health in training")
 
@@ -195,7 +195,7 @@ def _variants(records: Sequence[Record]) -> list[dict]:
     return rows
 
 
-def _shown(table: Table) -> dict:
+def _for_template(table: Table) -> dict:
     """The comparison table for the template, with the decoding of a row apart from the other cells."""
     header, rows = grid(table)
     lines = [{"name": name.text, "decoding": decoding.text, "cells": cells} for name, decoding, *cells in rows]

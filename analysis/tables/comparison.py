@@ -55,12 +55,12 @@ def comparison(
     evidence = Evidence([group for _, group in ways])
     if base is None:
         cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
-        about = _marked(tests, [rows[r].name for r in sorted(untested)])
+        about = _best_notes(tests, [rows[r].name for r in sorted(untested)])
     else:
         bases = _bases(base, ways)
         rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
         cells, found = against(evidence, bases, chosen)
-        about = _contrasted(rows, evidence, bases, found)
+        about = _base_notes(rows, evidence, bases, found)
     rows = [replace(row, cells=tuple(some)) for row, some in zip(rows, cells, strict=True)]
     theirs = [model for model in PUBLISHED.get(published, ()) if not model.scores.keys().isdisjoint(columns)]
     return Table(
@@ -73,7 +73,7 @@ def comparison(
             *evidence.notes,
             *(f"Left out because broken: {why}." for why in broken),
             *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
-            *_spent(finished),
+            *_trial_notes(finished),
             *([BEGUN] if begun else []),
             *(_sources(theirs, chosen) if base is None else ()),
         ),
@@ -99,7 +99,7 @@ def _groups(finished: Sequence[Record], split: str) -> list[tuple[tuple, list[Sc
     if not groups:
         known = sorted({e.split for record in finished for e in record.evaluations})
         raise ValueError(f"no run was scored on {split!r}; splits with scores: {', '.join(known) or 'none'}")
-    ways = _together(groups)
+    ways = _by_variant(groups)
     _same_data([run for _, group in ways for run in group])
     return ways
 
@@ -139,7 +139,7 @@ def _scored(record: Record, split: str) -> dict[tuple[str, int, str], Scored]:
     return found
 
 
-def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
+def _by_variant(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
     """The groups with all rows of a variant next to each other, in order of first appearance."""
     variants = list(dict.fromkeys(name for name, *_ in groups))
     return sorted(groups.items(), key=lambda group: (variants.index(group[0][0]), *group[0][1:]))
@@ -205,7 +205,7 @@ def _published(models: Sequence[Published], columns: Sequence[Column]) -> Iterab
 
 def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column], base: str | None) -> str:
     parts = [f"Scores on {split}." + (f" Rows other than {base} are differences from it." if base else "")]
-    parts += _spread(rows, columns)
+    parts += _bracket_notes(rows, columns)
     scales = {column.scale for column in columns}
     if 100 in scales:
         plain = [column.title for column in columns if column.scale == 1]
@@ -215,7 +215,7 @@ def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column], base: s
     return " ".join(parts)
 
 
-def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
+def _bracket_notes(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
     """Explain the numbers beside a mean: an interval, a range, or none."""
     counts = [row.runs for row in rows]
     n = f"n = {counts[0]}" if len(set(counts)) == 1 else f"n = {min(counts)} to {max(counts)}"
@@ -248,7 +248,7 @@ def _method(tests: Sequence[Difference]) -> str:
     return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"
 
 
-def _marked(tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
+def _best_notes(tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
     if not tests:
         return
     yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
@@ -257,7 +257,7 @@ def _marked(tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[st
         yield f"Not tested against the best (too few seeds, or no common seeds and images): {left}."
 
 
-def _contrasted(
+def _base_notes(
     rows: Sequence[Row], evidence: Evidence, bases: Sequence[int], tests: Sequence[tuple[Column, Difference]]
 ) -> Iterable[str]:
     """Explain which differences were tested, and report the smallest detectable ones."""
@@ -318,7 +318,7 @@ def _sources(models: Sequence[Published], columns: Sequence[Column]) -> Iterable
         yield f"Published BLEU has no brevity penalty: {where}. It is not comparable with BLEU that has one."
 
 
-def _spent(records: Iterable[Record]) -> Iterable[str]:
+def _trial_notes(records: Iterable[Record]) -> Iterable[str]:
     """The number of trials of each study, since the best of many trials is too good on average."""
     studies = {(record.experiment, json.dumps(record.study)): record.study for record in records if record.study}
     for (experiment, _), study in studies.items():
