@@ -25,7 +25,7 @@ from attend.data.phrases import Phrases, read_phrases
 from attend.data.prepared import Prepared
 
 SIZES = {"small": (0.0, 1 / 16), "medium": (1 / 16, 1 / 4), "large": (1 / 4, 1.0)}
-"""The share of the picture that boxes cover: lowest (exclusive) and highest (inclusive)."""
+"""The share of the grid that boxes cover: lowest (exclusive) and highest (inclusive)."""
 TITLES = {"mass": "attention in the boxes (%)", "pointing": "largest weight in a box (%)"}
 FEWEST = 50
 """A part is left out if some seed has fewer words of it."""

@@ -46,7 +46,7 @@ def _about(found: Found) -> str:
         f"{name} {'up to' if not low else 'over'} {low if low else high:.1%}" for name, (low, high) in SIZES.items()
     )
     return (
-        f"On {found.split}, in percent, means over the n words of a part. Boxes by share of the picture: {sizes}. "
+        f"On {found.split}, in percent, means over the n words of a part. Boxes by share of the grid: {sizes}. "
         "`shuffled` has the model's own weights at a word of another image. Brackets: 95 % intervals "
         f"({method(found)}). Differences are on the same words. Bold: the interval excludes 0, not corrected for "
         "multiple tests."
