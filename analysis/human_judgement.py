@@ -1,9 +1,9 @@
-"""Agreement of a caption metric with people: Kendall's tau between its scores and ratings of the same captions.
+"""Agreement of a caption metric with people: Kendall's tau between its scores and people's ratings of captions.
 
     tau_b = (C - D) / sqrt((C + D + X) (C + D + Y)),    tau_c = 2 (C - D) / (n^2 (m - 1) / m)
 
-for C concordant and D discordant pairs of n judgements, X pairs that are equal in the people's rating alone, Y in the
-score alone, and m the smaller number of different values. A score that is no better than chance has 0.
+for C concordant and D discordant pairs of n judgements, X pairs with ties only in the rating, Y pairs with ties only in
+the score, and m the smaller number of distinct values. A score no better than chance has tau 0.
 
 Source: Kendall (1945); Stuart (1953).
 """
@@ -24,9 +24,9 @@ Captions = dict[str, dict[str, str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """Captions that people rated for an image: ratings of one pair of image and caption, and what to score it against.
+    """The ratings (one or several) of one pair of image and caption, and the references for scoring the caption.
 
-    ``number`` names the caption as <image>#<number>; ``ratings`` are one or several.
+    ``number`` names the caption as <image>#<number>.
     """
 
     image: str
@@ -40,7 +40,7 @@ def read_captions(path: Path) -> Captions:
     """Flickr8k.token.txt: lines of <image>#<number>, a tab and the caption.
 
     Raises:
-        ValueError: the file is missing, or a line is something else.
+        ValueError: the file is missing, or a line is malformed.
     """
     captions: Captions = {}
     for number, (key, caption) in _rows(path, 2):
@@ -52,12 +52,12 @@ def read_captions(path: Path) -> Captions:
 
 
 def read_expert(path: Path, captions: Captions) -> list[Judgement]:
-    """ExpertAnnotations.txt: three ratings of 1 to 4 of each pair, those of an image with its own caption left out.
+    """ExpertAnnotations.txt: three ratings from 1 to 4 per pair. Pairs of an image with its own caption are left out.
 
     References are all captions of the image.
 
     Raises:
-        ValueError: the file is missing, a line is malformed, or names a caption that is not there.
+        ValueError: the file is missing, a line is malformed, or a line names a caption that does not exist.
     """
     judged = []
     for number, (image, key, *ratings) in _rows(path, 5):
@@ -70,9 +70,9 @@ def read_expert(path: Path, captions: Captions) -> list[Judgement]:
 
 
 def read_crowd(path: Path, captions: Captions) -> list[Judgement]:
-    """CrowdFlowerAnnotations.txt: of each pair the share of people who said that the caption describes the image.
+    """CrowdFlowerAnnotations.txt: for each pair, the share of people who judged that the caption describes the image.
 
-    Where an image's own captions are judged, they are no reference of that image for any of its pairs.
+    If an image's own caption is judged, it is not a reference for any pair of that image.
 
     Raises:
         ValueError: as ``read_expert``.
@@ -83,7 +83,7 @@ def read_crowd(path: Path, captions: Captions) -> list[Judgement]:
         place, caption = _caption(captions, image, key, f"line {number} of {path}")
         judged.append((image, place, caption, share))
         own.setdefault(image, set()).add(caption)
-    left = {image: tuple(one for one in captions[image].values() if one not in said) for image, said in own.items()}
+    left = {image: tuple(one for one in captions[image].values() if one not in some) for image, some in own.items()}
     pairs = [
         Judgement(image=image, number=place, caption=caption, ratings=(share,), references=left[image])
         for image, place, caption, share in judged
@@ -93,9 +93,9 @@ def read_crowd(path: Path, captions: Captions) -> list[Judgement]:
 
 
 def _rows(path: Path, columns: int):
-    """The lines of a file as columns between tabs, those after the second as numbers where there are more than two."""
+    """The numbered lines of a file, split at tabs. Columns after the second are numbers."""
     if not path.is_file():
-        raise ValueError(f"{path} is missing: give the folder of Flickr8k as distributed, which holds it")
+        raise ValueError(f"{path} is missing: name the folder of Flickr8k as distributed, which has this file")
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
@@ -105,22 +105,24 @@ def _rows(path: Path, columns: int):
                 raise ValueError
             yield number, (*fields[:2], *(float(field) for field in fields[2:]))
         except ValueError:
-            raise ValueError(f"line {number} of {path} has not its {columns} columns: unpack the file again") from None
+            raise ValueError(
+                f"line {number} of {path} does not have {columns} valid columns: unpack it again"
+            ) from None
 
 
 def _caption(captions: Captions, image: str, key: str, where: str) -> tuple[str, str]:
     source, _, place = key.rpartition("#")
     if image not in captions or place not in captions.get(source, {}):
         raise ValueError(
-            f"{where} names {image if image not in captions else key}, of which Flickr8k.token.txt says nothing: the "
-            "files are not of one dataset; unpack them again"
+            f"{where} names {image if image not in captions else key}, which is not in Flickr8k.token.txt: the files "
+            "are from different datasets; unpack them again"
         )
     return f"{source}#{place}", captions[source][place]
 
 
 def _checked(judged: list[Judgement], path: Path) -> list[Judgement]:
     if len(judged) < 2:
-        raise ValueError(f"{path} holds {len(judged)} judgements to compare with: unpack the file again")
+        raise ValueError(f"{path} has {len(judged)} judgements, but at least 2 are needed: unpack the file again")
     return judged
 
 
@@ -133,17 +135,17 @@ def agreement(
     resamples: int = 2_000,
     seed: int = 0,
 ) -> Interval:
-    """tau (``variant`` b or c) of one score a pair and its ratings, each rating a judgement of its own.
+    """tau (``variant`` b or c) between one score per pair and its ratings, each rating counted as one judgement.
 
-    The interval is of a bootstrap over images: all judgements of an image come and go together.
+    The interval is from a bootstrap over images: all judgements of an image are resampled together.
 
     Raises:
-        ValueError: an unknown variant, or scores that are not one a pair.
+        ValueError: the variant is unknown, or there is not one score per pair.
     """
     if variant not in ("b", "c"):
         raise ValueError(f"variant is {variant!r}; known are b and c")
     if len(scores) != len(judged):
-        raise ValueError(f"there are {len(scores)} scores for {len(judged)} pairs: give one each")
+        raise ValueError(f"there are {len(scores)} scores for {len(judged)} pairs: pass one score per pair")
     times = [len(one.ratings) for one in judged]
     score = np.repeat(np.asarray(scores, float), times)
     rating = np.concatenate([one.ratings for one in judged])
@@ -160,9 +162,9 @@ def agreement(
 
 
 def resampled_tau(x: np.ndarray, y: np.ndarray, image: np.ndarray, counts: np.ndarray, variant: str) -> np.ndarray:
-    """tau (R,) of points (n,) whose images (n,) are there so often as counts (R, N) say.
+    """tau (R,) of points (n,) whose images (n,) are repeated as often as counts (R, N) say.
 
-    Every sum over pairs of points is a quadratic form in the counts, so pairs are looked at once, not once a resample:
+    Every sum over pairs of points is a quadratic form in the counts, so pairs are compared once, not per resample:
     C - D = w' K w / 2 for K_ab the sum of sign(x_i - x_j) sign(y_i - y_j) over i of image a and j of image b.
     """
     order = np.argsort(image, kind="stable")
@@ -171,7 +173,7 @@ def resampled_tau(x: np.ndarray, y: np.ndarray, image: np.ndarray, counts: np.nd
     starts = np.searchsorted(image, np.arange(images + 1))
     x, y = x.astype(np.int32), y.astype(np.int32)
     together, apart_x, apart_y = (np.zeros((images, images)) for _ in range(3))
-    for a in range(images):  # with itself and those after it
+    for a in range(images):  # with itself and the images after it
         own, later = slice(starts[a], starts[a + 1]), slice(starts[a], None)
         pairs = [(one[own, None], one[later]) for one in (x, y)]
         signs = [(one > two).view(np.int8) - (one < two).view(np.int8) for one, two in pairs]
@@ -191,7 +193,7 @@ def resampled_tau(x: np.ndarray, y: np.ndarray, image: np.ndarray, counts: np.nd
 
 
 def _distinct(values: np.ndarray, image: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """How many different values (R,) are left in each resample; beyond 50 none is missed, and all count."""
+    """The number of distinct values (R,) in each resample. Above 50, no value is assumed to be missing."""
     kinds = values.max() + 1
     if kinds > 50:
         return np.full(len(counts), float(kinds))

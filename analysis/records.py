@@ -1,8 +1,8 @@
-"""Reading run folders: each becomes one frozen record, and everything else here works on records.
+"""Read run folders into frozen records, on which the rest of the analysis works.
 
 A run is a folder with a ``config.json`` and an ``environment.json``, ``<experiment>/<variant>/seed<k>`` or
-``<experiment>/<variant>`` with the seed of its configuration; it is finished once its own ``scores.json`` exists. What
-is broken is reported in one sentence, and nothing is repaired.
+``<experiment>/<variant>`` with the seed of its configuration. It is finished if it has a ``scores.json``. A broken file
+is reported in one sentence and not repaired.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ from attend.runs.scores import Scores, read_scores
 SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)(-look-(?P<look>\w+))?")
 BOUND = re.compile(r"[^-]+-bound\d+")
-"""A folder among the evaluations that holds likelihoods alone, and no captions."""
+"""A folder among the evaluations that has likelihoods and no captions."""
 
 
 class Start(TypedDict):
@@ -35,7 +35,7 @@ class Start(TypedDict):
 
 
 class Environment(TypedDict):
-    """environment.json, as far as it is reported: every entry is there only if the run could find it out."""
+    """The entries of environment.json that are reported. An entry is missing if the run could not determine it."""
 
     started: NotRequired[str]
     command: NotRequired[list[str]]
@@ -54,7 +54,7 @@ class Environment(TypedDict):
 
 
 class Study(TypedDict):
-    """study.json: the study that made an experiment, how many trials it took, and how many of each kind."""
+    """study.json: the study that made an experiment, its number of trials, and the number of each kind (``of``)."""
 
     study: str
     trials: int
@@ -63,9 +63,9 @@ class Study(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """One way in which one run was scored: a split, a decoding mode, a beam width, and what came of it.
+    """One evaluation of a run: a split, a decoding mode, a beam width, and the scores.
 
-    ``look`` names the evaluation control whose weights took the place of the run's own, where one did.
+    ``look`` names the evaluation control whose weights replaced the run's own, None without a control.
     """
 
     folder: Path
@@ -77,15 +77,15 @@ class Evaluation:
 
     @property
     def attention(self) -> Path:
-        """The file of this evaluation's attention, whether or not it was kept."""
+        """The path of this evaluation's attention. The file need not exist."""
         return self.folder / "attention.h5"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One run: who it is, its settings, its results as fractions. ``scores`` is None until it is finished.
+    """One run: its name, its settings, and its scores as fractions. ``scores`` is None until it is finished.
 
-    ``study`` is what the experiment's ``study.json`` says where a study made it: its name and the trials it took.
+    ``study`` is the experiment's ``study.json``, None if no study made the experiment.
     """
 
     folder: Path
@@ -102,27 +102,27 @@ class Record:
         return self.scores is not None
 
     def evaluation(self, **way: object) -> Evaluation | None:
-        """The first evaluation whose fields are these."""
+        """The first evaluation with these values of its fields."""
         matches = (one for one in self.evaluations if all(getattr(one, name) == way[name] for name in way))
         return next(matches, None)
 
     def headline(self, split: str | None = None) -> Evaluation | None:
-        """The evaluation that is decoded as that of the headline scores, on their split or on another one."""
+        """The evaluation with the decoding of the headline scores, on ``split`` or on theirs."""
         scores = self.scores
         way = {"decode": scores["decode"], "beam": scores["beam"], "look": scores.get("look")}
         return self.evaluation(split=split or scores["split"], **way)
 
     @property
     def collapsed(self) -> bool:
-        """Whether the run itself reports that it collapsed."""
+        """Whether scores.json reports that the run collapsed."""
         return bool(self.scores and self.scores.get("collapsed"))
 
     @cached_property
     def metrics(self) -> tuple[dict, ...]:
-        """The lines of ``metrics.jsonl``, read when first asked for.
+        """The lines of ``metrics.jsonl``, read at first use.
 
         Raises:
-            ValueError: a line is broken; the last one may be, where the writer was killed within it.
+            ValueError: a line is broken. An incomplete last line is ignored: the run was killed while writing it.
         """
         path = self.folder / "metrics.jsonl"
         if not path.exists():
@@ -140,10 +140,10 @@ class Record:
         return start["epochs_before"] if start else 0
 
     def series(self, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Epochs and values of one metric, both (n,), empty if it was never logged. Epochs include those before.
+        """Epochs, with those of the runs before, and values of one metric, both (n,); empty if it was never logged.
 
         Raises:
-            ValueError: one of them is no number.
+            ValueError: an epoch or a value is not a number.
         """
         points = [(m.get("epoch"), m[name]) for m in self.metrics if m.get("split") == split and name in m]
         try:
@@ -151,24 +151,24 @@ class Record:
         except ValueError:
             path = self.folder / "metrics.jsonl"
             raise ValueError(
-                f"{path} has {name} of {split} without a number or its epoch; restore it, or run again"
+                f"{path} has {name} of {split} without a number or an epoch; restore it, or run again"
             ) from None
         return epochs + self.epochs_before, values
 
 
 def find_runs(folders: Iterable[str | Path]) -> list[Path]:
-    """The run folders at or below the given folders, each once: folders as given, runs by name and seed.
+    """The run folders at or below ``folders``, each once, in the order of ``folders``, then by name and seed.
 
     Raises:
-        ValueError: a folder is missing, or holds no run.
+        ValueError: a folder is missing, or has no run.
     """
     found: dict[Path, None] = {}
     for folder in map(Path, folders):
         if not folder.is_dir():
-            raise ValueError(f"{folder} is no folder; give a run, or a folder that holds runs")
+            raise ValueError(f"{folder} is not a folder; name a run, or a folder with runs")
         runs = [c.parent.resolve() for c in folder.rglob("config.json") if _is_run(c.parent)]
         if not runs:
-            raise ValueError(f"{folder} holds no run; give <experiment>/<variant>/seed<k>, or a folder above such runs")
+            raise ValueError(f"{folder} has no run; name <experiment>/<variant>/seed<k>, or a folder above such runs")
         found.update(dict.fromkeys(sorted(runs, key=_order)))
     return list(found)
 
@@ -176,14 +176,14 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
 def read_runs(
     folders: Iterable[str | Path], *, unfinished: bool = False, broken: list[str] | None = None
 ) -> list[Record]:
-    """Records of all runs at or below the folders, those still unfinished among them.
+    """Records of all runs at or below the folders, finished or not.
 
-    With a list ``broken``, what cannot be read is left out as long as something can, and a sentence on it is added to
-    the list: a run, a folder that holds none, one that has what a run wrote and not what makes it one, and a copy, a
-    run of the experiment, variant and seed of another, which would count as a seed of its own.
+    With a list ``broken``, a problem is an error only if no run can be read. Otherwise it is left out and the list gets
+    a sentence on it: a broken run, a folder without a run, a run folder without its config.json or environment.json, or
+    a second run of the same experiment, variant and seed, which would count as another seed.
 
     Raises:
-        ValueError: a folder holds no run, a file is broken, or none is finished (``unfinished`` allows that).
+        ValueError: a folder has no run, a file is broken, or no run is finished (``unfinished`` allows that).
     """
     folders, records, errors = list(folders), [], []
     runs: dict[Path, None] = {}
@@ -201,7 +201,7 @@ def read_runs(
         raise errors[0]
     if broken is not None:
         broken += [str(error) for error in errors]
-        records = _once(records, broken)
+        records = _without_copies(records, broken)
         written = {path.parent.resolve() for folder in folders for path in Path(folder).rglob("metrics.jsonl")}
         halves = sorted(folder for folder in written if not _is_run(folder))
         broken += [f"{half} has no config.json or no environment.json: copy the run again" for half in halves]
@@ -220,18 +220,18 @@ def names(records: Iterable[Record]) -> dict[Path, str]:
     return {one.folder: f"{one.experiment}/{one.variant}" if several else one.variant for one in records}
 
 
-def _once(records: Iterable[Record], broken: list[str]) -> list[Record]:
+def _without_copies(records: Iterable[Record], broken: list[str]) -> list[Record]:
     """The first run of each experiment, variant and seed."""
     first: dict[tuple[str, str, int], Record] = {}
     for record in records:
         kept = first.setdefault((record.experiment, record.variant, record.seed), record)
         if kept is not record:
-            broken.append(f"{record.folder} has the experiment, variant and seed of {kept.folder}, and is left out")
+            broken.append(f"{record.folder} has the experiment, variant and seed of {kept.folder} and is left out")
     return list(first.values())
 
 
 def one_dataset(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
-    """The runs of the dataset that most are of, and a sentence on the others, where there are any."""
+    """The runs of the most frequent dataset, and a sentence on the others if there are any."""
     scores = {record.folder: record.scores or {} for record in records}
     data = {
         folder: own.get("data_fingerprint") or read_environment(folder).get("data_fingerprint")
@@ -239,12 +239,12 @@ def one_dataset(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     }
     (most, _), *others = Counter(data.values()).most_common() or [(None, 0)]
     other = [record for record in records if data[record.folder] != most]
-    said = [f"{len(other)} runs of other data than most of these, as {other[0].folder}"] if others else []
-    return [record for record in records if data[record.folder] == most], said
+    notes = [f"{len(other)} runs whose data differ from most of these, for example {other[0].folder}"] if others else []
+    return [record for record in records if data[record.folder] == most], notes
 
 
 def read_environment(folder: Path) -> Environment:
-    """Where a run comes from; ValueError if environment.json is damaged."""
+    """The environment.json of a run; ValueError if it is damaged."""
     return read_json(folder / "environment.json", Environment)
 
 
@@ -252,11 +252,11 @@ def read_run(folder: str | Path) -> Record:
     """The record of one run folder.
 
     Raises:
-        ValueError: the folder is no run, or a JSON file in it, or the study's above, is broken or of another kind.
+        ValueError: the folder is not a run, or one of its JSON files, or study.json above it, is broken or invalid.
     """
     folder = Path(folder).resolve()
     if not _is_run(folder):
-        raise ValueError(f"{folder} is no run; a run is <experiment>/<variant>/seed<k> and holds a config.json")
+        raise ValueError(f"{folder} is not a run; a run is <experiment>/<variant>/seed<k> and has a config.json")
     path, scores, number = folder / "config.json", folder / "scores.json", SEED.fullmatch(folder.name)
     config = from_dict(read_json(path), str(path))
     variant = folder.parent if number else folder
@@ -281,7 +281,7 @@ def _evaluations(folder: Path) -> Iterable[Evaluation]:
         name = EVALUATION.fullmatch(path.parent.name)
         if name is None:
             raise ValueError(
-                f"{path.parent} is no evaluation; it should be named <split>-<decode>-beam<k>[-look-<name>]"
+                f"{path.parent} is not an evaluation; its name must be <split>-<decode>-beam<k>[-look-<name>]"
             )
         fields = name.groupdict() | {"beam": int(name["beam"])}
         yield Evaluation(folder=path.parent, scores=read_scores(path), **fields)

@@ -1,4 +1,4 @@
-"""Scores against the width of the beam, from the evaluations of each run that differ in nothing else."""
+"""Scores against the width of the beam, from the evaluations of each run that differ only in the width."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,9 +13,9 @@ DEFAULT = ("bleu4", "meteor", "cider", "length_ratio")
 
 
 def widths(records: Iterable[Record], score: str, split: str | None = None) -> dict[str, list[Line]]:
-    """For each variant the scores of its seeds by width, as printed: (gid, widths, scores), two widths at least.
+    """For each variant, a line per seed: (gid, widths, scores in printed units), with at least two widths.
 
-    A variant that was decoded in several ways is several. A beam of 0, whose words are drawn, is no width.
+    Each decoding of a variant has its own lines. A beam of 0 (sampled words) is not a width.
     """
     records = [record for record in records if record.finished]
     called, column = named(records), COLUMNS[score]
@@ -44,7 +44,7 @@ def width_curves(
     split: str | None = None,
     axes: Sequence[Axes] | None = None,
 ) -> tuple[Axes, ...]:
-    """Each score against the width of the beam, a panel each: seeds, mean and interval as in learning curves.
+    """Each score against the width of the beam, in panels: seeds, mean and interval as in learning curves.
 
     Raises:
         ValueError: no run was evaluated with two widths.
@@ -59,7 +59,7 @@ def width_curves(
         one.set_title(COLUMNS[score].title + (" (%)" if COLUMNS[score].scale == 100 else ""), loc="left")
         one.set_xlabel("width of the beam")
         one.xaxis.set_major_locator(MaxNLocator(integer=True))
-    said = line_note(every, at="width", reach="at the widths that all of them have")
+    note = line_note(every, at="width", reach="at the widths that all seeds have")
     lacking = [COLUMNS[score].title for score in scores if score not in found]
-    said += f"; not scored: {', '.join(lacking)}" if lacking else ""
-    return tuple(finish(every[0].figure, every, said, own=axes is None))
+    note += f"; not scored: {', '.join(lacking)}" if lacking else ""
+    return tuple(finish(every[0].figure, every, note, own=axes is None))

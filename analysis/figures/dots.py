@@ -1,4 +1,4 @@
-"""A table as dots: each score a panel, each row a dot with its interval, or its difference to a base."""
+"""A table as dots: a panel per score, and a dot with an interval per row, for scores or differences from a base."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from matplotlib.axes import Axes
 ACROSS = 5
 """Panels in a row."""
 SHORT = {"looks nowhere: uniform": "uniform", "looks at the centre": "centre"}
-"""Controls, beside their lines."""
+"""The labels of the controls' lines."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dot:
-    """A cell of a table as it is drawn: ``low`` and ``high`` NaN if there is no interval, ``method`` then says why.
+    """A cell of a table as a dot. Without an interval, ``low`` and ``high`` are NaN and ``method`` says why.
 
-    ``seeds`` are the scores of each. ``p`` is that of the table's test, of a difference or against the best of the
-    column, corrected for all of them; ``differs`` says that it is below 5 %.
+    ``seeds`` has the score of each seed. ``p`` is the corrected p-value of the table's test, of a difference from the
+    base or from the best of the column. ``differs``: the difference from the base is significant at 5 %.
     """
 
     row: Row
@@ -35,10 +35,10 @@ class Dot:
 
 
 def dots(table: Table) -> list[Dot]:
-    """All cells of the rows that were run or published, in the units of the table.
+    """All cells of the rows with runs or published scores, in the units of the table, without the base of differences.
 
-    The interval is the table's, over seeds and images; where images have no such score it is of Student's t over LEAST
-    seeds or more. The base of differences is no dot.
+    The interval is the table's, over seeds and images. Without scores of images, it is Student's t over seeds, if there
+    are at least LEAST.
     """
     rows = [row for row in table.rows if (row.runs or row.published) and not row.base]
     return [
@@ -64,10 +64,10 @@ def _dot(row: Row, column: Column, cell: Cell) -> Dot:
 
 @styled
 def dot_panels(table: Table, *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
-    """A panel for each score that some row has, all rows in the same order; controls are dotted lines.
+    """A panel for each score that some row has, all with the same order of rows; controls are dotted lines.
 
     Raises:
-        ValueError: no row has any of the scores, or there are not as many axes as panels.
+        ValueError: no row has any of the scores, or the numbers of axes and panels differ.
     """
     every = dots(table)
     columns = [one for one in table.columns if any(dot.column is one for dot in every)]
@@ -83,11 +83,11 @@ def dot_panels(table: Table, *, axes: Sequence[Axes] | None = None) -> tuple[Axe
         for height, row in enumerate(row for row in table.rows if not row.runs and not row.published):
             if (cell := row.cells[table.columns.index(column)]) is not None:
                 _line(one, cell.mean, SHORT.get(row.name, row.name), height)
-    return tuple(finish(shown[0].figure, shown, _said(every, table), own=axes is None))
+    return tuple(finish(shown[0].figure, shown, _note(every, table), own=axes is None))
 
 
 def _line(axes: Axes, at: float, label: str, height: int) -> None:
-    """What a control scores, named on the side of its line that has room, each above the other."""
+    """The score of a control as a line. Its label is on the side with room, at a ``height`` of its own."""
     axes.axvline(at, color="#555555", linestyle=":", linewidth=1)
     low, high = axes.get_xlim()
     left = at > low + 0.7 * (high - low)
@@ -118,7 +118,7 @@ def _panel(axes: Axes, own: Sequence[Dot], every: Sequence[Dot], names: Sequence
 
 
 def _name(row: Row, every: Sequence[Dot]) -> str:
-    """What a row is called: its variant, with the way in which it was decoded where that tells it from others."""
+    """The label of a row: its variant and decoding, and the beam if the variant has several."""
     ways = {(dot.row.decode, dot.row.beam, dot.row.look) for dot in every if dot.row.name == row.name}
     parts = [row.name, row.decode]
     if len({beam for _, beam, _ in ways}) > 1:
@@ -128,26 +128,26 @@ def _name(row: Row, every: Sequence[Dot]) -> str:
     return ", ".join(filter(None, parts)) + (" †" if row.collapsed else "")
 
 
-def _said(every: Sequence[Dot], table: Table) -> str:
-    """What the marks are: n, interval and method."""
-    said = [] if table.base is None else [f"less {table.base}, paired by seed and image"]
+def _note(every: Sequence[Dot], table: Table) -> str:
+    """Explain the marks: n, interval and method."""
+    parts = [] if table.base is None else [f"minus {table.base}, paired by seed and image"]
     methods = dict.fromkeys(dot.method for dot in every if np.isfinite(dot.low))
     if methods:
-        said.append(f"bar: {100 * LEVEL:.0f} % interval, {' or '.join(methods)}")
-    said += [f"no bar: {why}" for why in dict.fromkeys(dot.method for dot in every if not np.isfinite(dot.low))]
+        parts.append(f"bar: {100 * LEVEL:.0f} % interval, {' or '.join(methods)}")
+    parts += [f"no bar: {why}" for why in dict.fromkeys(dot.method for dot in every if not np.isfinite(dot.low))]
     if any(len(dot.seeds) > 1 for dot in every):
-        said.append("tick: one seed")
+        parts.append("tick: one seed")
     if table.base is not None and not all(dot.differs for dot in every):
-        said.append("hollow: not shown to differ (permutation test at 5 % with Holm's correction)")
+        parts.append("hollow: no significant difference (permutation test at 5 % with Holm's correction)")
     if any(dot.row.collapsed for dot in every):
-        said.append("†: collapsed in training")
+        parts.append("†: collapsed in training")
     beams = sorted({dot.row.beam for dot in every if dot.row.beam is not None})
-    said.append(f"{table.split}, beam {' or '.join(map(str, beams))}")
-    return "; ".join(said)
+    parts.append(f"{table.split}, beam {' or '.join(map(str, beams))}")
+    return "; ".join(parts)
 
 
 def numbers(table: Table) -> list[tuple]:
-    """What the panels show, as a header and rows."""
+    """The numbers in the panels: a header and rows."""
     way = ("variant", "decode", "beam", "look")
     score = ("score", "value", "low", "high", "n", "method", f"p_against_{table.base or 'best'}", "seeds")
     rows = []

@@ -1,4 +1,4 @@
-"""What the laboratory measured of gradient estimators: one record a row, as a table and as a figure."""
+"""Measurements of gradient estimators, one record per row, as a table and as a figure."""
 
 import csv
 import io
@@ -13,24 +13,24 @@ from matplotlib.axes import Axes
 from attend.runs.files import comma_separated
 
 BEYOND = 3.0
-"""A bias is reported as one if it is this many times what chance alone would show."""
+"""An estimator is biased if its bias exceeds this multiple of ``chance`` plus ROUNDING."""
 ROUNDING = 1e-4
-"""And if it is more than this share of the exact gradient: less is rounding of floating-point numbers."""
+"""The share of the exact gradient that may be due to floating-point rounding."""
 GROUPS = {"attention": "o", "rest": "D"}
-"""Groups of parameters that are drawn, and their marks."""
+"""Groups of parameters in the figure, and their markers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """One way to estimate a gradient, over ``draws`` draws at fixed weights and a fixed minibatch.
 
-    bias |mean - G| / |G| against the exact gradient G of ``against``, and chance, what an estimator without bias would
-    show of it: sqrt(variance / draws) / |G|. from_bound and from_marginal are the same against the gradients of J and
-    of -log p(y), whatever is estimated. variance E|g - E g|^2 in (nats a word)^2, signal_to_noise |E g|^2 / variance,
-    cosine the mean of cos(g, G). ``samples`` is K. What is None could not be known, and ``note`` says why.
+    bias: |mean - G| / |G| for the exact gradient G of ``against``. chance: the bias expected of an unbiased estimator,
+    sqrt(variance / draws) / |G|. from_bound, from_marginal: the bias relative to the gradients of J and of -log p(y),
+    for any target. variance: E|g - E g|^2 in (nats per word)^2. signal_to_noise: |E g|^2 / variance. cosine: the mean
+    of cos(g, G). ``samples`` is K. A value is None if it is unknown, and ``note`` says why.
 
     The last three depend on the machine: seconds and mebibytes of one step (loss and gradient), and equal_time, the
-    variance times the seconds, over those of REINFORCE with its default baseline.
+    variance times the seconds, relative to REINFORCE with its default baseline.
     """
 
     feed: str
@@ -55,13 +55,13 @@ class Measured:
 
     @property
     def biased(self) -> bool | None:
-        """Whether the bias is more than chance and rounding; None if it is not known."""
+        """Whether the bias exceeds chance and rounding; None if it is unknown."""
         return None if self.bias is None else self.bias > BEYOND * self.chance + ROUNDING
 
 
 COLUMNS = [field.name for field in fields(Measured)]
 MACHINE = ("seconds", "mebibytes", "equal_time")
-"""Columns that are not the same twice."""
+"""Columns that differ between repeated measurements."""
 
 
 def write_rows(rows: Iterable[Measured]) -> str:
@@ -72,14 +72,14 @@ def write_rows(rows: Iterable[Measured]) -> str:
 
 
 def read_rows(content: str, where: str) -> list[Measured]:
-    """The records of a CSV as ``write_rows`` writes it, which lies at ``where``.
+    """The records of a CSV from ``write_rows``; ``where`` is its path, for errors.
 
     Raises:
-        ValueError: it is of other columns, or a value is not of its column's kind.
+        ValueError: its columns differ, or a value does not have the type of its column.
     """
     lines = csv.DictReader(io.StringIO(content))
     if list(lines.fieldnames or ()) != COLUMNS:
-        raise ValueError(f"{where} has other columns than `attend estimators` writes: run it again")
+        raise ValueError(f"{where} does not have the columns of `attend estimators`: run it again")
     try:
         cells = ({name: cell for name, cell in line.items() if cell != ""} for line in lines)  # empty: the default
         return [msgspec.convert(row, Measured, strict=False) for row in cells]
@@ -104,7 +104,7 @@ HEADER = {
 
 
 def markdown(rows: Sequence[Measured]) -> str:
-    """The records as tables, one for each model and group of parameters, with what could not be known below.
+    """The records as tables, one for each model and group of parameters, with notes on unknown values below.
 
     A bias beyond chance is bold.
     """
@@ -138,22 +138,22 @@ def _cell(row: Measured, name: str) -> str:
 
 PANELS = {
     "bias": "bias / |exact gradient|",
-    "variance": "variance, (nats a word)²",
+    "variance": "variance, (nats per word)²",
     "equal_time": "variance at equal time",
 }
-"""What is drawn."""
+"""The columns in the figure, and the titles of their panels."""
 
 
 @styled
 def estimator_panels(rows: Sequence[Measured], *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
-    """Bias, variance and variance at equal time of one feed: a line an estimator, a colour a checkpoint.
+    """Bias, variance and variance at equal time of one feed: a line per estimator, a colour per checkpoint.
 
-    Filled marks are attention's parameters, hollow ones all others. The bar beside a bias ends where chance alone would
-    put it, and a bias that is not beyond chance is pale. A cross at the left edge stands for none at all. What was not
-    measured is left out, and so is a panel of which nothing is known.
+    Filled marks are for attention's parameters, hollow ones for the rest. A grey bar at a bias ends at ``chance``, and
+    a bias that is not beyond chance is pale. A cross at the left edge is a value of zero. Unmeasured estimators are
+    left out, and so is a panel without known values.
 
     Raises:
-        ValueError: nothing was measured.
+        ValueError: no estimator was measured.
     """
     drawn = [row for row in rows if row.draws and row.group in GROUPS]
     if not drawn:
@@ -170,7 +170,7 @@ def estimator_panels(rows: Sequence[Measured], *, axes: Sequence[Axes] | None = 
     looks = [_mark(place, series) | {"label": ", ".join(one)} for place, one in enumerate(series)]
     for look in looks:  # for the legend
         every[0].plot([], [], linestyle="none", **look)
-    return tuple(finish(every[0].figure, every, _said(drawn, shown), own=axes is None))
+    return tuple(finish(every[0].figure, every, _note(drawn, shown), own=axes is None))
 
 
 def _panel(axes: Axes, rows: Sequence[Measured], name: str, names: list[str], series: list[tuple[str, str]]) -> None:
@@ -195,19 +195,17 @@ def _panel(axes: Axes, rows: Sequence[Measured], name: str, names: list[str], se
 
 
 def _mark(place: int, series: list[tuple[str, str]]) -> dict:
-    """How a checkpoint and a group of parameters are drawn."""
+    """The style of a checkpoint and a group of parameters."""
     checkpoint, group = series[place]
     colour = PALETTE[list(dict.fromkeys(one for one, _ in series)).index(checkpoint) % len(PALETTE)]
     face = colour if group == "attention" else "white"
     return {"color": colour, "marker": GROUPS[group], "markerfacecolor": face, "markersize": 4.5}
 
 
-def _said(rows: Sequence[Measured], panels: Sequence[str]) -> str:
-    said = [f"n = {max(row.draws for row in rows)} draws at fixed weights; cross: none"]
+def _note(rows: Sequence[Measured], panels: Sequence[str]) -> str:
+    lines = [f"n = {max(row.draws for row in rows)} draws at fixed weights; cross: zero"]
     if "bias" in panels:
-        said.append("grey bar: the bias that chance alone would show; pale: not beyond three times that")
+        lines.append("grey bar: the bias expected from chance alone; pale: not beyond three times that")
     if "equal_time" in panels:
-        said.append(
-            "equal time: variance times the seconds of a step, over those of REINFORCE with its default baseline"
-        )
-    return "\n".join(said)
+        lines.append("equal time: variance times seconds per step, relative to REINFORCE with its default baseline")
+    return "\n".join(lines)

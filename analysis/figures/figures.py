@@ -1,8 +1,7 @@
-"""Figures from records: one style, one colour a variant, and the numbers behind a figure beside it.
+"""Figures from records: one style, one colour per variant, and a CSV of the drawn numbers beside each figure.
 
-Functions take records and return Axes, those given as ``axes`` or those of a figure of their own. A line that shows
-data carries its series' name as ``gid``, so that ``save`` can write the numbers that are drawn rather than numbers
-that should have been.
+Functions take records and return Axes: those passed as ``axes``, or those of a new figure. A line of data has its
+series' name as ``gid``, so that ``save`` writes exactly the numbers in the figure.
 """
 
 import io
@@ -22,12 +21,12 @@ from scipy.special import stdtrit
 
 from attend.runs.files import write_bytes, write_rows
 
-# Okabe and Ito's palette without its yellow, which print loses.
+# Okabe and Ito's palette without its yellow, which is hardly visible in print.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 FIRST = {"soft": 0, "hard": 1}
 DASHES = ("-", "--", ":", "-.")
 MARKERS = dict(zip(PALETTE, "os^DvPX", strict=True))
-"""A colour's marker goes with it, for print without colour."""
+"""Each colour has its own marker, for print without colour."""
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -47,7 +46,7 @@ STYLE = {
     "text.parse_math": False,  # captions and names may hold dollars
 }
 styled = matplotlib.rc_context(STYLE)
-"""Decorates whatever draws: the style holds inside and the user's settings come back after."""
+"""Decorator for functions that draw: they use the style, and the user's settings are restored after."""
 
 LABELS = {
     "nll": "NLL (nats per token)",
@@ -65,26 +64,26 @@ LABELS = {
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 HEALTH = ("entropy", "maximum", "change", "distinct")
 POINTS = 60
-"""A curve with more points than this is averaged over as many neighbours as it takes: print shows no more."""
+"""The largest number of points of a curve. A longer one is averaged over neighbours: print shows no more."""
 LEVEL = 0.95
-"""Of every interval that is drawn."""
+"""The level of every interval in a figure."""
 LEAST = 3
-"""Seeds without which a curve has no band: Student's t of two is 12.7 standard errors wide, and hides all else."""
+"""The smallest number of seeds with a band. For two, it would be 12.7 standard errors wide and hide all else."""
 MOST = 4
-"""Variants with bands; those of more would hide each other, so their means alone are drawn, with bars."""
+"""The largest number of variants with bands. More would hide each other, so their means have bars instead."""
 THIN = 0.6
-"""Width of one seed's line."""
+"""The width of one seed's line."""
 FORMATS = ("png", "pdf", "svg")
 NOTE = {"fontsize": 7.5, "color": "#555555", "x": 0.01, "ha": "left"}
-"""How the text below a figure looks."""
+"""The style of the note below a figure."""
 
 
 def colours(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a dash for each variant, by its name or as <experiment>/<variant>.
+    """A colour and a dash for each variant, by its name or <experiment>/<variant>.
 
-    Soft and hard have theirs for good; where there are several of them they differ in their dashes. Any other name
-    chooses among the rest, so it looks the same in every figure; of two that choose one colour, the later in the
-    alphabet takes the next that is free. When all are taken they come again with other dashes.
+    Soft and hard have fixed colours; several of them differ in their dashes. Any other name is hashed to one of the
+    other colours, so that it is the same in every figure. If two names have one colour, the later in the alphabet takes
+    the next free one. If all are taken, colours repeat with other dashes.
     """
     others = PALETTE[len(FIRST) :]
     chosen: dict[str, tuple[str, str]] = {}
@@ -100,8 +99,8 @@ def colours(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def named(records: Iterable[Record]) -> dict[Path, str]:
-    """What each run is called, by its folder: its variant, or <experiment>/<variant> where several experiments have
-    one of that name."""
+    """The name of each run by its folder: its variant, or <experiment>/<variant> if several experiments have that
+    variant."""
     known = {record.folder: (record.experiment, record.variant) for record in records}
     counts = Counter(variant for _, variant in set(known.values()))
     return {f: variant if counts[variant] == 1 else f"{of}/{variant}" for f, (of, variant) in known.items()}
@@ -110,11 +109,11 @@ def named(records: Iterable[Record]) -> dict[Path, str]:
 def panels(
     count: int, axes: Axes | Sequence[Axes] | None, *, columns: int, size: tuple[float, float], level: bool = False
 ) -> list[Axes]:
-    """The axes that were given, or so many in a figure of their own, each of this size in inches; those then share
-    their vertical axis where they are ``level``, with its labels on the left alone.
+    """``axes`` as a list, or ``count`` panels in a new figure, each of ``size`` inches. If ``level``, new panels share
+    their vertical axis, with labels only on the left.
 
     Raises:
-        ValueError: others than so many were given.
+        ValueError: the number of ``axes`` is not ``count``.
     """
     if axes is None:
         columns = min(columns, count)
@@ -126,15 +125,15 @@ def panels(
         return every[:count]
     given = [axes] if isinstance(axes, Axes) else list(np.ravel(axes))
     if len(given) != count:
-        raise ValueError(f"{len(given)} axes are given and {count} are to be drawn into: give as many")
+        raise ValueError(f"there are {len(given)} axes for {count} panels: pass {count} axes")
     return given
 
 
 def mean_interval(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The mean over seeds and its interval by Student's t, (S, ...) -> three of (...); NaN if S is 1.
 
-    m -+ t(S - 1) s / sqrt(S): exact where seeds are normal, whatever their spread. A bootstrap of three seeds has ten
-    different resamples and is too narrow, so curves do not use it.
+    m -+ t(S - 1) s / sqrt(S): exact if seeds are normally distributed, for any variance. A bootstrap over three seeds
+    has only ten different resamples and is too narrow, so curves do not use it.
 
     Source: Student (1908).
     """
@@ -147,11 +146,11 @@ def mean_interval(values: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray,
 
 @styled
 def curves(records: Sequence[Record], name: str, split: str, *, axes: Axes | None = None) -> Axes:
-    """One metric over epochs: every seed a thin line, their mean a thick one where there are several, and from LEAST
-    seeds on a band, the interval of that mean at each epoch.
+    """One metric over epochs: a thin line per seed, a thick line for the mean of several, and with at least LEAST seeds
+    a band for the interval of the mean at each epoch.
 
     Raises:
-        ValueError: none of the runs wrote this metric for this split.
+        ValueError: no run logged this metric for this split.
     """
     seeds: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {}
     called = named(records)
@@ -161,7 +160,7 @@ def curves(records: Sequence[Record], name: str, split: str, *, axes: Axes | Non
             gid = f"{record.variant}/{record.experiment}/seed{record.seed}"
             seeds.setdefault(called[record.folder], []).append((gid, *_binned(epochs, values)))
     if not seeds:
-        raise ValueError(f"no run wrote {name!r} for {split!r} into its metrics.jsonl")
+        raise ValueError(f"no run logged {name!r} for {split!r} in its metrics.jsonl")
     axes = axes or Figure(figsize=(3.6, 2.8), layout="constrained").add_subplot()
     bundles(axes, seeds, colours(called.values()))
     axes.set_xlabel("epoch")
@@ -171,7 +170,7 @@ def curves(records: Sequence[Record], name: str, split: str, *, axes: Axes | Non
 
 
 def titled(name: str, split: str) -> str:
-    """A metric and the images it is of, in words."""
+    """The title of a metric: its label and its split."""
     return f"{LABELS.get(name, name)}, {SPLITS.get(split, split)}"
 
 
@@ -187,8 +186,8 @@ def bundles(
     markers: int = 5,
     shared: bool = False,
 ) -> None:
-    """The lines of each variant's seeds, with their mean and its band, or with bars at its ``markers`` where more than
-    MOST variants are drawn. The mean is at every point, or at those alone that its seeds have ``shared``."""
+    """The lines of each variant's seeds, with their mean and its band, or bars at its ``markers`` if there are more
+    variants than MOST. The mean is interpolated at every point, or with ``shared`` only at points of all seeds."""
     shown = [variant for variant in styles if variant in seeds]
     for place, variant in enumerate(shown):
         (colour, dash), lines = styles[variant], seeds[variant]
@@ -202,7 +201,7 @@ def bundles(
             gid, *points = lines[0]
             axes.plot(*points, gid=gid, **thick)
             continue
-        at, values = _together([points for _, *points in lines], shared)
+        at, values = _common_points([points for _, *points in lines], shared)
         mean, low, high = mean_interval(values)
         many = len(shown) > MOST
         for gid, *points in lines:
@@ -215,7 +214,7 @@ def bundles(
                 axes.fill_between(at, low, high, color=colour, alpha=0.16, linewidth=0)
             for end, edge in (("low", low), ("high", high)):
                 axes.plot(at, edge, gid=f"{variant}/{end}", linewidth=0)  # for the numbers
-            axes.dataLim.set(limits)  # an interval of few seeds may be wide, and the lines are what is to be seen
+            axes.dataLim.set(limits)  # a wide interval of few seeds must not shrink the lines
         axes.plot(at, mean, gid=f"{variant}/mean", **thick)
 
 
@@ -223,25 +222,25 @@ def bundles(
 def curve_panels(
     records: Sequence[Record], wanted: Sequence[tuple[str, str]], *, axes: Sequence[Axes] | None = None
 ) -> tuple[Axes, ...]:
-    """The curves of several metrics, as (name, split), a panel each. What no run wrote is left out, and said below.
+    """The curves of several metrics (name, split), in panels. Metrics that no run logged are named in the note.
 
     Raises:
-        ValueError: no run wrote any of them, or there are not as many axes as there is to draw.
+        ValueError: no run logged any of them, or the numbers of axes and panels differ.
     """
     there = [one for one in wanted if is_logged(records, *one)]
     if not there:
-        said = ", ".join(dict.fromkeys(name for name, _ in wanted))
-        raise ValueError(f"no run wrote any of {said} into its metrics.jsonl")
+        metrics = ", ".join(dict.fromkeys(name for name, _ in wanted))
+        raise ValueError(f"no run logged any of {metrics} in its metrics.jsonl")
     every = panels(len(there), axes, columns=2, size=(3.6, 2.5))
     for (name, split), one in zip(there, every, strict=True):
         curves(records, name, split, axes=one)
-    said = [line_note(every)]
-    said += [f"not logged: {titled(*one)}" for one in wanted if one not in there]
-    return tuple(finish(every[0].figure, every, "; ".join(said), own=axes is None))
+    parts = [line_note(every)]
+    parts += [f"not logged: {titled(*one)}" for one in wanted if one not in there]
+    return tuple(finish(every[0].figure, every, "; ".join(parts), own=axes is None))
 
 
 def is_logged(records: Iterable[Record], name: str, split: str) -> bool:
-    """Whether any of the runs wrote this metric."""
+    """Whether any of the runs logged this metric."""
     return any(len(record.series(name, split)[0]) for record in records)
 
 
@@ -251,7 +250,7 @@ def learning_curves(
     """Training NLL and a validation score over epochs, side by side.
 
     Raises:
-        ValueError: no run wrote either.
+        ValueError: no run logged either.
     """
     return curve_panels(records, [("nll", "train"), (score, "val")], axes=axes)
 
@@ -259,10 +258,10 @@ def learning_curves(
 def health_curves(
     records: Sequence[Record], *, names: Sequence[str] = HEALTH, axes: Sequence[Axes] | None = None
 ) -> tuple[Axes, ...]:
-    """How attention fares in training: those of the named metrics that some run wrote, a panel each.
+    """Attention health in training: the metrics of ``names`` that some run logged, in panels.
 
     Raises:
-        ValueError: no run wrote any of them.
+        ValueError: no run logged any of them.
     """
     return curve_panels(records, [(name, "train") for name in names], axes=axes)
 
@@ -290,18 +289,18 @@ def dot(
 def save(
     figure: Figure, path: str | Path, *, formats: Sequence[str] = FORMATS, numbers: Sequence[Sequence] | None = None
 ) -> list[Path]:
-    """Write the figure in each format, and the numbers its lines draw beside it as CSV, each whole or not.
+    """Write the figure in each format, and the numbers of its lines as CSV; no partial file is left.
 
-    ``numbers`` (a header and rows) stand for those of the lines where a figure draws none.
+    ``numbers`` (a header and rows) replace those of the lines.
 
     Returns:
-        The files written. A suffix of ``path`` that is one of the formats is not repeated.
+        The paths of the files. A suffix of ``path`` that is one of the formats is not repeated.
     """
     path = Path(path)
     path = path.with_suffix("") if path.suffix.lstrip(".") in {*formats, *FORMATS, "csv"} else path
     written, layout = [], figure.get_layout_engine()
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # a layout moves a little each time it is made, and all formats shall be alike
+    figure.set_layout_engine("none")  # each new layout moves a little, and all formats must be equal
     try:
         for format in formats:
             written.append(path.with_name(f"{path.name}.{format}"))
@@ -319,7 +318,7 @@ def save(
 
 
 def drawn(figure: Figure) -> list[tuple[str, str, float, float]]:
-    """The points of every line that bears a gid, as (panel, series, x, y)."""
+    """The points of every line with a gid, as (panel, series, x, y)."""
     return [
         (axes.get_title(loc="left") or axes.get_title(), line.get_gid(), float(x), float(y))
         for axes in figure.axes
@@ -330,8 +329,8 @@ def drawn(figure: Figure) -> list[tuple[str, str, float, float]]:
 
 
 def finish(figure: Figure, panels: Sequence[Axes], said: str, *, own: bool = True) -> Sequence[Axes]:
-    """One legend for all panels on top, and below them what is drawn; in a figure that is not their ``own`` both
-    go into the first panel, what is drawn below it where there is no legend."""
+    """Add one legend for all panels on top and the note ``said`` below. If the figure is not their ``own``, the first
+    panel gets both: the note is the title of its legend, or is below it if there is no legend."""
     entries = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -355,38 +354,38 @@ def finish(figure: Figure, panels: Sequence[Axes], said: str, *, own: bool = Tru
 
 
 def note(figure: Figure, said: str) -> None:
-    """Below a figure, what is drawn in it."""
+    """Add a note below a figure."""
     width = int(18 * figure.get_figwidth())
     lines = [part for line in said.splitlines() for part in textwrap.wrap(line, width)]
     figure.set_figheight(figure.get_figheight() + 0.14 * (len(lines) - 1))
     figure.supxlabel("\n".join(lines), **NOTE)
 
 
-def line_note(panels: Sequence[Axes], *, at: str = "epoch", reach: str = "as far as all of them ran") -> str:
-    """What the lines of ``bundles`` are."""
+def line_note(panels: Sequence[Axes], *, at: str = "epoch", reach: str = "up to the epoch that all reached") -> str:
+    """Explain the lines of ``bundles``."""
     lines = [line for axes in panels for line in axes.lines]
     gids = [line.get_gid() or "" for line in lines]
     if not any(gid.endswith("/mean") for gid in gids):
-        return "one run each (n = 1), so no interval"
+        return "one run each (n = 1), so there is no interval"
     thin = any(line.get_linewidth() == THIN for line in lines)
-    said = f"thin: one seed; thick: their mean, {reach}" if thin else f"mean over n seeds, {reach}"
+    note = f"thin: one seed; thick: their mean, {reach}" if thin else f"mean over n seeds, {reach}"
     if not any(gid.endswith("/low") for gid in gids):
-        return f"{said}; no {'band' if thin else 'bar'}: that takes {LEAST} seeds"
+        return f"{note}; no {'band' if thin else 'bar'}: it needs {LEAST} seeds"
     counts = [line.get_label().rpartition("(n = ")[2].rstrip(")") for line in lines]
     fewer = any(count.isdecimal() and int(count) < LEAST for count in counts)
     interval = f"{100 * LEVEL:.0f} % interval of the mean at each {at}, by Student's t over the n seeds"
-    return f"{said}; {'band' if thin else 'bar'}: {interval}{f' (from n = {LEAST} on)' if fewer else ''}"
+    return f"{note}; {'band' if thin else 'bar'}: {interval}{f' (if n >= {LEAST})' if fewer else ''}"
 
 
 def _binned(epochs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means of at most POINTS runs of neighbouring points, the last of which may be shorter."""
+    """Means over at most POINTS groups of neighbouring points; the last group may be smaller."""
     starts = np.arange(0, len(epochs), -(-len(epochs) // POINTS))
     counts = np.diff([*starts, len(epochs)])
     return np.add.reduceat(epochs, starts) / counts, np.add.reduceat(values, starts) / counts
 
 
-def _together(series: Sequence[tuple[np.ndarray, np.ndarray]], shared: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Points (n,) where all curves are defined and their values there, (S, n): a mean whose n changes on the way
+def _common_points(series: Sequence[tuple[np.ndarray, np.ndarray]], shared: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The points (n,) at which all curves are defined, and their values (S, n). If n varied along a curve, its mean
     would jump."""
     if shared:
         at = reduce(np.intersect1d, [x for x, _ in series])

@@ -1,4 +1,4 @@
-"""Pictures of runs, from their folders: learning curves, attention maps and gaze paths."""
+"""Write figures of runs: learning curves, attention maps and gaze paths."""
 
 import sys
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from attend.runs.evaluations import Attention
 
 
 def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
-    """Learning curves (validation CIDEr, else the likelihood) and attention health; reports what is missing."""
+    """Learning curves (validation CIDEr, else the likelihood) and attention health. Missing metrics are reported."""
     score = next((one for one in ("cider", "nll") if is_logged(records, one, "val")), "cider")
     scored = [record for record in records if is_logged([record], score, "val")] or records
     for record in records:
@@ -31,7 +31,7 @@ def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] 
 
 
 def draw_health(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
-    """Attention health of the runs whose attention is learned."""
+    """Attention health of the runs with learned attention."""
     learned = [record for record in records if record.config.attention.weights == "learned"]
     logged = [record for record in learned if any(is_logged([record], name, "train") for name in HEALTH)]
     for record in learned:
@@ -41,7 +41,7 @@ def draw_health(records: Sequence[Record], folder: Path, formats: Sequence[str] 
 
 
 def draw_estimators(rows: Sequence[Measured], folder: Path, formats: Sequence[str]) -> list[Path]:
-    """Bias, variance and time of gradient estimators, a figure for each feed."""
+    """Bias, variance and time of gradient estimators, one figure per feed."""
     files = []
     for feed in dict.fromkeys(row.feed for row in rows if row.draws):
         axes = estimator_panels([row for row in rows if row.feed == feed])
@@ -50,7 +50,7 @@ def draw_estimators(rows: Sequence[Measured], folder: Path, formats: Sequence[st
 
 
 def say(sentence: str) -> None:
-    """Report to stderr what a picture leaves out."""
+    """Print a note on something left out to stderr."""
     print(f"left out: {sentence}", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Do the caption metrics agree, image by image, and with where the model looked? Rank correlations over images."""
+"""Rank correlations over images between caption metrics, and with the grounding of attention."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,13 +25,13 @@ METRICS = {
     "grounding_mass": "mass in boxes",
     "grounding_pointing": "pointing",
 }
-"""Columns of images.csv, and what they are called. Grounding is that of the given captions."""
+"""Columns of images.csv and their labels. Grounding is that of the given captions."""
 SHADES = LinearSegmentedColormap.from_list("rank", [PALETTE[1], "#FFFFFF", PALETTE[0]])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Correlations:
-    """Spearman's rho between metrics over images, (M, M), the mean over so many ``runs``; NaN if unknown."""
+    """Spearman's rho between metrics over images, (M, M), mean over the number of ``runs``; NaN if unknown."""
 
     name: str
     metrics: tuple[str, ...]
@@ -41,7 +41,7 @@ class Correlations:
 
     @property
     def chance(self) -> float:
-        """|rho| that unrelated metrics of one run pass once in twenty: z / sqrt(N - 1).
+        """|rho| that unrelated metrics of one run exceed with probability 5 %: z / sqrt(N - 1).
 
         Source: Kendall and Gibbons (1990): without ties the variance of rho is 1 / (N - 1) under independence.
         """
@@ -52,12 +52,12 @@ def read_metrics(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """The columns of METRICS that an evaluation's images.csv has, each (N,), NaN if an image has no value.
 
     Raises:
-        ValueError: the file is missing or half a table, or has something else where a number belongs.
+        ValueError: the file is missing or incomplete, or a value is not a number.
     """
     table = read_images(evaluation.folder, evaluation.scores["images"])
     found = {name: table.numbers(name) for name in METRICS if name in table.columns}
     if not found:
-        raise ValueError(f"{table.path} has none of the metrics, as in an older layout: evaluate the run again")
+        raise ValueError(f"{table.path} has none of the metrics (its layout is older): evaluate the run again")
     return found
 
 
@@ -71,7 +71,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def correlate(name: str, tables: Sequence[Mapping[str, np.ndarray]]) -> Correlations:
-    """Of some runs: rho in each, then its mean over those that have it. Metrics that no run has are left out."""
+    """rho of each run, then the mean over the runs that have it. Metrics that no run has are left out."""
     metrics = tuple(one for one in METRICS if any(np.isfinite(t[one]).any() for t in tables if one in t))
     rho = np.full((len(tables), len(metrics), len(metrics)), np.nan)
     for run, table in enumerate(tables):
@@ -86,7 +86,7 @@ def correlate(name: str, tables: Sequence[Mapping[str, np.ndarray]]) -> Correlat
 
 @styled
 def heat_map(found: Correlations, *, axes: Axes | None = None) -> Axes:
-    """The correlations as a triangle of numbers on their shades; grey are those that chance alone would reach."""
+    """The correlations as a triangle of numbers on their shades; numbers below ``chance`` are grey."""
     size = 0.44 * len(found.metrics)
     (axes,) = panels(1, axes, columns=1, size=(size + 1.3, size + 0.9))
     names, count = [METRICS[one] for one in found.metrics], len(found.metrics)
@@ -112,10 +112,10 @@ def heat_map(found: Correlations, *, axes: Axes | None = None) -> Axes:
 
 @styled
 def heat_maps(every: Sequence[Correlations], *, axes: Sequence[Axes] | None = None) -> tuple[Axes, ...]:
-    """A map for each variant, and below them what the numbers are.
+    """A map for each variant, and below them a note on the numbers.
 
     Raises:
-        ValueError: nothing has two metrics.
+        ValueError: no variant has two metrics.
     """
     every = [one for one in every if len(one.metrics) > 1]
     if not every:
@@ -127,15 +127,15 @@ def heat_maps(every: Sequence[Correlations], *, axes: Sequence[Axes] | None = No
     images = sorted({one.images for one in every})
     over = f"{images[0]:,}" if len(images) == 1 else f"{images[0]:,} to {images[-1]:,}"
     chance = max(one.chance for one in every)
-    said = (
-        f"Spearman's rank correlation over {over} images, mean over n runs of each; grey: under {chance:.2f}, which "
-        "unrelated scores reach once in twenty; grounding is that of given captions"
+    note = (
+        f"Spearman's rank correlation over {over} images, mean over n runs; grey: below {chance:.2f}, which unrelated "
+        "scores exceed with probability 5 %; grounding is that of given captions"
     )
-    return tuple(finish(shown[0].figure, shown, said, own=axes is None))
+    return tuple(finish(shown[0].figure, shown, note, own=axes is None))
 
 
 def numbers(every: Iterable[Correlations]) -> list[tuple]:
-    """What the maps show, as a header and rows."""
+    """The numbers in the maps: a header and rows."""
     rows = [
         (one.name, METRICS[first], METRICS[second], f"{one.rho[i, j]:.6f}", one.images, one.runs)
         for one in every

@@ -1,4 +1,4 @@
-"""Pictures in a figure: equal panels sized to the inch, and a picture in each in the pixels of its geometry."""
+"""Pictures in a figure: equal panels with sizes in inches, and a picture in each in the pixels of its geometry."""
 
 import textwrap
 
@@ -14,7 +14,7 @@ from attend.runs.evaluations import Attention
 
 Picture = Image.Image | np.ndarray
 ACROSS = 7
-"""Most panels in a row of attention maps."""
+"""The largest number of panels in a row of attention maps."""
 
 
 def panels(
@@ -54,7 +54,7 @@ def fit(width: float, size: tuple[int, int]) -> tuple[float, float]:
 
 
 def show(axes: Axes, photo: np.ndarray, geometry: Geometry) -> None:
-    """The picture in the geometry's pixels; a dashed line bounds the grid where that does not cover it all."""
+    """The picture in the geometry's pixels; a dashed line bounds the grid if it does not cover the whole picture."""
     width, height = geometry.size
     axes.imshow(photo, extent=(0, width, height, 0), interpolation="antialiased")
     axes.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
@@ -68,7 +68,7 @@ def show(axes: Axes, photo: np.ndarray, geometry: Geometry) -> None:
 
 
 def photo_of(image: Picture, longest: int) -> np.ndarray:
-    """The picture as (height, width, 3) in [0, 1], no larger than it is worth drawing."""
+    """The picture as (height, width, 3) in [0, 1], with sides of at most ``longest`` pixels."""
     picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
     picture = picture.convert("RGB")
     picture.thumbnail((longest, longest))
@@ -76,15 +76,15 @@ def photo_of(image: Picture, longest: int) -> np.ndarray:
 
 
 def check(image: Picture, one: Attention) -> None:
-    """Raise ValueError if the parts of the attention do not belong together, or not to the picture."""
+    """Raise ValueError if the parts of the attention do not match each other or the picture."""
     geometry, count = one.geometry, len(one.words)
     cells = geometry.grid[0] * geometry.grid[1]
     if np.shape(one.weights) != (count, cells):
-        raise ValueError(f"weights have shape {np.shape(one.weights)}; {count} words over {cells} cells are drawn")
+        raise ValueError(f"weights have shape {np.shape(one.weights)}, not that of {count} words over {cells} cells")
     for name, values in (("glimpses", one.glimpses), ("gates", one.gates)):
         if values is not None and len(values) != count:
             raise ValueError(f"there are {len(values)} {name} for {count} words")
     shape = image.size if isinstance(image, Image.Image) else np.shape(image)[1::-1]
     if abs(shape[0] * geometry.size[1] / (shape[1] * geometry.size[0]) - 1) > 0.05:
         here, there = ("{} x {}".format(*size) for size in (shape, geometry.size))
-        raise ValueError(f"the picture is {here}, but the attention belongs to one of {there}; give that picture")
+        raise ValueError(f"the picture is {here}, but the attention belongs to one of {there}; use that picture")

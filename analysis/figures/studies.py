@@ -1,7 +1,7 @@
-"""The trials of a study as records: which are best, and pictures of them all.
+"""The trials of a study as records: the best ones, and figures of all.
 
-As in analysis/figures.py, what draws takes records and returns Axes. ``directions`` say of each objective, by its
-name, whether to ``maximize`` or to ``minimize`` it.
+As in ``figures.figures``, functions that draw take records and return Axes. ``directions`` maps the name of each
+objective to ``maximize`` or ``minimize``.
 """
 
 import math
@@ -25,14 +25,14 @@ LABELS = figures.LABELS | {
     "seconds": "training time (seconds)",
 }
 COLUMNS = 4
-"""Small multiples in a row."""
+"""The number of panels in a row of slices."""
 MARGIN = 0.06
-"""Of an axis, on either side of the range that was searched."""
+"""The margin of an axis on either side of the search range, as a fraction of that range."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """What a parameter was drawn from: ``choices``, or else numbers, on a scale that may be logarithmic."""
+    """The search range of a parameter: ``choices``, or else ``low`` to ``high``, on a logarithmic scale if ``log``."""
 
     choices: tuple = ()
     low: float = 0.0
@@ -42,9 +42,9 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One trial, once however often it was tried: ``values`` by the objective's name, ``reports`` by epoch.
+    """One trial, with all its attempts: ``values`` by the objective's name, ``reports`` by epoch.
 
-    Only a complete one has values. ``why`` it was pruned or failed; ``gone``: its run folder is not there.
+    Only a complete trial has values. ``why``: the reason if it was pruned or failed. ``gone``: its folder is missing.
     """
 
     number: int
@@ -61,12 +61,12 @@ class Trial:
 
     @property
     def spent(self) -> bool:
-        """Whether it counts as one that the study took."""
+        """Whether the trial counts for the study's number of trials."""
         return self.state in ("complete", "pruned")
 
     @property
     def last(self) -> float | None:
-        """What it reported last."""
+        """The last reported value."""
         return self.reports[max(self.reports)] if self.reports else None
 
 
@@ -75,7 +75,7 @@ def complete(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def front(trials: Iterable[Trial], directions: Mapping[str, str]) -> list[Trial]:
-    """Completed trials that no other beats, by being as good in every objective and better in one."""
+    """The Pareto front: no other completed trial is as good in every objective and better in one."""
     chosen = complete(trials)
     losses = np.array([_losses(trial, directions) for trial in chosen]).reshape(len(chosen), len(directions))
     beaten = [((losses <= own).all(axis=1) & (losses < own).any(axis=1)).any() for own in losses]
@@ -83,13 +83,13 @@ def front(trials: Iterable[Trial], directions: Mapping[str, str]) -> list[Trial]
 
 
 def ranked(trials: Iterable[Trial], directions: Mapping[str, str]) -> list[Trial]:
-    """Completed trials, the best first; of several objectives those of the front, by the first objective."""
+    """Completed trials, the best first; with several objectives, only the front, sorted by the first objective."""
     chosen = front(trials, directions) if len(directions) > 1 else complete(trials)
     return sorted(chosen, key=lambda trial: (_losses(trial, directions)[0], trial.number))
 
 
 def running_best(trials: Iterable[Trial], name: str, direction: str) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of completed trials in order, and the best value so far at each, both (n,)."""
+    """Numbers of completed trials in order, and the best value up to each, both (n,)."""
     chosen = sorted(complete(trials), key=lambda trial: trial.number)
     best = np.maximum if direction == "maximize" else np.minimum
     values = best.accumulate(np.array([trial.values[name] for trial in chosen], float))
@@ -98,26 +98,26 @@ def running_best(trials: Iterable[Trial], name: str, direction: str) -> tuple[np
 
 @styled
 def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | None = None) -> Axes:
-    """One objective of every trial and the best so far. A pruned trial is crossed where it last reported, or else at
-    the lower edge, where those that failed are.
+    """One objective of every trial and the best so far. A pruned trial is a × at its last report, or at the lower edge
+    if it has none; a failed trial is a + at the lower edge.
 
     Raises:
-        ValueError: no trial is done.
+        ValueError: no trial is complete or pruned.
     """
     if not any(trial.spent for trial in trials):
         raise ValueError("no trial is done, so there is no history to draw")
     (axes,) = panels(1, axes, columns=1, size=(5.4, 2.4))
-    for level, (kind, (look, dash)) in enumerate(_looks(trials).items()):
+    for level, (kind, (look, dash)) in enumerate(_styles(trials).items()):
         own = [trial for trial in trials if trial.kind == kind]
         points = [(trial.number, trial.values[name]) for trial in complete(own)]
         label = f"{kind} (n = {len(points)})"
-        axes.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
+        axes.plot(*_columns(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
         best = running_best(own, name, direction)
         axes.plot(*best, gid=f"{kind}/best so far", color=look["color"], linestyle=dash, drawstyle="steps-post")
         cross = {"color": look["color"], "linestyle": "", "markersize": 4.5, "alpha": 0.8}
         pruned = [trial for trial in own if trial.state == "pruned"]
         points = [(trial.number, trial.last) for trial in pruned if trial.reports]
-        axes.plot(*_apart(points), gid=f"{kind}/pruned", marker="x", **cross)
+        axes.plot(*_columns(points), gid=f"{kind}/pruned", marker="x", **cross)
         failed = [trial for trial in own if trial.state == "failed"]
         for mark, some in (("x", [trial for trial in pruned if not trial.reports]), ("+", failed)):
             numbers = [trial.number for trial in some]
@@ -135,53 +135,52 @@ def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | 
 def histories(
     trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Sequence[Axes] | None = None
 ) -> tuple[Axes, ...]:
-    """The history of each objective, a panel each."""
+    """The history of each objective in its own panel."""
     every = panels(len(directions), axes, columns=1, size=(5.4, 2.5))
     for one, (name, direction) in zip(every, directions.items(), strict=True):
         history(trials, name, direction, axes=one)
-    said = ["line: the best so far"]
+    parts = ["line: the best so far"]
     pruned = [trial for trial in trials if trial.state == "pruned"]
     if pruned:
         reported = "its last report in training or " if any(trial.reports for trial in pruned) else ""
-        said.append(f"×: pruned, at {reported}the lower edge")
+        parts.append(f"×: pruned, at {reported}the lower edge")
     if any(trial.state == "failed" for trial in trials):
-        said.append("+: failed")
-    return tuple(finish(every[0].figure, every, "; ".join(said), own=axes is None))
+        parts.append("+: failed")
+    return tuple(finish(every[0].figure, every, "; ".join(parts), own=axes is None))
 
 
 @styled
 def slices(
     trials: Sequence[Trial], name: str, direction: str, *, axes: Sequence[Axes] | None = None
 ) -> tuple[Axes, ...]:
-    """One objective against each parameter of the trials, a panel each; the best trial is ringed.
+    """One objective against each parameter of the trials, in panels; a ring marks the best trial.
 
     Raises:
-        ValueError: none is complete, or they have no parameters.
+        ValueError: no trial is complete, or they have no parameters.
     """
     shown = complete(trials)
     ranges = {parameter: one for trial in shown for parameter, one in trial.ranges.items()}
     ranges = dict(sorted(ranges.items(), key=lambda one: bool(one[1].choices)))  # long labels into the last row
     if not ranges:
-        raise ValueError("no completed trial has a parameter to draw its values against")
+        raise ValueError("no completed trial has a parameter, so there are no slices to draw")
     (best, *_) = ranked(shown, {name: direction})
     every = panels(len(ranges), axes, columns=COLUMNS, size=(2.0, 2.1), level=True)
     for place, (one, (parameter, span)) in enumerate(zip(every, ranges.items(), strict=True)):
         if place % COLUMNS == 0 or axes is not None:
             one.set_ylabel(LABELS.get(name, name))
-        for kind, (look, _) in _looks(shown).items():
+        for kind, (look, _) in _styles(shown).items():
             own = [trial for trial in shown if trial.kind == kind and parameter in trial.params]
-            points = [(_place(trial, parameter, span), trial.values[name]) for trial in own]
+            points = [(_position(trial, parameter, span), trial.values[name]) for trial in own]
             label = f"{kind} (n = {len(own)})"
-            one.plot(*_apart(points), label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
+            one.plot(*_columns(points), label=label, linestyle="", markersize=4.5, alpha=0.8, **look)
         if parameter in best.params:
             ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgecolor": "black"}
-            at = _place(best, parameter, span), best.values[name]
-            one.plot(*_apart([at]), linestyle="", label=f"the best, trial {best.number}", **ring)
+            at = _position(best, parameter, span), best.values[name]
+            one.plot(*_columns([at]), linestyle="", label=f"the best, trial {best.number}", **ring)
         _scale(one, span)
         one.set_xlabel(_wrapped(parameter))
         one.margins(y=0.12)
-    said = "completed trials; axes as wide as the ranges that were searched"
-    return tuple(finish(every[0].figure, every, said, own=axes is None))
+    return tuple(finish(every[0].figure, every, "completed trials; axes span the search ranges", own=axes is None))
 
 
 def sliced(trials: Iterable[Trial], name: str) -> list[tuple]:
@@ -192,7 +191,7 @@ def sliced(trials: Iterable[Trial], name: str) -> list[tuple]:
 
 @styled
 def importances(shares: Mapping[str, float], kind: str, said: str, *, axes: Axes | None = None) -> Axes:
-    """The share of each parameter as a bar, the largest on top; ``said`` is what the shares are."""
+    """The share of each parameter as a bar, the largest on top; ``said`` explains the shares."""
     (only,) = panels(1, axes, columns=1, size=(4.6, 0.4 + 0.28 * len(shares)))
     names, values = zip(*sorted(shares.items(), key=lambda item: item[::-1]), strict=True)
     colour, _ = colours([kind])[kind]
@@ -210,38 +209,36 @@ def importances(shares: Mapping[str, float], kind: str, said: str, *, axes: Axes
 
 @styled
 def pareto(trials: Sequence[Trial], directions: Mapping[str, str], *, axes: Axes | None = None) -> Axes:
-    """Two objectives of all completed trials, and through those that none of their kind beats the edge of what was
-    attained.
+    """Two objectives of all completed trials, and for each kind a line through its Pareto front.
 
     Raises:
-        ValueError: no trial is complete, or the objectives are not two.
+        ValueError: no trial is complete, or there are not two objectives.
     """
     if len(directions) != 2 or not complete(trials):
         raise ValueError(f"{len(directions)} objectives of {len(complete(trials))} completed trials have no front")
     (x, across), (y, _) = directions.items()
     (only,) = panels(1, axes, columns=1, size=(4.4, 2.9))
     steps = "steps-pre" if across == "maximize" else "steps-post"
-    for kind, (look, dash) in _looks(complete(trials)).items():
+    for kind, (look, dash) in _styles(complete(trials)).items():
         own = [trial for trial in complete(trials) if trial.kind == kind]
         best = sorted((trial.values[x], trial.values[y]) for trial in front(own, directions))
         points = [(trial.values[x], trial.values[y]) for trial in own]
         label = f"{kind} (n = {len(own)})"
-        only.plot(*_apart(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4, alpha=0.45, **look)
-        only.plot(*_apart(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
+        only.plot(*_columns(points), gid=f"{kind}/trials", label=label, linestyle="", markersize=4, alpha=0.45, **look)
+        only.plot(*_columns(best), gid=f"{kind}/front", drawstyle=steps, linestyle=dash, markersize=5.5, **look)
     for label, (name, aim) in zip((only.set_xlabel, only.set_ylabel), directions.items(), strict=True):
         label(f"{LABELS.get(name, name)}, {'higher' if aim == 'maximize' else 'lower'} is better")
-    said = "line: through the trials that no other of their kind beats in both"
-    finish(only.figure, [only], said, own=axes is None)
+    finish(only.figure, [only], "line: the Pareto front of each kind", own=axes is None)
     return only
 
 
 def _losses(trial: Trial, directions: Mapping[str, str]) -> tuple[float, ...]:
-    """The objectives, the lower the better."""
+    """The objectives with signs such that lower is better."""
     return tuple((-1 if aim == "maximize" else 1) * trial.values[name] for name, aim in directions.items())
 
 
-def _looks(trials: Iterable[Trial]) -> dict[str, tuple[dict[str, str], str]]:
-    """Colour and marker of each kind, and its dash."""
+def _styles(trials: Iterable[Trial]) -> dict[str, tuple[dict[str, str], str]]:
+    """The colour and marker of each kind, and its dash."""
     styles = colours(trial.kind for trial in trials)
     return {
         kind: ({"color": colour, "marker": MARKERS[colour], "markeredgewidth": 0.8}, dash)
@@ -249,13 +246,13 @@ def _looks(trials: Iterable[Trial]) -> dict[str, tuple[dict[str, str], str]]:
     }
 
 
-def _apart(points: Sequence[tuple[float, float]]) -> np.ndarray:
+def _columns(points: Sequence[tuple[float, float]]) -> np.ndarray:
     """x and y, (2, n)."""
     return np.array(points, float).reshape(-1, 2).T
 
 
-def _place(trial: Trial, parameter: str, one: Range) -> float:
-    """Where a parameter stands on its axis; equal choices lie side by side, by the trial's number."""
+def _position(trial: Trial, parameter: str, one: Range) -> float:
+    """The position of a parameter on its axis. Equal choices are jittered by the trial's number."""
     value = trial.params[parameter]
     if not one.choices:
         return value
@@ -263,7 +260,7 @@ def _place(trial: Trial, parameter: str, one: Range) -> float:
 
 
 def _scale(axes: Axes, one: Range) -> None:
-    """An axis as wide as the range, with ticks that suit it."""
+    """Set the axis to the search range, with matching ticks."""
     if one.choices:
         longest = max(len(str(choice)) for choice in one.choices)
         turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if longest > 20 // len(one.choices) else {}
@@ -284,11 +281,11 @@ def _scale(axes: Axes, one: Range) -> None:
 
 
 def _powers(low: float, high: float) -> list[float]:
-    """Two to four ticks of a logarithmic axis: powers of ten, or else its ends."""
+    """Two to four ticks of a logarithmic axis: powers of ten, or else the ends of the range."""
     powers = [10.0**n for n in range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)]
     return powers[:: -(-len(powers) // 4)] if len(powers) > 1 else [low, high]
 
 
 def _wrapped(name: str, width: int = 24) -> str:
-    """A long name on several lines, parted behind its dots and underscores."""
+    """A long name on several lines, broken after dots and underscores."""
     return textwrap.fill(name.replace("_", "_ ").replace(".", ". "), width).replace("_ ", "_").replace(". ", ".")

@@ -34,21 +34,21 @@ FIXATIONS = (
     *("image", "subject", "variant", "seed", "way", "draw", "order", "x", "y", "duration"),
     *("first", "words", "attention", "gate", "caption"),
 )
-"""Columns of exported fixations; ``subject`` makes a model's path one that can be read as a person's."""
+"""Columns of exported fixations. With ``subject``, a model's path can be read like a person's."""
 
 
 def say(sentence: str) -> None:
-    """Report to stderr what is left out."""
+    """Print a note on something left out to stderr."""
     print(sentence, file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Which pictures are drawn, and how: those of the first ``images``, or of the images named.
+    """Which pictures are drawn, and how: the number of ``images``, or the ``names`` of some.
 
-    ``dots``: the quantity in the area of a dot. ``raw``: maps show cells instead of a smooth surface. ``moving``: a
-    film as well. ``decode``: the evaluation of hard models (None: that of their headline). ``draws`` paths are sampled
-    from a hard model's weights with this ``seed``.
+    ``dots``: the quantity in the area of a dot. ``raw``: maps show cells instead of a smooth surface. ``moving``: also
+    a film. ``decode``: the evaluation of hard models (None: that of their headline scores). ``draws``: the number of
+    paths sampled from a hard model's weights, with this ``seed``.
     """
 
     images: int = 4
@@ -62,7 +62,7 @@ class Pictures:
 
 
 def draw_saccades(records: Sequence[Record], folder: Path, pictures: Pictures) -> list[Path]:
-    """For each image: the gaze of every variant (its first run) in all ways side by side, the maps, perhaps a film."""
+    """For each image: all ways of every variant (its first run) side by side, the maps, and a film if ``moving``."""
     shown = list(_read_records(records, pictures.decode, once=True))
     files: list[Path] = []
     for name in _chosen(shown, pictures.images, pictures.names) if shown else ():
@@ -83,13 +83,13 @@ def draw_saccades(records: Sequence[Record], folder: Path, pictures: Pictures) -
 
 
 def _draw_gazes(picture: Picture, name: str, looks: Sequence[Gaze], path: Path, how: Pictures) -> list[Path]:
-    """The gaze of several variants over one image side by side, with its numbers, and perhaps a film."""
+    """The gaze of several variants over one image side by side, with its numbers, and a film if ``moving``."""
     rows = [glances(one, name, how.draws, how.seed) for one in looks]
     sizes = None if how.dots == "equal" else how.dots
     if sizes == "gate" and any(glance.attention.gates is None for row in rows for glance in row):
-        say(f"a model without a gate looked at {name}: dots are sized by attention")
+        say(f"not every model of {name} has a gate: dots are sized by attention")
         sizes = "attention"
-    note = _note(looks, how.draws, how.seed, " The dots of a cloud: how many look there.")
+    note = _note(looks, how.draws, how.seed, " Dots of a cloud: the number of fixations in the cell.")
     numbers = [FIXATIONS, *(line for one in looks for line in exported(one, [name], how.draws, how.seed))]
     figure = side_by_side(picture, rows, sizes=sizes, note=note)
     files = save(figure, path, formats=("png",), numbers=numbers)
@@ -103,7 +103,7 @@ def _draw_gazes(picture: Picture, name: str, looks: Sequence[Gaze], path: Path, 
 
 
 def glances(looks: Gaze, name: str, draws: int, seed: int) -> list[Glance]:
-    """The panels of one run: soft by largest weight and centre of mass; hard as decoded, one draw, and many draws."""
+    """The panels of one run: soft with largest weight and centre of mass; hard as decoded, one draw, and many draws."""
     one, variant = looks.attention[name], looks.variant
     read = replace(one, glimpses=None) if looks.ways[0] == LARGEST else one
     first = Glance(name=f"{variant}: {looks.ways[0]}", variant=variant, attention=read)
@@ -115,7 +115,7 @@ def glances(looks: Gaze, name: str, draws: int, seed: int) -> list[Glance]:
 
 
 def exported(looks: Gaze, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:
-    """Rows of FIXATIONS: every way of a run, draws where there are any; duration in words, attention of the place."""
+    """Rows of FIXATIONS for every way of a run, with ``draws`` sampled paths; the duration is the number of words."""
     for name in images:
         one = looks.attention[name]
         for way in looks.ways[: 2 if draws or not looks.glimpsed else 1]:
@@ -127,9 +127,9 @@ def exported(looks: Gaze, images: Sequence[str], draws: int, seed: int = 0) -> I
                 gates = dot_values(path, one, "gate") if gated else [np.nan] * len(path)
                 for k, (fixation, weight, gate) in enumerate(zip(path, weights, gates, strict=True), 1):
                     x, y = (round(v, 2) for v in fixation.point)
-                    said = (fixation.first + 1, " ".join(fixation.words), round(float(weight), 5))
+                    spoken = (fixation.first + 1, " ".join(fixation.words), round(float(weight), 5))
                     gate = "" if np.isnan(gate) else round(float(gate), 5)
-                    yield (*who, k, x, y, len(fixation.words), *said, gate, one.caption)
+                    yield (*who, k, x, y, len(fixation.words), *spoken, gate, one.caption)
 
 
 def draw_gaze(
@@ -142,7 +142,7 @@ def draw_gaze(
     people: Path | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """Statistics of the gaze over the split of each run's headline scores, similarity of paths, fixations, people."""
+    """Write gaze statistics over the split of the headline scores, path similarity, fixations and human agreement."""
     looks = [one for _, one in _read_records(records, decode)]
     if not looks:
         return []
@@ -152,44 +152,44 @@ def draw_gaze(
     figure = draw_gaze_statistics(rows, measured[0].ceiling)
     numbers = [HEADER, *(row.cells() for row in (*rows, *differences))]
     files = save(figure, folder / "gaze", formats=formats, numbers=numbers)
-    said = ["# The gaze", "", gaze_table(rows, differences), "", _about(looks, images, draws, seed)]
+    lines = ["# The gaze", "", gaze_table(rows, differences), "", _about(looks, images, draws, seed)]
     if len(looks) > 1:
-        alike = tabulate_similarity(looks, images, seed=seed)
-        said += ["", "# Similarity of paths (MultiMatch)", "", similarity_table(alike)]
+        similar = tabulate_similarity(looks, images, seed=seed)
+        lines += ["", "# Similarity of paths (MultiMatch)", "", similarity_table(similar)]
         files.append(folder / "similarity.csv")
-        write_rows(files[-1], [HEADER, *(row.cells() for row in alike)])
-    lines = (line for one in looks for line in exported(one, images, draws=0))
+        write_rows(files[-1], [HEADER, *(row.cells() for row in similar)])
+    fixations = (row for one in looks for row in exported(one, images, draws=0))
     files.append(folder / "fixations.csv")
-    write_rows(files[-1], [FIXATIONS, *lines])
+    write_rows(files[-1], [FIXATIONS, *fixations])
     if people is not None:
-        told, more = _people(looks, folder, people)
-        said, files = [*said, "", *told], [*files, *more]
-    write_text(folder / "gaze.md", "\n".join(said) + "\n")
+        agreement, more = _people(looks, folder, people)
+        lines, files = [*lines, "", *agreement], [*files, *more]
+    write_text(folder / "gaze.md", "\n".join(lines) + "\n")
     return [folder / "gaze.md", *files]
 
 
 def _people(looks: Sequence[Gaze], folder: Path, people: Path) -> tuple[list[str], list[Path]]:
-    """NSS, AUC and similarity of paths against people's fixations, as Markdown and a file with a line a comparison."""
+    """NSS, AUC and path similarity with people's fixations: Markdown, and a file with one row per comparison."""
     geometries = {name: look.geometry for one in looks for name, look in one.attention.items()}
     scans, left = read_people(people, geometries)
     for sentence in left[:20]:
         say(sentence)
     if len(left) > 20:
-        say(f"{len(left) - 20} more of such lines in {people}")
+        say(f"{people} has {len(left) - 20} more problems of these kinds")
     rows = compare_people(scans, looks)
     images, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
-    said = [f"# Against people: {len(subjects)} subjects on {len(images)} images", ""]
+    lines = [f"# Agreement with people: {len(subjects)} subjects on {len(images)} images", ""]
     table: list[tuple] = [("model", *AGREEMENT)]
     for model, values in by_image(rows).items():
         known = ([row for row in values[name] if (row == row).any()] for name in AGREEMENT)
         table.append((model, *(bracketed(interval(some) if some else None) for some in known)))
-    said.append(markdown(table).rstrip())
+    lines.append(markdown(table).rstrip())
     write_rows(folder / "people.csv", rows)
-    return said, [folder / "people.csv"]
+    return lines, [folder / "people.csv"]
 
 
 def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Gaze]]:
-    """The stored attention of every finished run that learned to look, ``once`` for each variant; others are named."""
+    """The stored attention of the runs with learned attention (one per variant if ``once``), soft runs first."""
     called = names(records)
     seen: set[str] = set()
     for record in sorted(records, key=lambda record: record.config.attention.select == "sample"):  # soft first
@@ -207,18 +207,18 @@ def _read_records(records: Sequence[Record], decode: str | None, once: bool = Fa
 
 
 def _evaluation(record: Record, decode: str | None) -> Evaluation:
-    """The evaluation that the run's headline scores are of, or of a hard run the one on their split decoded so."""
+    """The evaluation of the run's headline scores, or for a hard run with ``decode`` that decoding on their split."""
     scores, found = record.scores, record.headline()
     how = f"{scores['split']} {scores['decode']} {scores['beam']}"
     if decode is not None and record.config.attention.select == "sample":
         found, how = record.evaluation(split=scores["split"], decode=decode, look=None), f"{scores['split']} {decode}"
     if found is None:
-        raise ValueError(f"{record.folder} has no evaluation {how}: evaluate it so (`attend evaluate`)")
+        raise ValueError(f"{record.folder} has no evaluation {how}: add it with `attend evaluate`")
     return found
 
 
 def _chosen(shown: Sequence[tuple[Record, Gaze]], images: int, names: Sequence[str]) -> list[str]:
-    """The images requested by name, or the first ones that all runs have attention for."""
+    """The images with these names, or the first ones for which all runs have attention."""
     common = _common([one for _, one in shown])
     if not names:
         return common[:images]
@@ -228,32 +228,32 @@ def _chosen(shown: Sequence[tuple[Record, Gaze]], images: int, names: Sequence[s
         if match:
             found.append(match[0])
         else:
-            say(f"no image {name!r} among the {len(common)} that these runs have looked at: it is left out")
+            say(f"{name!r} is not among the {len(common)} images of these runs: it is left out")
     return found
 
 
 def _common(looks: Sequence[Gaze]) -> list[str]:
-    """The images of all runs, in the order of the first; ValueError if runs of different data share none."""
+    """The images that all runs have, in the order of the first run; ValueError if there is none."""
     common = [name for name in looks[0].attention if all(name in one.attention for one in looks)]
     if not common:
-        raise ValueError("these runs looked at different images: compare runs of one dataset and split")
+        raise ValueError("these runs have no images in common: compare runs of one dataset and split")
     most = max(len(one.attention) for one in looks)
     if len(common) < most:
-        say(f"only {len(common)} images are common to these runs, of up to {most}: the others are left out")
+        say(f"only {len(common)} of up to {most} images are common to these runs: the others are left out")
     return common
 
 
 def _note(looks: Sequence[Gaze], draws: int, seed: int, more: str = "") -> str:
-    """What the draws are, where there are some, and ``more`` of them."""
+    """Explain the draws, followed by ``more``; empty if no run has draws."""
     if not any(one.glimpsed for one in looks):
         return ""
-    note = f"Draws ({draws}, seed {seed}): each word's place on its own, from the weights stored with the caption."
+    note = f"Draws ({draws}, seed {seed}): each word's place is sampled independently from its stored weights."
     decoded = " and ".join(dict.fromkeys(one.decode for one in looks if one.conditional))
-    follow = f" These follow from the places read while it was written ({decoded}), not from those drawn."
-    return note + (follow if decoded else "") + more
+    depend = f" These weights depend on the glimpses of decoding ({decoded}), not on the sampled places."
+    return note + (depend if decoded else "") + more
 
 
 def _about(looks: Sequence[Gaze], images: Sequence[str], draws: int, seed: int) -> str:
-    """What the table is of."""
+    """The images and runs of the table, and its draws."""
     runs = "; ".join(f"{one.variant} seed {one.seed} ({one.decode})" for one in looks)
     return f"{len(images):,} images; {runs}. {_note(looks, draws, seed)}".rstrip()

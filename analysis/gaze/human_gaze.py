@@ -1,7 +1,7 @@
 """The fixations of people, and how well a model's attention predicts them.
 
-A CSV with the columns image, subject, order, x, y (and duration, where it was measured) has a line for each fixation;
-x and y are pixels of the image, order counts up within a subject. Other columns are allowed.
+A CSV with the columns image, subject, order, x, y (and duration, if it was measured) has a line for each fixation.
+x and y are pixels of the image, order increases within a subject. Other columns are allowed.
 """
 
 import csv
@@ -40,13 +40,13 @@ class Scan:
 
 
 def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Scan], list[str]]:
-    """The scans of a CSV over the images of which the geometry is known, and what was left out, a sentence each.
+    """The scans of a CSV on the images with a geometry, and a sentence for each problem.
 
-    An image is known by its name, or by that of its file. Left out are fixations on unknown images, outside their
-    image, and with broken numbers; and named are subjects with one fixation, who have no path to compare.
+    An image is matched by its name, or by its file name. Fixations on unknown images, outside their image, or with
+    broken numbers are left out. Subjects with one fixation are reported: they have no path to compare.
 
     Raises:
-        ValueError: the file is no CSV with the columns needed, or nothing in it can be used.
+        ValueError: the file is not a CSV with the required columns, or no fixation in it can be used.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
@@ -54,7 +54,7 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise ValueError(
-                    f"{path} lacks the column {', '.join(missing)}; its first line needs {','.join(COLUMNS)}"
+                    f"{path} lacks the column {', '.join(missing)}; its first line must have {','.join(COLUMNS)}"
                 )
             lines = [(reader.line_num, line) for line in reader]
     except (csv.Error, UnicodeDecodeError) as error:
@@ -78,26 +78,26 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
             left.append(f"{path}, line {number}: {at} is outside {image}, which has {width} x {height} pixels")
         else:
             found[image, line["subject"] or ""].append(fixation)
-    left += [f"{path}: no run has looked at the image {name!r} ({count} fixations)" for name, count in unknown.items()]
+    left += [f"{path}: no run has the image {name!r} ({count} fixations)" for name, count in unknown.items()]
     scans = []
     for (image, subject), some in found.items():
         ordered = np.array(sorted(some, key=lambda one: one[0]))
         if len(set(ordered[:, 0])) < len(ordered):
-            left.append(f"{path}: subject {subject} has two fixations of one order on {image}; they keep the file's")
+            left.append(f"{path}: subject {subject} has two fixations of equal order on {image}, kept as in the file")
         if len(ordered) == 1:
             left.append(f"{path}: subject {subject} has one fixation on {image}, so no path to compare")
         scans.append(Scan(image=image, subject=subject, points=ordered[:, 1:3], durations=ordered[:, 3]))
     if not scans:
-        raise ValueError(f"{path} holds no fixation on an image of these runs" + (f": {left[0]}" if left else ""))
+        raise ValueError(f"{path} has no fixation on an image of these runs" + (f": {left[0]}" if left else ""))
     return scans, left
 
 
 def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze]) -> list[tuple]:
-    """For every run, image and subject the MEASURES of the run's attention and path, after a header.
+    """A header, then for every run, image and subject the MEASURES of the run's attention and path.
 
-    The map is the mean of a caption's weights over its words; the path is that of the run's first way. Durations,
-    words of a run and what is given of a person, are shares of the path's time. Beside the runs stand a Gaussian at
-    the centre of the grid, which has no path, and every other person on the same image, who has no map.
+    The map is the mean of a caption's weights over its words. The path is that of the run's first way. Durations (the
+    words of a fixation for a run, those in the file for a person) are shares of the path's sum. Two baselines follow: a
+    Gaussian at the centre of the grid, which has no path, and other people on the same image, who have no map.
     """
     rows: list[tuple] = [("model", "seed", "image", "subject", *MEASURES)]
     for one in looks:
@@ -122,7 +122,7 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze]) -> list[tuple]:
 
 
 def by_image(rows: Sequence[tuple]) -> dict[str, dict[str, np.ndarray]]:
-    """The rows of ``compare_people`` as model -> measure -> (S, N): means over an image's subjects, NaN for none."""
+    """The rows of ``compare_people`` as model -> measure -> (S, N): means over an image's subjects, NaN if none."""
     images = sorted({row[2] for row in rows[1:]})
     cells: dict[tuple[str, int, str], list[list[float]]] = defaultdict(list)
     for model, seed, image, _, *values in rows[1:]:
@@ -139,7 +139,7 @@ def by_image(rows: Sequence[tuple]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def _numbers(line: Mapping[str, str]) -> tuple[float, float, float, float] | None:
-    """Order, x, y and duration (1 where there is none); None if they are broken."""
+    """Order, x, y and duration (1 if there is none); None if one of them is invalid."""
     try:
         order, x, y = (float(line[name]) for name in ("order", "x", "y"))
         duration = float(line.get("duration") or 1)

@@ -11,17 +11,17 @@ from matplotlib.text import Text
 
 LOOK = {"ha": "left", "va": "top", "fontsize": 7.5, "linespacing": 1.3, "color": "black", "zorder": 6}
 SWEEPS = 3
-"""How often every label is placed: the first time beside those before it, then beside all others."""
+"""The number of times each label is placed: first beside the earlier labels, then beside all others."""
 
 
 def place(
     anchors: np.ndarray, sizes: np.ndarray, bounds: np.ndarray, path: np.ndarray, radii: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """Centres (n, 2) of boxes beside their anchors that overlap neither each other nor, if it can be, the path.
+    """Centres (n, 2) of boxes beside their anchors that overlap neither each other nor, if possible, the path.
 
-    One after the other, every box takes the cheapest of many candidates around its anchor: near is cheap, on
-    the path costs, on another box or beyond the bounds (x0, y0, x1, y1) costs most. ``radii`` (n,) are those of the
-    anchors' dots. All in points.
+    Each box in turn takes the cheapest of many candidates around its anchor. Cost grows with distance and with overlap
+    of the path; overlap of another box, or being beyond the bounds (x0, y0, x1, y1), costs most. ``radii`` (n,) are
+    those of the anchors' dots. All in points.
     """
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
@@ -49,10 +49,10 @@ def place(
 def write_labels(
     axes: Axes, points: np.ndarray, radii: np.ndarray, written: Sequence[str], path: np.ndarray, colour: str
 ) -> list[tuple[Text, Line2D | None]]:
-    """Write a label beside each of the points in data units, where ``place`` finds room.
+    """Write a label beside each of the points (in data units), at the position from ``place``.
 
-    ``radii`` are those of the points' dots, and ``path`` (m, 2), in pixels of the figure, is to be kept free. A thin
-    line ties a label to its dot where it is far. The axes must have their final size. Returns labels and lines.
+    ``radii`` are those of the points' dots. Labels avoid ``path`` (m, 2), in pixels of the figure. A thin line connects
+    a label to its dot if it is far. The axes must have their final size. Returns labels and lines.
     """
     figure = axes.figure
     renderer = RendererAgg(*figure.bbox.size, figure.dpi)

@@ -17,20 +17,20 @@ from matplotlib.projections.polar import PolarAxes
 
 HEADER = ("variant", "way", "measure", "part", "value", "low", "high", "seeds", "images", "p", "method")
 POSITIONS = 12
-"""Words of a caption whose entropy is drawn, counted from its first: later ones are of few captions."""
+"""The number of word positions with entropy in the figure: few captions have later ones."""
 RESAMPLES = 2000
-"""Of the many intervals that are only drawn; those of MEASURES have ten thousand."""
+"""Resamples for intervals in the figure only; those of MEASURES have ten thousand."""
 UNBOUNDED = ("entropy",)
-"""Of MEASURES, those that are no share."""
+"""The MEASURES that may exceed 1."""
 SHARES = ("amplitude", "moves", "returns", "distinct", "gate")
 """Measures that lie in [0, 1]."""
 LEAST = 2
-"""Images with a value that every seed must have, or no interval is reported."""
+"""There is no interval if some seed has fewer images with a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One number of the table. A difference between two variants has both as ``variant``, with a minus between."""
+    """One number of the table. For a difference, ``variant`` is both names with a minus sign between."""
 
     variant: str
     way: str
@@ -39,7 +39,7 @@ class Row:
     found: Interval
 
     def cells(self) -> tuple:
-        """As HEADER."""
+        """The values of HEADER."""
         one = self.found
         p = getattr(one, "p", "")
         numbers = (*one.ends, one.seeds, one.images, p, one.method)
@@ -49,7 +49,7 @@ class Row:
 def tabulate_gaze(measured: Sequence[Measured]) -> list[Row]:
     """Every measure of every variant and way, with its interval over seeds and images.
 
-    An image's value is the mean over its caption, and a seed's the mean over the images that have one.
+    An image's value is the mean over its caption. A seed's value is the mean over the images with a value.
     """
     rows = []
     for (variant, way), some in _groups(measured).items():
@@ -65,9 +65,9 @@ def tabulate_gaze(measured: Sequence[Measured]) -> list[Row]:
 
 
 def tabulate_differences(measured: Sequence[Measured]) -> list[Row]:
-    """MEASURES of the first variant's ways less those of every later one's, in the order of ways.
+    """Differences of MEASURES between each two ways of different variants, the earlier minus the later.
 
-    Runs are paired by their seeds; those that only one of two has are left out, and without a common one there is none.
+    Runs are paired by seed. Seeds of only one variant are left out; without common seeds there is no row.
     """
     groups = _groups(measured)
     rows = []
@@ -103,20 +103,20 @@ def gaze_table(rows: Sequence[Row], differences: Sequence[Row]) -> str:
 def draw_gaze_statistics(rows: Sequence[Row], ceiling: float) -> Figure:
     """One figure of the table: measures, direction rose, entropy over words, and kinds of words.
 
-    A variant has one colour; its first way a filled dot or a full line, its second a hollow one or a dashed line.
+    A variant has one colour. Its first way has filled dots and solid lines, its second hollow dots and dashed lines.
     ``ceiling`` is the entropy of equal weights.
     """
     figure = Figure(figsize=(7.6, 5.6), layout="constrained")
     spec = figure.add_gridspec(2, 3)
     keys = list(dict.fromkeys((row.variant, row.way) for row in rows))
-    looks = _looks(keys)
+    looks = _styles(keys)
     first = [key for key, (_, second) in zip(keys, looks.values(), strict=True) if not second]
     names = [name for name in MEASURES if name != "entropy"]
     short = {
         "amplitude": "length of saccade\n(diagonals)",
         "moves": "moves between\nwords",
-        "returns": "returns to a\nplace seen",
-        "distinct": "distinct places\na word",
+        "returns": "returns to an\nearlier place",
+        "distinct": "distinct places\nper word",
     }
     _dots(figure.add_subplot(spec[0, 0]), rows, keys, looks, [(name, "") for name in names], short.values(), "the gaze")
     _rose(figure.add_subplot(spec[0, 1], projection="polar"), rows, keys, looks)
@@ -130,8 +130,8 @@ def draw_gaze_statistics(rows: Sequence[Row], ceiling: float) -> Figure:
     handles = [figure.axes[0].plot([], [], **_style(*looks[key]), label=f"{key[0]}: {key[1]}")[0] for key in keys]
     figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
     methods = dict.fromkeys(row.found.method for row in rows if not row.part)
-    said = f"bars and bands: 95 % intervals, {' or '.join(methods)}; entropy, moves and gate: of the filled way"
-    figure.supxlabel(said, **NOTE)
+    note = f"bars and bands: 95 % intervals, {' or '.join(methods)}; entropy and kinds of words: filled way only"
+    figure.supxlabel(note, **NOTE)
     return figure
 
 
@@ -143,18 +143,18 @@ def _groups(measured: Sequence[Measured]) -> dict[tuple[str, str], list[Measured
 
 
 def _interval(rows: Sequence[np.ndarray], **options) -> Interval | None:
-    """Over the images that have a value in some seed; None if a seed has it on fewer than LEAST."""
+    """The interval over the images with a value for some seed; None if a seed has fewer than LEAST values."""
     values = np.stack(rows)
     values = values[:, ~np.isnan(values).all(axis=0)]
     if (~np.isnan(values)).sum(axis=1).min() < LEAST:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a resample without a value, which is left out
+        warnings.simplefilter("ignore", RuntimeWarning)  # a resample without any value is left out
         return interval(values, **options)
 
 
-def _looks(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bool]]:
-    """A colour for each variant, and whether a way is not its first."""
+def _styles(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[str, bool]]:
+    """For each variant and way, the variant's colour, and whether the way is not its first."""
     keys = list(keys)
     styles = colours(variant for variant, _ in keys)
     firsts = {variant: way for variant, way in reversed(keys)}
@@ -167,16 +167,16 @@ def _style(colour: str, second: bool) -> dict:
     return {"color": colour, "marker": "o", "markersize": 4.5, "markerfacecolor": face} | line
 
 
-def _found(rows: Sequence[Row], key: tuple[str, str], parts: Sequence[tuple[str, str]]) -> list[Interval | None]:
+def _intervals(rows: Sequence[Row], key: tuple[str, str], parts: Sequence[tuple[str, str]]) -> list[Interval | None]:
     known = {(row.measure, row.part): row.found for row in rows if (row.variant, row.way) == key}
     return [known.get(part) for part in parts]
 
 
 def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
-    """A line of dots with intervals for each part, downwards."""
+    """A row of dots with intervals for each part, from top to bottom."""
     for k, key in enumerate(keys):
         apart = 0.5 * ((k + 0.5) / len(keys) - 0.5)
-        for y, found in enumerate(_found(rows, key, parts)):
+        for y, found in enumerate(_intervals(rows, key, parts)):
             if found is not None:
                 colour, second = looks[key]
                 dot(axes, y + apart, found.ends, colour, size=4.5, hollow=second)
@@ -189,10 +189,10 @@ def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
 
 
 def _rose(axes: PolarAxes, rows, keys, looks) -> None:
-    """The share of saccades in each direction, upwards in the picture being upwards here."""
+    """The share of saccades in each direction; up in the picture is up in the rose."""
     angles = np.arange(9) * np.pi / 4
     for key in keys:
-        found = _found(rows, key, [("direction", sector) for sector in SECTORS])
+        found = _intervals(rows, key, [("direction", sector) for sector in SECTORS])
         if None in found:
             continue
         style = _style(*looks[key]) | {"markersize": 2.5}
@@ -203,7 +203,7 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
     axes.axhline(1 / 8, color="#999999", linewidth=0.7, linestyle=":")
     axes.set_xticks(angles[:8:2], ["right", "up", "left", "down"])
     axes.set_rlim(bottom=0)
-    step = 0.1 if axes.get_rmax() < 0.35 else 0.3  # more rings would write over each other
+    step = 0.1 if axes.get_rmax() < 0.35 else 0.3  # labels of more rings would overlap
     axes.set_rticks([tick for tick in (step, 2 * step, 3 * step) if tick < axes.get_rmax()])
     axes.set_rlabel_position(67.5)
     axes.tick_params(labelsize=7)
@@ -213,7 +213,7 @@ def _rose(axes: PolarAxes, rows, keys, looks) -> None:
 
 def _curve(axes: Axes, rows, keys, looks, ceiling: float) -> None:
     for key in keys:
-        found = _found(rows, key, [("entropy", f"word {t + 1}") for t in range(POSITIONS)])
+        found = _intervals(rows, key, [("entropy", f"word {t + 1}") for t in range(POSITIONS)])
         value, low, high = np.reshape([one.ends for one in found if one is not None], (-1, 3)).T
         at = np.arange(1, len(value) + 1)
         axes.plot(at, value, **_style(*looks[key]) | {"markersize": 2.5})

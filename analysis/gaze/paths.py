@@ -1,8 +1,8 @@
 """The gaze paths of whole evaluations, and measures of each path.
 
-A *way* says how a path comes out of stored attention. A soft model's gaze is the cell of the largest weight or the
-centre of mass; a model that takes glimpses has those (argmax or sampled, as it was decoded), and ``draws``: K paths
-whose places are drawn, each word on its own, from the weights stored with its caption.
+A *way* says how a path is computed from stored attention. For soft attention, it is the cell of the largest weight or
+the centre of mass of each word. A model with glimpses has its own glimpses (argmax or sampled, as decoded), and
+``draws``: K paths sampled, independently for each word, from the weights stored with the caption.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,20 +19,20 @@ from attend.metrics.gaze import Fixation, centres_of_mass, draw_cells, entropy, 
 from attend.runs.evaluations import Attention, read_all
 
 LARGEST, MASS, DRAWS = "largest weight", "centre of mass", "draws"
-PATHS = {"cells": "the cell sampled, or that of the largest weight", "mass": "centre of mass of the weights"}
+PATHS = {"cells": "the sampled cell, or that of the largest weight", "mass": "centre of mass of the weights"}
 SECTORS = ("right", "up right", "up", "up left", "left", "down left", "down", "down right")
 MEASURES = {
     "amplitude": "length of a saccade (fraction of the diagonal)",
     "moves": "the gaze moves between two words (share)",
-    "returns": "a saccade leads back to a place seen before (share)",
-    "distinct": "distinct places a word",
+    "returns": "a saccade returns to an earlier place (share)",
+    "distinct": "distinct places per word",
     "entropy": "entropy of the weights (nats)",
 }
 BY_KIND = {
     "entropy": "entropy of the weights (nats)",
     "moves": "the gaze moves to the word (share)",
     "amplitude": "length of the saccade to it (diagonals)",
-    "gate": "gate on what is read",
+    "gate": "gate on the context",
 }
 
 
@@ -44,12 +44,12 @@ class Gaze:
     seed: int
     decode: str
     glimpsed: bool  # whether the model takes glimpses
-    conditional: bool  # whether its state reads them, so that weights belong to the glimpses taken before
+    conditional: bool  # whether the state is fed the glimpses, so that the weights depend on earlier glimpses
     attention: Mapping[str, Attention]
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """How its gaze can be read."""
+        """The ways of this gaze, the main one first."""
         if not self.glimpsed:
             return (LARGEST, MASS)
         return (self.decode if self.decode in ("argmax", "sample") else LARGEST, DRAWS)
@@ -59,7 +59,7 @@ def read_gaze(record: Record, evaluation: Evaluation, variant: str) -> Gaze:
     """The attention of one evaluation of a run.
 
     Raises:
-        ValueError: the file is missing, damaged or empty, or speaks of one image twice.
+        ValueError: the file is missing, damaged or empty, or has an image twice.
     """
     path = evaluation.attention
     if not path.exists():
@@ -67,7 +67,7 @@ def read_gaze(record: Record, evaluation: Evaluation, variant: str) -> Gaze:
     attention = list(read_all(path))
     by_image = {one.image: one for one in attention}
     if len(by_image) != len(attention) or not attention:
-        raise ValueError(f"{path} holds {len(attention)} captions of {len(by_image)} images: evaluate the run again")
+        raise ValueError(f"{path} has {len(attention)} captions of {len(by_image)} images: evaluate the run again")
     setting = record.config.attention
     return Gaze(
         variant=variant,
@@ -80,14 +80,14 @@ def read_gaze(record: Record, evaluation: Evaluation, variant: str) -> Gaze:
 
 
 def drawn_cells(look: Attention, draws: int, seed: int) -> np.ndarray:
-    """``draws`` paths (K, T) from the stored weights, keyed by seed and image."""
+    """Sample ``draws`` paths (K, T) from the stored weights, keyed by seed and image."""
     return draw_cells(look.weights, draws, (seed, crc32(look.image.encode())))
 
 
 def path_of(look: Attention, path: str = "cells") -> list[Fixation]:
-    """The fixations of one of PATHS. Words within half a cell of each other are one fixation.
+    """The fixations of one of PATHS. Consecutive words within half a cell are one fixation.
 
-    Raises ValueError for another path, and as ``fixations``.
+    Raises ValueError for an unknown path, and as ``fixations``.
     """
     if path not in PATHS:
         raise ValueError(f"path is {path!r}; known are {', '.join(PATHS)}")
@@ -106,9 +106,9 @@ def paths(look: Attention, way: str, *, draws: int = 20, seed: int = 0) -> list[
 
 
 def describe(path: Sequence[Fixation], geometry: Geometry) -> dict[str, float]:
-    """MEASURES of one path but the entropy, and the share of its saccades in each of SECTORS; NaN if there is none.
+    """MEASURES of one path without the entropy, and the share of saccades in each of SECTORS; NaN if undefined.
 
-    ``returns`` asks of each saccade whether it ends within half a cell of an earlier fixation.
+    A saccade ``returns`` if it ends within half a cell of an earlier fixation.
     """
     points = np.array([fixation.point for fixation in path]).reshape(-1, 2)
     words = sum(len(fixation.words) for fixation in path)
@@ -126,7 +126,7 @@ def describe(path: Sequence[Fixation], geometry: Geometry) -> dict[str, float]:
 
 
 def by_kind(look: Attention, some: Sequence[Sequence[Fixation]]) -> dict[tuple[str, str], float]:
-    """BY_KIND and KINDS -> the mean over a caption's words of that kind and over paths; NaN if there is none."""
+    """(BY_KIND, KINDS) -> the mean over a caption's words of that kind and over paths; NaN if there is none."""
     jumps = np.array([_jumps(look, path) for path in some])  # (K, T), NaN where the gaze stays
     moved = np.where(np.arange(len(look.words)) > 0, ~np.isnan(jumps), np.nan)  # nothing led to the first word
     every = {
@@ -140,7 +140,7 @@ def by_kind(look: Attention, some: Sequence[Sequence[Fixation]]) -> dict[tuple[s
 
 
 def _jumps(look: Attention, path: Sequence[Fixation]) -> np.ndarray:
-    """The length of the saccade that leads to each word (T,), NaN where none does."""
+    """The length of the saccade to each word (T,), NaN if there is none."""
     jumps = np.full(len(look.words), np.nan)
     for before, fixation in pairwise(path):
         jumps[fixation.first] = np.linalg.norm(np.subtract(fixation.point, before.point))
@@ -149,7 +149,7 @@ def _jumps(look: Attention, path: Sequence[Fixation]) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one way of one run's gaze is like: for every image a value of each measure, NaN if there is none.
+    """The measures of one run's gaze in one way: for every image a value of each measure, NaN if there is none.
 
     ``values`` has (N,) for each ("amplitude", ""), ("direction", sector), ("entropy", kind) and so on.
     """
@@ -164,7 +164,7 @@ class Measured:
 
 
 def measure(looks: Gaze, way: str, images: Sequence[str], *, draws: int = 20, seed: int = 0) -> Measured:
-    """Measure the gaze on these images; of several draws the means."""
+    """Measure the gaze on these images; several draws are averaged."""
     rows, curves = [], []
     for image in images:
         look = looks.attention[image]

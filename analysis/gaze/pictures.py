@@ -1,7 +1,7 @@
 """The gaze of a caption over its picture: fixations, arrows and words, several models side by side, and as a film.
 
-A *glance* is one way to read a stored caption's attention as a path: the cells that were sampled or else those of the
-largest weight, the centres of mass of the weights, or a cloud of many paths drawn from the weights.
+A *glance* is one way to draw a stored caption's attention as a path: the sampled cells or else those of the largest
+weight, the centres of mass of the weights, or a cloud of many paths sampled from the weights.
 """
 
 import textwrap
@@ -27,14 +27,14 @@ from attend.metrics.gaze import Fixation, radius
 from attend.runs.evaluations import Attention
 
 BEND = 0.15
-"""How far an arrow bends, in its own length: there and back are two arrows."""
+"""The bend of an arrow as a fraction of its length: it separates the arrows there and back."""
 SIZES = ("attention", "gate")
 WHITE = [withStroke(linewidth=2.9, foreground="white"), Normal()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Glance:
-    """A caption's attention, and how it is drawn: as one of PATHS, or as a ``cloud`` (K, T) of drawn cells."""
+    """A caption's attention, and how to draw it: as one of PATHS, or as a ``cloud`` (K, T) of sampled cells."""
 
     name: str
     variant: str
@@ -46,7 +46,7 @@ class Glance:
 def dot_values(path: Sequence[Fixation], one: Attention, sizes: str) -> np.ndarray:
     """The value (n,) of each fixation's dot: the mean over its words of the weight of its cell, or of the gate.
 
-    Raises ValueError for another of SIZES, and for gates if there are none.
+    Raises ValueError if ``sizes`` is not in SIZES, or is "gate" without gates.
     """
     if sizes not in SIZES:
         raise ValueError(f"dots are sized by {sizes!r}; known are {', '.join(SIZES)}")
@@ -72,15 +72,15 @@ def gaze_path(
     colour: str = PALETTE[1],
     axes: Axes | None = None,
 ) -> Axes:
-    """The path of the gaze over the picture: numbered fixations, arrows, and the words written at each place.
+    """The path of the gaze over the picture: numbered fixations, arrows, and the words at each place.
 
-    Words in a row that look at one place are one fixation. The area of a dot is its attention or gate (``sizes``), as
-    a share of the ``largest``, or dots are equal. With ``spoken`` the path ends with so many words, over the picture
-    lit by the last one's weights, and all that is drawn lies where it does in the whole path. Draw into ``axes`` only
-    once their size is settled, since labels are placed to the point.
+    Consecutive words at one place are one fixation. The area of a dot is its attention or gate (``sizes``) as a share
+    of the ``largest``; without ``sizes`` all dots are equal. With ``spoken``, the path ends after that number of words,
+    the picture is lit by the last word's weights, and everything is drawn where the whole path has it. ``axes`` must
+    have their final size, since labels are placed in points.
 
     Raises:
-        ValueError: the parts of the attention do not belong together, or the picture is another.
+        ValueError: the parts of the attention do not match each other or the picture.
     """
     check(image, one)
     if axes is None:
@@ -113,9 +113,9 @@ def gaze_path(
 def gaze_cloud(
     image: Picture, geometry: Geometry, cells: np.ndarray, *, colour: str = PALETTE[1], axes: Axes | None = None
 ) -> Axes:
-    """Many paths (K, T) over the picture, each a thin line, with a dot in each cell by how often they look there.
+    """Many paths (K, T) over the picture, each a thin line. The dot of a cell grows with the number of its fixations.
 
-    Points are shaken within their cells, or lines would hide each other.
+    Points are jittered within their cells, since lines would hide each other.
     """
     if axes is None:
         _, (axes,) = panels(1, geometry.size, "", width=5.0)
@@ -143,24 +143,24 @@ def side_by_side(
     spoken: int | None = None,
     note: str = "",
 ) -> Figure:
-    """Glances over one picture in rows, each in its variant's colour under its name and above what it wrote.
+    """Rows of glances over one picture, each in its variant's colour, with its name above and its caption below.
 
-    Areas of dots are on one scale in the whole figure. ``spoken`` is as in ``gaze_path``; a shorter caption stays as
-    it ended. ``note`` stands below all, after what the dots are.
+    Areas of dots have one scale in the whole figure. ``spoken`` is as in ``gaze_path``; a shorter caption is shown
+    whole. ``note`` is printed below, after the explanation of the dots.
 
     Raises:
-        ValueError: the glances are of different images, or the picture is another.
+        ValueError: the glances have different images, or do not match the picture.
     """
     glances = [glance for row in rows for glance in row]
     seen = {glance.attention.image for glance in glances}
     if len(seen) != 1:
-        raise ValueError(f"one image is to be compared, not {len(seen)} ({', '.join(sorted(seen))})")
+        raise ValueError(f"glances must be of one image, not of {len(seen)} ({', '.join(sorted(seen))})")
     paths = [glance for glance in glances if glance.cloud is None]
     values = (v for one in paths for v in dot_values(path_of(one.attention, one.path), one.attention, sizes or ""))
     largest = max(values, default=None) if sizes else None
     if largest is not None:
-        of = {"attention": "attention at the place", "gate": "gate on what is read"}[sizes]
-        note = f"Area of a dot: {of}, on average over its words (largest {largest:.2f}). {note}"
+        of = {"attention": "attention at the place", "gate": "gate on the context"}[sizes]
+        note = f"Area of a dot: {of}, averaged over its words (largest {largest:.2f}). {note}"
     size, across = glances[0].attention.geometry.size, max(map(len, rows))
     styles = colours(glance.variant for glance in glances)
     letters = int(14 * fit(3.5, size)[0])
@@ -201,7 +201,7 @@ def _until(path: Sequence[Fixation], spoken: int) -> list[Fixation]:
 
 
 def _dots(axes: Axes, points: np.ndarray, diameters: np.ndarray, colour: str, alpha: float = 1.0) -> None:
-    """Dots, the smaller above the larger; those of a path bear the numbers that ``figures.save`` writes."""
+    """Dots, the smaller above the larger, and their coordinates with a gid, so that ``figures.save`` writes them."""
     look = {"color": colour, "markeredgecolor": "white", "markeredgewidth": 1.0, "clip_on": False, "alpha": alpha}
     for i in np.argsort(-diameters[: len(points)], kind="stable"):
         axes.plot(*points[i], "o", markersize=diameters[i], **look, zorder=4)
@@ -209,7 +209,7 @@ def _dots(axes: Axes, points: np.ndarray, diameters: np.ndarray, colour: str, al
 
 
 def _write(axes: Axes, radii: np.ndarray, whole: Sequence[Fixation], shown: Sequence[Fixation], colour: str) -> None:
-    """A label for each place, with a line for each fixation there; where the whole path's would stand."""
+    """A label for each place, with a line for each fixation there, at its position in the whole path."""
     points = np.array([fixation.point for fixation in whole])
     anchors = list(dict.fromkeys(fixation.point for fixation in whole))
     widest = [max(r for r, fixation in zip(radii, whole, strict=True) if fixation.point == at) for at in anchors]
@@ -219,16 +219,16 @@ def _write(axes: Axes, radii: np.ndarray, whole: Sequence[Fixation], shown: Sequ
     corners = axes.transData.transform(points)
     path = np.concatenate([np.repeat(corners, 8, axis=0), *(_arc(*ends) for ends in pairwise(corners))])
     full = ["\n".join(text for _, text in lines[anchor]) for anchor in anchors]
-    said = {number: label(number, fixation) for number, fixation in enumerate(shown, 1)}
+    visible = {number: label(number, fixation) for number, fixation in enumerate(shown, 1)}
     labels = write_labels(axes, np.array(anchors), np.array(widest), full, path, colour)
     for anchor, (text, tie) in zip(anchors, labels, strict=True):
-        text.set_text("\n".join(said[number] for number, _ in lines[anchor] if number in said))
+        text.set_text("\n".join(visible[number] for number, _ in lines[anchor] if number in visible))
         if tie is not None and not text.get_text():
             tie.remove()
 
 
 def label(number: int, fixation: Fixation) -> str:
-    """What stands beside a fixation: its number on the path and its words, ``2 a red circle``."""
+    """The label of a fixation: its number on the path and its words, ``2 a red circle``."""
     return textwrap.fill(f"{number} {' '.join(fixation.words)}", 26)
 
 

@@ -1,7 +1,7 @@
 """The attention of a caption over its picture, word by word.
 
-A stored evaluation and a user's own photograph are drawn by the same code. A picture may have any resolution:
-coordinates are those of the geometry.
+The same code draws stored evaluations and a user's own photographs. A picture may have any resolution: coordinates are
+those of the geometry.
 """
 
 import numpy as np
@@ -18,10 +18,10 @@ from attend.runs.evaluations import Attention
 
 
 def spread(weights: np.ndarray, geometry: Geometry, size: tuple[int, int], *, smooth: bool = True) -> np.ndarray:
-    """Weights (L,) laid over a picture of ``size`` (width, height): (height, width), largest weight 1.
+    """Weights (L,) over a picture of ``size`` (width, height): a map (height, width) with largest weight 1.
 
-    Bicubic between the centres of the cells, or where not ``smooth`` the cells as they are; zero where the grid does
-    not reach.
+    Interpolation is bicubic between the centres of the cells, or constant in each cell if not ``smooth``; zero outside
+    the grid.
     """
     (width, height), (sx, sy, tx, ty) = size, geometry.affine
     grid = np.asarray(weights, np.float32).reshape(geometry.grid)
@@ -38,10 +38,10 @@ def attention_maps(image: Picture, one: Attention, *, smooth: bool = True) -> Fi
     """The picture, then one panel for each word with the picture lit by the word's attention.
 
     Brightness is relative to the largest weight of the word. It is interpolated between the centres of the cells or,
-    if not ``smooth``, constant in each cell. A frame marks the cell that was sampled.
+    if not ``smooth``, constant in each cell. A frame marks the sampled cell.
 
     Raises:
-        ValueError: the parts of the attention do not belong together, or the picture is another.
+        ValueError: the parts of the attention do not match each other or the picture.
     """
     check(image, one)
     geometry = one.geometry

@@ -1,7 +1,7 @@
 """The similarity of two gaze paths over one image, between seeds of a variant and between variants (MultiMatch).
 
-The similarity of unrelated paths is far above 0. Each number therefore stands beside a baseline: the same two runs,
-with the images of one of them shuffled so that none stays in place.
+The similarity of unrelated paths is far above 0. So each number has a baseline: the same two runs, with the images of
+one of them permuted so that none stays in place.
 """
 
 from collections import defaultdict
@@ -24,7 +24,7 @@ SAME, SHUFFLED = "same image", "another image"
 
 
 def in_diagonals(path: Sequence[Fixation], geometry: Geometry) -> Path:
-    """The path in diagonals of the picture, so that pictures of any size compare; a fixation lasts its words."""
+    """The path in units of the picture's diagonal, for pictures of any size; durations are numbers of words."""
     points = np.array([fixation.point for fixation in path]).reshape(-1, 2) / np.hypot(*geometry.size)
     return Path(points=points, durations=np.array([len(fixation.words) for fixation in path], float))
 
@@ -37,10 +37,10 @@ def compare_paths(one: Path, other: Path) -> np.ndarray:
 
 
 def tabulate_similarity(looks: Sequence[Gaze], images: Sequence[str], *, seed: int = 0) -> list[Row]:
-    """MultiMatch within each variant and between every two, over the same and over another image, and the difference.
+    """MultiMatch within each variant and between every two, on the same image, on another image, and the difference.
 
-    Each variant is read in its first way. An image's value is the mean over all pairs of runs, which share runs: so
-    the interval is over images alone, and the pairs are no sample of seeds.
+    Each variant has its first way. An image's value is the mean over all pairs of runs. The pairs share runs, so they
+    are not independent samples of seeds and the interval is over images alone.
     """
     runs = [(one, [_path(one, image) for image in images]) for one in looks]
     other = circle(numpy_generator("paths of another image", seed).permutation(len(images))[::-1])

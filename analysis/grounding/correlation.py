@@ -19,10 +19,10 @@ RESAMPLES = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """Spearman's rank correlation over images, mean over seeds, between a grounding and a score of the caption.
+    """Spearman's rank correlation over images, mean over seeds, between grounding and a score of the caption.
 
-    ``looks`` is mass or pointing, of given or of ``generated`` captions, or what it has beyond uniform weights on the
-    same words, which takes out how large an image's boxes are.
+    ``looks`` is mass or pointing, or its excess over uniform weights on the same words, which removes the effect of the
+    size of the boxes. ``captions`` says whether grounding is that of given or of generated captions.
     """
 
     variant: str
@@ -36,7 +36,7 @@ class Rank:
 def ranks(
     variant: str, decode: str, evaluations: Sequence[Evaluation], words: dict[Path, GroundedWords], notes: list[str]
 ) -> Iterable[Rank]:
-    """Every grounding against every score, of evaluations (a seed each) that have both."""
+    """Every grounding measure against every score, over evaluations (one per seed) that have both."""
     tables = []
     for one in evaluations:
         try:
@@ -47,7 +47,7 @@ def ranks(
             notes.append(str(error))
     alike = [table for table in tables if table[1] == tables[0][1]]
     if len(alike) < len(tables):
-        notes.append(f"{variant}, {decode}: seeds of other images than the first are left out of the correlations")
+        notes.append(f"{variant}, {decode}: the correlations leave out seeds whose images differ from the first's")
     tables = alike
     looks: dict[tuple[str, str], list] = {}
     for one, images, table in tables:
@@ -70,7 +70,7 @@ def ranks(
 
 
 def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval | None:
-    """Spearman's rho of x and y (S, N), NaN if an image has none; None if a seed does not vary.
+    """Spearman's rho of x and y (S, N), NaN if an image has no value; None if a seed is constant or has under 3 images.
 
     Images are resampled, the same for all seeds, and all ranks are computed again.
     """
@@ -93,7 +93,7 @@ def correlation(x: np.ndarray, y: np.ndarray, *, resamples: int = RESAMPLES, see
 def spearman(counts: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's rho (R,) of points (N,), each repeated as often as counts (R, N) say.
 
-    rho = Pearson's correlation of the ranks, equal values sharing their mean rank. NaN if one side does not vary.
+    rho is Pearson's correlation of the ranks; equal values have their mean rank. NaN if x or y is constant.
     """
     a, b = _ranks(counts, x), _ranks(counts, y)
     n = counts.sum(axis=1, keepdims=True)

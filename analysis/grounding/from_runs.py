@@ -1,4 +1,4 @@
-"""How words are grounded, as pictures, a page to read, and numbers."""
+"""Write the grounding of words as figures, Markdown and CSV."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def draw_grounding(
     split: str | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """How words are grounded: bars, grounding.md to read, and all numbers as CSV."""
+    """Write the grounding of words: a figure of bars, grounding.md, and all numbers as CSV."""
     found = measure(records, data=data, split=split)
     kinds = list(dict.fromkeys(row.captions for row in found.rows))
     figure = Figure(figsize=(10.0, 3.2 * len(kinds) + 0.5), layout="constrained")

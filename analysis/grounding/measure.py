@@ -1,9 +1,9 @@
-"""Is the attention of a word inside the boxes of the word, and more so than attention that does not know the caption?
+"""Is the attention of a word inside the word's boxes, more than attention that does not know the caption?
 
 Attention mass and pointing (``attend.metrics.grounding``) of given and of generated captions, by type of phrase and by
-size of box, against three controls on the same words: uniform weights, a Gaussian at the centre, and the model's own
-weights at a word of another image, drawn by a seed. ``mass`` and ``pointing`` are means over words; intervals are over
-seeds and images (``analysis.statistics.intervals``).
+size of box, are compared with three controls on the same words: uniform weights, a Gaussian at the centre, and the
+model's own weights at a word of another image, sampled by a seed. ``mass`` and ``pointing`` are means over words;
+intervals are over seeds and images (``analysis.statistics.intervals``).
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,20 +25,20 @@ from attend.data.phrases import Phrases, read_phrases
 from attend.data.prepared import Prepared
 
 SIZES = {"small": (0.0, 1 / 16), "medium": (1 / 16, 1 / 4), "large": (1 / 4, 1.0)}
-"""Boxes by the share of the picture that they cover, lowest (not in it) and highest (in it)."""
+"""The share of the grid that boxes cover: lowest (exclusive) and highest (inclusive)."""
 TITLES = {"mass": "attention in the boxes (%)", "pointing": "largest weight in a box (%)"}
 FEWEST = 50
-"""Words that every seed must have of a part, or it is left out: less says nothing."""
+"""A part is left out if some seed has fewer words of it."""
 RESAMPLES = 10_000
 READERS = {"given": "given.h5", "generated": "attention.h5"}
-"""Kinds of captions, and the file of an evaluation that has their weights."""
+"""The file with the weights for each kind of captions, in the folder of an evaluation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One model's looks at one part of the words: ``measure`` of each of LOOKS, and learned less each control.
+    """One model on one part of the words: ``measure`` of each of LOOKS, and learned minus each control (``beyond``).
 
-    ``words`` is the mean over seeds. ``by`` is what the words were divided by: all, size or type.
+    ``words`` is the number of words, mean over seeds. ``by`` is the criterion of the part: all, size or type.
     """
 
     captions: str
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What was measured, whether it goes with the quality of captions, and what was left out and why."""
+    """The rows, the rank correlations with caption scores, and notes on what was left out and why."""
 
     split: str
     rows: tuple[Row, ...]
@@ -63,13 +63,13 @@ class Found:
 
 
 def measure(records: Sequence[Record], *, data: Path | None = None, split: str | None = None, seed: int = 0) -> Found:
-    """All rows of finished runs on one split, by default that of their headlines.
+    """All rows of finished runs on one split, by default that of their headline scores.
 
-    ``data`` is where their prepared dataset is now; none looks where each was trained. ``seed`` draws the words of
-    other images for ``shuffled``. What cannot be measured is left out and named in ``notes``.
+    ``data`` is the current folder of the prepared dataset; None: the folder in each run's settings. ``seed`` samples
+    the words of other images for ``shuffled``. Runs that cannot be measured are left out and named in ``notes``.
 
     Raises:
-        ValueError: nothing could be measured.
+        ValueError: no run can be measured.
     """
     notes: list[str] = []
     split = split or next((record.scores["split"] for record in records if record.finished), "test")
@@ -82,18 +82,18 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
             same = [one for one in seeds.values() if one.images == next(iter(seeds.values())).images]
             if left := len(seeds) - len(same):
                 several = f"{variant}, {decode}: {captions} captions of {left} {'seed' if left == 1 else 'seeds'}"
-                notes.append(f"{several} are of other images than the first, and are left out")
+                notes.append(f"{several} are left out: their images differ from the first seed's")
             rows += _rows(captions, variant, decode, same, notes) if same else []
         found_ranks += ranks(variant, decode, [one for _, one in runs], read["generated"], notes)
     if not rows:
         raise ValueError(
-            f"nothing of these runs can be grounded: {'; '.join(dict.fromkeys(notes)) or f'none was scored on {split}'}"
+            f"no words can be grounded: {'; '.join(dict.fromkeys(notes)) or f'no run was scored on {split}'}"
         )
     return Found(split=split, rows=tuple(rows), ranks=tuple(found_ranks), notes=tuple(dict.fromkeys(notes)))
 
 
 def _groups(records: Sequence[Record], split: str) -> dict[tuple[str, str], list[tuple[Record, Evaluation]]]:
-    """The evaluations of each variant and way of decoding, one a seed: that of the headline's beam, or the widest."""
+    """The evaluations of each variant and decoding, one per run: that with the headline's beam, or the widest beam."""
     called = names(records)
     groups: dict[tuple[str, str], dict[Path, tuple[Record, Evaluation]]] = {}
     for record in records:
@@ -111,7 +111,7 @@ def _read(
     notes: list[str],
     seed: int,
 ) -> dict[Path, GroundedWords]:
-    """The words of each seed's evaluation, by its folder."""
+    """The words of each evaluation by its folder."""
     read = {}
     for record, one in runs:
         path = one.folder / READERS[captions]
@@ -129,7 +129,7 @@ def _read(
 
 
 def _phrases(folder: Path, evaluation: Evaluation, known: dict[Path, Phrases | str]) -> Phrases:
-    """The phrases of the dataset that an evaluation was made on; an error is found once and said again."""
+    """The phrases of the dataset of an evaluation. Phrases and errors are cached in ``known``."""
     if folder not in known:
         try:
             known[folder] = read_phrases(folder)
@@ -141,7 +141,7 @@ def _phrases(folder: Path, evaluation: Evaluation, known: dict[Path, Phrases | s
         raise ValueError(known[folder])
     there, here = evaluation.scores.get("data_fingerprint"), Prepared(folder).about["fingerprint"]
     if there not in (None, here):
-        raise ValueError(f"{evaluation.folder} was evaluated on other data than {folder}: name its own with --data")
+        raise ValueError(f"{evaluation.folder} has another dataset than {folder}: name its dataset with --data")
     return known[folder]
 
 
@@ -150,7 +150,7 @@ def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], 
     parts = [{part[:2]: part[2] for part in by_group(one, SIZES)} for one in seeds]
     shared = [name for name in parts[0] if all(name in some and some[name].sum() >= FEWEST for some in parts)]
     if not shared:
-        notes.append(f"{variant}, {decode}: of {captions} captions fewer than {FEWEST} words speak of boxes")
+        notes.append(f"{variant}, {decode}: fewer than {FEWEST} words of {captions} captions have boxes")
         return
     for by, group in shared:
         statistics = np.stack([_sums(one, some[by, group]) for one, some in zip(seeds, parts, strict=True)])
@@ -171,7 +171,7 @@ def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], 
 
 
 def _sums(grounded: GroundedWords, words: np.ndarray) -> np.ndarray:
-    """Per image (N, 1 + LOOKS MEASURES): how many of these words, and the sums of their scores."""
+    """Per image (N, 1 + LOOKS MEASURES): the number of these words, and the sums of their scores."""
     columns = np.concatenate([np.ones((len(words), 1)), grounded.scores.reshape(len(words), -1)], axis=1)
     summed = np.zeros((len(grounded.images), columns.shape[1]))
     np.add.at(summed, grounded.image[words], columns[words])
@@ -182,10 +182,10 @@ def _sums(grounded: GroundedWords, words: np.ndarray) -> np.ndarray:
 def grounding_bars(
     rows: Sequence[Row], *, captions: str = "given", measure: str = "mass", axes: Axes | None = None
 ) -> Axes:
-    """A bar for each model in each part of the words, with its interval, and the controls as marks across them.
+    """A bar for each model in each part of the words, with its interval, and the controls as marks.
 
     Raises:
-        ValueError: no row is of these captions.
+        ValueError: no row has these captions.
     """
     rows = [row for row in rows if row.captions == captions and row.measure == measure]
     if not rows:

@@ -1,4 +1,4 @@
-"""What ``grounding.measure`` found, as Markdown to read and as rows of CSV."""
+"""The results of ``grounding.measure`` as Markdown and as rows of CSV."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ CONTROLS = LOOKS[1:]
 
 
 def method(found: Found) -> str:
-    """How intervals were found, and over how many."""
+    """The method of the intervals, with the numbers of seeds and images."""
     intervals = [row.looks["learned"] for row in found.rows]
     seeds = " or ".join(map(str, sorted({one.seeds for one in intervals})))
     fewest, most = (end(one.images for one in intervals) for end in (min, max))
@@ -21,7 +21,7 @@ def method(found: Found) -> str:
 
 
 def markdown(found: Found) -> str:
-    """A table for each kind of captions and each measure, the rank correlations, and how to read them."""
+    """A table for each kind of captions and each measure, the rank correlations, and an explanation."""
     blocks = ["# Grounding", _about(found)]
     for captions in dict.fromkeys(row.captions for row in found.rows):
         for measure in MEASURES:
@@ -46,10 +46,10 @@ def _about(found: Found) -> str:
         f"{name} {'up to' if not low else 'over'} {low if low else high:.1%}" for name, (low, high) in SIZES.items()
     )
     return (
-        f"On {found.split}, in percent, means over the n words of a part. Boxes by share of the picture: {sizes}. "
-        "`shuffled` is the model's own weights at a word of another image. Brackets are 95 % intervals "
-        f"({method(found)}); differences are on the same words, and those whose interval excludes 0 are bold. "
-        "They are not corrected for how many there are."
+        f"On {found.split}, in percent, means over the n words of a part. Boxes by share of the grid: {sizes}. "
+        "`shuffled` has the model's own weights at a word of another image. Brackets: 95 % intervals "
+        f"({method(found)}). Differences are on the same words. Bold: the interval excludes 0, not corrected for "
+        "multiple tests."
     )
 
 
@@ -61,8 +61,8 @@ def _cells(row: Row) -> list[str]:
 
 
 def _percent(one: Interval, *, sign: str = "", bold: bool = False) -> str:
-    said = bracketed(one, 1, scale=100, sign=sign)
-    return f"**{said}**" if bold and excludes_zero(one) else said
+    cell = bracketed(one, 1, scale=100, sign=sign)
+    return f"**{cell}**" if bold and excludes_zero(one) else cell
 
 
 def _table(*rows: Sequence[str]) -> str:
@@ -73,9 +73,9 @@ def _ranks(found: Found) -> list[Sequence[str]]:
     scores = list(dict.fromkeys(rank.score for rank in found.ranks))
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for rank in found.ranks:
-        said = bracketed(rank.rho, 2, sign="+")
+        cell = bracketed(rank.rho, 2, sign="+")
         name = f"{rank.variant} ({rank.decode})", rank.captions, rank.looks
-        rows.setdefault(name, {})[rank.score] = f"**{said}**" if excludes_zero(rank.rho) else said
+        rows.setdefault(name, {})[rank.score] = f"**{cell}**" if excludes_zero(rank.rho) else cell
     lines = [[*name, *(cells.get(score, "–") for score in scores)] for name, cells in rows.items()]
     return [("Model", "Captions", "Grounding", *scores), *lines]
 

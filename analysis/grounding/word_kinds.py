@@ -1,8 +1,8 @@
-"""The kind of each word of a caption: function word, noun, verb, adjective or another.
+"""The kind of each word of a caption: function word, noun, verb, adjective or other.
 
-Function words are a closed class, so they are a list. All else asks the tagger of TextBlob, whose lexicon and rules
-come in its wheel: no download. It was made for newspapers; three rules mend what it takes for a noun or a verb in
-captions, and docs/saccades.md says how often the kinds are right.
+Function words are a closed class, so they are a list. TextBlob tags all other words; its lexicon and rules are part of
+its wheel, so nothing is downloaded. It was made for newspapers. Three rules correct its nouns and verbs in captions,
+and docs/saccades.md reports the accuracy.
 
 Source: De Smedt and Daelemans (2012), Pattern for Python (its tagger, after Brill, 1992).
 """
@@ -24,21 +24,21 @@ LISTED = (
     "is are was were be been being am has have had do does did can could will would may might must not n't",
 )
 FUNCTION = frozenset(word for words in LISTED for word in words.split())
-"""Words that say how others hang together and that nothing in a picture looks like."""
+"""Words with a grammatical role, which name nothing in a picture."""
 TAGS = {"NN": "noun", "VB": "verb", "JJ": "adjective"}
 """The first two letters of the Penn Treebank's tags -> kinds."""
 ARTICLES = frozenset(["a", "an", "the"])
 
 
 def word_kinds(words: Sequence[str]) -> list[str]:
-    """One of KINDS for each word, read in its caption. Numbers, adverbs and words of no known class are ``other``."""
+    """One of KINDS for each word of a caption. Numbers, adverbs and words of unknown class are ``other``."""
     if not words:
         return []
     tags = _tagged(" ".join(words))
-    if len(tags) != len(words):  # a word that the tagger splits: every word is then read on its own
+    if len(tags) != len(words):  # the tagger split a word, so every word is tagged on its own
         tags = tuple(next(iter(_tagged(word)), "") for word in words)
-    found = zip(words, _mended(words, tags), strict=True)
-    return ["function" if word in FUNCTION else TAGS.get(tag[:2], "other") for word, tag in found]
+    pairs = zip(words, _corrected(words, tags), strict=True)
+    return ["function" if word in FUNCTION else TAGS.get(tag[:2], "other") for word, tag in pairs]
 
 
 @lru_cache(maxsize=65536)
@@ -48,20 +48,20 @@ def _tagged(caption: str) -> tuple[str, ...]:
     return tuple(tagged for _, tagged in tag(caption, tokenize=False))
 
 
-def _mended(words: Sequence[str], tags: Sequence[str]) -> list[str]:
-    """The tags, with three rules for what follows an article and its adjectives.
+def _corrected(words: Sequence[str], tags: Sequence[str]) -> list[str]:
+    """The tags after three corrections of the word that follows an article and its adjectives.
 
-    A verb there is a participle before a noun (a crowded airplane) and else a noun (the black cross), unless it ends
-    in -ing; and a noun followed by one more with -s is the subject of a verb (a dog jumps).
+    A verb there is a participle if a noun follows (a crowded airplane), else a noun (the black cross), unless it ends
+    in -ing. A plural noun after a singular noun there is a verb (a dog jumps).
     """
-    mended, opened, noun = [], False, ""  # within article and adjectives; the noun that has just ended them
+    corrected, opened, noun = [], False, ""  # after an article and its adjectives; the noun after them
     for word, tag, following in zip(words, tags, [*tags[1:], ""], strict=True):
         if opened and tag[:2] == "VB":
             participle = following[:2] == "NN" and tag in ("VBN", "VBD", "VBG")
             tag = "JJ" if participle else tag if tag == "VBG" else "NN"
         elif noun in ("NN", "NNP") and tag == "NNS":
             tag = "VBZ"
-        mended.append(tag)
+        corrected.append(tag)
         noun = tag if opened and tag[:2] == "NN" else ""
         opened = word in ARTICLES or (opened and tag[:2] in ("JJ", "CC"))
-    return mended
+    return corrected

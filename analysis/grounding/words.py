@@ -1,8 +1,8 @@
 """The attention of words that have boxes, in given and in generated captions.
 
-People aligned the given captions with their boxes. A generated caption is matched by head nouns: a word that equals the
-head of a phrase of the image's own captions, singular or plural, has the boxes of that phrase. The head is a
-phrase's last word (``the blue tube top`` has ``top``), a possessive 's left out.
+The given captions were aligned with boxes by people. A generated caption is matched by head nouns: a word that equals
+the head of a phrase of the image's own captions, singular or plural, has the boxes of that phrase. The head is the last
+word of a phrase (``top`` of ``the blue tube top``), without a possessive 's.
 """
 
 from collections import defaultdict
@@ -26,7 +26,7 @@ IRREGULAR = {"men": "man", "women": "woman", "children": "child", "people": "per
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """A word that speaks of boxes: the number of its image, its weights (L,), and the types of its phrases."""
+    """A word with boxes: the number of its image, its weights (L,), and the types of its phrases."""
 
     image: int
     weights: np.ndarray
@@ -37,9 +37,9 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True)
 class GroundedWords:
-    """M words of N images: ``image`` (M,) numbers, types of each, ``size`` (M,) and ``scores`` (M, LOOKS, MEASURES).
+    """M words of N images: the number of the image (M,), types, ``size`` (M,) and ``scores`` (M, LOOKS, MEASURES).
 
-    ``size`` is the share of the picture that a word's boxes cover, as far as the grid reaches.
+    ``size`` is the share of the grid that a word's boxes cover.
     """
 
     images: tuple[str, ...]
@@ -50,10 +50,10 @@ class GroundedWords:
 
 
 def given(path: Path, phrases: Phrases, *, seed: int = 0) -> GroundedWords:
-    """The words of given captions in given.h5; ``seed`` draws the words of other images that stand in for them.
+    """The words of given captions in given.h5; ``seed`` samples the words of other images for the shuffled control.
 
     Raises:
-        ValueError: the file cannot be read, or is of other captions than the phrases.
+        ValueError: the file cannot be read, or its captions are not those of the phrases.
     """
     file, words = read_given(path), []
     places = zip(file.image.tolist(), file.caption.tolist(), file.word.tolist(), file.weights, strict=True)
@@ -62,7 +62,7 @@ def given(path: Path, phrases: Phrases, *, seed: int = 0) -> GroundedWords:
             about = {"boxes": found.boxes, "types": found.types, "geometry": file.geometries[i]}
             words.append(Word(image=i, weights=weights, **about))
     if not words:
-        raise ValueError(f"{path} is of other captions than the phrases of the dataset: evaluate the run again")
+        raise ValueError(f"{path} has no words of the dataset's phrases:  evaluate the run again")
     return _grounded(file.images, words, seed)
 
 
@@ -76,7 +76,7 @@ def generated(path: Path, images: int, phrases: Phrases, *, seed: int = 0) -> Gr
     """The words of the first ``images`` generated captions in attention.h5 that equal the head of a phrase with boxes.
 
     Raises:
-        ValueError: the file cannot be read, or no word meets a phrase.
+        ValueError: the file cannot be read, or no word matches a phrase.
     """
     names, words = [], []
     for number in range(images):
@@ -103,9 +103,9 @@ def heads(captions: tuple[tuple[Phrase, ...] | None, ...]) -> dict[str, list[Phr
 
 @lru_cache(maxsize=100_000)
 def singular(word: str) -> str:
-    """A noun in lower case, its plural undone by rule: IRREGULAR, -ies, -es after s, sh, ch, x and z, and -s.
+    """A noun in lower case and in the singular by rule: IRREGULAR, -ies, -es after s, sh, ch, x and z, and -s.
 
-    A word that ends in -ss, -us or -is stays. Both sides are treated alike, so a wrong rule still matches itself.
+    A word that ends in -ss, -us or -is is kept. Phrases follow the same rules, so a wrong singular still matches.
     """
     word = word.lower()
     if word in IRREGULAR:
@@ -120,7 +120,7 @@ def singular(word: str) -> str:
 
 
 def _grounded(images: tuple[str, ...], words: list[Word], seed: int) -> GroundedWords:
-    """The scores of each of LOOKS in the boxes of the words. A word is left out if a crop has removed its boxes."""
+    """The scores of each of LOOKS in the boxes of the words. A word is left out if the crop removed its boxes."""
     shown = [(word, *_box_on(word.geometry, word.boxes)) for word in words]
     shown = [(word, shares, holds) for word, shares, holds in shown if shares.any()]
     image = np.array([word.image for word, *_ in shown], int)
@@ -146,9 +146,9 @@ def _box_on(geometry: Geometry, boxes: tuple[Box, ...]) -> tuple[np.ndarray, np.
 
 
 def by_group(grounded: GroundedWords, sizes: dict[str, tuple[float, float]]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Parts of the words: by what they are divided, the name of the part, and a mask (M,) of its words.
+    """Parts of the words: the criterion (all, size or type), the name of the part, and a mask (M,) of its words.
 
-    A word of several types is in the part of each type.
+    A word with several types is in the part of each type.
     """
     yield "all", "all", np.ones(len(grounded.image), bool)
     for name, (low, high) in sizes.items():

@@ -1,6 +1,6 @@
 """The gallery of a report: each image with its picture, and the caption and attention of each model.
 
-A word's weights are kept as bytes, round(255 w / max w), beside its max w: no weight is off by more than max w / 510.
+A word's weights are stored as bytes, round(255 w / max w), with max w: the error is at most max w / 510.
 """
 
 import base64
@@ -22,17 +22,17 @@ from attend.metrics.gaze import fixations
 from attend.runs.evaluations import Attention, read_attention, read_images
 
 SCORES = {"cider": "cider", "meteor": "meteor", "bleu4": "bleu4", "rouge_l": "rouge_l", "grounding_mass": "mass"}
-"""Scores of one image, as images.csv names them -> the column of the table that says how they are printed."""
+"""Scores of one image, by their name in images.csv -> the table column that defines how they are printed."""
 LONGEST = 320
-"""Pixels of the longer side of a picture in the report."""
+"""The longer side of a picture in the report, in pixels."""
 QUALITY = 60
 FLAT = 1e-3
-"""Weights that differ by no more than this share of the largest are equal: the word looks nowhere in particular."""
+"""If weights differ by at most this share of the largest, they count as equal and the word has no gaze."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """One panel of the gallery: a variant, and the evaluation of one seed that its headline scores are of."""
+    """One panel of the gallery: a variant, one of its runs, and the evaluation of that run's headline scores."""
 
     name: str
     record: Record
@@ -47,13 +47,14 @@ def gallery(
     seed: int | None = None,
     data: str | Path | None = None,
 ) -> tuple[dict, list[str]]:
-    """The gallery as plain values for JSON, and a sentence for everything that it lacks.
+    """The gallery as plain values for JSON, and a sentence for each missing part.
 
     Args:
-        records: finished runs; of each variant the first seed is shown, or ``seed``.
-        images: how many at most; None shows all that were scored.
-        pictures: whether photographs are laid under the maps.
-        data: the prepared dataset, where it has moved since.
+        records: the runs; unfinished ones are ignored.
+        images: the largest number of images; None: all with scores.
+        pictures: whether the maps have photographs below them.
+        seed: the seed that is shown; None: the first of each variant.
+        data: the prepared dataset, if it was moved after training.
     """
     notes: list[str] = []
     models = _models(records, seed, notes)
@@ -83,13 +84,13 @@ def gallery(
 
 def _about(model: Model, colour: str) -> dict:
     evaluation = model.evaluation
-    search = "words drawn" if evaluation.beam == 0 else f"beam {evaluation.beam}"
+    search = "words sampled" if evaluation.beam == 0 else f"beam {evaluation.beam}"
     decoding = f"{evaluation.decode}, {search}, seed {model.record.seed}"
     return {"name": model.name, "decoding": decoding, "colour": colour}
 
 
 def _models(records: Sequence[Record], seed: int | None, notes: list[str]) -> list[Model]:
-    """A model for each variant, of runs on the same data as the first one's."""
+    """A model for each variant with the data of the first one. The others are noted."""
     finished = [record for record in records if record.finished]
     called = names(finished)
     found: dict[str, Model] = {}
@@ -103,12 +104,12 @@ def _models(records: Sequence[Record], seed: int | None, notes: list[str]) -> li
         elif evaluation := record.headline():
             found[name] = Model(name=name, record=record, evaluation=evaluation)
         else:
-            notes.append(f"{record.folder} lacks the evaluation of its headline scores, so the gallery leaves it out.")
+            notes.append(f"{record.folder} has no evaluation of its headline scores, so the gallery leaves it out.")
     if other:
         first = next(iter(found))
-        notes.append(f"The gallery shows the images of {first} only: {', '.join(other)} had other data.")
+        notes.append(f"The gallery leaves out {', '.join(other)}, whose data differ from those of {first}.")
     if finished and seed is not None and not found:
-        notes.append(f"No finished run has seed {seed}, so there is no gallery; leave --seed out, or name another.")
+        notes.append(f"No finished run has seed {seed}, so there is no gallery; omit --seed, or choose another.")
     return list(found.values())
 
 
@@ -117,7 +118,7 @@ def _data(record: Record) -> tuple:
 
 
 def _looks(model: Model, images: int | None, notes: list[str]) -> dict[str, dict]:
-    """Image -> what the model wrote and looked at, in the order of its evaluation."""
+    """Image -> the model's caption and attention, in the order of its evaluation."""
     rows, looks = _rows(model, notes), {}
     path = model.evaluation.attention
     count = model.evaluation.scores["images"] if path.exists() else 0
@@ -127,14 +128,14 @@ def _looks(model: Model, images: int | None, notes: list[str]) -> dict[str, dict
             attention = read_attention(path, number)
             looks[attention.image] = _look(attention, path) | {"scores": _scores(rows.get(attention.image, {}))}
     except ValueError as error:
-        held = f"the gallery has the attention of its first {len(looks)} images" if looks else "its maps are left out"
-        notes.append(f"{model.name}: {str(error).rstrip('.')}; {held}.")
+        shown = f"the gallery has the attention of its first {len(looks)} images" if looks else "its maps are left out"
+        notes.append(f"{model.name}: {str(error).rstrip('.')}; {shown}.")
     if not path.exists():
-        notes.append(f"{model.name}: no attention was kept ({path} is missing), so the gallery has its captions alone.")
+        notes.append(f"{model.name}: there is no attention ({path} is missing), so the gallery has only its captions.")
     for image, row in list(rows.items())[:images]:
         looks.setdefault(image, _words(row["caption"].split()) | {"scores": _scores(row)})
     if looks and all(cell < 0 for look in looks.values() for cell in look["cells"]) and path.exists():
-        notes.append(f"{model.name} gives all places equal weight, so it has no gaze to draw.")
+        notes.append(f"{model.name} gives all locations equal weight, so it has no gaze.")
     return looks
 
 
@@ -145,7 +146,7 @@ def _rows(model: Model, notes: list[str]) -> dict[str, dict[str, str]]:
         if "caption" not in table.columns:
             raise ValueError(f"{table.path} has no captions")
     except (OSError, ValueError) as error:
-        notes.append(f"{model.name}: {error}, so the gallery lacks scores of its images.")
+        notes.append(f"{model.name}: {error}, so the gallery has no scores of its images.")
         return {}
     rows = zip(*table.columns.values(), strict=True)
     return {name: dict(zip(table.columns, row, strict=True)) for name, row in zip(table.images, rows, strict=True)}
@@ -168,18 +169,18 @@ def _words(words: Sequence[str]) -> dict:
 
 
 def _look(attention: Attention, path: Path) -> dict:
-    """A caption and its attention: ``cells`` (T,) are where the gaze is, -1 where a word looks nowhere in particular.
+    """A caption and its attention: ``cells`` (T,) has the cell of each word's gaze, -1 if its weights are equal.
 
     Raises:
-        ValueError: the weights are no distribution over the grid, or a glimpse is none of its cells.
+        ValueError: the weights are not valid on the grid, or a glimpse is not one of its cells.
     """
     weights, geometry = np.asarray(attention.weights, float), attention.geometry
     cells = geometry.grid[0] * geometry.grid[1]
     if weights.shape != (len(attention.words), cells) or not np.isfinite(weights).all() or (weights < 0).any():
-        raise ValueError(f"{path} holds no weights of {len(attention.words)} words over {cells} cells; evaluate again")
+        raise ValueError(f"{path} has no weights of {len(attention.words)} words over {cells} cells; evaluate again")
     if not weights.size:
         return _words(attention.words)
-    fixations(weights, attention.glimpses, geometry)  # says what is wrong with a glimpse
+    fixations(weights, attention.glimpses, geometry)  # raises ValueError for an invalid glimpse
     peaks = weights.max(axis=1)
     flat = weights.min(axis=1) >= (1 - FLAT) * peaks
     largest, gates = np.where(flat, -1, weights.argmax(axis=1)), attention.gates
@@ -198,14 +199,14 @@ def _look(attention: Attention, path: Path) -> dict:
 
 
 def quantise(weights: np.ndarray) -> bytes:
-    """Weights (T, L) as T L bytes, each 255 times its share of the word's largest, rounded."""
+    """Weights (T, L) as T L bytes: 255 times the weight over the word's largest, rounded."""
     return np.rint(255 * weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-12)).astype(np.uint8).tobytes()
 
 
 def _pages(
     model: Model, sizes: dict[str, list], data: str | Path | None, pictures: bool, notes: list[str]
 ) -> dict[str, dict]:
-    """What stands on each image's page beside the models, as far as it can be read: picture, size and references."""
+    """The picture, size and references of each image, if they can be read."""
     references, failed = {}, {}
     try:
         dataset = Prepared(data or model.record.config.data)
@@ -214,10 +215,10 @@ def _pages(
             references[example.image] = [caption.raw for caption in example.captions]
         own = dataset.about.get("fingerprint")
         if own != model.record.scores.get("data_fingerprint", own):
-            notes.append(f"{dataset.folder} is not the data of {model.name}, as its fingerprint says.")
+            notes.append(f"{dataset.folder} is not the dataset of {model.name}: their fingerprints differ.")
     except (OSError, ValueError, LookupError) as error:
         gist = str(error).rstrip(".")
-        notes.append(f"The gallery has no photographs and no captions by people: {gist}; --data says where it is.")
+        notes.append(f"The gallery has no photographs and no captions by people: {gist}; name the dataset with --data.")
         pictures = False
     pages = {}
     for name, known in sizes.items():
@@ -235,10 +236,10 @@ def _pages(
 
 
 def shrink(path: Path, size: Sequence[int] | None) -> tuple[str, Sequence[int]]:
-    """A picture as base64 of a small WebP file, and its ``size`` in pixels (width, height), or that of the file.
+    """A picture as base64 of a small WebP file, and its ``size`` in pixels (width, height), or else that of the file.
 
     Raises:
-        ValueError: it is no image, or of another shape than ``size``, which the attention belongs to.
+        ValueError: the file is not an image, or its shape is not that of ``size``, the picture of the attention.
     """
     image = open_image(path)
     own = list(image.size)

@@ -1,7 +1,7 @@
-"""One page of a comparison that others can open: what was run, the scores, the curves, and where each model looked.
+"""A comparison as one HTML page: the runs, their scores and curves, and the attention of each model.
 
-The page is one HTML file that loads nothing: pictures, weights, style and program are inside it, and its
-Content-Security-Policy lets no other script run, so a caption stays text whatever it holds.
+The page loads no other file: it contains pictures, weights, style and program. Its Content-Security-Policy lets no
+other script run, so a caption is text whatever it contains.
 """
 
 import base64
@@ -27,7 +27,7 @@ from attend.config.text import difference
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("data.js", "heat.js", "gaze.js", "card.js", "gallery.js")
-"""The page's program, in the order in which it is read."""
+"""The files of the page's program, in their order."""
 ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
@@ -39,34 +39,34 @@ def report(
     seed: int | None = None,
     data: str | Path | None = None,
 ) -> tuple[str, list[str]]:
-    """The page as HTML, and a sentence for everything that it had to leave out.
+    """The page as HTML, and a sentence for each part that is left out.
 
     Args:
-        folders: runs, or folders of them; what is broken or unfinished among them is noted.
-        images: how many the gallery shows at most; None is all.
+        folders: runs, or folders of runs; broken and unfinished runs are noted.
+        images: the largest number of images in the gallery; None: all.
         pictures: whether the gallery has photographs.
-        seed: whose gaze the gallery shows; None is each variant's first.
-        data: the prepared dataset, where it has moved since.
+        seed: the seed of the runs in the gallery; None: the first of each variant.
+        data: the prepared dataset, if it was moved after training.
 
     Raises:
-        ValueError: none of the folders holds a run that can be read.
+        ValueError: no folder has a run that can be read.
     """
     notes: list[str] = []
     broken: list[str] = []
     records = read_runs(folders, unfinished=True, broken=broken)
     notes += [f"Left out: {one.rstrip('.')}." for one in broken]
-    table = _tried(lambda: comparison(records), "There is no table", notes)
+    table = _maybe(lambda: comparison(records), "There is no table", notes)
     curves = list(_curves(records, notes))
     looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
     notes += lacking
     program = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    template = templates(TEMPLATES, autoescape=True, said=_said).get_template("report.html")
+    template = templates(TEMPLATES, autoescape=True, said=_with_code).get_template("report.html")
     page = template.render(
         title=_title(records),
         summary=_summary(records),
         facts=_facts(records),
         variants=_variants(records),
-        table=table and _shown(table),
+        table=table and _for_template(table),
         curves=curves,
         gallery=looked,
         data=Markup(script_json(looked)),
@@ -75,16 +75,16 @@ def report(
         program=Markup(program),
         digest=base64.b64encode(hashlib.sha256(program.encode()).digest()).decode(),
     )
-    return page.encode("utf-8", "replace").decode(), notes  # a folder's name need not be valid Unicode
+    return page.encode("utf-8", "replace").decode(), notes  # a folder's name may be invalid Unicode
 
 
 def script_json(value: object) -> str:
-    """JSON that can stand inside a script element: no ``</script>``, ``<!--`` or line separator survives in it."""
+    """JSON for a script element: ``</script>``, ``<!--`` and line separators are escaped."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(ESCAPES)
 
 
-def _tried(work: Callable, lacking: str, notes: list[str]):
-    """What ``work`` returns, or None and a note of why not."""
+def _maybe(work: Callable, lacking: str, notes: list[str]):
+    """The result of ``work``; None after an error, with a note on it."""
     try:
         return work()
     except (OSError, ValueError) as error:
@@ -93,19 +93,19 @@ def _tried(work: Callable, lacking: str, notes: list[str]):
 
 
 def _curves(records: Sequence[Record], notes: list[str]) -> Iterable[tuple[str, Markup]]:
-    """Learning curves and attention health, as far as there are any, each with what it is."""
+    """Learning curves and attention health, if there are any, each with its title."""
     records, others = one_dataset(records)
     notes += [f"The curves leave out {one}." for one in others]
-    logged = [r for r in records if _tried(lambda r=r: r.metrics, "The curves leave out a run", notes)]
+    logged = [r for r in records if _maybe(lambda r=r: r.metrics, "The curves leave out a run", notes)]
     for score in ("cider", "nll"):
-        scored = _tried(lambda s=score: [r for r in logged if len(r.series(s, "val")[0])], "There are no curves", notes)
+        scored = _maybe(lambda s=score: [r for r in logged if len(r.series(s, "val")[0])], "There are no curves", notes)
         if scored:
-            drawn = _tried(lambda s=score, of=scored: learning_curves(of, score=s), "There are no curves", notes)
+            drawn = _maybe(lambda s=score, of=scored: learning_curves(of, score=s), "There are no curves", notes)
             if drawn:
                 yield "Learning curves", inline(drawn[0].figure, "Learning curves")
             break
     learned = [record for record in logged if record.config.attention.weights == "learned"]
-    drawn = learned and _tried(lambda: health_curves(learned), "Attention health is not drawn", notes)
+    drawn = learned and _maybe(lambda: health_curves(learned), "Attention health is not drawn", notes)
     if drawn:
         yield "Attention health", inline(drawn[0].figure, "Attention health in training")
 
@@ -119,19 +119,19 @@ def _title(records: Sequence[Record]) -> str:
 
 
 def _summary(records: Sequence[Record]) -> str:
-    """How much the page is about."""
+    """The numbers of runs, variants and images of the page, and its datasets."""
     finished = [record for record in records if record.finished]
     counts = {"run": len(records), "variant": len({(r.experiment, r.variant) for r in records})}
-    said = [f"{count:,} {thing}{'s' * (count != 1)}" for thing, count in counts.items()]
+    parts = [f"{count:,} {thing}{'s' * (count != 1)}" for thing, count in counts.items()]
     if unfinished := len(records) - len(finished):
-        said.append(f"{unfinished} unfinished")
+        parts.append(f"{unfinished} unfinished")
     scored = sorted({(r.scores["images"], r.scores["split"]) for r in finished})
-    said += [f"{images:,} {split} images" for images, split in scored]
-    return " · ".join([*said, *dict.fromkeys(str(record.config.data) for record in records)])
+    parts += [f"{images:,} {split} images" for images, split in scored]
+    return " · ".join([*parts, *dict.fromkeys(str(record.config.data) for record in records)])
 
 
 def _facts(records: Sequence[Record]) -> list[tuple[str, list[str]]]:
-    """What was run, on what and with what: a label, and its values over all runs, each once."""
+    """Settings and environment of the runs: for each label, the distinct values over all runs."""
     around = [_environment(record) for record in records]
     started = sorted(one["started"][:16].replace("T", " ") for one in around if one.get("started"))
     facts = {
@@ -167,12 +167,12 @@ def _versions(environment: runs.Environment) -> str:
 
 def _machine(environment: runs.Environment) -> str:
     cores = environment.get("cores")
-    said = (environment.get("device"), environment.get("precision"), f"{cores} cores" if cores else None)
-    return ", ".join(str(one) for one in (*said, environment.get("system")) if one)
+    parts = (environment.get("device"), environment.get("precision"), f"{cores} cores" if cores else None)
+    return ", ".join(str(one) for one in (*parts, environment.get("system")) if one)
 
 
 def _variants(records: Sequence[Record]) -> list[dict]:
-    """A row for each variant: its seeds, size and time, and how its settings differ from the first one's."""
+    """A row for each variant: its seeds, its epochs, and the settings that differ from the first variant's."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         groups.setdefault((record.experiment, record.variant), []).append(record)
@@ -195,13 +195,13 @@ def _variants(records: Sequence[Record]) -> list[dict]:
     return rows
 
 
-def _shown(table: Table) -> dict:
-    """The comparison table for the template, the decoding of a row below its name."""
+def _for_template(table: Table) -> dict:
+    """The comparison table for the template, with the decoding of a row apart from the other cells."""
     header, rows = grid(table)
     lines = [{"name": name.text, "decoding": decoding.text, "cells": cells} for name, decoding, *cells in rows]
     return {"columns": header[2:], "rows": lines, "caption": table.caption, "notes": table.notes}
 
 
-def _said(text: str) -> Markup:
-    """A sentence in which `this` is code."""
+def _with_code(text: str) -> Markup:
+    """Text as HTML, with `this` as code."""
     return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))

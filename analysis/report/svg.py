@@ -1,4 +1,4 @@
-"""A figure as SVG that can stand inside a page: in the page's colours, and with names that no other figure has."""
+"""A figure as SVG inside a page: in the page's colours, and with ids that no other figure has."""
 
 import io
 import re
@@ -14,7 +14,7 @@ INK = {"#000000": "var(--ink)", "#555555": "var(--quiet)", "#e4e4e4": "var(--rul
 
 
 def inline(figure: Figure, label: str) -> Markup:
-    """The figure as an ``svg`` element without a background, read aloud as ``label``."""
+    """The figure as an ``svg`` element without a background; screen readers read ``label``."""
     file = io.StringIO()
     with matplotlib.rc_context(STYLE):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})

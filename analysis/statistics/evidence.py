@@ -16,12 +16,12 @@ from attend.analysis.tables.columns import Cell, Column
 from attend.runs.evaluations import ImageTable, read_images
 
 ALPHA = 0.05
-"""A p-value below this, corrected for all tests of the table, is called a difference."""
+"""A difference is significant if its p-value, corrected for all tests of the table, is below this."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One run as it was scored in a row of a table; ``folder`` is of the evaluation, None if there is none."""
+    """The scores of one run in a row of a table. ``folder`` is that of the evaluation, None if there is none."""
 
     record: Record
     scores: dict
@@ -32,7 +32,7 @@ class Scored:
         return f"{self.record.variant}/seed{self.record.seed}"
 
     def value(self, name: str) -> float | None:
-        """A corpus score as recorded; of several draws their mean."""
+        """A corpus score as recorded: for several draws, their mean."""
         for part in ("captions", "grounding"):
             if name in (self.scores.get(part) or {}):
                 value = self.scores[part][name]
@@ -41,10 +41,10 @@ class Scored:
 
 
 class Evidence:
-    """What the images of a table's rows tell: each row is the runs of one variant, decoded one way.
+    """Intervals and tests from the scores of single images. Each row is the runs of one variant with one decoding.
 
-    ``notes`` has a sentence for each run whose images could not be used: its row then has no interval. Where no run has
-    images.csv at all there is nothing to note.
+    ``notes`` has a sentence for each run whose image scores could not be used: its row then has no interval. If no run
+    has an images.csv, there are no notes.
     """
 
     def __init__(self, rows: Sequence[Sequence[Scored]]) -> None:
@@ -74,8 +74,8 @@ class Evidence:
             if frozenset(table.images) == common:
                 self._tables[key] = table
             else:
-                images = f"{len(table.images):,} other images than the {len(common):,} of most runs here"
-                self._note(runs[key], f"{table.path} is of {images}: it is compared with none")
+                images = f"{len(table.images):,} images that differ from the {len(common):,} of most runs here"
+                self._note(runs[key], f"{table.path} has {images}, so it is not compared")
 
     def _note(self, run: Scored, why: object) -> None:
         note = f"No interval of {run.name} ({run.scores['decode']}): {why}."
@@ -83,12 +83,12 @@ class Evidence:
             self.notes.append(note)
 
     def interval(self, row: int, name: str) -> Interval | None:
-        """The interval of a corpus score of a row, over those of its seeds that have it; None without images."""
+        """The interval of a corpus score over the seeds of a row that have it; None without scores of images."""
         drawn = self._sums(row, name)
         return None if drawn is None else of_sums(drawn[1], RESAMPLED[name].scores[name])
 
     def difference(self, row: int, other: int, name: str) -> Difference | None:
-        """``row`` minus ``other`` on the seeds that both have; None without images or such seeds."""
+        """``row`` minus ``other`` on the seeds that both have; None without common seeds or scores of images."""
         ours, theirs = self._sums(row, name), self._sums(other, name)
         if ours is None or theirs is None:
             return None
@@ -99,15 +99,15 @@ class Evidence:
         return of_pair(a, b, RESAMPLED[name].scores[name])
 
     def _sums(self, row: int, name: str) -> tuple[dict, Sums] | None:
-        """The seeds of a row that have a score, and the sums it is a function of."""
+        """The seeds of a row that have a score, and the sums that the score is a function of."""
         if name not in RESAMPLED or not self._tables:
             return None
-        if self._family is not RESAMPLED[name]:  # one at a time: those of all families fill a memory
+        if self._family is not RESAMPLED[name]:  # one at a time: the sums of all families need too much memory
             self._family, self._drawn = RESAMPLED[name], self._draw(RESAMPLED[name])
         return self._drawn[row]
 
     def _draw(self, family: Family) -> list[tuple[dict, Sums] | None]:
-        """All rows of one family at once, so that they share their resamples."""
+        """The sums of all rows at once, so that the rows share their resamples."""
         found: list[tuple[dict, list[np.ndarray]] | None] = []
         for row in self.rows:
             seeds = _by_seed([run for run in row if any(run.value(name) is not None for name in family.scores)])
@@ -130,10 +130,10 @@ class Evidence:
         try:
             statistics = statistics_of(table, next(iter(family.scores)))
             for name, score in family.scores.items():
-                again, said = float(score(statistics.sum(axis=0))), run.value(name)
-                if said is not None and "draws" not in run.scores and not abs(again - said) <= TOLERANCE:
+                again, recorded = float(score(statistics.sum(axis=0))), run.value(name)
+                if recorded is not None and "draws" not in run.scores and not abs(again - recorded) <= TOLERANCE:
                     raise ValueError(
-                        f"{table.path} gives {name} {again:.4f}, and scores.json {said:.4f}: copy it again"
+                        f"{table.path} gives {name} {again:.4f}, but scores.json has {recorded:.4f}: copy it again"
                     )
         except ValueError as error:
             self._note(run, error)
@@ -143,7 +143,7 @@ class Evidence:
 
 
 def _by_seed(runs: Sequence[Scored]) -> dict[tuple[int, int], Scored]:
-    """Runs by seed, those of the same seed in their order."""
+    """Runs by (seed, k), for the k-th run of a seed."""
     seen: Counter[int] = Counter()
     found = {}
     for run in sorted(runs, key=lambda run: run.record.seed):
@@ -156,12 +156,11 @@ Cells = list[list[Cell | None]]
 
 
 def compared(evidence: Evidence, cells: Cells, columns: Sequence[Column]) -> tuple[Cells, list[Difference], set[int]]:
-    """The cells with their intervals, and those of each column that are best, or not distinguishable from it, marked.
+    """The cells with intervals and marks (best of the column, or not distinguishable from it).
 
-    Every row is tested against the best of a column, on the seeds and images of both. A run that stands for its variant
-    alone is told from other runs by its images, and says nothing of the variant: it is tested, and may be the best,
-    only where no row has more. Also gives the tests, in units of the columns, and the rows that were not tested where
-    others were.
+    Every row is tested against the best of a column, on the seeds and images of both. A single run is evidence about
+    itself, not about its variant. So a row of one seed is tested, and may be the best, only if no row has more seeds.
+    Also returns the tests, in units of the columns, and the rows without a test in a column that has tests.
     """
     cells, tests, untested = [list(row) for row in cells], {}, set()
     best, least = {}, _least(evidence)
@@ -187,10 +186,10 @@ def compared(evidence: Evidence, cells: Cells, columns: Sequence[Column]) -> tup
 def against(
     evidence: Evidence, bases: Sequence[int], columns: Sequence[Column]
 ) -> tuple[Cells, list[tuple[Column, Difference]]]:
-    """Every row minus its base, ``bases[row]``, on the seeds that both have; a row that is its own base stays as it is.
+    """Every row minus its base, ``bases[row]``, on the seeds that both have. A row that is its own base is not changed.
 
-    Where there are no scores of images, only the differences of the seeds are known. One seed is tested only where no
-    row has more.
+    Without scores of images, only the differences of the seeds are known. A single seed is tested only if no row has
+    more seeds. Also returns the tests, each with its column.
     """
     cells, tests, least = [[None] * len(columns) for _ in bases], {}, _least(evidence)
     for c, column in enumerate(columns):
@@ -212,7 +211,7 @@ def against(
 
 
 def _correct(cells: Cells, tests: dict[tuple[int, int], Difference], *, below: str, above: str) -> None:
-    """Give each tested cell its corrected p-value, and the mark that goes with a p-value below ALPHA or above."""
+    """Give each tested cell its corrected p-value, and the mark ``below`` if it is below ALPHA, else ``above``."""
     for (r, c), p in zip(tests, holm([one.p for one in tests.values()]), strict=True):
         cells[r][c] = replace(cells[r][c], p=p, mark=below if p < ALPHA else above)
 
@@ -223,7 +222,7 @@ def _least(evidence: Evidence) -> int:
 
 
 def shared_seeds(row: Sequence[Scored], base: Sequence[Scored]) -> int:
-    """How many seeds two rows have in common."""
+    """The number of seeds that two rows have in common."""
     return len(_by_seed(row).keys() & _by_seed(base).keys())
 
 
@@ -241,14 +240,14 @@ SCALED = ("value", "low", "high", "detectable")
 
 
 def _scaled(found: Interval, column: Column) -> Interval:
-    """In the units of a column."""
+    """The interval in the units of a column."""
     return replace(found, **{name: column.scale * getattr(found, name) for name in SCALED if hasattr(found, name)})
 
 
 def _around(found: Interval, value: float, column: Column) -> Interval:
-    """Moved to a mean, and cut where no score can be.
+    """The interval moved to a mean, and cut to the range of possible scores.
 
-    The mean is another where several captions an image were drawn: it is theirs, and the width that of the first.
+    If several captions per image were sampled, the mean is over all of them and the width is that of the first.
     """
     shift, most = value - found.value, 100.0 if column.scale == 100 else math.inf
     least = -most if isinstance(found, Difference) else 0.0

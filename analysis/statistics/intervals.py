@@ -1,14 +1,14 @@
 """Means and differences with their intervals over seeds and images.
 
-Scores y_si of seed s on image i have three sources of chance: the seed, the image, and what is of both. Images are
-resampled, the same for all seeds, and scores computed again. Seeds are too few to be resampled: where they differ, the
-bootstrap over two, three or five seeds holds the truth in 63, 77 or 85 of 100 cases instead of 95. So their part is
-drawn from Student's t on S - 1 degrees of freedom, with the spread that they show:
+Scores y_si of seed s on image i vary with the seed, with the image, and with their interaction. Images are resampled,
+the same for all seeds, and scores are computed again. Seeds are too few to be resampled: if they differ, the bootstrap
+over two, three or five seeds covers the truth in 63, 77 or 85 of 100 cases instead of 95. So the effect of the seed is
+sampled from Student's t with S - 1 degrees of freedom, scaled by the observed deviation:
 
     mean + sqrt(share) (mean of resampled images - mean) + sqrt(s^2 / S) t_(S-1)
 
-where s is the deviation of the seeds' scores and share is what of the images' variance all seeds have in common: the
-rest, which is of seed and image together, is in s already. ``docs/statistics.md`` says how often that holds the truth.
+where s is the standard deviation of the seeds' scores, and share is the fraction of the images' variance that all seeds
+have in common. The rest, the interaction of seed and image, is already in s. ``docs/statistics.md`` reports coverage.
 """
 
 import warnings
@@ -22,14 +22,14 @@ from scipy import stats
 from attend.chance import numpy_generator
 
 POWER = 0.8
-"""Chance at which the smallest detectable difference would have been found."""
+"""The probability with which the smallest detectable difference is detected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A score, and where chance of seeds and images leaves it at ``level``. ``method`` says how that was found.
+    """A score and its interval over seeds and images at ``level``. ``method`` names the method in words.
 
-    ``low`` and ``high`` are NaN if one seed on one image tells nothing of chance.
+    ``low`` and ``high`` are NaN if there is one seed on one image.
     """
 
     value: float
@@ -50,11 +50,11 @@ class Interval:
 class Difference(Interval):
     """a - b on the same images and seeds.
 
-    ``p`` is two-sided: how often a difference as large comes about where images swap a and b at random, and seeds
-    spread as they do; ``p_images`` is that of the swaps alone, so of these very runs and no others of their kind.
-    ``effect`` is Cohen's d_z over images: the difference in standard deviations of an image's part in it.
-    ``detectable`` is the smallest difference that so many seeds and images find at ``level`` with a chance of 80 %.
-    ``improvement`` is the chance that a run of a beats a run of b on images like these, over all pairs of seeds.
+    ``p`` is two-sided: the probability of a difference as large if images swap a and b at random and seeds vary as
+    observed. ``p_images`` is that of the swaps alone, so it holds for these runs only, not for new seeds.
+    ``effect`` is Cohen's d_z over images: the difference divided by the standard deviation of an image's contribution.
+    ``detectable`` is the smallest difference that this number of seeds and images detects at ``level`` with power 80 %.
+    ``improvement`` is the probability that a run of a beats a run of b on such images, over all pairs of seeds.
     """
 
     p: float
@@ -67,11 +67,11 @@ class Difference(Interval):
 def interval(values, *, weights=None, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
     """The mean over seeds of each seed's mean over its images, with its interval.
 
-    ``values`` (S, N), or (N,) for one seed; NaN is missing. With ``weights`` (S, N) a seed's mean is weighted, as by
-    the words of an image.
+    ``values`` (S, N), or (N,) for one seed; NaN is missing. With ``weights`` (S, N) a seed's mean is weighted, for
+    example by the number of words of an image.
 
     Raises:
-        ValueError: shapes that do not fit, a level that is none, or a seed without any value.
+        ValueError: the shapes do not fit, the level is not between 0 and 1, or a seed has no value.
     """
     statistics = means(values, weights)
     statistics = statistics[:, _known(statistics)]
@@ -79,14 +79,14 @@ def interval(values, *, weights=None, level: float = 0.95, resamples: int = 10_0
 
 
 def paired(a, b, *, weights=None, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Difference:
-    """a - b of means as in ``interval``, both (S, N) on the same seeds and images. What one lacks, both lack.
+    """a - b of means as in ``interval``, both (S, N) on the same seeds and images. A value that one lacks is left out.
 
     Raises:
         ValueError: as ``interval``, or shapes that differ.
     """
     a, b = (np.atleast_2d(np.asarray(one, float)) for one in (a, b))
     if a.shape != b.shape:
-        raise ValueError(f"a is {a.shape} and b {b.shape}: pair the same seeds on the same images")
+        raise ValueError(f"a has shape {a.shape} and b {b.shape}: pair the same seeds on the same images")
     missing = np.isnan(a) | np.isnan(b)
     a, b = (np.where(missing, np.nan, one) for one in (a, b))
     statistics = np.concatenate([means(a, weights), means(b, weights)])
@@ -119,7 +119,7 @@ def of_sums(drawn: Sums, score: Score, *, level: float = 0.95, seed: int = 0) ->
     _check(level, whole)
     value = float(whole.mean())
     low, high = _ends(whole, resampled, drawn.images, level, seed)
-    return Interval(value=value, low=low, high=high, level=level, **_said(len(whole), drawn.images))
+    return Interval(value=value, low=low, high=high, level=level, **_method(len(whole), drawn.images))
 
 
 def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 0) -> Difference:
@@ -131,7 +131,7 @@ def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 
     low, high = _ends(whole, resampled, images, level, seed)
     moved = b.chosen - a.chosen
     swapped = score(a.whole + moved) - score(b.whole - moved)  # (R, S)
-    least = abs(value) - 1e-12 * max(1.0, abs(value))  # a draw that swaps nothing rounds otherwise
+    least = abs(value) - 1e-12 * max(1.0, abs(value))  # a draw without swaps may differ from value by rounding
     ps = [
         float((1 + np.sum(np.abs(noise) >= least)) / (1 + len(noise))) for noise in _noises(whole, swapped, 0.0, seed)
     ]
@@ -149,15 +149,14 @@ def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 
         effect=float(value / deviation) if deviation else np.nan,
         detectable=float((high - low) / 2 + stats.norm.ppf(POWER) * error),
         improvement=float(np.mean(wins > 0) + np.mean(wins == 0) / 2),
-        **_said(len(whole), images),
+        **_method(len(whole), images),
     )
 
 
 def holm(ps: Sequence[float]) -> list[float]:
     """The p-values of a family of tests, adjusted: p_(k) -> max_{j <= k} min(1, (m - j + 1) p_(j)), in ascending order.
 
-    What is below 0.05 then holds for all of them together: the chance of one false claim or more is at most 5 %.
-    NaN is no test and stays.
+    The probability of one or more false positives among those below 0.05 is then at most 5 %. NaN is no test and stays.
     Source: Holm (1979).
     """
     adjusted = np.array(ps, float)
@@ -168,10 +167,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _variances(whole: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float]:
-    """Variance of the mean over seeds: by images with these seeds, what of it all seeds share, and by seeds.
+    """Variances of the mean over seeds: over images for these seeds, its part common to all seeds, and over seeds.
 
-    whole (S,) are the seeds' scores, drawn (R, S) the same of resampled images. The first has the interaction of seed
-    and image, and so has the last: the second and the last are the whole, each part once.
+    whole (S,) has the seeds' scores, drawn (R, S) their scores on resampled images. The first and the third variance
+    both contain the interaction of seed and image. So the total variance is the second plus the third.
     """
     seeds = len(whole)
     together = float(np.nanvar(drawn.mean(axis=1)))
@@ -183,23 +182,23 @@ def _variances(whole: np.ndarray, drawn: np.ndarray) -> tuple[float, float, floa
 
 
 def _noises(whole: np.ndarray, drawn: np.ndarray, centre: float, seed: int) -> list[np.ndarray]:
-    """What chance adds to the mean over seeds, draws (R,): by images alone, and by images and seeds."""
+    """Samples (R,) of the error of the mean over seeds: from images alone, and from images and seeds."""
     noise = drawn.mean(axis=1) - centre
     noise = noise[np.isfinite(noise)]
     if len(whole) == 1:
         return [noise]
     together, shared, seeds = _variances(whole, drawn)
     places = numpy_generator("places of the ends", seed).permutation(len(noise)) + 0.5
-    student = stats.t.ppf(places / len(noise), len(whole) - 1)  # one draw of each quantile
+    student = stats.t.ppf(places / len(noise), len(whole) - 1)  # each quantile once
     return [noise, noise * (np.sqrt(shared / together) if together else 0.0) + np.sqrt(seeds) * student]
 
 
 def _ends(whole: np.ndarray, drawn: np.ndarray, images: int, level: float, seed: int) -> tuple[float, float]:
-    """The outermost ends: seeds that happen to agree do not make an interval narrower than images alone do."""
+    """The wider of the two intervals: seeds that agree by chance do not make it narrower than that over images."""
     if images * len(whole) == 1:
         return np.nan, np.nan
     wider = 1.0
-    if images > 1:  # Hesterberg (2015): of n values the bootstrap's spread is short, and its tails are normal
+    if images > 1:  # Hesterberg (2015): for n values the bootstrap's deviation is too small, and its tails are normal
         tails = stats.t.ppf((1 + level) / 2, images - 1) / stats.norm.ppf((1 + level) / 2)
         wider = tails * np.sqrt(images / (images - 1))
     value = float(whole.mean())
@@ -210,8 +209,8 @@ def _ends(whole: np.ndarray, drawn: np.ndarray, images: int, level: float, seed:
     return value + float(min(low for low, _ in ends)), value + float(max(high for _, high in ends))
 
 
-def _said(seeds: int, images: int) -> dict:
-    """n, and the method in words."""
+def _method(seeds: int, images: int) -> dict:
+    """The numbers of seeds and images, and the method in words."""
     many = f"{images:,} {'image' if images == 1 else 'images'}"
     over = f"{many} of one seed" if seeds == 1 else f"{seeds} seeds and {many}"
     method = f"bootstrap over {over}" if seeds * images > 1 else "one value: nothing is known of chance"
@@ -222,21 +221,21 @@ def means(values, weights=None) -> np.ndarray:
     """Values and weights (S, N) -> statistics (S, N, 2) whose ``ratio`` is the mean."""
     values = np.atleast_2d(np.asarray(values, float))
     if values.ndim != 2 or not values.size:
-        raise ValueError(f"values are seeds x images, at least one of each, not {values.shape}")
+        raise ValueError(f"values must be seeds x images, at least one of each, not {values.shape}")
     weights = np.ones(values.shape) if weights is None else np.broadcast_to(np.asarray(weights, float), values.shape)
     weights = np.where(np.isnan(values), 0.0, weights)
     return np.stack([np.where(np.isnan(values), 0.0, values) * weights, weights], axis=-1)
 
 
 def _known(statistics: np.ndarray) -> np.ndarray:
-    """Which images have a value in some seed; the others are no part of n. All, where none has."""
+    """Mask (N,) of the images that have a value for some seed: only they count. All images if none has a value."""
     known = (statistics[..., 1] > 0).any(axis=0)
     return known if known.any() else np.ones_like(known)
 
 
 def _check(level: float, whole: np.ndarray) -> None:
     if not 0 < level < 1:
-        raise ValueError(f"level is {level}, but must be between 0 and 1, as 0.95")
+        raise ValueError(f"level is {level}, but must be between 0 and 1, for example 0.95")
     if not np.isfinite(whole).all():
         seed = int(np.flatnonzero(~np.isfinite(whole))[0])
         raise ValueError(f"seed {seed} of {len(whole)} has no value on any image: leave it out")

@@ -1,8 +1,8 @@
 """The columns of images.csv as sums over images, from which corpus scores are computed again.
 
-BLEU, its length ratio and METEOR are functions of counts over the whole corpus, ROUGE-L and CIDEr means over images,
-grounding means over words. CIDEr keeps the document frequencies of all references of the split however images are
-drawn: they are taken for known, as frozen ones are.
+BLEU, its length ratio and METEOR are functions of counts over the whole corpus. ROUGE-L and CIDEr are means over
+images, grounding scores are means over words. CIDEr keeps the document frequencies of all references of the split in
+every resample: they count as known, as frozen ones do.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from attend.metrics.captions import BLEU_STATISTICS, ORDERS, corpus_bleu, corpus
 from attend.runs.evaluations import ImageTable
 
 TOLERANCE = 1e-3
-"""A score that is computed again may differ by so much from the recorded one."""
+"""The largest difference allowed between a score that is computed again and the recorded one."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def _mean(name: str) -> Family:
 
 
 def _grounding(name: str) -> Family:
-    """A mean over words: images weigh as many as they have words with boxes."""
+    """A mean over words: the weight of an image is its number of words with boxes."""
     columns = ("grounding_words", f"grounding_{name}")
     return Family(columns, lambda table: means(*(table.numbers(one) for one in columns[::-1]))[0], {name: ratio})
 
@@ -57,23 +57,23 @@ FAMILIES = (
     *map(_grounding, ("mass", "pointing")),
 )
 RESAMPLED = {name: family for family in FAMILIES for name in family.scores}
-"""Scores that can be computed again from images.csv. Those of given captions and of attention's health cannot."""
+"""Scores that can be computed again from images.csv. Teacher-forced scores and attention health cannot."""
 
 
 def statistics_of(table: ImageTable, name: str) -> np.ndarray:
     """The statistics (N, K) that the score ``name`` is a function of.
 
     Raises:
-        ValueError: they are not in the file, or are no finite numbers.
+        ValueError: the file does not have them, or they are not finite numbers.
     """
     family = RESAMPLED[name]
     lacking = [column for column in family.columns if column not in table.columns]
     if lacking:
-        raise ValueError(f"{table.path} has no column {lacking[0]}: it is of an older layout, or was scored without")
+        raise ValueError(f"{table.path} has no column {lacking[0]}: its layout is older, or it was scored without it")
     try:
         found = family.statistics(table)
     except (ValueError, IndexError):
         found = np.array(np.nan)
     if found.ndim != 2 or not np.isfinite(found).all():
-        raise ValueError(f"{table.path} has {name} without all its numbers: evaluate the run again")
+        raise ValueError(f"{table.path} lacks some of the numbers of {name}: evaluate the run again")
     return found

@@ -1,7 +1,7 @@
-"""Sums of per-image statistics over resampled images: what every corpus score can be computed again from.
+"""Sums of per-image statistics over resampled images.
 
 A corpus score is a function of sums over images: a mean is sum / count, BLEU is a function of n-gram matches, guesses
-and lengths. So images are never scored again: R resamples are one product of counts (R, N) with statistics (N, S K).
+and lengths. So no image is scored twice: R resamples are one product of counts (R, N) with statistics (N, S K).
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from attend.chance import numpy_generator
 Score = Callable[[np.ndarray], np.ndarray]
 """Sums (..., K) -> scores (...)."""
 BLOCK = 2**22
-"""Entries of counts that are held at once."""
+"""The largest number of entries of the counts in memory at once."""
 
 
 @dataclass(frozen=True)
 class Sums:
     """Statistics of S runs on the same N images, summed.
 
-    ``whole`` (S, K) over all images, ``resampled`` (R, S, K) over N images drawn with replacement, ``chosen`` (R, S, K)
-    over a random half: each image is in it with probability 1/2. Every run meets the same draws.
+    ``whole`` (S, K): over all images. ``resampled`` (R, S, K): over N images sampled with replacement. ``chosen``
+    (R, S, K): over a random half, which has each image with probability 1/2. All runs share the same resamples.
     """
 
     whole: np.ndarray
@@ -33,20 +33,20 @@ class Sums:
     images: int
 
     def of(self, runs, statistics=slice(None)) -> Sums:
-        """Some runs and some statistics."""
+        """The sums of a subset of the runs and of the statistics."""
         parts = (one[..., runs, :][..., statistics] for one in (self.whole, self.resampled, self.chosen))
         return Sums(*parts, self.images)
 
 
 def sums(statistics: np.ndarray, *, resamples: int = 10_000, seed: int = 0) -> Sums:
-    """Sum statistics (S, N, K) over images, over resamples of them and over random halves of them.
+    """Sum statistics (S, N, K) over all images, over resamples of the images and over random halves of them.
 
     Raises:
-        ValueError: no run, no image, or less than one resample.
+        ValueError: no run, no image, or fewer than one resample.
     """
     statistics = np.asarray(statistics, float)
     if statistics.ndim != 3 or not statistics.size:
-        raise ValueError(f"statistics are runs x images x sums, each at least one, not {statistics.shape}")
+        raise ValueError(f"statistics must be runs x images x sums, at least one of each, not {statistics.shape}")
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}, but must be 1 or more")
     runs, images, width = statistics.shape

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from attend.analysis.statistics.intervals import Interval
 
 LARGEST_POWER = 700.0
-"""e to more is no number."""
+"""e to a larger power overflows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A score: its heading, where scores.json holds it (part, name), and how it is printed: with ``power`` as e^it.
+    """A score: its title, its place in scores.json (part, name), and how it is printed: with ``power``, as e^score.
 
-    ``better`` is 1 where more is better, -1 where less is, and 0 where neither is.
+    ``better`` is 1 if higher is better, -1 if lower is, and 0 if neither is.
     """
 
     title: str
@@ -25,7 +25,7 @@ class Column:
     better: int = 0
 
     def read(self, scores: dict) -> float | None:
-        """The score as printed, or None if it is missing or no finite number."""
+        """The score as printed, or None if it is missing or not finite."""
         value = (scores.get(self.part) or {}).get(self.name)
         if value is None or not math.isfinite(value) or (self.power and value > LARGEST_POWER):
             return None
@@ -60,11 +60,11 @@ CONTROLS = {"uniform": "looks nowhere: uniform", "centre": "looks at the centre"
 
 @dataclass(frozen=True)
 class Cell:
-    """The values of one score over the seeds that have it, at least one, or of its differences to a base.
+    """The values of one score, or of its difference from a base, over the seeds that have it (at least one).
 
-    ``interval`` is where chance leaves their mean, None if there are no scores of images. ``mark`` is ``best`` of
-    its column, ``tied`` where it is not distinguishable from the best, or ``differs`` from the base; ``p`` is that of
-    the test, corrected for all of the table.
+    ``interval`` is that of their mean, None if there are no scores of images. ``mark`` is ``best`` of its column,
+    ``tied`` if it is not distinguishable from the best, or ``differs`` if it differs from the base. ``p`` is the
+    p-value of the test, corrected for all tests of the table.
     """
 
     values: tuple[float, ...]
@@ -87,10 +87,10 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One variant decoded one way, looking its own way or as ``look`` does. ``runs`` is 0 for what was not trained
-    here: a control, or a ``published`` model; ``trials`` is what the study took that it comes from. ``parameters``,
-    ``seconds`` and ``epochs`` of training are of each run that recorded them, epochs only if a run of the table began
-    from another; ``base`` is what the others are differences to."""
+    """One variant with one decoding, with its own attention or with that of the control ``look``. ``runs`` is 0 for a
+    row without training: a control, or a ``published`` model. ``trials`` is the number of trials of its study.
+    ``parameters``, ``seconds`` and ``epochs`` of training have a value per run that recorded them, epochs only if a run
+    of the table began from another. ``base``: the other rows are differences from this one."""
 
     name: str
     decode: str = ""
@@ -109,8 +109,8 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under columns. ``caption`` says what the numbers are, ``notes`` what is missing and why. With a ``base`` all
-    other rows are differences to it."""
+    """Rows under columns. ``caption`` explains the numbers, ``notes`` what is missing and why. With a ``base``, all
+    other rows are differences from it."""
 
     split: str
     columns: tuple[Column, ...]

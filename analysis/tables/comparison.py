@@ -1,8 +1,8 @@
 """The comparison table: one row for each variant and way of decoding, one column for each score.
 
-Scores are fractions in files and become percentages here and nowhere else; CIDEr stays as the literature
-prints it. A cell is the mean over seeds with its interval over seeds and images, or, where no scores of single images
-were kept, with the range of the seeds, or the bare value of one run.
+Scores are fractions in files and become percentages only here; CIDEr is printed as in the literature. A cell is the
+mean over seeds with its interval over seeds and images. Without scores of single images, it is the mean with the range
+over seeds, or the value of one run.
 """
 
 import json
@@ -19,7 +19,7 @@ from attend.analysis.tables.render import COLLAPSED, DASH, FORMATS, render
 __all__ = ["COLUMNS", "DEFAULT", "FORMATS", "Cell", "Column", "Row", "Table", "comparison", "render"]
 
 
-BEGUN = "Epochs and training time include those of the run that a run began from."
+BEGUN = "If a run began from another run, its epochs and training time include those of that run."
 
 
 def comparison(
@@ -31,15 +31,15 @@ def comparison(
     base: str | None = None,
     broken: Sequence[str] = (),
 ) -> Table:
-    """Compare finished runs on one split, by default the one their headline evaluations were made on.
+    """Compare finished runs on one split, by default that of their headline scores.
 
-    ``published`` names a dataset whose published scores stand below, where they have any of the columns. With ``base``,
-    a variant, all other rows are differences to it: to the row that is decoded the same way, or else to its headline.
+    ``published`` names a dataset: its published scores are added below if they have any of the columns. With ``base``,
+    a variant, all other rows are differences from its row with the same decoding, or else from its headline row.
     ``broken`` has a sentence for each run that could not be read, for the notes.
 
     Raises:
-        ValueError: unknown columns, dataset or base, nothing finished, runs of different data, headlines of several
-            splits, or none on this one.
+        ValueError: columns, dataset or base are unknown, no run is finished, runs have different data, their headlines
+            are on several splits, or none was scored on this one.
     """
     _known(columns, published)
     records = list(records)
@@ -55,12 +55,12 @@ def comparison(
     evidence = Evidence([group for _, group in ways])
     if base is None:
         cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
-        said = _marked(tests, [rows[r].name for r in sorted(untested)])
+        about = _best_notes(tests, [rows[r].name for r in sorted(untested)])
     else:
         bases = _bases(base, ways)
         rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
         cells, found = against(evidence, bases, chosen)
-        said = _contrasted(rows, evidence, bases, found)
+        about = _base_notes(rows, evidence, bases, found)
     rows = [replace(row, cells=tuple(some)) for row, some in zip(rows, cells, strict=True)]
     theirs = [model for model in PUBLISHED.get(published, ()) if not model.scores.keys().isdisjoint(columns)]
     return Table(
@@ -69,11 +69,11 @@ def comparison(
         rows=(*rows, *_controls(everything, chosen), *_published(theirs, chosen)) if base is None else tuple(rows),
         caption=_caption(rows, split, chosen, base),
         notes=(
-            *said,
+            *about,
             *evidence.notes,
             *(f"Left out because broken: {why}." for why in broken),
             *_notes(rows, everything, chosen, unfinished=len(records) - len(finished)),
-            *_spent(finished),
+            *_trial_notes(finished),
             *([BEGUN] if begun else []),
             *(_sources(theirs, chosen) if base is None else ()),
         ),
@@ -90,7 +90,7 @@ def _known(columns: Sequence[str], published: str | None) -> None:
 
 
 def _groups(finished: Sequence[Record], split: str) -> list[tuple[tuple, list[Scored]]]:
-    """The runs of each variant and way of decoding. ValueError if there are none, or they are of different data."""
+    """The runs of each variant and way of decoding. ValueError if there are none, or if their data differ."""
     groups: dict[tuple, list[Scored]] = {}
     called = names(finished)
     for record in finished:
@@ -98,8 +98,8 @@ def _groups(finished: Sequence[Record], split: str) -> list[tuple[tuple, list[Sc
             groups.setdefault((called[record.folder], *way), []).append(scored)
     if not groups:
         known = sorted({e.split for record in finished for e in record.evaluations})
-        raise ValueError(f"no run was scored on {split!r}; evaluated are {', '.join(known) or 'none'}")
-    ways = _together(groups)
+        raise ValueError(f"no run was scored on {split!r}; splits with scores: {', '.join(known) or 'none'}")
+    ways = _by_variant(groups)
     _same_data([run for _, group in ways for run in group])
     return ways
 
@@ -114,20 +114,20 @@ def _headline_split(finished: Sequence[Record]) -> str:
 
 
 def _same_data(runs: Sequence[Scored]) -> None:
-    """ValueError if runs are of different data; what an older run does not say is believed."""
+    """ValueError if the data of the runs differ. A run without a fingerprint passes: older runs did not record one."""
     prints: dict[str, Scored] = {}
     for run in runs:
         if "data_fingerprint" in run.scores:
             prints.setdefault(run.scores["data_fingerprint"], run)
     if len(prints) > 1:
-        said = ", ".join(f"{key} of {run.record.experiment}/{run.name}" for key, run in prints.items())
-        raise ValueError(f"the runs are of different data ({said}): compare those of one dataset")
+        each = ", ".join(f"{key} of {run.record.experiment}/{run.name}" for key, run in prints.items())
+        raise ValueError(f"the runs have different data ({each}): compare the runs of one dataset")
 
 
 def _scored(record: Record, split: str) -> dict[tuple[str, int, str], Scored]:
-    """A run as scored by (decode, beam, look), its headline first; scores of several draws are their mean.
+    """The scores of a run by (decode, beam, look), its headline first; for several draws, their mean.
 
-    Where the headline was evaluated again, as with boxes that came later, the new scores are shown.
+    If the headline was evaluated again, for example after boxes were added, the new scores are used.
     """
     found: dict[tuple[str, int, str], Scored] = {}
     evaluated = [(evaluation.scores, evaluation.folder) for evaluation in record.evaluations]
@@ -139,14 +139,14 @@ def _scored(record: Record, split: str) -> dict[tuple[str, int, str], Scored]:
     return found
 
 
-def _together(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
+def _by_variant(groups: dict[tuple, list]) -> list[tuple[tuple, list[Scored]]]:
     """The groups with all rows of a variant next to each other, in order of first appearance."""
     variants = list(dict.fromkeys(name for name, *_ in groups))
     return sorted(groups.items(), key=lambda group: (variants.index(group[0][0]), *group[0][1:]))
 
 
 def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
-    """What each row is compared with: the base decoded the same way, or else its headline."""
+    """The base row of each row: that with the same decoding, or else the headline of the base."""
     theirs = {way[1:]: r for r, (way, _) in enumerate(ways) if way[0] == base}
     if not theirs:
         known = ", ".join(dict.fromkeys(way[0] for way, _ in ways))
@@ -157,7 +157,7 @@ def _bases(base: str, ways: Sequence[tuple[tuple, list[Scored]]]) -> list[int]:
 
 
 def _row(name: str, decode: str, beam: int, look: str, group: list[Scored], columns: Sequence[Column]) -> Row:
-    """What a row's runs have in common; time and epochs include those of the runs that they began from."""
+    """The row of a group of runs. Time and epochs include those of the runs that they began from."""
     ours = [run.record.scores for run in group]
     facts = {
         field: tuple(scores[key] + scores.get(before, 0) for scores in ours if scores.get(key) is not None)
@@ -186,7 +186,7 @@ def _cell(column: Column, scores: Iterable[dict]) -> Cell | None:
 
 
 def _controls(scores: Sequence[dict], columns: Sequence[Column]) -> Iterable[Row]:
-    """What a gaze that knows nothing scores on the same words: rows for the grounding columns alone."""
+    """Scores of attention that ignores the image, on the same words: rows with the grounding columns only."""
     for control, name in CONTROLS.items():
         cells = []
         for column in columns:
@@ -197,26 +197,26 @@ def _controls(scores: Sequence[dict], columns: Sequence[Column]) -> Iterable[Row
 
 
 def _published(models: Sequence[Published], columns: Sequence[Column]) -> Iterable[Row]:
-    """What others report: rows for the columns they have."""
+    """Rows of published scores."""
     for model in models:
         cells = tuple(_cell(column, [{column.part: model.scores}]) for column in columns)
         yield Row(name=model.name, published=True, cells=cells)
 
 
 def _caption(rows: Sequence[Row], split: str, columns: Sequence[Column], base: str | None) -> str:
-    said = [f"Scores on {split}." if base is None else f"Scores on {split}: {base}, and differences of others to it."]
-    said += _spread(rows, columns)
+    parts = [f"Scores on {split}." + (f" Rows other than {base} are differences from it." if base else "")]
+    parts += _bracket_notes(rows, columns)
     scales = {column.scale for column in columns}
     if 100 in scales:
         plain = [column.title for column in columns if column.scale == 1]
-        said.append("In percent" + (f", {' and '.join(plain)} aside." if plain else "."))
+        parts.append("In percent" + (f", except {' and '.join(plain)}." if plain else "."))
     if any(column.name == "cider" for column in columns):
-        said.append("CIDEr is CIDEr-D with the document frequencies of the references it is scored on.")
-    return " ".join(said)
+        parts.append("CIDEr is CIDEr-D with the document frequencies of the references it is scored on.")
+    return " ".join(parts)
 
 
-def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
-    """What the numbers beside a mean are: an interval, a range, or nothing."""
+def _bracket_notes(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
+    """Explain the numbers beside a mean: an interval, a range, or none."""
     counts = [row.runs for row in rows]
     n = f"n = {counts[0]}" if len(set(counts)) == 1 else f"n = {min(counts)} to {max(counts)}"
     cells = [(column, cell) for row in rows for column, cell in zip(columns, row.cells, strict=True) if cell]
@@ -225,23 +225,20 @@ def _spread(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[str]:
         if max(counts) > 1:
             yield f"Mean over {n} seeds, [lowest, highest] in brackets."
         if min(counts) == 1:
-            yield "A value without brackets is a single run: it says nothing of the spread between seeds."
+            yield "A value without brackets is a single run, so the spread between seeds is unknown."
         return
     images = f"{intervals[0].images:,} images"
     if max(counts) == 1:
-        yield (
-            f"[95 % interval] in brackets: bootstrap over {images} of one seed, so it says nothing of the spread "
-            "between seeds."
-        )
+        yield f"[95 % interval] in brackets: bootstrap over {images} of one seed, without the spread between seeds."
     else:
         yield f"Mean over {n} seeds with its [95 % interval] in brackets: bootstrap over seeds and {images}."
     if max(counts) > 1 and any(one.seeds == 1 for one in intervals):
-        yield "Of one seed the interval is over images alone and says nothing of the spread between seeds."
+        yield "With one seed, the interval is over images alone, without the spread between seeds."
     bare = list(dict.fromkeys(column.title for column, cell in cells if not cell.interval))
     if bare and max(counts) > 1:
-        yield f"In (parentheses) the range over seeds, where no scores of images are kept: {', '.join(bare)}."
+        yield f"In (parentheses): the range over seeds, if there are no scores of single images: {', '.join(bare)}."
     elif bare:
-        yield f"Without an interval, as no scores of images are kept: {', '.join(bare)}."
+        yield f"Without an interval, because there are no scores of single images: {', '.join(bare)}."
 
 
 def _method(tests: Sequence[Difference]) -> str:
@@ -251,26 +248,26 @@ def _method(tests: Sequence[Difference]) -> str:
     return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"
 
 
-def _marked(tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
+def _best_notes(tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
     if not tests:
         return
     yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
     if untested:
         left = ", ".join(dict.fromkeys(untested))
-        yield f"Not tested against the best, for want of several seeds, or of the same seeds and images: {left}."
+        yield f"Not tested against the best (too few seeds, or no common seeds and images): {left}."
 
 
-def _contrasted(
+def _base_notes(
     rows: Sequence[Row], evidence: Evidence, bases: Sequence[int], tests: Sequence[tuple[Column, Difference]]
 ) -> Iterable[str]:
-    """What differences were tested, and how small they could have been."""
+    """Explain which differences were tested, and report the smallest detectable ones."""
     fewer = []
     for row, group, base in zip(rows, evidence.rows, bases, strict=True):
         both, most = shared_seeds(group, evidence.rows[base]), max(row.runs, len(evidence.rows[base]))
         if both < most:
             fewer.append(f"{row.name} ({both} of {most})")
     if fewer:
-        yield f"Differences are of the seeds that both have; fewer than there are: {', '.join(dict.fromkeys(fewer))}."
+        yield f"Differences use the seeds that both rows have. Not all seeds: {', '.join(dict.fromkeys(fewer))}."
     if not tests:
         return
     yield f"Bold: differs from the base ({_method([one for _, one in tests])})."
@@ -282,7 +279,7 @@ def _contrasted(
         ends = dict.fromkeys(f"{value:.{column.decimals}f}" for value in (min(some), max(some)))
         small.append(f"{column.title} {' to '.join(ends)}")
     yield (
-        "Smallest difference that so many seeds and images find with a chance of 80 %, before correction: "
+        "Smallest difference that this number of seeds and images detects with power 80 %, before correction: "
         f"{', '.join(small)}."
     )
 
@@ -290,7 +287,7 @@ def _contrasted(
 def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column], *, unfinished: int) -> Iterable[str]:
     collapsed = [f"{row.name} ({row.collapsed} of {row.runs})" for row in rows if row.collapsed]
     if collapsed:
-        yield f"{COLLAPSED} collapsed in training, counted in: {', '.join(dict.fromkeys(collapsed))}."
+        yield f"{COLLAPSED} collapsed in training, but included: {', '.join(dict.fromkeys(collapsed))}."
     draws = sorted({s["draws"]["n"] for s in scores if "draws" in s})
     if draws:
         yield f"Captions decoded by `sample` are scored as the mean over {' or '.join(map(str, draws))} draws."
@@ -312,17 +309,17 @@ def _sources(models: Sequence[Published], columns: Sequence[Column]) -> Iterable
         return
     sources = "; ".join(dict.fromkeys(model.source for model in models))
     yield (
-        "Published rows are single runs of their source, with its own encoder, words and METEOR, and say nothing of "
-        f"the spread between seeds: {sources}."
+        f"Published rows are single runs of their source ({sources}), with its own encoder, vocabulary and METEOR. "
+        "Their spread between seeds is unknown."
     )
     if any("bleu4_free" in model.scores for model in models):
         shown = any(column.name.endswith("_free") for column in columns)
-        where = "it stands under 'no penalty', beside ours" if shown else "the columns bleu1_free to bleu4_free show it"
-        yield f"Published BLEU has no brevity penalty: {where}, and does not compare with BLEU that has one."
+        where = "it is under 'no penalty', beside ours" if shown else "the columns bleu1_free to bleu4_free show it"
+        yield f"Published BLEU has no brevity penalty: {where}. It is not comparable with BLEU that has one."
 
 
-def _spent(records: Iterable[Record]) -> Iterable[str]:
-    """The best of many trials is too good on average, so how many there were belongs to every table of them."""
+def _trial_notes(records: Iterable[Record]) -> Iterable[str]:
+    """The number of trials of each study, since the best of many trials is too good on average."""
     studies = {(record.experiment, json.dumps(record.study)): record.study for record in records if record.study}
     for (experiment, _), study in studies.items():
         trials = "1 trial was" if study["trials"] == 1 else f"{study['trials']} trials were"

@@ -1,7 +1,7 @@
-"""What the bound costs hard attention and what its samples' variance costs: differences along a chain of models.
+"""Decompose the gap between soft and hard attention: the costs of the bound and of the sampling variance.
 
-soft -> marginal -> enumerated -> sampled: each differs from the one before in one thing, how it was trained, and all
-are compared by the same numbers, so the differences along the chain add up to that of its ends.
+soft -> marginal -> enumerated -> sampled: each model differs from the one before only in its training. All have the
+same scores, so the differences along the chain add up to that between its ends.
 """
 
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ class Step:
 
 
 def scores_of(record: Record, draws: int) -> dict:
-    """The headline scores of a run, and as ``bounds`` what bounds its likelihood, in nats a token."""
+    """The headline scores of a run, and as ``bounds`` the bounds of its likelihood, in nats per token."""
     path = RunFolder(record.folder).bound(record.scores["split"], draws) / "scores.json"
     bounds = read_bounds(path)["bounds"] if path.exists() else {}
     return record.scores | {"bounds": {name: one["nats"] for name, one in bounds.items()}}
 
 
 def split(records: Sequence[Record], steps: Sequence[Step], draws: int) -> list[dict[str, str]]:
-    """One row a step: the mean over seeds, and the range, of the difference of each score, seed by seed."""
+    """One row per step: for each score, the mean and the range over seeds of the difference, paired by seed."""
     runs = {(record.variant, record.seed): scores_of(record, draws) for record in records if record.finished}
     rows = []
     for step in steps:

@@ -1,8 +1,8 @@
-"""Published scores, to stand below ours in a table: by dataset, as fractions, single runs of their sources.
+"""Published scores, for rows below ours in a table: by dataset, as fractions, single runs of their sources.
 
-BLEU of Xu et al. (2015) has no brevity penalty, so it is kept as our penalty-free one. METEOR is what its source's
-version gave. Left out is what was published as a range: CIDEr 0.76 to 0.96 and METEOR 21.3 to 25.2 of soft models on
-COCO.
+BLEU of Xu et al. (2015) has no brevity penalty, so it is in the columns without penalty. METEOR is from the version
+that each source used. Scores published as a range are left out: CIDEr 0.76 to 0.96 and METEOR 21.3 to 25.2 of soft
+models on COCO.
 """
 
 from dataclasses import dataclass
@@ -51,4 +51,4 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         _captions("Xu et al., hard", 0.718, 0.504, 0.357, 0.250, 0.2304),
     ),
 }
-"""By the name that `attend prepare` gives a dataset."""
+"""The published models by the dataset's name in `attend prepare`."""

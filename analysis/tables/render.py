@@ -29,7 +29,7 @@ def render(table: Table, format: str = "markdown") -> str:
 
 @dataclass(frozen=True)
 class Printed:
-    """A cell as text: a number, what stands beside it, and its mark."""
+    """A cell as text: a number, the text ``beside`` it, its mark, and ``about`` it the method of its interval."""
 
     text: str
     beside: str = ""
@@ -38,7 +38,7 @@ class Printed:
 
 
 def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
-    """The heading, and a list of cells for each row: name, decoding, number of runs, and numbers."""
+    """The header, and a list of cells for each row: name, decoding, number of runs, and numbers."""
     shows = (
         ("Parameters", "parameters", _count),
         ("Epochs", "epochs", "{:.3g}".format),
@@ -61,14 +61,14 @@ def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
 def _decoding(row: Row) -> str:
     if row.published:
         return "published, one run"
-    search = "words drawn" if row.beam == 0 else f"beam {row.beam}"
+    search = "words sampled" if row.beam == 0 else f"beam {row.beam}"
     look = f", looks {row.look}" if row.look else ""
     return f"{row.decode}, {search}{look}" if row.runs else ""
 
 
 def _printed(cell: Cell | None, column: Column, row: Row, *, brackets: bool, signed: bool) -> Printed:
-    """``21.4 [20.9, 22.0]``, a range beside intervals as ``21.4 (20.9 to 22.0)``; a score that only some seeds have
-    names how many."""
+    """``21.4 [20.9, 22.0]``. In a table with intervals, a range is ``21.4 (20.9 to 22.0)``. ``(n = 2)`` if seeds lack
+    the score."""
     if cell is None:
         return Printed(DASH if row.runs else "")
     ends = (cell.low, cell.high) if cell.interval is None else cell.interval.ends[1:]
@@ -123,7 +123,7 @@ LATEX = {
 
 
 def _latex(table: Table) -> str:
-    """A table whose intervals stand below their numbers, no wider than a line; needs booktabs and graphicx."""
+    """A table no wider than a line, with intervals below their numbers; needs booktabs and graphicx."""
     header, rows = grid(table)
     return TEMPLATES.get_template("table.tex").render(table=table, header=header, rows=rows) + "\n"
 
@@ -140,7 +140,7 @@ def _tex(text: str) -> str:
 
 
 def _html(table: Table) -> str:
-    """A fragment with its own style, for a page of any colours."""
+    """An HTML fragment with its own style, for a page of any colours."""
     header, rows = grid(table)
     return TEMPLATES.get_template("table.html").render(table=table, header=header, rows=rows) + "\n"
 
@@ -153,10 +153,10 @@ TEMPLATES = templates(Path(__file__).parent / "templates", web=_web, tex=_tex, n
 
 
 def _csv(table: Table) -> str:
-    """For programs: of every score mean, lowest and highest seed and their count, in columns of their own, or empty.
+    """For programs: mean, lowest and highest seed and number of seeds of every score, each in its own column.
 
-    Where there are intervals, these, the mark and the corrected p-value stand beside, and of differences to a base what
-    else was found of them.
+    If the table has intervals, more columns have their ends, the mark and the corrected p-value. If it has a base,
+    further columns have the other statistics of each difference.
     """
     more = [] if not any(c and c.interval for row in table.rows for c in row.cells) else list(INTERVAL)
     more += list(DIFFERENCE) if more and table.base is not None else []
@@ -184,7 +184,7 @@ FACTS: dict[str, Callable[[Row], object]] = {
     "Training seconds": lambda row: _average(row.seconds, "{:.6g}".format),
 }
 OPTIONAL = ("Look", "Trials", "Base", "Parameters", "Epochs", "Training seconds")
-"""Columns of the CSV that are there where some row has something in them."""
+"""Columns of the CSV that are left out if they are empty in every row."""
 INTERVAL = (" interval low", " interval high", " mark", " p")
 DIFFERENCE = {" p images": "p_images", " effect": "effect", " improvement": "improvement", " detectable": "detectable"}
 
@@ -201,8 +201,8 @@ def _numbers(cell: Cell, more: list[str]) -> list:
     ends = ["", ""] if interval is None else [f"{end:.6g}" for end in interval.ends[1:]]
     found += [*ends, cell.mark, "" if cell.p is None else f"{cell.p:.4g}"]
     if len(more) > len(INTERVAL):
-        told = isinstance(interval, Difference)
-        found += [f"{getattr(interval, name):.4g}" if told else "" for name in DIFFERENCE.values()]
+        known = isinstance(interval, Difference)
+        found += [f"{getattr(interval, name):.4g}" if known else "" for name in DIFFERENCE.values()]
     return found
 
 

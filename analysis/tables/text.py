@@ -1,4 +1,4 @@
-"""Tables and intervals as text, for everything that is written to be read."""
+"""Tables and intervals as text for readers."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,19 +8,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def markdown(rows: Iterable[Sequence[object]], *, left: Collection[int] = (0,)) -> str:
-    """Rows as a Markdown table, the header first; the columns ``left`` are set to the left, all others to the right."""
+    """Rows as a Markdown table, the header first; the columns ``left`` are aligned left, all others right."""
     header, *lines = ([str(cell).replace("|", r"\|") for cell in row] for row in rows)
     rule = ["---" if place in left else "---:" for place in range(len(header))]
     return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *lines))
 
 
 def rows_of(records: Sequence[Mapping[str, object]]) -> list[list[object]]:
-    """Records of the same fields as rows, the header first."""
+    """Records with the same fields as rows, the header first."""
     return [list(records[0]), *(list(record.values()) for record in records)]
 
 
 def bracketed(found: Interval | None, decimals: int = 3, *, scale: float = 1.0, sign: str = "") -> str:
-    """``0.213 [0.209, 0.217]``, times ``scale``; empty if there is no interval. ``sign`` + shows every sign."""
+    """``0.213 [0.209, 0.217]``, times ``scale``; empty if there is no interval. With ``sign`` "+", also plus signs."""
     if found is None:
         return ""
     value, low, high = (f"{scale * end:{sign}.{decimals}f}" for end in found.ends)
@@ -28,12 +28,12 @@ def bracketed(found: Interval | None, decimals: int = 3, *, scale: float = 1.0, 
 
 
 def excludes_zero(found: Interval) -> bool:
-    """Whether all of the interval is on one side of 0."""
+    """Whether the whole interval is on one side of 0."""
     return found.low > 0 or found.high < 0
 
 
 def templates(folder: Path, *, autoescape: bool = False, **filters: Callable[[str], str]) -> Environment:
-    """Jinja's templates in a folder, with these filters; without ``autoescape`` nothing is escaped but by them."""
+    """Jinja's templates in a folder, with these filters; without ``autoescape`` only the filters escape."""
     blocks = {"trim_blocks": True, "lstrip_blocks": True}
     found = Environment(autoescape=autoescape, loader=FileSystemLoader(folder), undefined=StrictUndefined, **blocks)
     found.filters |= filters

@@ -1,8 +1,8 @@
-"""Exact gradients of what estimators estimate, by a sum over all paths of a caption, where that can be done.
+"""Exact gradients of the targets of estimators, by a sum over all paths of a caption, if there are few enough.
 
-Each target is a function of the costs -log p(y | path) and the log-probabilities of all P paths, (..., P) in nats; its
-gradient is autograd's, so no estimator has a part in it. Where words are apart (``attention.feed: expected``) the paths
-are the L glimpses of each word.
+Each target is a function of the costs -log p(y | path) and the log-probabilities of all P paths, (..., P) in nats. Its
+gradient is autograd's and independent of every estimator. If words are independent (``attention.feed: expected``), the
+paths are the L glimpses of each word.
 """
 
 import math
@@ -20,7 +20,7 @@ from attend.estimators.paths import by_path
 from attend.estimators.take import Given, every_path
 
 TUPLES = 2**22
-"""Paths in the K-tuples that are summed at most, over all captions."""
+"""The largest number of paths in all K-tuples of all captions."""
 
 
 def bound(cost: Tensor, log_p: Tensor, samples: int) -> Tensor:
@@ -36,8 +36,8 @@ def marginal(cost: Tensor, log_p: Tensor, samples: int) -> Tensor:
 def of_samples(cost: Tensor, log_p: Tensor, samples: int, held: bool = False) -> Tensor:
     """-E log (1/K) sum_k p(y | path k), over all K-tuples of paths.
 
-    ``held``: the paths are drawn from an alpha that is held fixed, and the weights are p(y, path k) / p(path k).
-    Raises ValueError where there are more than TUPLES.
+    ``held``: the paths are sampled from an alpha that is held fixed, with weights p(y, path k) / p(path k).
+    Raises ValueError if there are more than TUPLES.
     """
     paths = cost.shape[-1]
     if cost[..., 0].numel() * paths**samples * samples > TUPLES:
@@ -55,11 +55,11 @@ TARGETS = {
     "K-sample bound": of_samples,
     "K-sample bound, its proposal held fixed": partial(of_samples, held=True),
 }
-"""By the names in ``FACTS``."""
+"""The targets by their names in ``FACTS``."""
 
 
 class Exact:
-    """The exact gradients of one subject, each computed once; ``why`` says why there are none, or is empty."""
+    """The exact gradients of one subject, cached. ``why`` is the reason if there are none, else empty."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.known = subject, {}
@@ -72,7 +72,7 @@ class Exact:
             self.why = str(error)
 
     def gradient(self, target: str, samples: int = 1) -> Tensor:
-        """Flat, in the order of ``gradient_of``; ValueError says why it cannot be had."""
+        """The gradient of a target, flat as in ``gradient_of``; ValueError with the reason if there is none."""
         if self.why:
             raise ValueError(self.why)
         if target not in TARGETS:
@@ -83,30 +83,30 @@ class Exact:
         return self.known[target, samples]
 
     def _paths(self) -> tuple[Tensor, Tensor]:
-        """Costs and log-probabilities of all paths, (N, C, P), or (N, C, T, L) where words are apart."""
+        """Costs and log-probabilities of all paths, (N, C, P), or (N, C, T, L) if words are independent."""
         subject, batch = self.subject, self.subject.batch
         noise, given = noise_of(subject, self.settings, 0), Given(subject.features, batch.words, batch.lengths)
         u = every_path(self.captioner, given, noise, self.settings, None)
         cost, log_p = by_path(u, u.costs), by_path(u, u.log_probs)
-        apart = subject.feed == "expected"
-        cost, log_p = (part.transpose(-1, -2) if apart else part.sum(-1) for part in (cost, log_p))
-        return cost, torch.log_softmax(log_p, -1)  # paths that differ after the last word alone stand for one
+        by_word = subject.feed == "expected"
+        cost, log_p = (part.transpose(-1, -2) if by_word else part.sum(-1) for part in (cost, log_p))
+        return cost, torch.log_softmax(log_p, -1)  # paths that differ only in padding share one's probability
 
 
 def ruled(settings: Config, rule: Estimator) -> Config:
-    """The settings with another estimator, without dropout and without anything added to the likelihood."""
+    """The settings with another estimator, without dropout and with the likelihood as the only objective."""
     decoder = replace(settings.decoder, dropout=0.0, dropout_words=0.0)
     return replace(settings, estimator=rule, decoder=decoder, objective=Objective())
 
 
 def noise_of(subject: Subject, settings: Config, draw: int) -> Noise:
-    """The chance of one draw, keyed by the subject's seed and the draw."""
+    """The noise of one draw, keyed by the subject's seed and the draw."""
     shape, locations = tuple(subject.batch.words.shape), subject.features.shape[1]
     return Noise.draw(settings, shape, subject.seed, draw, locations).to(subject.features.device)
 
 
 def parameters(captioner: Captioner) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """What is trained of attention, and of all else that the model itself consists of."""
+    """The trainable parameters of attention, and those of the decoder."""
     return tuple([p for p in part.parameters() if p.requires_grad] for part in (captioner.attention, captioner.decoder))
 
 
@@ -118,6 +118,6 @@ def gradient_of(captioner: Captioner, loss: Tensor) -> Tensor:
 
 
 def parts(captioner: Captioner) -> dict[str, slice]:
-    """Where each group of parameters lies in that vector."""
+    """The slice of each group of parameters in the vector of ``gradient_of``."""
     attention, rest = (sum(p.numel() for p in some) for some in parameters(captioner))
     return {"attention": slice(0, attention), "rest": slice(attention, attention + rest), "all": slice(None)}

@@ -1,7 +1,7 @@
 """Samples of every gradient estimator at fixed weights on one minibatch: bias, variance, time and memory of each.
 
-attend estimators --tiny                                                # all paths can be enumerated: minutes
-attend estimators --run runs/quickstart/hard/seed0 --checkpoints all    # of a trained run
+attend estimators --tiny                                                # few enough paths to enumerate: minutes
+attend estimators --run runs/quickstart/hard/seed0 --checkpoints all    # for a trained run
 """
 
 import statistics
@@ -32,23 +32,23 @@ from attend.runs.files import write_text
 from attend.training.objective import Loss, loss_of
 
 SETTLE = 50
-"""Minibatches that moving averages take in, and helpers learn from, before they are frozen."""
+"""The number of minibatches that update moving averages and train auxiliary networks before these are frozen."""
 RATE = 0.01
-"""Of the helpers' Adam there."""
+"""The learning rate of Adam for the auxiliary networks."""
 REFERENCE = f"reinforce, {Estimator.baseline}"
-"""What variance at equal time is relative to."""
+"""The estimator that variance at equal time is relative to."""
 GRADIENT = {"scale": 1.0, "entropy": 0.0, "semi": 0.0}
-"""The gradient alone, without what makes it learn better."""
+"""Settings for the bare gradient, without additions that help learning."""
 OWN = {"xu2015-code": {"scale": 0.1}}
-"""Settings that are part of a rule: its gradient is none without them."""
+"""Settings that belong to a rule."""
 
 
 def ways(settings: Config, samples: int | None = None) -> dict[str, dict]:
-    """Settings of every estimator by name: REINFORCE with each baseline and, with the soft one, each other cost.
+    """Settings of every estimator by title: REINFORCE with each baseline and, with the soft one, each other cost.
 
-    The soft baseline leaves so little variance that the bias of a cost can be seen.
+    The soft baseline leaves little variance, so the bias of a cost is visible.
 
-    ``samples`` is K of those that take several.
+    ``samples`` is K of the estimators with several samples.
     """
     plain = ruled(settings, Estimator()).cost
     found = {}
@@ -69,7 +69,7 @@ def ways(settings: Config, samples: int | None = None) -> dict[str, dict]:
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """One estimator of one subject's gradient, ready to draw from; its moving average and networks have settled."""
+    """One estimator of one subject's gradient, with its moving average and auxiliary networks after ``settled``."""
 
     subject: Subject
     captioner: Captioner
@@ -78,7 +78,7 @@ class Way:
 
     @classmethod
     def of(cls, subject: Subject, rule: dict) -> Self:
-        """ValueError says why this estimator is none for this model and minibatch."""
+        """The estimator with settings ``rule``. ValueError if it does not fit this model and minibatch."""
         settings = ruled(subject.settings, Estimator(**rule))
         settings.check_fits(subject.features.shape[1], subject.longest)
         with torch.random.fork_rng(devices=[]):
@@ -88,7 +88,7 @@ class Way:
         return replace(way, average=way.settled())
 
     def settled(self) -> Average:
-        """The moving average after some minibatches, from which the networks learn too."""
+        """The moving average after SETTLE minibatches, which also train the networks."""
         average, learned = self.average, list(self.learner.parameters())
         optimiser = torch.optim.Adam(learned, lr=RATE) if learned else None
         for draw in range(SETTLE):
@@ -126,8 +126,8 @@ def measure(
 ) -> list[Measured]:
     """A record for each subject, estimator of ``only`` and group of parameters.
 
-    ``draws`` of each gradient, then ``rounds`` of steps in turn for their time, and their memory; 0 rounds leave both
-    out.
+    Each gradient is sampled ``draws`` times. Then steps are timed in ``rounds`` in which estimators take turns, and
+    their memory is measured; with 0 rounds, neither is.
     """
     rows: list[Measured] = []
     for subject in subjects:
@@ -148,7 +148,7 @@ def measure(
 
 
 def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
-    """Its bias, variance and so on, for each group of parameters. Two draws of what has no chance are enough."""
+    """Bias, variance and so on of an estimator, per group of parameters. Deterministic estimators have two draws."""
     subject, rule = way.subject, way.settings.estimator
     target, samples = rule.facts.target, way.settings.samples
     known: dict[str, Tensor] = {}
@@ -182,7 +182,7 @@ def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
 
 
 def _with_costs(rows: list[Measured], made: dict[str, Way], rounds: int) -> list[Measured]:
-    """With the seconds of a step, the median of ``rounds`` in turn, MiB at its peak, and variance at equal time."""
+    """The rows with seconds per step (median of ``rounds``), peak memory in MiB, and variance at equal time."""
     device = next(iter(made.values())).subject.features.device
     calls: dict[str, Callable[[], object]] = {title: partial(way.draw, 0) for title, way in made.items()}
     seconds = {title: statistics.median(some) for title, some in in_turn(calls, rounds, device).items()}
@@ -192,15 +192,15 @@ def _with_costs(rows: list[Measured], made: dict[str, Way], rounds: int) -> list
     def costed(row: Measured) -> Measured:
         if row.estimator not in made:
             return row
-        took, beside = seconds[row.estimator], level.get(row.group)
-        equal = row.variance * took / beside if beside else None
-        return replace(row, seconds=took, mebibytes=memory[row.estimator], equal_time=equal)
+        step, reference = seconds[row.estimator], level.get(row.group)
+        equal = row.variance * step / reference if reference else None
+        return replace(row, seconds=step, mebibytes=memory[row.estimator], equal_time=equal)
 
     return [costed(row) for row in rows]
 
 
 def write(out: Path, rows: Sequence[Measured]) -> list[Path]:
-    """estimators.csv and estimators.md, and a figure for each feed with its numbers beside it."""
+    """Write estimators.csv, estimators.md, and for each feed a figure with a CSV of its numbers."""
     files = [out / "estimators.csv", out / "estimators.md"]
     write_text(files[0], write_rows(rows))
     write_text(files[1], markdown(rows))
@@ -208,11 +208,11 @@ def write(out: Path, rows: Sequence[Measured]) -> list[Path]:
 
 
 def summary(rows: Sequence[Measured]) -> str:
-    """How many were measured, and which of them are biased in the gradient of attention."""
+    """The number of measured estimators, and the names of those with a biased gradient of attention."""
     titles, done = ({row.estimator for row in some} for some in (rows, [row for row in rows if row.draws]))
     known = [row for row in rows if row.group == "attention" and row.bias is not None]
-    said = f"{len(done)} of {len(titles)} estimators measured"
+    measured = f"{len(done)} of {len(titles)} estimators measured"
     if not known:
-        return f"{said}, their bias unknown: estimators.md says why"
+        return f"{measured}, their bias unknown: estimators.md says why"
     biased = dict.fromkeys(row.estimator for row in known if row.biased)
-    return f"{said}; attention's gradient is biased beyond chance in {', '.join(biased) or 'none'}"
+    return f"{measured}; attention's gradient is biased beyond chance in {', '.join(biased) or 'none'}"

@@ -1,4 +1,4 @@
-"""What each estimator estimates and needs: the tables of docs/estimators.md.
+"""The tables of docs/estimators.md: the target and the needs of each estimator and baseline.
 
 python -m attend.experiments.laboratory.overview
 """
@@ -17,22 +17,22 @@ TAKES = {
     "straight-through": "draws",
     "gumbel-straight-through": "draws",
 }
-"""What is taken of alpha at each selection."""
+"""How glimpses are chosen from alpha, for each selection rule."""
 
 
 def estimators() -> str:
-    """Of every estimator, in Markdown."""
+    """The table of estimators in Markdown."""
     rows = [("estimator.name", "estimates the gradient of", "without bias", "takes", "samples", "passes", "source")]
     for name, facts in FACTS.items():
         samples = "all paths" if facts.select == "all" else str(facts.samples)
         bias = "yes" if facts.unbiased else "no"
-        taken = TAKES[facts.select] + (" of q" if facts.proposal else "")
-        rows.append((name, facts.target, bias, taken, samples, str(facts.passes), facts.source))
+        takes = TAKES[facts.select] + (" of q" if facts.proposal else "")
+        rows.append((name, facts.target, bias, takes, samples, str(facts.passes), facts.source))
     return markdown(rows, left=range(len(rows[0])))
 
 
 def baselines() -> str:
-    """Of every baseline of REINFORCE, in Markdown."""
+    """The table of REINFORCE's baselines in Markdown."""
     rows = [("estimator.baseline", "samples, at least", "pass beside it", "source")]
     for name, one in BASELINES.items():
         policy = "none" if one.rollout is None else type(one.rollout).__name__.lower()

@@ -1,4 +1,4 @@
-"""Mean and variance of a stream of gradients, without keeping them."""
+"""Mean and variance of a stream of gradients, without storing them."""
 
 import math
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class Running:
-    """Of vectors g (P,) that come one by one, for each part of them: the mean, the total variance, the mean cosine.
+    """The mean, the total variance and the mean cosine of a stream of vectors g (P,), for each part of the vectors.
 
-    The mean is moved and the squares are summed around it, M <- M + (g - old mean) . (g - new mean), so that nothing
-    is lost where the variance is small beside the mean. Source: Welford (1962).
+    The squares are summed around the running mean, M <- M + (g - old mean) . (g - new mean), so that no precision is
+    lost if the variance is small relative to the mean. Source: Welford (1962).
     """
 
     def __init__(self, parts: dict[str, slice], exact: Tensor | None = None) -> None:
@@ -19,7 +19,7 @@ class Running:
         self.squares, self.cosines = dict.fromkeys(parts, 0.0), dict.fromkeys(parts, 0.0)
 
     def add(self, gradient: Tensor) -> None:
-        """Take in one more; it is counted in double precision."""
+        """Add one vector, in double precision."""
         gradient = gradient.double()
         if self.mean is None:
             self.mean = torch.zeros_like(gradient)
@@ -37,7 +37,7 @@ class Running:
         return self.squares[part] / (self.count - 1)
 
     def signal(self, part: str) -> float:
-        """|E g|^2, without what the noise of the mean adds to its square; 0 where the noise is all there is."""
+        """|E g|^2: the square of the mean minus its bias from noise, at least 0."""
         mean = self.mean[self.parts[part]]
         return max(float(mean @ mean) - self.variance(part) / self.count, 0.0)
 
@@ -56,15 +56,15 @@ class Running:
         return float((self.mean[where] - exact[where]).norm()) / length(exact[where])
 
     def chance(self, part: str, exact: Tensor) -> float:
-        """What ``bias`` would be on (root mean square) average without any: sqrt(variance / count) / |exact|."""
+        """The root mean square of ``bias`` for an unbiased estimator: sqrt(variance / count) / |exact|."""
         return math.sqrt(self.variance(part) / self.count) / length(exact[self.parts[part]])
 
 
 def cosine(one: Tensor, other: Tensor) -> float:
-    """The cosine of the angle between two vectors; 0 where one of them is 0."""
+    """The cosine of the angle between two vectors; 0 if one of them is 0."""
     return float(one @ other) / (length(one) * length(other))
 
 
 def length(vector: Tensor) -> float:
-    """|v|, never quite 0."""
+    """|v|, at least 1e-150."""
     return max(float(vector.norm()), 1e-150)

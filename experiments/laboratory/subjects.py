@@ -1,4 +1,4 @@
-"""What gradients are estimated of: a model at fixed weights and a fixed minibatch."""
+"""The subjects of gradient estimation: a model at fixed weights and a fixed minibatch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -18,13 +18,13 @@ from attend.runs.processes import accelerator
 
 TINY = {"locations": 4, "features": 6, "words": 9}
 CAPTIONS = [[[4, 5, 2], [6, 2, 0]], [[7, 8, 2], [8, 4, 2]]]
-"""Of the tiny minibatch: two images with two captions each, the end mark last, then padding."""
+"""Captions of the tiny minibatch: two images with two captions each, with end mark and padding."""
 FEEDS = ("glimpse", "expected")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A captioner, its settings, and the minibatch: its features (N, L, D) and captions. ``seed`` is of the draws."""
+    """A captioner, its settings, and the minibatch: features (N, L, D) and captions. ``seed`` is that of the draws."""
 
     settings: Config
     captioner: Captioner
@@ -39,16 +39,16 @@ class Subject:
 
     @property
     def longest(self) -> int:
-        """Words of the longest caption."""
+        """The number of words of the longest caption."""
         return self.batch.words.shape[-1]
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Widths of the features and of the vocabulary."""
+        """The feature dimension and the size of the vocabulary."""
         return self.features.shape[-1], self.captioner.decoder.embedding.num_embeddings
 
     def under(self, settings: Config) -> Captioner:
-        """The same weights in a captioner of other settings; modules that only those have are drawn from their seed."""
+        """The same weights in a captioner with other settings. New modules are initialised from the settings' seed."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             captioner = build_captioner(settings, *self.sizes)
@@ -58,9 +58,9 @@ class Subject:
 
 
 def tiny(seed: int) -> Iterator[Subject]:
-    """A captioner in float64 whose paths can all be summed, four locations and three words; for each feed.
+    """For each feed, a captioner in float64 with few enough paths to sum over: four locations and three words.
 
-    Its weights are drawn so large that it matters where it looks, as it does not to a fresh model.
+    Its random weights are large, so that its costs depend on the glimpses, unlike those of a fresh model.
     """
     generator = torch.Generator().manual_seed(seed)
     settings = Config(
@@ -83,10 +83,10 @@ def tiny(seed: int) -> Iterator[Subject]:
 
 
 def checkpoints(run: RunFolder) -> list[str]:
-    """The names of a run's models, in the order of training: fresh, what was kept, best and last."""
-    kept = [int(path.stem.removeprefix("epoch")) for path in (run.path / "checkpoint").glob("epoch*.safetensors")]
-    there = [*(f"epoch{epoch}" for epoch in sorted(kept)), "best", "last"]
-    return ["fresh", *(name for name in there if _file(run, name).exists())]
+    """The names of a run's checkpoints in the order of training: fresh, those of epochs, best and last."""
+    epochs = [int(path.stem.removeprefix("epoch")) for path in (run.path / "checkpoint").glob("epoch*.safetensors")]
+    known = [*(f"epoch{epoch}" for epoch in sorted(epochs)), "best", "last"]
+    return ["fresh", *(name for name in known if _file(run, name).exists())]
 
 
 def _file(run: RunFolder, name: str) -> Path:
@@ -96,16 +96,16 @@ def _file(run: RunFolder, name: str) -> Path:
 def trained(
     folder: Path, names: str, *, images: int, split: str, seed: int, data: Path | None = None
 ) -> Iterator[Subject]:
-    """The models of a run by the names of their checkpoints, on a random minibatch of one of its splits.
+    """The models of a run at its checkpoints, on a random minibatch of one of its splits.
 
-    ``names`` are separated by commas, or "all". Everything that can be wrong with the run is said before the first.
+    ``names`` of checkpoints are separated by commas, or "all". Problems of the run are raised before the first model.
     """
     run = RunFolder(folder)
     config = run.config()
     if not config.attention.hard:
         raise ValueError(
-            f"{run.path} has soft attention (attention.select {config.attention.select!r}), whose gradient is computed "
-            "and not estimated: name a run with attention.select sample"
+            f"{run.path} has soft attention (attention.select {config.attention.select!r}), whose gradient is exact "
+            "and needs no estimator: name a run with attention.select sample"
         )
     dataset = dataset_of(run, data)
     device = accelerator().device

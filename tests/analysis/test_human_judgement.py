@@ -115,12 +115,12 @@ def test_a_caption_that_the_crowd_judged_is_no_reference_of_its_image(folder):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("ExpertAnnotations.txt", None, "ExpertAnnotations.txt is missing: give the folder of Flickr8k as distributed"),
-        ("ExpertAnnotations.txt", "a.jpg\tb.jpg#1\t1\t2\n", "line 1 of .* has not its 5 columns"),
-        ("ExpertAnnotations.txt", "a.jpg\tb.jpg#1\t1\tx\t2\n", "line 1 of .* has not its 5 columns"),
-        ("ExpertAnnotations.txt", "z.jpg\tb.jpg#1\t1\t1\t2\n", "line 1 of .* names z.jpg, of which Flickr8k.token.txt"),
-        ("ExpertAnnotations.txt", "a.jpg\tb.jpg#7\t1\t1\t2\n", "line 1 of .* names b.jpg#7, of which"),
-        ("ExpertAnnotations.txt", "a.jpg\ta.jpg#0\t4\t4\t4\n", "holds 0 judgements"),
+        ("ExpertAnnotations.txt", None, "ExpertAnnotations.txt is missing: name the folder of Flickr8k as distributed"),
+        ("ExpertAnnotations.txt", "a.jpg\tb.jpg#1\t1\t2\n", "line 1 of .* does not have 5 valid columns"),
+        ("ExpertAnnotations.txt", "a.jpg\tb.jpg#1\t1\tx\t2\n", "line 1 of .* does not have 5 valid columns"),
+        ("ExpertAnnotations.txt", "z.jpg\tb.jpg#1\t1\t1\t2\n", "line 1 of .* names z.jpg, which is not in Flickr8k"),
+        ("ExpertAnnotations.txt", "a.jpg\tb.jpg#7\t1\t1\t2\n", "line 1 of .* names b.jpg#7, which is not in"),
+        ("ExpertAnnotations.txt", "a.jpg\ta.jpg#0\t4\t4\t4\n", "has 0 judgements"),
         ("Flickr8k.token.txt", None, "Flickr8k.token.txt is missing"),
         ("Flickr8k.token.txt", "a.jpg 0\ta dog\n", "line 1 of .* does not begin with IMAGE#NUMBER"),
     ],

@@ -65,7 +65,7 @@ def test_collapse_is_read_from_the_headline(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folder", "message"), [("nowhere", "nowhere is no folder; give"), ("empty", "empty holds no run; give")]
+    ("folder", "message"), [("nowhere", "nowhere is not a folder; name"), ("empty", "empty has no run; name")]
 )
 def test_folders_without_runs(tmp_path, folder, message):
     (tmp_path / "empty").mkdir()
@@ -74,7 +74,7 @@ def test_folders_without_runs(tmp_path, folder, message):
 
 
 def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(ValueError, match="is no run; a run is"):
+    with pytest.raises(ValueError, match="is not a run; a run is"):
         read_run(tmp_path)
 
 
@@ -139,7 +139,7 @@ def test_settings_of_another_schema_are_refused(tmp_path):
 def test_metrics_of_another_schema_are_refused(tmp_path, line):
     record = read_run(make_run(tmp_path, metrics=[*make_metrics(1), {"split": "val"} | line]))
     assert len(record.series("nll", "train")[0])
-    with pytest.raises(ValueError, match=r"metrics.jsonl has nll of val without a number or its epoch; restore it"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl has nll of val without a number or an epoch; restore it"):
         record.series("nll", "val")
 
 
@@ -205,4 +205,4 @@ def test_a_copied_run_is_no_seed_of_its_own(tmp_path):
     other = make_run(tmp_path, "b/made/soft/seed1", headline=scores())
     broken = []
     assert [one.folder for one in read_runs([tmp_path], broken=broken)] == [first, other]
-    assert broken == [f"{again} has the experiment, variant and seed of {first}, and is left out"]
+    assert broken == [f"{again} has the experiment, variant and seed of {first} and is left out"]

@@ -156,7 +156,7 @@ def test_tables_count_both_budgets(tmp_path):
     lines = {line.split("|")[1].strip(): line for line in table.splitlines() if line.startswith("| ")}
     assert "| Epochs | Training |" in lines["Variant"]
     assert "| 11 | 3.0 min |" in lines["hard"] and "| 7 | 2.0 min |" in lines["soft"]
-    assert "include those of the run that a run began from" in table
+    assert "its epochs and training time include those of that run" in table
     rows = render(comparison(read_runs([tmp_path])), "csv").splitlines()
     assert "Epochs" in rows[0] and ",11,180," in rows[1] + rows[2]
     shutil.rmtree(tmp_path / "made/hard")

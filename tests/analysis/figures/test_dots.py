@@ -86,7 +86,7 @@ def test_differences_are_around_a_line_and_hollow_where_nothing_is_shown():
     assert faces == ["#D55E00", "white"]
     assert any(list(line.get_xdata()) == [0, 0] for line in nll.lines)
     said = bleu.figure.get_supxlabel().replace("\n", " ")
-    assert said.startswith("less soft, paired by seed and image") and "hollow: not shown to differ" in said
+    assert said.startswith("minus soft, paired by seed and image") and "hollow: no significant difference" in said
 
 
 def test_numbers_of_a_chart_are_those_of_its_table():
@@ -117,7 +117,7 @@ def test_the_mean_is_at_the_widths_that_all_seeds_have(tmp_path):
     axes, *_ = width_curves(records, scores=("bleu4",))
     (mean,) = [line for line in axes.lines if line.get_gid() == "hard/mean"]
     np.testing.assert_allclose(mean.get_data(), [[1, 10], [25, 40]])
-    assert "no band: that takes 3 seeds" in axes.figure.get_supxlabel()
+    assert "no band: it needs 3 seeds" in axes.figure.get_supxlabel()
 
 
 def test_of_one_width_there_is_no_curve(tmp_path):
@@ -194,7 +194,7 @@ def test_figures_compose_in_one(tmp_path):
         series = {row["series"] for row in csv.DictReader(file)}
     assert {"soft/mean", "soft/low", "soft/high", "hard, sample/interval", "soft, expected"} <= series
     assert "bootstrap over 3 seeds" in c.get_xlabel().replace("\n", " ")
-    with pytest.raises(ValueError, match="1 axes are given and 2 are to be drawn into"):
+    with pytest.raises(ValueError, match="there are 1 axes for 2 panels"):
         learning_curves(runs, axes=[a])
 
 

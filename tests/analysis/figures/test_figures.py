@@ -59,7 +59,7 @@ def test_three_seeds_have_a_band_and_its_ends_are_in_the_numbers(tmp_path):
     assert np.interp(2, *low.get_data()) == pytest.approx(4.3 - half, abs=1e-4)
     assert np.interp(2, *high.get_data()) == pytest.approx(4.3 + half, abs=1e-4)
     assert len(left.collections) == 1 and "band: 95 % interval" in left.figure.get_supxlabel().replace("\n", " ")
-    assert "(from n = 3 on)" in left.figure.get_supxlabel().replace("\n", " ")  # hard has one seed
+    assert "(if n >= 3)" in left.figure.get_supxlabel().replace("\n", " ")  # hard has one seed
     assert {series for _, series, *_ in drawn(left.figure)} >= {"soft/low", "soft/high"}
 
 
@@ -71,7 +71,7 @@ def test_a_wide_band_does_not_hide_the_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "said"), [(1, "one run each (n = 1), so no interval"), (2, "no band: that takes 3 seeds")]
+    ("seeds", "said"), [(1, "one run each (n = 1), so there is no interval"), (2, "no band: it needs 3 seeds")]
 )
 def test_too_few_seeds_have_no_band_and_it_is_said(tmp_path, seeds, said):
     for seed in range(seeds):
@@ -104,7 +104,7 @@ def test_what_no_run_logged_is_left_out_and_said(tmp_path):
     (only,) = learning_curves(read_runs([tmp_path], unfinished=True))
     assert "BLEU-4" in only.get_title(loc="left")
     assert "not logged: NLL (nats per token), training" in only.figure.get_supxlabel().replace("\n", " ")
-    with pytest.raises(ValueError, match="no run wrote any of nll, cider"):
+    with pytest.raises(ValueError, match="no run logged any of nll, cider"):
         learning_curves([replace(read_runs([tmp_path], unfinished=True)[0], folder=tmp_path)], score="cider")
 
 
@@ -144,9 +144,9 @@ def test_health_has_a_panel_for_each_metric_written(tmp_path):
 
 def test_what_was_never_written_is_said(tmp_path):
     records = made(tmp_path)
-    with pytest.raises(ValueError, match="no run wrote 'cider' for 'val'"):
+    with pytest.raises(ValueError, match="no run logged 'cider' for 'val'"):
         curves(records, "cider", "val")
-    with pytest.raises(ValueError, match="no run wrote any of attention_gradient"):
+    with pytest.raises(ValueError, match="no run logged any of attention_gradient"):
         health_curves(records, names=("attention_gradient",))
 
 

@@ -130,9 +130,9 @@ def test_what_is_missing_is_said_and_the_rest_goes_on(tmp_path, capsys):
     assert "gaze-1.png" in told.out and "gaze-0" not in told.out
     main(["plot", "saccades", str(runs), "--out", out, "--image", "no.png", "--image", IMAGES[2], "--dots", "gate"])
     told = capsys.readouterr()
-    assert "no image 'no.png' among the 6 that these runs have looked at" in told.err and "gaze-36.png" in told.out
+    assert "'no.png' is not among the 6 images of these runs" in told.err and "gaze-36.png" in told.out
     main(["plot", "gaze", str(runs), "--out", out, "--decode", "sample", "--draws", "1"])
-    assert "hard/seed0 has no evaluation test sample: evaluate it so" in capsys.readouterr().err
+    assert "hard/seed0 has no evaluation test sample: add it" in capsys.readouterr().err
     (runs / "hard/seed0/evaluations/test-argmax-beam3/attention.h5").unlink()
     main(["plot", "gaze", str(runs), "--out", out])
     told = capsys.readouterr()
@@ -144,7 +144,7 @@ def test_what_cannot_be_drawn(runs, tmp_path, fails):
     path = other / "hard/seed0/evaluations/test-argmax-beam3/attention.h5"
     make_gazes(path, ["a dog"], [peaked([0, 3])], sampled=True, images=["x.png"])
     said = fails("plot", "gaze", other, "--out", tmp_path / "out")
-    assert "looked at different images: compare runs of one dataset and split" in said
+    assert "these runs have no images in common: compare runs of one dataset and split" in said
     assert "nothing to draw" in fails("plot", "saccades", runs, "--out", tmp_path / "out", "--image", "no.png")
     assert "draws is 0" in fails("plot", "gaze", runs, "--draws", "0")
     assert "seed is -1" in fails("plot", "gaze", runs, "--seed", "-1")

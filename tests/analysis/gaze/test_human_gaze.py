@@ -77,17 +77,17 @@ def test_what_is_left_out_is_said_and_the_rest_goes_on(tmp_path):
         f"{path}, line 2: (200, 20) is outside folder/0.jpg, which has 200 x 100 pixels",
         f"{path}, line 3: (-1, 20) is outside folder/0.jpg, which has 200 x 100 pixels",
         *(f"{path}, line {number}: {broken}" for number in (4, 5, 8)),
-        f"{path}: no run has looked at the image 'none.jpg' (2 fixations)",
+        f"{path}: no run has the image 'none.jpg' (2 fixations)",
     ]
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"image,subject,x,y\n", "lacks the column order; its first line needs image,subject,order,x,y"),
+        (b"image,subject,x,y\n", "lacks the column order; its first line must have image,subject,order,x,y"),
         (b"", "lacks the column image, subject, order, x, y"),
-        (b"image,subject,order,x,y\n", "holds no fixation on an image of these runs"),
-        (b"image,subject,order,x,y\nno.jpg,a,1,2,3\n", "no run has looked at the image 'no.jpg'"),
+        (b"image,subject,order,x,y\n", "has no fixation on an image of these runs"),
+        (b"image,subject,order,x,y\nno.jpg,a,1,2,3\n", "no run has the image 'no.jpg'"),
         (b"\xff\xfe\x00\x00\xd8", "is not readable as CSV"),
         (b'image,subject,order,x,y\n"0.jpg,a,1,2,3\n', "is not readable as CSV"),
     ],

@@ -305,14 +305,14 @@ def test_models_side_by_side(tmp_path):
         assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= width and b.y1 <= height for b in written), list(shown)
 
     other = make_attention(tmp_path / "other.h5", WORDS, image="b.jpg", **geometry)
-    with pytest.raises(ValueError, match=r"one image is to be compared, not 2 \(a.jpg, b.jpg\)"):
+    with pytest.raises(ValueError, match=r"glances must be of one image, not of 2 \(a.jpg, b.jpg\)"):
         compare_gaze(photo(), {**models, "other": read_attention(other, 0)})
 
 
 @pytest.mark.parametrize("draw", [maps_of, drawn_path])
 def test_what_does_not_belong_together(draw):
     geometry, weights = Geometry.of("squash", (240, 160), (7, 7)), np.ones((3, 49)) / 49
-    with pytest.raises(ValueError, match=r"shape \(3, 49\); 2 words over 49 cells"):
+    with pytest.raises(ValueError, match=r"shape \(3, 49\), not that of 2 words over 49 cells"):
         draw(photo(), WORDS[:2], weights, geometry)
     with pytest.raises(ValueError, match="2 glimpses for 3 words"):
         draw(photo(), WORDS[:3], weights, geometry, glimpses=np.array([1, 2]))

@@ -304,7 +304,7 @@ def test_what_is_missing_is_named_and_the_rest_goes_on(tmp_path, dataset):
     said = "\n".join(found.notes)
     where = f"{lacking}/evaluations/test-expected-beam3"
     assert f"{where} has no given.h5: evaluate the run again" in said and f"{where} has no attention.h5" in said
-    assert f"{other}/evaluations/test-expected-beam3 was evaluated on other data than {dataset.folder}" in said
+    assert f"{other}/evaluations/test-expected-beam3 has another dataset than {dataset.folder}" in said
     assert "given.h5 cannot be read as weights of given captions" in said
     assert all(note in grounding_table.markdown(found) for note in found.notes)
 
@@ -337,7 +337,7 @@ def test_of_several_beams_the_headlines_is_taken_and_experiments_are_named(tmp_p
 def test_too_few_words_are_said(tmp_path, dataset, monkeypatch):
     monkeypatch.setattr(grounding, "FEWEST", 1000)
     make(tmp_path, dataset, "soft", 0, mixed)
-    with pytest.raises(ValueError, match="soft, expected: of given captions fewer than 1000 words speak"):
+    with pytest.raises(ValueError, match="soft, expected: fewer than 1000 words of given captions have boxes"):
         grounding.measure(read_runs([tmp_path]))
 
 
@@ -348,4 +348,4 @@ def test_seeds_of_other_images_are_left_out(tmp_path, dataset):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"images": 30}))
     found = grounding.measure(read_runs([tmp_path]))
     assert row(found, "soft", "all", captions="generated").looks["learned"].seeds == 1
-    assert any("generated captions of 1 seed are of other images than the first" in note for note in found.notes)
+    assert any("generated captions of 1 seed are left out: their images differ" in note for note in found.notes)

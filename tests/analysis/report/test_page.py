@@ -181,7 +181,7 @@ def test_images_pictures_seed_and_data(made, tmp_path, plain):
     assert not notes and Page(moved).data["images"][0]["picture"]
     page, notes = report([runs], seed=7)
     assert Page(page).data is None and notes == [
-        "No finished run has seed 7, so there is no gallery; leave --seed out, or name another."
+        "No finished run has seed 7, so there is no gallery; omit --seed, or choose another."
     ]
 
 
@@ -242,18 +242,18 @@ def change_data(data, runs):
 @pytest.mark.parametrize(
     ("spoil", "said", "images"),
     [
-        (change_data, "is not the data of hard, as its fingerprint says", 6),
+        (change_data, "is not the dataset of hard: their fingerprints differ", 6),
         (spoil_image, "The gallery lacks 1 photograph, the first of", 6),
         (spoil_shape, "but the attention belongs to a picture of 32 x 32", 6),
         (spoil_data, "The gallery has no photographs", 6),
         (spoil_attention, "cannot be read as attention", 6),
-        (lose_attention, "soft: no attention was kept", 6),
+        (lose_attention, "soft: there is no attention", 6),
         (lose_rows, "images.csv is missing", 6),
-        (lose_evaluation, "lacks the evaluation of its headline scores", 6),
+        (lose_evaluation, "has no evaluation of its headline scores", 6),
         (spoil_log, "The curves leave out a run", 6),
         (spoil_run, "is not readable as JSON", 6),
         (unfinish, "Left out because unfinished: 1 run", 6),
-        (other_data, "soft had other data", 6),
+        (other_data, "leaves out soft, whose data differ from those of hard", 6),
     ],
 )
 def test_what_is_bad_is_said_in_a_sentence_and_the_rest_goes_on(tmp_path, request, spoil, said, images):
@@ -272,7 +272,7 @@ def test_what_is_bad_is_said_in_a_sentence_and_the_rest_goes_on(tmp_path, reques
 def test_uniform_attention_and_a_single_run(tmp_path, plain):
     _, runs = make(tmp_path, ("uniform",), seeds=(0,))
     html, notes = report([runs / "made/uniform/seed0"])
-    assert notes == ["uniform gives all places equal weight, so it has no gaze to draw."]
+    assert notes == ["uniform gives all locations equal weight, so it has no gaze."]
     (look,) = Page(html).data["images"][0]["looks"]
     assert set(look["cells"]) == {-1} and set(base64.b64decode(look["weights"])) == {255}
 
@@ -298,7 +298,9 @@ def test_the_verb(made, tmp_path, capsys, fails):
     assert said.out == f"{out}\n" and not said.err and len(Page(out.read_text()).data["images"]) == 3
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
     main(["report", str(made[1] / "made" / "soft"), str(tmp_path / "no"), "--out", str(out)])
-    assert "is no folder" in capsys.readouterr().err and "is no folder" in "".join(Page(out.read_text()).text["li"])
-    assert "is no folder; give a run" in fails("report", tmp_path / "no", "-o", out)
+    assert "is not a folder" in capsys.readouterr().err and "is not a folder" in "".join(
+        Page(out.read_text()).text["li"]
+    )
+    assert "is not a folder; name a run" in fails("report", tmp_path / "no", "-o", out)
     assert "no run is named" in fails("report")
     assert "images is 0" in fails("report", made[1], "--images", "0")

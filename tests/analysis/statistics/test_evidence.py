@@ -71,18 +71,18 @@ def test_a_mean_stands_with_its_interval(tmp_path):
         "Mean over n = 3 seeds with its [95 % interval] in brackets: bootstrap over seeds and 40 images."
         in table.caption
     )
-    assert "In (parentheses) the range over seeds, where no scores of images are kept: NLL" in table.caption
+    assert "In (parentheses): the range over seeds, if there are no scores of single images: NLL" in table.caption
 
 
 def test_of_one_seed_the_interval_is_over_images_and_says_so(tmp_path):
     make_scored(tmp_path, "made/soft/seed0")
     table = comparison(read_runs([tmp_path]), columns=("bleu4", "nll"))
-    assert "bootstrap over 40 images of one seed, so it says nothing of the spread between seeds" in table.caption
-    assert "Without an interval, as no scores of images are kept: NLL" in table.caption
+    assert "bootstrap over 40 images of one seed, without the spread between seeds" in table.caption
+    assert "Without an interval, because there are no scores of single images: NLL" in table.caption
     make_scored(tmp_path, "made/hard/seed0", chance=1)
     make_scored(tmp_path, "made/hard/seed1", chance=2)
     table = comparison(read_runs([tmp_path]), columns=("bleu4",))
-    assert "n = 1 to 2 seeds" in table.caption and "Of one seed the interval is over images alone" in table.caption
+    assert "n = 1 to 2 seeds" in table.caption and "With one seed, the interval is over images alone" in table.caption
 
 
 def test_the_best_is_marked_and_what_is_not_distinguishable_from_it(tmp_path):
@@ -119,7 +119,9 @@ def test_differences_to_a_base_are_paired(tmp_path):
     assert [row.name for row in table.rows] == ["hard", "soft"]  # no controls and nothing published: no differences
     line = next(line for line in render(table).splitlines() if line.startswith("| soft"))
     assert f"+{found.value:.3f}" in line and "+0.000 (+0.000 to +0.000)" in line
-    assert "hard (base)" in render(table) and table.caption.startswith("Scores on test: hard, and differences")
+    assert "hard (base)" in render(table) and table.caption.startswith(
+        "Scores on test. Rows other than hard are differences"
+    )
     assert any(f"CIDEr {found.detectable:.3f}" in note for note in table.notes)
     soft = next(row for row in csv.DictReader(io.StringIO(render(table, "csv"))) if row["Variant"] == "soft")
     assert float(soft["CIDEr effect"]) == pytest.approx(found.effect, rel=1e-3)
@@ -155,7 +157,7 @@ def test_seeds_that_only_one_has_are_left_out_and_said(tmp_path):
         make_scored(tmp_path, f"made/hard/seed{seed}", chance=10 + seed)
     table = comparison(read_runs([tmp_path]), columns=("cider",), base="soft")
     assert len(row_of(table, "hard").cells[0].values) == 2
-    assert "Differences are of the seeds that both have; fewer than there are: hard (2 of 3)." in table.notes
+    assert "Differences use the seeds that both rows have. Not all seeds: hard (2 of 3)." in table.notes
     for seed in (1, 2):
         shutil.rmtree(tmp_path / f"made/hard/seed{seed}")
     table = comparison(read_runs([tmp_path]), columns=("cider",), base="soft")
@@ -171,9 +173,7 @@ def test_one_seed_is_not_tested_beside_rows_that_have_more(tmp_path):
     table = comparison(read_runs([tmp_path]), columns=("cider",))
     lucky, soft = row_of(table, "lucky").cells[0], row_of(table, "soft").cells[0]
     assert lucky.mark == "" and lucky.p is None and lucky.interval and soft.mark == "best"
-    assert (
-        "Not tested against the best, for want of several seeds, or of the same seeds and images: lucky." in table.notes
-    )
+    assert "Not tested against the best (too few seeds, or no common seeds and images): lucky." in table.notes
     lucky = row_of(comparison(read_runs([tmp_path]), columns=("cider",), base="soft"), "lucky").cells[0]
     assert lucky.p is None and lucky.interval.method == "bootstrap over 40 images of one seed"
 
@@ -290,12 +290,12 @@ DAMAGE = {
     "missing": (lambda path: path.unlink(), "is missing: the run is of an older layout, or was copied without it"),
     "cut": (cut, "is not a whole table of 40 images: copy it again, or evaluate the run again"),
     "empty": (lambda path: path.write_text(""), "is no table: copy it again"),
-    "older": (older, "has no column cider: it is of an older layout, or was scored without"),
+    "older": (older, "has no column cider: its layout is older, or it was scored without it"),
     "column": (lambda path: path.write_text(path.read_text().replace("cider", "score")), "has no column cider"),
     "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "is no table"),
     "number": (lambda path: path.write_text(path.read_text().replace("\n7.jpg,", "\n7.jpg,x,", 1)), "whole table"),
-    "nonsense": (lambda path: path.write_text(path.read_text().replace(",0.", ",x.")), "without all its numbers"),
-    "images": (renamed, "is of 40 other images than the 40 of most runs here"),
+    "nonsense": (lambda path: path.write_text(path.read_text().replace(",0.", ",x.")), "lacks some of the numbers"),
+    "images": (renamed, "has 40 images that differ from the 40 of most runs here"),
     "twice": (lambda path: path.write_text(path.read_text().replace("\n0.jpg", "\n1.jpg")), "has an image twice"),
     "another": (
         lambda path: shutil.copy(path.parents[3] / "seed0" / path.relative_to(path.parents[2]), path),
@@ -333,7 +333,7 @@ def test_a_run_without_the_folder_of_its_headline(tmp_path):
     assert row_of(table, "bare").cells[0].interval is None and row_of(table, "soft").cells[0].interval
     assert any("bare/seed0 has no folder of this evaluation" in note for note in table.notes)
     assert "Left out because unfinished: 1 run." in table.notes
-    assert any("several seeds, or of the same seeds and images: bare." in note for note in table.notes)
+    assert any("(too few seeds, or no common seeds and images): bare." in note for note in table.notes)
 
 
 def test_several_draws_have_an_interval_around_their_mean(tmp_path):

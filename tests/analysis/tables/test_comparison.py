@@ -31,7 +31,7 @@ def test_mean_and_range_over_seeds(tmp_path):
     assert lines(table) == {("soft", "expected, beam 3"): ["3", "21.4 [20.9, 22.0]", "0.542 [0.521, 0.563]"]}
     assert "on test" in table.caption
     assert "Mean over n = 3 seeds, [lowest, highest] in brackets" in table.caption
-    assert "In percent, CIDEr aside" in table.caption
+    assert "In percent, except CIDEr" in table.caption
     assert "CIDEr is CIDEr-D with the document frequencies of the references it is scored on" in table.caption
     assert table.notes == ()
 
@@ -95,7 +95,7 @@ def test_a_headline_that_was_evaluated_again_shows_the_new_scores(tmp_path):
 
 def test_words_that_were_drawn_are_named(tmp_path):
     make_run(tmp_path, headline=scores(), evaluations=[scores(beam=0)])
-    assert ("soft", "expected, words drawn") in lines(comparison(read_runs([tmp_path])))
+    assert ("soft", "expected, words sampled") in lines(comparison(read_runs([tmp_path])))
 
 
 def test_the_controls_stand_below(tmp_path):
@@ -140,7 +140,7 @@ def test_collapse_and_unfinished_runs_are_said(tmp_path):
     make_run(tmp_path, "made/hard/seed3")
     table = comparison(read_runs([tmp_path]), columns=("bleu4",))
     assert list(lines(table)) == [("hard †", "expected, beam 3")]
-    assert table.notes[0] == "† collapsed in training, counted in: hard (1 of 2)."
+    assert table.notes[0] == "† collapsed in training, but included: hard (1 of 2)."
     assert table.notes[1] == "Left out because unfinished: 1 run."
 
 
@@ -196,7 +196,7 @@ def test_published_scores_stand_below_under_the_columns_they_have(tmp_path):
     assert rows["soft, frozen ResNet-50", "published, one run"] == ["", "", "16.5", "17.9", ""]
     runs, bleu = table.notes[-2:]
     assert "single runs of their source" in runs and "Xu et al. (2015), table 1; a reimplementation" in runs
-    assert "has no brevity penalty: it stands under 'no penalty', beside ours" in bleu
+    assert "has no brevity penalty: it is under 'no penalty', beside ours" in bleu
     ours, theirs, *_ = csv.DictReader(io.StringIO(render(table, "csv")))
     assert (ours["Split"], ours["Decode"], ours["n"]) == ("test", "expected", "1")
     assert (theirs["Split"], theirs["Decode"], theirs["n"], theirs["BLEU-4, no penalty"]) == (

@@ -122,7 +122,7 @@ def test_runs_of_other_data_are_said_and_left_out(runs, plot):
             for path in (runs / variant / f"seed{seed}").rglob("scores.json"):
                 path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": print_}))
     files, said = plot("scores", runs, "--scores", "cider")
-    assert "left out: 2 runs of other data than most of these" in said and len(rows(files[-1])) == 1
+    assert "left out: 2 runs whose data differ from most of these" in said and len(rows(files[-1])) == 1
 
 
 def other_data(run: Path) -> None:
@@ -136,7 +136,7 @@ def other_data(run: Path) -> None:
 def test_runs_of_other_data_are_drawn_by_no_kind(runs, plot, kind):
     other_data(runs / "hard/seed1")
     _, said = plot(kind, runs)
-    assert f"left out: 1 runs of other data than most of these, as {runs / 'hard/seed1'}" in said
+    assert f"left out: 1 runs whose data differ from most of these, for example {runs / 'hard/seed1'}" in said
 
 
 @pytest.mark.parametrize("kind", ["curves", "saccades", "gaze"])
@@ -149,14 +149,14 @@ def test_a_layout_without_metrics_is_said_and_the_rest_is_drawn(runs, plot):
         "image\n" + "".join(f"{i}.jpg\n" for i in range(10))
     )
     files, said = plot("metrics", runs)
-    assert files and "images.csv has none of the metrics, as in an older layout: evaluate the run again" in said
+    assert files and "images.csv has none of the metrics (its layout is older): evaluate the run again" in said
 
 
 def test_a_folder_without_a_run_is_said_and_the_others_are_drawn(runs, plot, tmp_path):
     (tmp_path / "half/seed1").mkdir(parents=True)
     shutil.copy(runs / "soft/seed0/config.json", tmp_path / "half/seed1")
     files, said = plot("curves", runs, tmp_path / "half")
-    assert files and f"{tmp_path / 'half'} holds no run" in said
+    assert files and f"{tmp_path / 'half'} has no run" in said
 
 
 def test_beams_of_some_runs(runs, plot, fails):
@@ -174,8 +174,8 @@ def test_what_cannot_be_asked_for(runs, fails, tmp_path):
     assert "unknown format 'gif'" in fails("curves", runs, "--formats", "png,gif")
     assert "unknown scores blue4: known are bleu1" in fails("scores", runs, "--scores", "blue4")
     assert "no run was scored on 'val'" in fails("scores", runs, "--split", "val")
-    assert "is no folder" in fails("metrics", tmp_path / "none")
-    assert "holds no run" in fails("beam", make_folder(tmp_path / "empty"))
+    assert "is not a folder" in fails("metrics", tmp_path / "none")
+    assert "has no run" in fails("beam", make_folder(tmp_path / "empty"))
     for run in runs.glob("*/*"):
         (run / "scores.json").unlink()
     assert "none of these runs is finished" in fails("scores", runs)
