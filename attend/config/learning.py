@@ -161,9 +161,10 @@ class Train(Section):
     """by name"""
     reward: Literal["likelihood", "cider", "bleu4", "cider+mass", "bleu4+mass"] = "likelihood"
     """what a step raises: the likelihood of the given captions, or the score of captions that are sampled from the
-    model (self-critical training, from a finished run); with mass, also the attention in the boxes of the words"""
+    model (self-critical training, from a finished run, at about a tenth of its learning rate); with mass, also the
+    attention in the boxes of the words"""
     reward_samples: Annotated[int, Meta(ge=2, le=100, description="2 to 100")] = 5
-    """captions sampled for an image"""
+    """captions sampled per image"""
     reward_baseline: Literal["leave-one-out", "greedy"] = "leave-one-out"
     """what is subtracted from a score: the mean of the image's other samples, or the score of its greedy caption"""
     reward_mass: Factor = 1.0

@@ -38,7 +38,7 @@ class Part(NamedTuple):
 
 
 class TeacherForced:
-    """Sums over traces of given captions, by minibatch: nats a word, accuracies, attention health, grounding.
+    """Sums over traces of given captions, by minibatch: nats per word, accuracies, attention health, grounding.
 
     With ``grounding`` and ``keep`` the weights of the words that have boxes are kept, for given.h5.
     """

@@ -77,7 +77,7 @@ def metrics(command: Plot) -> list[Path]:
         one = record.headline(command.split)
         if one is None:
             images = command.split or record.scores["split"]
-            say(f"{record.folder} has no evaluation on {images} as it decodes of itself")
+            say(f"{record.folder} has no evaluation on {images} with its own decoding")
         elif (table := _read(metric_agreement.read_metrics, one)) is not None:
             tables.setdefault(called[record.folder], []).append(table)
     found = [metric_agreement.correlate(name, tables[name]) for name in colours(tables)]
