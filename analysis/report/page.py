@@ -111,7 +111,7 @@ def _curves(records: Sequence[Record], notes: list[str]) -> Iterable[tuple[str, 
 
 
 def _title(records: Sequence[Record]) -> str:
-    variants = list(dict.fromkeys(record.variant for record in records))
+    variants = list(dict.fromkeys(runs.names(records).values()))
     experiments = " and ".join(dict.fromkeys(record.experiment for record in records))
     if len(variants) > 3:
         return f"{experiments}: {len(variants)} variants"
