@@ -133,7 +133,7 @@ class Captioner(nn.Module):
             yield at, before, word
 
     def _all_at_once(self, soft: Looking, inputs: Inputs, once: Layout, policy: Policy, layout: Layout):
-        """The same without a loop over time, for a decoder whose states do not depend on glimpses."""
+        """The same without a loop over time, if the decoder can do so under the policy (``Decoder.at_once``)."""
 
         def of_samples(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.repeat_interleave(layout.samples, 1)
