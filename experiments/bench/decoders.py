@@ -22,8 +22,8 @@ def decoders(setup: Setup) -> Iterator[dict[str, Any]]:
             for kind in KINDS:
                 beds = [Bed(size, kind, setup.device, setup.precision, changed) for _ in range(2)]
                 calls = {"ours": beds[0].ours}
-                if beds[0].captioner.decoder.blind:
-                    beds[1].captioner.decoder.blind = False
+                if beds[0].captioner.decoder.at_once:
+                    beds[1].captioner.decoder.at_once = ()
                     calls["loop"] = beds[1].ours
                 seconds = in_turn(calls, setup.rounds, setup.device)
                 yield {
