@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from attend.attention.attention import Attention
 from attend.attention.score import SCORES
@@ -94,8 +95,13 @@ class Model:
         return self
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Features (N, L, D) from what the store holds: images for a tuned encoder, else features."""
+        """Features (N, L, D) from what the store holds: images for a tuned encoder, else features.
+
+        Normalised by layer, a_i is (a_i - mean_d a_id) / deviation_d a_id: layer normalisation without parameters.
+        """
         features = self.encoder(inputs) if self.tuned else inputs
+        if self.config.encoder.normalise == "layer":
+            features = F.layer_norm(features.float(), features.shape[-1:])
         low = torch.is_autocast_enabled(features.device.type)
         return features.to(torch.get_autocast_dtype(features.device.type) if low else torch.float32)
 

@@ -49,6 +49,18 @@ def test_a_tuned_run_needs_no_weights_but_its_own(tmp_path, weights):
     assert all(torch.equal(tensor, model.tensors()[name]) for name, tensor in trained.tensors().items())
 
 
+def test_features_that_are_normalised_forget_their_scale(tmp_path):
+    """Each location has mean 0 and deviation 1, by hand and whatever its scale; features as they are stay so."""
+    plain, layered = (a_run(tmp_path / name, {"normalise": name}) for name in ("none", "layer"))
+    stored = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)).half()
+    found = layered.features(stored)
+    deviation = (stored.float().var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    by_hand = (stored.float() - stored.float().mean(-1, keepdim=True)) / deviation
+    assert found.dtype == torch.float32 and torch.allclose(found, by_hand, atol=1e-5)
+    assert torch.allclose(layered.features(4 * stored + 1), found, atol=5e-3)
+    assert torch.equal(plain.features(stored), stored.float())
+
+
 def test_a_frozen_run_needs_the_weights_it_was_trained_on(tmp_path, weights):
     a_run(tmp_path, {"weights": str(weights)})
     Model.read(RunFolder(tmp_path))

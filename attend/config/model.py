@@ -34,6 +34,8 @@ class Encoder(Section):
     """what the backbone reads: pixels with its own mean and deviation, or scaled to [0, 1]"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """in which a frozen backbone computes; bf16 is faster on machines made for it, and keeps 8 bits of a feature"""
+    normalise: Literal["none", "layer"] = "none"
+    """none, or layer: the features of each location have mean 0 and deviation 1 (stored features stay as they are)"""
     tune_blocks: Count = 0
     """last blocks of the backbone to fine-tune; 0 keeps it frozen and computes features once"""
 

@@ -59,6 +59,7 @@ def ensure_store(
 def place(dataset: Prepared, encoder: Encoder) -> tuple[Path, dict[str, Any]]:
     """The folder of the store of what this encoder reads, and everything that its rows depend on."""
     settings = json.loads(json.dumps(asdict(encoder.settings)))  # as it is read back
+    del settings["normalise"]  # features are stored as they are
     if encoder.settings.tune_blocks:
         kind, settings = "images", {name: settings[name] for name in ("name", "transform")}
     else:

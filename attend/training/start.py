@@ -41,8 +41,9 @@ def begin(model: Model, source: RunFolder) -> dict[str, Any]:
     sentence += f"; not taken: {', '.join(left)}" if left else ""
     sentence += "" if same_words else "; its vocabulary is another"
     sentence += "" if model.identity()["encoder"] == state["encoder"] else "; its encoder is another"
-    changed = [one for one in difference(model.config, config).split(", ") if one.startswith("decoder.")]
-    sentence += f"; its decoder differs: {', '.join(changed)}" if changed else ""
+    differs = difference(model.config, config).split(", ")
+    changed = [one for one in differs if one.startswith(("decoder.", "encoder.normalise"))]
+    sentence += f"; it differs: {', '.join(changed)}" if changed else ""
     print(sentence, file=sys.stderr)
     scores = source.scores()
     return {

@@ -118,8 +118,9 @@ def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
                 why = re.sub(rf"{re.escape(folder)}/sample-[\w-]+", config.data, sentence(error))
                 plan.notes.append(f"{some[0][0]} cannot be trained: {why}")
                 continue
-            if (config.data, config.encoder) not in encoded:  # variants share their features
-                encoded.add((config.data, config.encoder))
+            stored = (config.data, replace(config.encoder, normalise="none"))
+            if stored not in encoded:  # variants share their features
+                encoded.add(stored)
                 plan.seconds += cost.encoding
                 plan.features_bytes += cost.features
                 needs[Path(config.data)] += cost.features

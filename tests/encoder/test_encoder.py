@@ -332,6 +332,7 @@ def test_a_store_is_made_once(dataset, monkeypatch):
     shutil.rmtree(dataset.folder / "images")
     monkeypatch.setattr(prepare, "compute_features", None)
     assert ensure_store(dataset, encoder(**SMALL)).folder == first.folder
+    assert ensure_store(dataset, encoder(**SMALL, normalise="layer")).folder == first.folder
 
 
 def test_a_tuned_encoder_reads_pixels(dataset):

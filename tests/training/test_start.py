@@ -74,7 +74,7 @@ def test_what_does_not_fit_stays_as_it_was_built(soft):
     facts = begin(model, RunFolder(source))
     tensors, _ = read_checkpoint(source / "checkpoint/best.safetensors")
     assert {"captioner.decoder.gate_score.weight", "captioner.attention.score.vector"} <= set(facts["not_taken"])
-    differs = "; its decoder differs: decoder.gate 'vector' (was 'scalar')"
+    differs = "; it differs: decoder.gate 'vector' (was 'scalar')"
     assert facts["sentence"].endswith(", ".join(facts["not_taken"]) + differs)
     for name, tensor in model.tensors().items():
         assert torch.equal(tensor, (tensors if name in facts["taken"] else fresh.tensors())[name]), name
