@@ -13,7 +13,7 @@ class ResidualGRU(nn.Module):
     """E y -> GRU -> h, which asks; then the readout of LayerNorm(h + W z). h_0 is zero, and there is no gate.
 
     Source: the arrangement of popular tutorials since 2022. Differs from their Keras: LayerNorm adds 1e-5 to the
-    variance (1e-3 there), scores are W a_i . U h / sqrt(width) (a_i . h there), and weights start as in torch's GRUCell.
+    variance (1e-3 there), scores are W a_i . U h / sqrt(width) (a_i . h there), and weights start as torch's GRUCell.
     """
 
     at_once = (Policy,)

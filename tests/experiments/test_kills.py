@@ -57,8 +57,8 @@ def experiment(data, tiny):
     return Experiment(name="mine", variants={"soft": soft, "hard": hard}, seeds={"soft": 1, "hard": 1}, also=also)
 """
 PASSED = {"queue.db", "queue.db-journal", "queue.db.lock", "queue.id", "__pycache__"}
-"""Files of the queue, which remembers every try (SQLite's own check says whether it is whole), with the journal of a write
-that was killed before it began, and Python's own."""
+"""Files of the queue, which remembers every try (SQLite's own check says whether it is whole), with the journal of a
+write that was killed before it began, and Python's own."""
 
 
 def command(*arguments: str) -> None:
