@@ -16,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 from attend.experiments.runner.study import load_study
 from optuna.trial import TrialState
@@ -96,6 +97,13 @@ def test_workers_that_start_at_once_make_one_set_of_tables(server):
     assert [one.communicate(timeout=300)[0] for one in some] == ["2\n"] * 5
 
 
+def leave(study: optuna.Study) -> None:
+    """Close the connections to the server, which Optuna keeps."""
+    storage = getattr(study._storage, "_backend", study._storage)
+    storage.remove_session()
+    storage.engine.dispose()
+
+
 def under_way(place: Path, pid: int, epochs: int = 3) -> Path | None:
     """The run folder that a process works in, some epochs after it began."""
     for lease in place.glob("shared/served-hard/*/lease.json"):
@@ -121,7 +129,7 @@ def test_of_three_workers_one_is_killed_and_one_frozen_and_no_trial_is_lost_or_c
     killed, frozen, last = (command(place, "shared", "--storage", server, "--heartbeat", "5") for _ in range(3))
     first = wait_for(lambda: under_way(place, killed.pid))
     killed.send_signal(signal.SIGKILL)
-    killed.wait()
+    killed.communicate()
     second = wait_for(lambda: under_way(place, frozen.pid))
     frozen.send_signal(signal.SIGSTOP)
     assert first != second
@@ -138,6 +146,7 @@ def test_of_three_workers_one_is_killed_and_one_frozen_and_no_trial_is_lost_or_c
     assert sorted(jobs, key=int) == [str(n) for n in range(TRIALS)] and {job.state for job in jobs.values()} == {"done"}
     tried = [trial for trial in queue.study.trials if "job" in trial.user_attrs and "duplicate" not in trial.user_attrs]
     states = [trial.state for trial in tried]
+    leave(queue.study)
     assert states.count(TrialState.COMPLETE) == TRIALS and states.count(TrialState.FAIL) == 2
     assert not list(place.glob("shared/**/*.partial")) and not list(place.glob("shared/**/lease.json"))
     alone = command(place, "alone")
