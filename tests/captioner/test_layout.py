@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -243,17 +245,17 @@ def policies(samples: int, heads: int, learned: torch.nn.Module | None, feed: st
 
 
 def modes():
-    for decoder in DECODERS:
-        for attention, chosen in ATTENTIONS.items():
-            if (decoder, attention) == ("adaptive", "heads"):
-                continue
-            yield decoder, attention, "glimpse"
-            if "select" not in chosen and attention != "heads" and decoder != "linear":
-                yield decoder, attention, "expected"
+    """Every mode; `make test` has one and three samples of the paper's decoder, and three of the others."""
+    for decoder, (attention, chosen), samples in itertools.product(DECODERS, ATTENTIONS.items(), [1, 3]):
+        if (decoder, attention) == ("adaptive", "heads"):
+            continue
+        marks = [pytest.mark.slow] if samples == 1 and decoder != "scalar" else []
+        yield pytest.param(decoder, attention, "glimpse", samples, marks=marks)
+        if "select" not in chosen and attention != "heads" and decoder != "linear":
+            yield pytest.param(decoder, attention, "expected", samples, marks=marks)
 
 
-@pytest.mark.parametrize("samples", [1, 3])
-@pytest.mark.parametrize(("decoder", "attention", "feed"), list(modes()))
+@pytest.mark.parametrize(("decoder", "attention", "feed", "samples"), list(modes()))
 def test_packed_and_padded_are_equal_in_every_mode(decoder, attention, feed, samples):
     """Under dropout and with locations that do not exist, for every policy."""
     chosen = {"select": "sample", "feed": feed} | ({} if attention == "first" else ATTENTIONS[attention])
