@@ -34,7 +34,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
     "start": "runs/other",
     "encoder": {
         "name": "resnet18", "weights": "random", "stride": 16, "grid": [2, 3], "size": 64, "transform": "crop",
-        "pixels": "unit", "tune_blocks": 2,
+        "pixels": "unit", "normalise": "layer", "tune_blocks": 2,
     },
     "attention": {
         "score": "dot", "activation": "relu", "width": 6, "heads": 3, "simplex": "entmax", "power": 1.25,
