@@ -124,7 +124,10 @@ SMALLER = {  # where the grid, two by two, has too many paths, or too few locati
 }
 APART = [name for name in ESTIMATORS if name != "xu2015-code"]
 CHANGED = [
-    *({"train.optimiser": name} for name in OPTIMISERS),
+    *(
+        pytest.param({"train.optimiser": name}, marks=() if name in ("adam", "rmsprop") else SLOW)
+        for name in OPTIMISERS
+    ),
     {"encoder.tune_blocks": 1},
     *(
         pytest.param(
@@ -149,7 +152,10 @@ CHANGED = [
     {"estimator.name": "vimco", "train.precision": "bf16"},
     {"estimator.baseline": "soft", "estimator.rollout": "prefix"},
     *(
-        {"attention.weights": name, "attention.select": "expected"}
+        pytest.param(
+            {"attention.weights": name, "attention.select": "expected"},
+            marks=() if name in ("random", "oracle") else SLOW,
+        )
         for name in ("uniform", "centre", "random", "oracle")
     ),
     {"attention.weights": "first"},
