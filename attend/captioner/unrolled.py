@@ -25,7 +25,7 @@ from attend.attention.attention import Look, Memory
 from attend.attention.select import Policy, Selection, log, mean
 from attend.attention.simplex import at_least_fp32
 from attend.captioner.layout import Layout, Step, Whole
-from attend.decoder.protocol import Decoder, Inputs, Word, shapes, stacked
+from attend.decoder.protocol import Decoder, Inputs, Word, each, stacked
 
 LOGITS = 2**24
 """Logits that are computed at once: 64 MiB of fp32, and a few times that in the softmax and its gradient."""
@@ -204,8 +204,12 @@ class Unrolled(Readout):
         """A step of each word alone under a context (M, ...): the state, and the gated context. Steps whose states have
         one shape are one call of the decoder."""
         drives, contexts = (self.layout.spread(part) for part in (self.drive(), context))
+
+        def row(part: Tensor) -> tuple[int, ...]:
+            return tuple(part.shape[2:])
+
         words = []
-        for _, some in groupby(zip(self.seen, drives, contexts, strict=True), lambda step: shapes(step[0][1])):
+        for _, some in groupby(zip(self.seen, drives, contexts, strict=True), lambda step: each(step[0][1], row)):
             seen, *parts = zip(*some, strict=True)
             drive, fixed = (stacked(part) for part in parts)
             before = stacked([before for _, before, _ in seen])

@@ -5,7 +5,7 @@ after. A state is a nest of tuples of tensors (N, R, ...).
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -172,7 +172,7 @@ class _Again:
         return found if found.log_prob is None else found._replace(log_prob=torch.zeros_like(found.log_prob))
 
 
-def each(state: tuple | Tensor, do: Callable[[Tensor], Tensor]) -> tuple | Tensor:
+def each(state: tuple | Tensor, do: Callable[[Tensor], Any]) -> Any:
     """The state with every tensor changed."""
     return do(state) if isinstance(state, Tensor) else tuple([each(part, do) for part in state])
 
@@ -193,8 +193,3 @@ def stacked(states: Sequence) -> tuple | Tensor:
     if isinstance(states[0], Tensor):
         return torch.cat([part.flatten(0, 1) for part in states])[:, None]
     return tuple(stacked(parts) for parts in zip(*states, strict=True))
-
-
-def shapes(state: tuple | Tensor) -> tuple:
-    """The shape of a row of each tensor of a state."""
-    return tuple(state.shape[2:]) if isinstance(state, Tensor) else tuple(map(shapes, state))

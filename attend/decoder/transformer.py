@@ -85,10 +85,10 @@ class Transformer(nn.Module):
         self.at_once = (Expected,) if looks == "shared" else (Policy,)
         self.embedding = nn.Embedding(vocabulary, embedding)
         self.words = nn.Linear(embedding, hidden)
-        one, every = {"last": blocks - 1, "every": None, "shared": 0}[looks], range(blocks)
-        reads = [looks != "last" or n == one for n in every]
+        asks = {"last": [blocks - 1], "every": range(blocks), "shared": [0]}[looks]
+        reads = asks if looks == "last" else range(blocks)
         self.blocks = nn.ModuleList(
-            Block(hidden, heads, features if reads[n] else None, one in (n, None)) for n in every
+            Block(hidden, heads, features if n in reads else None, n in asks) for n in range(blocks)
         )
         self.norm = nn.LayerNorm(hidden)
         self.logits = nn.Linear(hidden, vocabulary)
