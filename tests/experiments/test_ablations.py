@@ -72,14 +72,13 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
     "warm_start": {
         "encoder.stride", "train.epochs", "train.learning_rate", "estimator.semi_start", "estimator.semi_epochs",
     },
+    "normalise": {"encoder.stride", "encoder.normalise", "train.epochs", "train.learning_rate"},
     "training_size": {"train.training_images", "train.epochs", "train.patience", "train.lower_after"},
 }  # fmt: skip
 NEEDS_DATA = {"flickr8k", "arrangements", "metric_validity", "table1"}
 FULL = [(name, data) for name in EXPERIMENTS for data in (None, Path("photographs")) if data or name not in NEEDS_DATA]
 CHANGING = [name for name in ABLATIONS if name != "table1"]
 """Those that change some fields of soft and hard attention."""
-FAST = "baseline"
-"""The one whose tiny twin `make test` runs."""
 
 
 def changed(one: Config, other: Config) -> set[str]:
@@ -208,12 +207,8 @@ def runs_through(name: str, tmp_path: Path, monkeypatch, capsys) -> Experiment:
     return found
 
 
-def test_a_tiny_twin_runs(tmp_path, monkeypatch, capsys):
-    runs_through(FAST, tmp_path, monkeypatch, capsys)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in ABLATIONS if name != FAST])
+@pytest.mark.parametrize("name", ABLATIONS)
 def test_every_tiny_twin_runs(tmp_path, monkeypatch, capsys, name):
     runs_through(name, tmp_path, monkeypatch, capsys)
 

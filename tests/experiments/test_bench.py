@@ -137,6 +137,7 @@ def test_memory_is_measured_in_silence(capfd):
     assert capfd.readouterr().err == "heard\n"
 
 
+@pytest.mark.slow
 def test_memory_is_measured_in_another_process():
     step, search = peaks([(TINY, "soft", "ours"), (TINY, "3", "pieces")], CPU, "fp32")
     assert step["tensors"] > 4 * Bed(TINY, "soft", CPU).parameters and step["resident"] > 0 and search["tensors"] > 0

@@ -288,6 +288,7 @@ def test_variance_at_equal_time_is_relative(rows):
     assert one["glimpse", "all", REFERENCE].equal_time == 1
 
 
+@pytest.mark.slow
 def test_two_runs_are_equal_but_for_time_and_memory(rows):
     """Bit for bit: the records, and so the columns of the table."""
     plain = [replace(row, **dict.fromkeys(MACHINE)) for row in rows]

@@ -291,6 +291,7 @@ def test_a_trial_is_an_ordinary_run_judged_on_validation(studied):
     assert told == {"study": "mine", "kind": "soft", "trials": 2, "sampler": "tpe"}
 
 
+@pytest.mark.slow
 def test_its_winner_is_confirmed_by_the_program(studied, monkeypatch, capsys):
     monkeypatch.chdir(studied)
     for command in (["run", "--from-study"], ["study", "--show"], ["study", "--requeue"]):
@@ -333,6 +334,7 @@ def test_a_storage_that_is_not_there_is_not_made_by_looking(command, file, studi
     assert not list(studied.glob("none.*"))
 
 
+@pytest.mark.slow
 def test_a_trial_whose_folder_is_gone_counts_still_and_one_under_way_begins_anew(studied, monkeypatch, capsys):
     monkeypatch.chdir(studied)
     command = ["study", "mine.py", "--only", "soft", "--out", "moved", "--trials", "1", "--workers", "1", "--yes"]

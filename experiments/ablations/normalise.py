@@ -1,0 +1,49 @@
+"""Should each location's features be normalised before attention reads them?
+
+    attend run normalise [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
+
+A location's features are far longer than the mean that soft attention reads, so a glimpse comes out of scale. With
+`layer` each location's features have mean 0 and variance 1 (layer normalisation without parameters). Both on the
+coarse and on the fine grid (an earlier block of EfficientNet-Lite0), for soft attention, for hard attention from
+nothing, and for hard attention that begins from the soft run of the same seed.
+
+Source: layer normalisation is of Ba, Kiros and Hinton (2016); that attention needs it is a question of ours.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from attend.analysis.tables.comparison import DEFAULT
+from attend.experiments import flickr8k
+from attend.experiments.ablations.base import SEEDS, TINY, learners
+from attend.experiments.ablations.warm_start import SOFTER
+from attend.experiments.runner.experiment import Experiment
+
+from attend.config.text import replace as with_fields
+
+GRIDS = {"7x7": 32, "14x14": 16}
+
+
+def experiment(data: Path | None, tiny: bool) -> Experiment:
+    """Raw and normalised features on two grids, for soft, hard, and hard attention after soft."""
+    base = learners(data, tiny)
+    variants, after = {}, {}
+    for grid, stride in {"7x7": 32}.items() if tiny else GRIDS.items():
+        for normalise in ("none", "layer"):
+            fields = {"encoder.stride": stride, "encoder.normalise": normalise} | (TINY if tiny else {})
+            soft, hard = (with_fields(base[kind], fields) for kind in ("soft", "hard"))
+            more = {
+                "train.epochs": (soft.train.epochs + 1) // 2,
+                "train.learning_rate": soft.train.learning_rate / SOFTER,
+            }
+            of = f"{grid}-{normalise}"
+            variants |= {f"soft-{of}": soft, f"hard-{of}": hard, f"hard-after-soft-{of}": with_fields(hard, more)}
+            after[f"hard-after-soft-{of}"] = f"soft-{of}"
+    return Experiment(
+        name="normalise-tiny" if tiny else "normalise",
+        variants=variants,
+        seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
+        after=after,
+        columns=(*DEFAULT, "nll", "entropy"),
+        prepare=partial(flickr8k.prepare, data, tiny),
+    )
