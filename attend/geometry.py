@@ -90,14 +90,15 @@ class Geometry:
         return inside
 
 
-def centre_weights(grid: tuple[int, int]) -> np.ndarray:
+def centre_weights(grid: tuple[int, int], width: float = CENTRE_WIDTH) -> np.ndarray:
     """Weights (L,) of a Gaussian at the centre of a grid of (rows, columns), L row by row, that sum to 1:
 
         alpha_yx ~ exp(-((y - (rows - 1)/2) / (w rows))^2 / 2 - ((x - (columns - 1)/2) / (w columns))^2 / 2).
 
-    w = 3/14 of a side, which is 1.5 of 7 cells. The width is in sides and not in cells, so the weights cover the same
-    part of the picture on every grid.
+    The ``width`` w is in sides and not in cells, so the weights cover the same part of the picture on every grid. By
+    default it is 3/14 of a side, which is 1.5 of 7 cells.
     """
-    down, across = (np.exp(-(((np.arange(n) - (n - 1) / 2) / (CENTRE_WIDTH * n)) ** 2) / 2) for n in grid)
+    squares = [((np.arange(n) - (n - 1) / 2) / (width * n)) ** 2 for n in grid]
+    down, across = (np.exp(-(one - one.min()) / 2) for one in squares)
     weights = np.outer(down, across).ravel()
     return weights / weights.sum()

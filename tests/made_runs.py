@@ -20,7 +20,7 @@ CAPTIONS = {
     "rouge_l": 0.45,
     "cider": 0.5,
 }
-CONTROLS = {"uniform_mass": 0.25, "uniform_pointing": 0.3, "centre_mass": 0.35, "centre_pointing": 0.4}
+CONTROLS = {"uniform_mass": 0.25, "uniform_pointing": 0.3, "cell_mass": 0.35, "cell_pointing": 0.4}
 GROUNDING = {"words": 100, "mass": 0.5, "pointing": 0.6, **CONTROLS}
 
 
@@ -79,13 +79,14 @@ def make_scored(root: Path, name: str, *, images=40, better=0.0, chance=0, finge
     columns |= {f"bleu_guess{n + 1}": guesses[:, n] for n in range(4)}
     columns |= {"bleu_length": length, "bleu_reference_length": closest, "rouge_l": cider / 2, "cider": cider}
     columns |= {"meteor_statistics": [" ".join(map(str, row)) for row in meteor], "grounding_words": words}
-    columns |= {"grounding_mass": np.where(words, mass, 0)}
+    columns |= {"grounding_mass": np.where(words, mass, 0), "grounding_mass_beyond": np.where(words, mass - 0.3, 0)}
     bleu = corpus_bleu({name: np.sum(values) for name, values in columns.items() if name in BLEU_STATISTICS})
     captions = {name: float(value) for name, value in bleu.items()}
     captions |= {"meteor": float(corpus_meteor(meteor.sum(0))), "rouge_l": float(np.mean(cider / 2))}
     headline = scores(
         **captions | {"cider": float(np.mean(cider))},
-        grounding={"words": int(words.sum()), "mass": float(np.average(mass, weights=words)), **CONTROLS},
+        grounding={"words": int(words.sum()), "mass": (own := float(np.average(mass, weights=words))), **CONTROLS}
+        | {"mass_beyond": own - 0.3},
     )
     headline |= {"images": images, "data_fingerprint": fingerprint, **more}
     run = make_run(root, name, headline=headline, evaluations=[headline])

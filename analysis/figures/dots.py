@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from attend.analysis.figures import figures
 from attend.analysis.figures.figures import LEAST, LEVEL, MARKERS, colours, finish, mean_interval, panels, styled
-from attend.analysis.tables.columns import Cell, Column, Row, Table
+from attend.analysis.tables.columns import CONTROLS, Cell, Column, Row, Table
 from matplotlib.axes import Axes
 
 ACROSS = 5
 """Panels in a row."""
-SHORT = {"looks nowhere: uniform": "uniform", "looks at the centre": "centre"}
+SHORT = {CONTROLS["uniform"]: "uniform", CONTROLS["cell"]: "one cell"}
 """The labels of the controls' lines."""
 
 

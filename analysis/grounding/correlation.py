@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.grounding.words import LOOKS, MEASURES, GroundedWords
+from attend.analysis.grounding.words import GroundedWords
 from attend.analysis.records import Evaluation
 from attend.analysis.statistics.intervals import Interval, of_sums
 from attend.analysis.statistics.resampling import Sums
 
 from attend.chance import numpy_generator
+from attend.metrics.grounding import LOOKS, MEASURES
 from attend.runs.evaluations import read_images
 
 QUALITIES = ("cider", "meteor", "bleu4")

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from attend.analysis.figures.figures import FORMATS, finish, save, styled
 from attend.analysis.grounding import tables
-from attend.analysis.grounding.measure import grounding_bars, measure
-from attend.analysis.grounding.words import MEASURES
+from attend.analysis.grounding.bars import grounding_bars
+from attend.analysis.grounding.measure import measure
 from attend.analysis.records import Record
 from matplotlib.figure import Figure
 
+from attend.metrics.grounding import MEASURES
 from attend.runs.files import write_rows, write_text
 
 
@@ -31,7 +32,8 @@ def draw_grounding(
             grounding_bars(found.rows, captions=captions, measure=name, axes=one)
     finish(figure, panels.ravel(), f"whiskers: 95 % intervals, {tables.method(found)}")
     files = save(figure, folder / "grounding", formats=formats, numbers=tables.numbers(found))
-    more = [folder / "grounding-quality.csv", folder / "grounding.md"]
-    write_rows(more[0], tables.rank_numbers(found))
-    write_text(more[1], tables.markdown(found))
+    more = [folder / name for name in ("grounding-equal.csv", "grounding-quality.csv", "grounding.md")]
+    write_rows(more[0], tables.equal_numbers(found))
+    write_rows(more[1], tables.rank_numbers(found))
+    write_text(more[2], tables.markdown(found))
     return files + more

@@ -1,9 +1,9 @@
 """Is the attention of a word inside the word's boxes, more than attention that does not know the caption?
 
-Attention mass and pointing (``attend.metrics.grounding``) of given and of generated captions, by type of phrase and by
-size of box, are compared with three controls on the same words: uniform weights, a Gaussian at the centre, and the
-model's own weights at a word of another image, sampled by a seed. ``mass`` and ``pointing`` are means over words;
-intervals are over seeds and images (``analysis.statistics.intervals``).
+Attention mass and pointing of given and of generated captions, by type of phrase and by size of box, are compared with
+controls on the same words (``attend.metrics.grounding``). ``mass`` and ``pointing`` are means over words; intervals are
+over seeds and images (``analysis.statistics.intervals``). A sharp look holds more of a box than an even one, so models
+are compared with each other at equal sharpness: each with its weights tempered to one common mean entropy.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,22 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.figures.figures import colours, styled
 from attend.analysis.grounding.correlation import Rank, ranks
-from attend.analysis.grounding.words import LOOKS, MEASURES, GroundedWords, by_group, generated, given
+from attend.analysis.grounding.words import GroundedWords, by_group, generated, given
 from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
-from attend.analysis.statistics.resampling import sums
-from attend.analysis.tables.columns import CONTROLS
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from attend.analysis.statistics.resampling import Sums, sums
 
 from attend.data.phrases import Phrases, read_phrases
 from attend.data.prepared import Prepared
+from attend.metrics.grounding import CONTROLS, LOOKS, MEASURES, Cells
 
 SIZES = {"small": (0.0, 1 / 16), "medium": (1 / 16, 1 / 4), "large": (1 / 4, 1.0)}
 """The share of the grid that boxes cover: lowest (exclusive) and highest (inclusive)."""
-TITLES = {"mass": "attention in the boxes (%)", "pointing": "largest weight in a box (%)"}
 FEWEST = 50
 """A part is left out if some seed has fewer words of it."""
 RESAMPLES = 10_000
@@ -38,7 +34,10 @@ READERS = {"given": "given.h5", "generated": "attention.h5"}
 class Row:
     """One model on one part of the words: ``measure`` of each of LOOKS, and learned minus each control (``beyond``).
 
-    ``words`` is the number of words, mean over seeds. ``by`` is the criterion of the part: all, size or type.
+    ``words`` is the number of words, mean over seeds. ``by`` is the criterion of the part: all, size or type. ``best``
+    is the control with the highest mean. ``nats`` is the entropy that the weights were tempered to, None for the
+    model's own weights. ``less_first`` is this model less the first of the table on the same words, where both are
+    tempered to the same entropy.
     """
 
     captions: str
@@ -50,14 +49,21 @@ class Row:
     words: float
     looks: dict[str, Interval]
     beyond: dict[str, Difference]
+    nats: float | None = None
+    less_first: Difference | None = None
+
+    @property
+    def best(self) -> str:
+        return max(self.beyond, key=lambda look: self.looks[look].value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The rows, the rank correlations with caption scores, and notes on what was left out and why."""
+    """The rows, those at equal sharpness, the rank correlations with caption scores, and notes on what was left out."""
 
     split: str
     rows: tuple[Row, ...]
+    equal: tuple[Row, ...]
     ranks: tuple[Rank, ...]
     notes: tuple[str, ...]
 
@@ -75,7 +81,7 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
     split = split or next((record.scores["split"] for record in records if record.finished), "test")
     groups = _groups([record for record in records if record.finished], split)
     known: dict[Path, Phrases | str] = {}
-    rows, found_ranks = [], []
+    rows, found_ranks, models = [], [], {}
     for (variant, decode), runs in groups.items():
         read = {captions: _read(captions, runs, data, known, notes, seed) for captions in READERS}
         for captions, seeds in read.items():
@@ -84,12 +90,15 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
                 several = f"{variant}, {decode}: {captions} captions of {left} {'seed' if left == 1 else 'seeds'}"
                 notes.append(f"{several} are left out: their images differ from the first seed's")
             rows += _rows(captions, variant, decode, same, notes) if same else []
+            if same and captions == "given":
+                models[variant, decode] = same
         found_ranks += ranks(variant, decode, [one for _, one in runs], read["generated"], notes)
     if not rows:
         raise ValueError(
             f"no words can be grounded: {'; '.join(dict.fromkeys(notes)) or f'no run was scored on {split}'}"
         )
-    return Found(split=split, rows=tuple(rows), ranks=tuple(found_ranks), notes=tuple(dict.fromkeys(notes)))
+    found = {"rows": tuple(rows), "equal": tuple(_equal(models)), "ranks": tuple(found_ranks)}
+    return Found(split=split, **found, notes=tuple(dict.fromkeys(notes)))
 
 
 def _groups(records: Sequence[Record], split: str) -> dict[tuple[str, str], list[tuple[Record, Evaluation]]]:
@@ -119,10 +128,11 @@ def _read(
             phrases = _phrases(data or Path(record.config.data), one, known)
             if not path.exists():
                 raise ValueError(f"{one.folder} has no {path.name}: evaluate the run again (`attend evaluate`)")
+            cells = _cells(one)
             if captions == "given":
-                read[one.folder] = given(path, phrases, seed=seed)
+                read[one.folder] = given(path, phrases, cells, seed=seed)
             else:
-                read[one.folder] = generated(path, one.scores["images"], phrases, seed=seed)
+                read[one.folder] = generated(path, one.scores["images"], phrases, cells, seed=seed)
         except ValueError as error:
             notes.append(str(error))
     return read
@@ -145,6 +155,18 @@ def _phrases(folder: Path, evaluation: Evaluation, known: dict[Path, Phrases | s
     return known[folder]
 
 
+def _cells(evaluation: Evaluation) -> Cells | None:
+    """The best single cells of the training split, as the evaluation found them."""
+    grounding = evaluation.scores.get("grounding") or {}
+    if "cell_mass" not in grounding:
+        raise ValueError(
+            f"{evaluation.folder} does not say which single cell is best on the training split: evaluate the run again "
+            "(`attend evaluate`)"
+        )
+    cells = [grounding.get(f"{measure}_cell") for measure in MEASURES]
+    return None if None in cells else Cells(*map(int, cells))
+
+
 def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], notes: list[str]) -> Iterable[Row]:
     """Rows of one model from its seeds; a part with few words in some seed is left out."""
     parts = [{part[:2]: part[2] for part in by_group(one, SIZES)} for one in seeds]
@@ -153,10 +175,9 @@ def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], 
         notes.append(f"{variant}, {decode}: fewer than {FEWEST} words of {captions} captions have boxes")
         return
     for by, group in shared:
-        statistics = np.stack([_sums(one, some[by, group]) for one, some in zip(seeds, parts, strict=True)])
-        drawn = sums(statistics[:, (statistics[..., 0] > 0).any(axis=0)], resamples=RESAMPLES)  # images with such words
-        for m, measure in enumerate(MEASURES):
-            looks = {look: drawn.of(slice(None), [1 + i * len(MEASURES) + m, 0]) for i, look in enumerate(LOOKS)}
+        masks = [some[by, group] for some in parts]
+        drawn = _drawn([_sums(one, mask) for one, mask in zip(seeds, masks, strict=True)])
+        for measure in MEASURES:
             yield Row(
                 captions=captions,
                 variant=variant,
@@ -164,10 +185,54 @@ def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], 
                 by=by,
                 group=group,
                 measure=measure,
-                words=float(np.mean([some[by, group].sum() for some in parts])),
-                looks={look: within(of_sums(one, ratio), 0, 1) for look, one in looks.items()},
-                beyond={look: within(of_pair(looks["learned"], looks[look], ratio), -1, 1) for look in LOOKS[1:]},
+                words=float(np.mean([mask.sum() for mask in masks])),
+                **_compared(drawn, measure),
             )
+
+
+def _equal(models: dict[tuple[str, str], list[GroundedWords]]) -> Iterable[Row]:
+    """The mass of all words of given captions at equal sharpness: that of the models' mean, tempered seed by seed."""
+    nats = float(np.mean([one.entropy for seeds in models.values() for one in seeds])) if len(models) > 1 else 0.0
+    first: list[np.ndarray] = []
+    for (variant, decode), seeds in models.items() if nats else ():
+        sums_of = [_sums(one.tempered(nats), np.ones(len(one.words), bool)) for one in seeds]
+        first = first or sums_of
+        drawn, less_first = _drawn(sums_of), None
+        several = min(len(first), len(sums_of))
+        if sums_of is not first and first[0].shape == sums_of[0].shape:
+            both = _drawn(sums_of[:several] + first[:several])
+            ours, theirs = (both.of(part, _place("learned", "mass")) for part in (slice(several), slice(several, None)))
+            less_first = within(of_pair(ours, theirs, ratio), -1, 1)
+        about = {"captions": "given", "variant": variant, "decode": decode, "by": "all", "group": "all"}
+        words = float(np.mean([len(one.words) for one in seeds]))
+        rest = _compared(drawn, "mass") | {"nats": nats, "less_first": less_first}
+        yield Row(**about, measure="mass", words=words, **rest)
+
+
+def _compared(drawn: Sums, measure: str) -> dict[str, dict]:
+    """The interval of every look, and the difference of the learned one to every control.
+
+    There is no ``cell`` where no word of the training split has boxes, and nothing ``shuffled`` of one image.
+    """
+    looks = {look: drawn.of(slice(None), _place(look, measure)) for look in LOOKS}
+    looks = {look: one for look, one in looks.items() if np.isfinite(one.whole).all()}
+    return {
+        "looks": {look: within(of_sums(one, ratio), 0, 1) for look, one in looks.items()},
+        "beyond": {
+            look: within(of_pair(looks["learned"], looks[look], ratio), -1, 1) for look in CONTROLS if look in looks
+        },
+    }
+
+
+def _place(look: str, measure: str) -> list[int]:
+    """Where ``_sums`` has the sum of a look's scores, and the number of words."""
+    return [1 + LOOKS.index(look) * len(MEASURES) + MEASURES.index(measure), 0]
+
+
+def _drawn(seeds: Sequence[np.ndarray]) -> Sums:
+    """The sums over resampled images, of those images that have such words."""
+    statistics = np.stack(seeds)
+    return sums(statistics[:, (statistics[..., 0] > 0).any(axis=0)], resamples=RESAMPLES)
 
 
 def _sums(grounded: GroundedWords, words: np.ndarray) -> np.ndarray:
@@ -176,52 +241,3 @@ def _sums(grounded: GroundedWords, words: np.ndarray) -> np.ndarray:
     summed = np.zeros((len(grounded.images), columns.shape[1]))
     np.add.at(summed, grounded.image[words], columns[words])
     return summed
-
-
-@styled
-def grounding_bars(
-    rows: Sequence[Row], *, captions: str = "given", measure: str = "mass", axes: Axes | None = None
-) -> Axes:
-    """A bar for each model in each part of the words, with its interval, and the controls as marks.
-
-    Raises:
-        ValueError: no row has these captions.
-    """
-    rows = [row for row in rows if row.captions == captions and row.measure == measure]
-    if not rows:
-        raise ValueError(f"there is no {measure} of {captions} captions to draw")
-    parts = list(dict.fromkeys((row.by, row.group) for row in rows))
-    models = list(dict.fromkeys((row.variant, row.decode) for row in rows))
-    styles = colours(variant for variant, _ in models)
-    axes = axes or Figure(figsize=(7.2, 3.2), layout="constrained").add_subplot()
-    wide = 0.8 / len(models)
-    for number, (variant, decode) in enumerate(models):
-        own = {(row.by, row.group): row.looks for row in rows if (row.variant, row.decode) == (variant, decode)}
-        at = [p for p, part in enumerate(parts) if part in own]
-        x = np.array(at) - 0.4 + wide * (number + 0.5)
-        percent = {look: 100 * np.array([own[parts[p]][look].ends for p in at]).T for look in LOOKS}
-        value, low, high = percent["learned"]
-        ways = [decode for of, decode in models if of == variant]
-        alpha = (1.0, 0.55, 0.3)[min(ways.index(decode), 2)]
-        name = f"{variant} ({decode})" if len(ways) > 1 else variant
-        axes.bar(x, value, width=0.9 * wide, color=styles[variant][0], alpha=alpha, label=name)
-        axes.errorbar(x, value, np.abs([low - value, high - value]), fmt="none", ecolor="#222222", elinewidth=0.9)
-        last = number == len(models) - 1
-        marks = {"markersize": 3.4, "markerfacecolor": "white", "markeredgecolor": "#222222", "markeredgewidth": 0.8}
-        axes.plot(
-            x, percent["shuffled"][0], "o", **marks, label="its weights at another image's word" if last else None
-        )
-        for look, dash in (("uniform", ":"), ("centre", "-")):
-            line = {"color": "#222222", "linestyle": dash, "linewidth": 1.3, "label": CONTROLS[look] if last else None}
-            axes.hlines(percent[look][0], x - wide / 2, x + wide / 2, **line)
-    axes.set_xticks(
-        range(len(parts)),
-        [{"all": "all words", "size": f"{group} boxes"}.get(by, group) for by, group in parts],
-        rotation=30,
-        ha="right",
-    )
-    axes.set_ylim(bottom=0)
-    axes.grid(False, axis="x")
-    seeds = sorted({row.looks["learned"].seeds for row in rows})
-    axes.set_title(f"{TITLES[measure]}, {captions} captions (seeds: {' or '.join(map(str, seeds))})", loc="left")
-    return axes

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 from attend.analysis.grounding.measure import SIZES, Found, Row
-from attend.analysis.grounding.words import LOOKS, MEASURES
-from attend.analysis.statistics.intervals import Interval
+from attend.analysis.statistics.intervals import Difference, Interval
 from attend.analysis.tables import text
 from attend.analysis.tables.text import bracketed, excludes_zero
 
-CONTROLS = LOOKS[1:]
+from attend.metrics.grounding import CONTROLS, LOOKS, MEASURES
 
 
 def method(found: Found) -> str:
@@ -27,6 +26,14 @@ def markdown(found: Found) -> str:
         for measure in MEASURES:
             rows = [row for row in found.rows if (row.captions, row.measure) == (captions, measure)]
             blocks += [f"## {measure.capitalize()}, {captions} captions", _table(HEADER, *map(_cells, rows))]
+    if found.equal:
+        blocks += [
+            "## At equal sharpness",
+            f"Mass of all words of given captions, each model's weights tempered to {found.equal[0].nats:.2f} nats, "
+            f"the mean of the models' entropies; `matched` is the Gaussian of that entropy. The last column is the "
+            f"difference to {found.equal[0].variant} ({found.equal[0].decode}) on the same words.",
+            _table((*HEADER, "less the first"), *((*_cells(row), _less_first(row)) for row in found.equal)),
+        ]
     if found.ranks:
         blocks += [
             "## Do better grounded captions score better?",
@@ -38,7 +45,7 @@ def markdown(found: Found) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-HEADER = ("Model", "Words of", "n", "Looks", *CONTROLS, *(f"less {control}" for control in CONTROLS))
+HEADER = ("Model", "Words of", "n", "Looks", *CONTROLS, "best control", "less the best", "less matched")
 
 
 def _about(found: Found) -> str:
@@ -47,17 +54,23 @@ def _about(found: Found) -> str:
     )
     return (
         f"On {found.split}, in percent, means over the n words of a part. Boxes by share of the grid: {sizes}. "
-        "`shuffled` has the model's own weights at a word of another image. Brackets: 95 % intervals "
-        f"({method(found)}). Differences are on the same words. Bold: the interval excludes 0, not corrected for "
-        "multiple tests."
+        "Controls: `uniform` weights; `matched`, a Gaussian at the centre with the mean entropy of the model's weights "
+        "over these words; `cell`, all weight on the cell that is best on the training split; `shuffled`, the model's "
+        f"own weights at a word of another image. Brackets: 95 % intervals ({method(found)}). Differences are on the "
+        "same words. Bold: the interval excludes 0, not corrected for multiple tests."
     )
 
 
 def _cells(row: Row) -> list[str]:
     part = {"all": "all", "size": f"{row.group} boxes"}.get(row.by, row.group)
-    looks = [_percent(row.looks["learned"]), *(f"{100 * row.looks[one].value:.1f}" for one in CONTROLS)]
-    differences = [_percent(row.beyond[one], sign="+", bold=True) for one in CONTROLS]
-    return [f"{row.variant} ({row.decode})", part, f"{row.words:,.0f}", *looks, *differences]
+    controls = (row.looks.get(control) for control in CONTROLS)
+    looks = [_percent(row.looks["learned"]), *(f"{100 * one.value:.1f}" if one else "–" for one in controls)]
+    differences = [_percent(row.beyond[one], sign="+", bold=True) for one in (row.best, "matched")]
+    return [f"{row.variant} ({row.decode})", part, f"{row.words:,.0f}", *looks, row.best, *differences]
+
+
+def _less_first(row: Row) -> str:
+    return _percent(row.less_first, sign="+", bold=True) if row.less_first else "–"
 
 
 def _percent(one: Interval, *, sign: str = "", bold: bool = False) -> str:
@@ -80,20 +93,45 @@ def _ranks(found: Found) -> list[Sequence[str]]:
     return [("Model", "Captions", "Grounding", *scores), *lines]
 
 
+ENDS = ("", "_low", "_high")
+
+
 def numbers(found: Found) -> list[tuple]:
     """A header and a line for each row, as fractions."""
-    ends = ("", "_low", "_high")
+    return _numbers(found.rows)
+
+
+def equal_numbers(found: Found) -> list[tuple]:
+    """The same of the rows at equal sharpness, with the entropy and the difference to the first model."""
+    header, *lines = _numbers(found.equal)
+    more = ("nats", *(f"less_first{end}" for end in (*ENDS, "_p")))
+    firsts = (_tested(row.less_first) if row.less_first else ("",) * 4 for row in found.equal)
+    return [(*header, *more)] + [
+        (*line, f"{row.nats:.6g}", *first) for line, row, first in zip(lines, found.equal, firsts, strict=True)
+    ]
+
+
+def _numbers(rows: Sequence[Row]) -> list[tuple]:
     header = ["captions", "variant", "decode", "by", "group", "measure", "words", "seeds", "images"]
-    header += [f"{look}{end}" for look in LOOKS for end in ends]
-    header += [f"less_{look}{end}" for look in CONTROLS for end in (*ends, "_p")]
-    lines: list[tuple] = [tuple(header)]
-    for row in found.rows:
+    header += [f"{look}{end}" for look in LOOKS for end in ENDS]
+    header += [f"less_{look}{end}" for look in CONTROLS for end in (*ENDS, "_p")]
+    lines: list[tuple] = [(*header, "best")]
+    for row in rows:
         own = row.looks["learned"]
         name = (row.captions, row.variant, row.decode, row.by, row.group, row.measure)
-        values = [end for look in LOOKS for end in row.looks[look].ends]
-        values += [end for look in CONTROLS for end in (*row.beyond[look].ends, row.beyond[look].p)]
-        lines.append((*name, f"{row.words:g}", own.seeds, own.images, *(f"{value:.6g}" for value in values)))
+        looks = (_ends(row.looks[look]) if look in row.looks else ("",) * 3 for look in LOOKS)
+        beyond = (_tested(row.beyond[look]) if look in row.beyond else ("",) * 4 for look in CONTROLS)
+        values = (value for some in (*looks, *beyond) for value in some)
+        lines.append((*name, f"{row.words:g}", own.seeds, own.images, *values, row.best))
     return lines
+
+
+def _ends(one: Interval) -> tuple[str, ...]:
+    return tuple(f"{value:.6g}" for value in one.ends)
+
+
+def _tested(one: Difference) -> tuple[str, ...]:
+    return (*_ends(one), f"{one.p:.6g}")
 
 
 def rank_numbers(found: Found) -> list[tuple]:

@@ -6,64 +6,80 @@ word of a phrase (``top`` of ``the blue tube top``), without a possessive 's.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from attend.data.examples import Phrase
 from attend.data.phrases import Phrases
-from attend.geometry import Box, Geometry, centre_weights
-from attend.metrics.other_images import words_of_others
+from attend.metrics.grounding import BoxedWord, Cells, ground, on_grid
+from attend.metrics.sharpness import entropy, tempered
 from attend.runs.evaluations import read_attention, read_given
 
-LOOKS = ("learned", "uniform", "centre", "shuffled")
-MEASURES = ("mass", "pointing")
 IRREGULAR = {"men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Word:
-    """A word with boxes: the number of its image, its weights (L,), and the types of its phrases."""
-
-    image: int
-    weights: np.ndarray
-    boxes: tuple[Box, ...]
-    types: tuple[str, ...]
-    geometry: Geometry
-
-
-@dataclass(frozen=True, kw_only=True)
 class GroundedWords:
-    """M words of N images: the number of the image (M,), types, ``size`` (M,) and ``scores`` (M, LOOKS, MEASURES).
-
-    ``size`` is the share of the grid that a word's boxes cover.
-    """
+    """M words of N images that the grid shows, with the types of their phrases and ``scores`` (M, LOOKS, MEASURES)."""
 
     images: tuple[str, ...]
-    image: np.ndarray
+    words: tuple[BoxedWord, ...]
     types: tuple[tuple[str, ...], ...]
-    size: np.ndarray
     scores: np.ndarray
+    cells: Cells | None
+    seed: int
+
+    @cached_property
+    def image(self) -> np.ndarray:
+        """The number of each word's image (M,)."""
+        return np.array([word.image for word in self.words], int)
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """(M, L)."""
+        return np.stack([word.weights for word in self.words])
+
+    @property
+    def entropy(self) -> float:
+        """The mean over words, in nats."""
+        return float(entropy(self.weights).mean())
+
+    def tempered(self, nats: float) -> "GroundedWords":
+        """The same words with weights tempered to this mean entropy, and the controls that are as sharp."""
+        weights, _ = tempered(self.weights, nats)
+        words = tuple(word._replace(weights=own) for word, own in zip(self.words, weights, strict=True))
+        return replace(self, words=words, scores=ground(words, self.cells, self.seed))
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """The share of each cell that the boxes of a word cover (M, L)."""
+        return np.stack([on_grid(word.geometry, word.boxes)[0] for word in self.words])
+
+    @cached_property
+    def size(self) -> np.ndarray:
+        """The share of the grid that the boxes of a word cover (M,)."""
+        return self.shares.mean(axis=1)
 
 
-def given(path: Path, phrases: Phrases, *, seed: int = 0) -> GroundedWords:
+def given(path: Path, phrases: Phrases, cells: Cells | None, *, seed: int = 0) -> GroundedWords:
     """The words of given captions in given.h5; ``seed`` samples the words of other images for the shuffled control.
 
     Raises:
         ValueError: the file cannot be read, or its captions are not those of the phrases.
     """
-    file, words = read_given(path), []
+    file, words, types = read_given(path), [], []
     places = zip(file.image.tolist(), file.caption.tolist(), file.word.tolist(), file.weights, strict=True)
     for i, caption, place, weights in places:
         if found := _phrase(phrases, file.images[i], caption, place):
-            about = {"boxes": found.boxes, "types": found.types, "geometry": file.geometries[i]}
-            words.append(Word(image=i, weights=weights, **about))
+            words.append(BoxedWord(i, weights, found.boxes, file.geometries[i]))
+            types.append(found.types)
     if not words:
         raise ValueError(f"{path} has no words of the dataset's phrases:  evaluate the run again")
-    return _grounded(file.images, words, seed)
+    return _grounded(file.images, words, types, cells, seed)
 
 
 def _phrase(phrases: Phrases, image: str, caption: int, place: int) -> Phrase | None:
@@ -72,13 +88,13 @@ def _phrase(phrases: Phrases, image: str, caption: int, place: int) -> Phrase | 
     return next((one for phrases in some for one in phrases or () if one.start <= place < one.stop and one.boxes), None)
 
 
-def generated(path: Path, images: int, phrases: Phrases, *, seed: int = 0) -> GroundedWords:
+def generated(path: Path, images: int, phrases: Phrases, cells: Cells | None, *, seed: int = 0) -> GroundedWords:
     """The words of the first ``images`` generated captions in attention.h5 that equal the head of a phrase with boxes.
 
     Raises:
         ValueError: the file cannot be read, or no word matches a phrase.
     """
-    names, words = [], []
+    names, words, types = [], [], []
     for number in range(images):
         attention = read_attention(path, number)
         names.append(attention.image)
@@ -86,11 +102,11 @@ def generated(path: Path, images: int, phrases: Phrases, *, seed: int = 0) -> Gr
         for word, weights in zip(attention.words, attention.weights.astype(float), strict=True):
             if found := named.get(singular(word)):
                 boxes = tuple(dict.fromkeys(box for one in found for box in one.boxes))
-                types = tuple(dict.fromkeys(kind for one in found for kind in one.types))
-                words.append(Word(image=number, weights=weights, boxes=boxes, types=types, geometry=attention.geometry))
+                words.append(BoxedWord(number, weights, boxes, attention.geometry))
+                types.append(tuple(dict.fromkeys(kind for one in found for kind in one.types)))
     if not words:
         raise ValueError(f"no word of the captions in {path} is the head of a phrase of the dataset")
-    return _grounded(tuple(names), words, seed)
+    return _grounded(tuple(names), words, types, cells, seed)
 
 
 def heads(captions: tuple[tuple[Phrase, ...] | None, ...]) -> dict[str, list[Phrase]]:
@@ -119,30 +135,18 @@ def singular(word: str) -> str:
     return word
 
 
-def _grounded(images: tuple[str, ...], words: list[Word], seed: int) -> GroundedWords:
-    """The scores of each of LOOKS in the boxes of the words. A word is left out if the crop removed its boxes."""
-    shown = [(word, *_box_on(word.geometry, word.boxes)) for word in words]
-    shown = [(word, shares, holds) for word, shares, holds in shown if shares.any()]
-    image = np.array([word.image for word, *_ in shown], int)
-    other = words_of_others(image, seed)
-    centre = centre_weights(words[0].geometry.grid)
-    uniform = np.full(len(centre), 1 / len(centre))
-    scores = np.empty((len(shown), len(LOOKS), len(MEASURES)))
-    for m, (word, shares, holds) in enumerate(shown):
-        looks = (word.weights, uniform, centre, shown[other[m]][0].weights)
-        scores[m] = [(weights @ shares, holds[weights == weights.max()].mean()) for weights in looks]
-    return GroundedWords(
-        images=images,
-        image=image,
-        types=tuple(word.types for word, *_ in shown),
-        size=np.array([shares.mean() for _, shares, _ in shown]),
-        scores=scores,
-    )
-
-
-@lru_cache(maxsize=50_000)
-def _box_on(geometry: Geometry, boxes: tuple[Box, ...]) -> tuple[np.ndarray, np.ndarray]:
-    return geometry.shares(boxes), geometry.holds(boxes)
+def _grounded(
+    images: tuple[str, ...],
+    words: Sequence[BoxedWord],
+    types: Sequence[tuple[str, ...]],
+    cells: Cells | None,
+    seed: int,
+) -> GroundedWords:
+    """The words that the grid shows. A word is left out if the crop removed its boxes."""
+    shown = [(word, kinds) for word, kinds in zip(words, types, strict=True) if word.visible]
+    seen, kinds = zip(*shown, strict=True) if shown else ((), ())
+    scores = ground(seen, cells, seed)
+    return GroundedWords(images=images, words=seen, types=kinds, scores=scores, cells=cells, seed=seed)
 
 
 def by_group(grounded: GroundedWords, sizes: dict[str, tuple[float, float]]) -> Iterator[tuple[str, str, np.ndarray]]:

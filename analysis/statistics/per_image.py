@@ -54,7 +54,7 @@ FAMILIES = (
         ("meteor_statistics",), lambda table: meteor_rows(table.columns["meteor_statistics"]), {"meteor": corpus_meteor}
     ),
     *map(_mean, ("rouge_l", "cider", "cider_frozen")),
-    *map(_grounding, ("mass", "pointing")),
+    *map(_grounding, ("mass", "pointing", "mass_beyond", "pointing_beyond")),
 )
 RESAMPLED = {name: family for family in FAMILIES for name in family.scores}
 """Scores that can be computed again from images.csv. Teacher-forced scores and attention health cannot."""

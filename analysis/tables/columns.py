@@ -44,6 +44,10 @@ COLUMNS = {
     "length_ratio": Column(title="Length ratio", part="captions", name="length_ratio", scale=1, decimals=2),
     "mass": Column(title="Grounding mass", part="grounding", name="mass", better=1),
     "pointing": Column(title="Grounding pointing", part="grounding", name="pointing", better=1),
+    "mass_beyond": Column(title="Mass beyond the best control", part="grounding", name="mass_beyond", better=1),
+    "pointing_beyond": Column(
+        title="Pointing beyond the best control", part="grounding", name="pointing_beyond", better=1
+    ),
     "nll": Column(title="NLL (nats per token)", part="given", name="nll", scale=1, decimals=3, better=-1),
     "perplexity": Column(title="Perplexity", part="given", name="nll", scale=1, decimals=3, power=True, better=-1),
     "top1": Column(title="Top-1", part="given", name="top1", better=1),
@@ -54,8 +58,27 @@ COLUMNS = {
     "change": Column(title="Change between words", part="health", name="change"),
     "distinct": Column(title="Distinct places", part="health", name="distinct"),
 }
-DEFAULT = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "mass", "pointing")
-CONTROLS = {"uniform": "looks nowhere: uniform", "centre": "looks at the centre"}
+DEFAULT = (
+    "bleu1",
+    "bleu2",
+    "bleu3",
+    "bleu4",
+    "meteor",
+    "rouge_l",
+    "cider",
+    "mass",
+    "pointing",
+    "mass_beyond",
+    "pointing_beyond",
+)
+CONTROLS = {
+    "uniform": "looks nowhere: uniform",
+    "matched": "looks at the centre, as sharp as the model",
+    "cell": "looks at one cell, the best on training",
+    "shuffled": "looks as at another image's word",
+}
+"""The controls of grounding in words. Those in SAME are the same for all models on one grid."""
+SAME = ("uniform", "cell")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from attend.analysis.records import Record, names
 from attend.analysis.statistics.evidence import Evidence, Scored, against, compared, shared_seeds
 from attend.analysis.statistics.intervals import Difference
-from attend.analysis.tables.columns import COLUMNS, CONTROLS, DEFAULT, Cell, Column, Row, Table
+from attend.analysis.tables.columns import COLUMNS, CONTROLS, DEFAULT, SAME, Cell, Column, Row, Table
 from attend.analysis.tables.published import PUBLISHED, Published
 from attend.analysis.tables.render import COLLAPSED, DASH, FORMATS, render
 
@@ -187,7 +187,7 @@ def _cell(column: Column, scores: Iterable[dict]) -> Cell | None:
 
 def _controls(scores: Sequence[dict], columns: Sequence[Column]) -> Iterable[Row]:
     """Scores of attention that ignores the image, on the same words: rows with the grounding columns only."""
-    for control, name in CONTROLS.items():
+    for control, name in ((control, CONTROLS[control]) for control in SAME):
         cells = []
         for column in columns:
             blind = Column(title=column.title, part="grounding", name=f"{control}_{column.name}")

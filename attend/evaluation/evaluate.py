@@ -16,13 +16,20 @@ from attend.data.batches import Batches
 from attend.data.prepared import Prepared
 from attend.evaluation.controls import last_goes_on, partners
 from attend.evaluation.generate import generate
+from attend.evaluation.grounded import Grounded
 from attend.evaluation.health import collapsed
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
-from attend.metrics.grounding import pool
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
-from attend.runs.evaluations import Hypothesis, write_attention, write_captions, write_given, write_images
+from attend.runs.evaluations import (
+    Hypothesis,
+    WordGrounding,
+    write_attention,
+    write_captions,
+    write_given,
+    write_images,
+)
 from attend.runs.files import write_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
@@ -82,12 +89,14 @@ def evaluate(
     setting = setting._replace(decode=decode, beam=beam, split=setting.split or headline(dataset))
     rows, look = dataset.rows(setting.split), setting.look
     looking = model if look is None else model.looking(look)
-    given = TeacherForced(dataset, batches, grounding=dataset.boxes, keep=True)
+    given = TeacherForced(dataset, boxes=dataset.boxes)
     learned = model if look == "shuffled" else None
     for batch, u in teacher_forced(looking, batches, rows, accelerator, decode, learned=learned):
         given.add(batch, u)
     given.gather(accelerator)
+    grounded = Grounded.of(given.looked, batches)
     scores = {"split": setting.split, "decode": decode, "beam": beam, "images": len(rows)} | given.scores()
+    scores["grounding"] = grounded.pooled()
     scores |= {"look": look} if look else {}
     scores["data_fingerprint"] = dataset.about["fingerprint"]
     scores["collapsed"] = collapsed(scores["health"], looking.captioner.attention.look == "learned")
@@ -107,7 +116,9 @@ def evaluate(
     if lease is not None:
         lease.check()
         folder = run.evaluation(setting.split, decode, beam, look)
-        _write(folder, batches, rows, hypotheses, table, given)
+        _write(folder, batches, rows, hypotheses, given.looked)
+        names, captions = [dataset.examples[row].image for row in rows], [one.caption for one in hypotheses]
+        write_images(folder / "images.csv", names, captions or [""] * len(rows), table, grounded.of_images(rows))
         write_json(folder / "scores.json", scores)
     return scores
 
@@ -136,10 +147,9 @@ def _write(
     batches: Batches,
     rows: Sequence[int],
     hypotheses: Sequence[Hypothesis],
-    table: dict[str, list],
-    given: TeacherForced,
+    looked: Sequence[WordGrounding],
 ) -> None:
-    """The files of an evaluation but for scores.json, which is written last."""
+    """The captions, and the attention of generated and of given captions."""
     examples = {row: batches.dataset.examples[row] for row in rows}
     names = {row: example.image for row, example in examples.items()}
     geometries = {row: batches.geometry(row) for row in rows}
@@ -147,13 +157,9 @@ def _write(
     if hypotheses:
         write_captions(folder / "captions.json", names, hypotheses)
         write_attention(folder / "attention.h5", names, geometries, hypotheses)
-    if words := given.looked:
-        tokens = {(one.row, one.caption): examples[one.row].captions[one.caption].tokens for one in words}
-        write_given(folder / "given.h5", names, geometries, tokens, words)
-    grounding = [pool(given.grounded.get(row, ())) for row in rows]
-    captions = [one.caption for one in hypotheses] or [""] * len(rows)
-    means = [one if one["words"] else {} for one in grounding]
-    write_images(folder / "images.csv", list(names.values()), captions, table, means)
+    if looked:
+        tokens = {(one.row, one.caption): examples[one.row].captions[one.caption].tokens for one in looked}
+        write_given(folder / "given.h5", names, geometries, tokens, looked)
 
 
 def _score(dataset: Prepared, hypotheses: Sequence[Hypothesis]) -> CaptionScores:

@@ -22,29 +22,27 @@ from attend.data.prepared import Prepared
 from attend.evaluation.controls import of_partners, partners
 from attend.evaluation.generate import IMAGES
 from attend.evaluation.health import MEASURES, health_sums, means
-from attend.metrics.grounding import Grounding, ground, pool
 from attend.model import Model
 from attend.runs.evaluations import WordGrounding
 from attend.runs.processes import gather, share
 
 
 class Part(NamedTuple):
-    """The sums of a minibatch of given captions, those of ``health_sums``, grounding and looks by row and caption."""
+    """The sums of a minibatch of given captions, those of ``health_sums``, and where its words with boxes look."""
 
     sums: Counter[str]
     health: list[list[float]]
-    grounded: dict[int, list[Grounding]]
     looked: list[WordGrounding]
 
 
 class TeacherForced:
-    """Sums over traces of given captions, by minibatch: nats per word, accuracies, attention health, grounding.
+    """Sums over traces of given captions, by minibatch: nats per word, accuracies, attention health.
 
-    With ``grounding`` and ``keep`` the weights of the words that have boxes are kept, for given.h5.
+    With ``boxes`` the weights of the words that have boxes are kept, for their grounding and given.h5.
     """
 
-    def __init__(self, dataset: Prepared, batches: Batches, *, grounding: bool, keep: bool = False) -> None:
-        self.dataset, self.batches, self.grounding, self.keep = dataset, batches, grounding, keep
+    def __init__(self, dataset: Prepared, *, boxes: bool) -> None:
+        self.dataset, self.boxes = dataset, boxes
         self.parts: list[Part] = []
 
     def add(self, batch: Batch, u: Readout) -> None:
@@ -56,51 +54,38 @@ class TeacherForced:
             top1=int((rank == 0).sum()),
             top5=int(((rank >= 0) & (rank < 5)).sum()),
         )
-        grounded, looked = {}, []
-        if self.grounding:
-            right = u.spread((rank == 0).float()).cpu().numpy()
-            grounded = self._ground(batch, u, right, sums, looked)
-        self.parts.append(Part(sums, health_sums(u).tolist(), grounded, looked))
+        looked = self._look(batch, u, sums) if self.boxes else []
+        self.parts.append(Part(sums, health_sums(u).tolist(), looked))
 
     def gather(self, accelerator: Accelerator) -> TeacherForced:
         """Join the minibatches of all processes, in their order, so that no rounding tells how many there are."""
         self.parts = gather(self.parts, accelerator)
         return self
 
-    def _ground(
-        self, batch: Batch, u: Readout, right: np.ndarray, sums: Counter[str], looked: list[WordGrounding]
-    ) -> dict[int, list[Grounding]]:
+    def _look(self, batch: Batch, u: Readout, sums: Counter[str]) -> list[WordGrounding]:
+        """The weights of the words that have boxes; ``sums`` counts them, and those that the model had right."""
         weights, order = u.weights.float().cpu().numpy(), batch.order.numpy()
-        grounded: dict[int, list[Grounding]] = {}
+        right = u.spread((u.ranks == 0).float()).cpu().numpy()
+        looked = []
         for n, row in enumerate(batch.rows.tolist()):
-            captions, geometry = self.dataset.examples[row].captions, self.batches.geometry(row)
+            captions = self.dataset.examples[row].captions
             for c, place in enumerate(order[n]):
-                boxes = captions[place].boxes if place >= 0 else None
-                if boxes is None:
-                    continue
-                boxes = boxes[: int(batch.lengths[n, c]) - 1]
-                grounded.setdefault(row, []).append(ground(weights[n, c, : len(boxes)], boxes, geometry))
-                spoken = np.array([bool(b) for b in boxes], dtype=bool)
-                sums["boxed"] += int(spoken.sum())
-                sums["boxed_top1"] += float(right[n, c, : len(boxes)][spoken].sum())
-                if self.keep and spoken.any():
+                boxes = (captions[place].boxes if place >= 0 else None) or ()
+                spoken = np.array([bool(some) for some in boxes[: int(batch.lengths[n, c]) - 1]], dtype=bool)
+                if spoken.any():
                     (words,) = spoken.nonzero()
-                    alpha = weights[n, c, words].astype(np.float16)
-                    looked.append(WordGrounding(row=row, caption=int(place), words=words, weights=alpha))
-        return grounded
-
-    @property
-    def grounded(self) -> dict[int, list[Grounding]]:
-        """How well the captions of each row are grounded."""
-        return {row: found for part in self.parts for row, found in part.grounded.items()}
+                    sums["boxed"] += len(words)
+                    sums["boxed_top1"] += float(right[n, c, words].sum())
+                    looked.append(WordGrounding(row=row, caption=int(place), words=words, weights=weights[n, c, words]))
+        return looked
 
     @property
     def looked(self) -> list[WordGrounding]:
-        """Where the words with boxes look, by row and caption; empty where they are not kept."""
+        """Where the words with boxes look, by row and caption."""
         return sorted((one for part in self.parts for one in part.looked), key=lambda one: (one.row, one.caption))
 
     def scores(self) -> dict[str, Any]:
-        """The means: ``given`` and ``health`` over words, ``grounding`` over words with boxes or None."""
+        """The means over words: ``given`` and ``health``."""
         sums = Counter()
         for part in self.parts:
             sums.update(part.sums)
@@ -111,12 +96,7 @@ class TeacherForced:
         given = {name: sums[name] / words for name in ("nll", "top1", "top5")}
         if sums["boxed"]:
             given["content_top1"] = sums["boxed_top1"] / sums["boxed"]
-        grounded = [one for some in self.grounded.values() for one in some]
-        return {
-            "given": given | {"words": int(sums["words"])},
-            "health": means(health.sum(0)),
-            "grounding": pooled if (pooled := pool(grounded))["words"] else None,
-        }
+        return {"given": given | {"words": int(sums["words"])}, "health": means(health.sum(0))}
 
 
 @torch.no_grad()

@@ -195,7 +195,7 @@ def write_given(
         "caption": np.repeat([one.caption for one in words], counts).astype(np.int16),
         "word": np.concatenate([one.words for one in words]).astype(np.int16),
         "token": np.array([number[token] for token in spoken], np.int32),
-        "alpha": np.concatenate([one.weights for one in words]),
+        "alpha": np.concatenate([one.weights for one in words]).astype(np.float16),
     }
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:

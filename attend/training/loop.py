@@ -253,7 +253,7 @@ class Trainer:
         config, dataset = self.config, self.batches.dataset
         rows = dataset.rows("val")
         rows = rows[: config.train.validation_images or len(rows)]
-        given = TeacherForced(dataset, self.batches, grounding=False)
+        given = TeacherForced(dataset, boxes=False)
         sampled = self.learner.rule.validated_sampled
         mixed = config.estimator.mixed_at(self.progress.epoch + 1)
         decode, semi = ("sample", mixed) if sampled else (config.decode, 0.0)

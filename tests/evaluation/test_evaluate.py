@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from attend.analysis.grounding.words import LOOKS, MEASURES
 from attend.analysis.grounding.words import given as looked_at
 from torch.nn import functional as F
 
@@ -30,6 +29,7 @@ from attend.evaluation import generate as generation
 from attend.evaluation import teacher_forced as given_captions
 from attend.evaluation.evaluate import evaluate, score_quickly, training_frequencies
 from attend.evaluation.generate import generate, hypotheses_of
+from attend.evaluation.grounded import Grounded, training_cells
 from attend.evaluation.health import collapsed
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.geometry import Geometry
@@ -41,6 +41,7 @@ from attend.metrics.captions import (
     meteor_rows,
     score_captions,
 )
+from attend.metrics.grounding import BEYOND, NAMES, Cells
 from attend.model import Model, build_captioner
 from attend.runs.evaluations import read_attention
 from attend.runs.files import read_json
@@ -141,10 +142,10 @@ def column(table, name):
 
 
 def given(model, batches, rows, decode="expected"):
-    sums = TeacherForced(batches.dataset, batches, grounding=True)
+    sums = TeacherForced(batches.dataset, boxes=True)
     for batch, u in teacher_forced(model, batches, rows, CPU, decode):
         sums.add(batch, u)
-    return sums.scores()
+    return sums.scores() | {"grounding": Grounded.of(sums.looked, batches).pooled()}
 
 
 def test_the_files_of_an_evaluation_agree_with_each_other(tmp_path, batches):
@@ -179,11 +180,10 @@ def test_the_weights_of_given_words_with_boxes_are_kept(tmp_path, batches):
         return tuple(Phrase(token, ("thing",), t, t + 1, BOXES[token]) for t, token in boxed)
 
     named = {f"test/{n}.png": tuple(map(phrases, raws)) for n, raws in enumerate(TEST)}
-    looked = looked_at(done.folder / "given.h5", named)
-    means = looked.scores.mean(axis=0)
-    for look, prefix in (("learned", ""), ("uniform", "uniform_"), ("centre", "centre_")):
-        for measure, value in zip(MEASURES, means[LOOKS.index(look)], strict=True):
-            assert value == pytest.approx(done.scores["grounding"][prefix + measure], abs=1e-3), (look, measure)
+    grounding = done.scores["grounding"]
+    looked = looked_at(done.folder / "given.h5", named, Cells(grounding["mass_cell"], grounding["pointing_cell"]))
+    for name, value in zip(NAMES, looked.scores.mean(axis=0).ravel(), strict=True):
+        assert value == pytest.approx(grounding[name], abs=1e-3), name
     assert len(looked.image) == done.scores["grounding"]["words"]
     with h5py.File(done.folder / "given.h5") as file:
         assert file["alpha"].dtype == np.float16 and file.attrs["grid"].tolist() == list(GRID)
@@ -364,7 +364,7 @@ def test_a_model_that_looks_at_the_boxes_is_grounded_and_says_nothing(tmp_path, 
     cells = sum(2 if token == "grass" else 1 for token in boxed)
     assert grounding["words"] == len(boxed)
     assert grounding["uniform_mass"] == grounding["uniform_pointing"] == pytest.approx(cells / 4 / len(boxed))
-    assert grounding["centre_mass"] == pytest.approx(cells / 4 / len(boxed)), "four cells are equally central"
+    assert grounding["matched_mass"] == pytest.approx(cells / 4 / len(boxed)), "four cells are equally central"
     assert {path.name for path in done.folder.iterdir()} == {"given.h5", "images.csv", "scores.json"}
     assert done.scores["captions"] == {} and "captions" in done.scores["missing"]
     assert done.scores["given"]["nll"] > 0 and not done.scores["collapsed"]
@@ -385,9 +385,21 @@ def test_grounding_of_the_corpus_is_that_of_its_images_weighed_by_words(tmp_path
     done = evaluated(tmp_path, make_model(batches), batches)
     rows = [row for row in done.table if row["grounding_words"]]
     words = column(rows, "grounding_words")
-    for name in ("mass", "pointing", "uniform_mass", "centre_mass"):
+    for name in (*NAMES, *BEYOND):
         pooled = (column(rows, f"grounding_{name}") * words).sum() / words.sum()
         assert done.scores["grounding"][name] == pytest.approx(pooled)
+
+
+def test_the_best_cell_is_that_of_the_training_words(tmp_path, batches):
+    """By hand: the share of each cell in the boxes of every word of the training split, summed over words."""
+    spoken = [BOXES[token] for image in TRAINING for raw in image for token in raw.split() if token in BOXES]
+    geometry = Geometry.of("squash", SIZE, GRID)
+    mass, pointing = (np.argmax(sum(of(boxes) for boxes in spoken)) for of in (geometry.shares, geometry.holds))
+    assert training_cells(batches) == (mass, pointing)
+    grounding = evaluated(tmp_path, make_model(batches), batches).scores["grounding"]
+    assert (grounding["mass_cell"], grounding["pointing_cell"]) == (mass, pointing)
+    boxed = [BOXES[token] for image in TEST for raw in image for token in raw.split() if token in BOXES]
+    assert grounding["cell_mass"] == pytest.approx(np.mean([geometry.shares(boxes)[mass] for boxes in boxed]))
 
 
 def test_data_without_boxes_has_no_grounding(tmp_path, batches):

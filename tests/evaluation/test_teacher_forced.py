@@ -27,7 +27,7 @@ def test_given_captions_are_read_out_in_the_precision_of_the_run_and_without_a_g
     dataset = Prepared(str(data))
     model = Model.build(config, dataset.vocabulary)
     batches = Batches(dataset, ensure_store(dataset, model.encoder, torch.device("cpu")))
-    given = TeacherForced(dataset, batches, grounding=False)
+    given = TeacherForced(dataset, boxes=False)
     for batch, u in teacher_forced(model, batches, dataset.rows("val"), accelerator(), decode):
         given.add(batch, u)
         assert u.logits.dtype == dtype and not u.logits.requires_grad and not u.cost.requires_grad

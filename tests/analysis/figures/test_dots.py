@@ -21,7 +21,7 @@ from attend.analysis.figures.metric_agreement import (
 from attend.analysis.figures.metric_agreement import numbers as correlated
 from attend.analysis.records import read_runs
 from attend.analysis.statistics.intervals import Interval
-from attend.analysis.tables.columns import COLUMNS, Cell, Row, Table
+from attend.analysis.tables.columns import COLUMNS, CONTROLS, Cell, Row, Table
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
@@ -45,7 +45,7 @@ def table(base: str | None = None) -> Table:
         Row(name="hard", decode="argmax", beam=3, runs=1, collapsed=1,
             cells=(cell(17.0, low=15.0, high=19.0, p=0.01, mark="differs" if base else ""), cell(2.9), None)),
         Row(name="hard", decode="sample", beam=3, runs=1, cells=(cell(18.0, low=16.0, high=20.0, p=0.2), None, None)),
-        Row(name="looks at the centre", cells=(None, None, cell(42.0))),
+        Row(name=CONTROLS["cell"], cells=(None, None, cell(42.0))),
     )  # fmt: skip
     return Table(split="test", columns=(BLEU, NLL, MASS), rows=rows, caption="", base=base)
 
@@ -66,7 +66,7 @@ def test_a_table_is_drawn_as_it_is():
         sorted(line.get_xdata()) for line in bleu.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2
     ]
     assert bars == [[19.0, 23.0], [15.0, 19.0], [16.0, 20.0]]
-    assert [text.get_text() for text in mass.texts] == ["centre"] and mass.lines[-1].get_xdata()[0] == 42.0
+    assert [text.get_text() for text in mass.texts] == ["one cell"] and mass.lines[-1].get_xdata()[0] == 42.0
     said = bleu.figure.get_supxlabel().replace("\n", " ")
     assert "95 % interval, bootstrap over 3 seeds and 100 images" in said and "tick: one seed" in said
     assert "Student's t over 3 seeds" in said and "no bar: 1 seed and no scores of images" in said

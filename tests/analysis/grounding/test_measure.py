@@ -10,17 +10,20 @@ import numpy as np
 import pytest
 from attend.analysis.grounding import measure as grounding
 from attend.analysis.grounding import tables as grounding_table
+from attend.analysis.grounding.bars import grounding_bars
 from attend.analysis.grounding.correlation import correlation, spearman
-from attend.analysis.grounding.words import LOOKS, generated, given, heads, singular
+from attend.analysis.grounding.words import generated, given, heads, singular
 from attend.analysis.records import read_runs
 from attend.experiments.cli.main import main
+from scipy.optimize import brentq
 from scipy.stats import rankdata, spearmanr
 
 from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.prepared import write_prepared
 from attend.geometry import Geometry
-from attend.metrics.grounding import ground, pool
+from attend.metrics.grounding import CONTROLS, LOOKS, MEASURES, BoxedWord, Cells, ground
 from attend.metrics.other_images import words_of_others
+from attend.metrics.sharpness import centre_of
 from attend.runs.evaluations import WordGrounding, write_given
 from tests.made_runs import make_run, scores
 
@@ -36,6 +39,7 @@ PHRASES = (
 BOXES = {t: one.boxes for one in PHRASES for t in range(one.start, one.stop) if one.boxes}
 SAID = ("Man", "with", "dog", "at", "seas")
 GEOMETRY = Geometry.of("squash", SIZE, GRID)
+CELLS = Cells(4, 10)
 
 
 def example(number):
@@ -98,7 +102,8 @@ def evaluation(folder, dataset, look, quality=None, captions=True, words=True):
 
 def make(root, dataset, variant, seed, look, *, fingerprint=None, **same):
     """A finished run whose one evaluation looks so."""
-    found = scores() | {"images": IMAGES, "data_fingerprint": fingerprint or dataset.about["fingerprint"]}
+    found = scores(grounding={"cell_mass": 0.1, "mass_cell": CELLS.mass, "pointing_cell": CELLS.pointing})
+    found |= {"images": IMAGES, "data_fingerprint": fingerprint or dataset.about["fingerprint"]}
     run = make_run(root, f"made/{variant}/seed{seed}", headline=found, evaluations=[found])
     (run / "config.json").write_text(json.dumps({"data": str(dataset.folder)}))
     evaluation(run / "evaluations/test-expected-beam3", dataset, look, **same)
@@ -165,16 +170,41 @@ def test_words_are_parted_by_size_and_by_type(found):
 
 def test_all_words_score_what_the_metric_says_of_the_captions(found):
     """The same numbers as ``attend.metrics.grounding``, which knows nothing of phrases."""
-    boxes = [BOXES.get(t) for t in range(len(WORDS))]
-    sums = []
-    for n in range(1, IMAGES + 1):
-        weights = [mixed(BOXES[t], n) if t in BOXES else one_hot(0) for t in range(len(WORDS))]
-        sums.append(ground(np.stack(weights), boxes, GEOMETRY))
-    truth = pool(sums)
-    for measure in ("mass", "pointing"):
-        looks = row(found, "soft", "all", measure).looks
-        for look, prefix in (("learned", ""), ("uniform", "uniform_"), ("centre", "centre_")):
-            assert looks[look].value == pytest.approx(truth[prefix + measure])
+    words = [BoxedWord(n, mixed(BOXES[t], n), BOXES[t], GEOMETRY) for n in range(1, IMAGES + 1) for t in sorted(BOXES)]
+    truth = ground(words, CELLS).mean(axis=0)
+    for m, measure in enumerate(MEASURES):
+        one = row(found, "soft", "all", measure)
+        assert {look: one.looks[look].value for look in LOOKS} == pytest.approx(
+            dict(zip(LOOKS, truth[:, m], strict=True))
+        )
+        assert one.best == CONTROLS[int(np.argmax(truth[1:, m]))]
+
+
+def leaning(share):
+    """So much of the weight in the box, and the rest in the corner."""
+    return lambda boxes, row: share * in_the_box(boxes) + (1 - share) * one_hot(15)
+
+
+def test_models_that_differ_in_sharpness_alone_are_equal_at_equal_sharpness(tmp_path, dataset):
+    """Of two cells there is one share that has the common entropy, whatever the share was."""
+    for variant, share in (("soft", 0.6), ("hard", 0.9)):
+        make(tmp_path, dataset, variant, 0, leaning(share))
+    found = grounding.measure(read_runs([tmp_path]))
+    own = [row(found, variant, "all").looks["learned"].value for variant in ("hard", "soft")]
+    nats = np.mean([-p * np.log(p) - (1 - p) * np.log(1 - p) for p in (0.6, 0.9)])
+    share = brentq(lambda p: -p * np.log(p) - (1 - p) * np.log(1 - p) - nats, 0.5, 1 - 1e-9)
+    boxed = np.mean([leaning(share)(BOXES[t], 1) @ GEOMETRY.shares(BOXES[t]) for t in BOXES])
+    assert own[0] > own[1] + 0.1
+    for one in found.equal:
+        assert one.nats == pytest.approx(nats, abs=1e-3)  # given.h5 has half precision
+        assert one.looks["learned"].value == pytest.approx(boxed, abs=2e-3)
+        centre = np.mean([centre_of(GRID, nats) @ GEOMETRY.shares(BOXES[t]) for t in BOXES])
+        assert one.looks["matched"].value == pytest.approx(centre, abs=2e-3)
+    first, other = found.equal
+    assert first.less_first is None and other.less_first.value == pytest.approx(0, abs=1e-3)
+    assert "## At equal sharpness" in grounding_table.markdown(found)
+    header, *lines = grounding_table.equal_numbers(found)
+    assert [line[header.index("less_first")] for line in lines] == ["", f"{other.less_first.value:.6g}"]
 
 
 def test_the_difference_to_a_control_is_that_of_the_same_words(found):
@@ -183,8 +213,8 @@ def test_the_difference_to_a_control_is_that_of_the_same_words(found):
         difference = one.beyond[look]
         assert difference.value == pytest.approx(one.looks["learned"].value - one.looks[look].value)
         assert difference.low <= difference.value <= difference.high
-    assert row(found, "hard", "large").beyond["centre"].low > 0
-    assert row(found, "hard", "large").beyond["centre"].p < 0.01
+    assert row(found, "hard", "large").beyond["matched"].low > 0
+    assert row(found, "hard", "large").beyond["matched"].p < 0.01
 
 
 def test_generated_words_meet_the_heads_of_phrases():
@@ -195,7 +225,7 @@ def test_generated_words_meet_the_heads_of_phrases():
 def test_a_word_that_names_two_things_speaks_of_both(tmp_path, dataset):
     two = (PHRASES[1]._replace(head="dogs"), Phrase("9", ("toys",), 0, 1, (CELL,), "dog"))
     evaluation(tmp_path, dataset, blind)
-    looked = generated(tmp_path / "attention.h5", 3, {f"{n:02}.png": (two,) for n in range(1, 4)})
+    looked = generated(tmp_path / "attention.h5", 3, {f"{n:02}.png": (two,) for n in range(1, 4)}, CELLS)
     assert looked.types[0] == ("animals", "toys") and looked.size[0] == pytest.approx(1 / 4 + 1 / 16)
     assert len(looked.image) == 3
 
@@ -224,7 +254,7 @@ def test_words_of_others_are_words_of_other_images_and_drawn_by_the_seed():
 def test_weights_that_never_change_are_as_good_at_another_images_word(tmp_path, dataset):
     evaluation(tmp_path, dataset, blind)
     phrases = {f"{n:02}.png": (PHRASES,) for n in range(1, IMAGES + 1)}
-    looked = given(tmp_path / "given.h5", phrases)
+    looked = given(tmp_path / "given.h5", phrases, CELLS)
     learned, shuffled = (looked.scores[:, LOOKS.index(name)] for name in ("learned", "shuffled"))
     assert np.array_equal(learned, shuffled)
 
@@ -266,14 +296,14 @@ def test_the_interval_of_a_correlation_covers():
 
 
 def test_bars_are_the_means_and_lines_the_controls(found):
-    axes = grounding.grounding_bars(found.rows, captions="given", measure="pointing")
+    axes = grounding_bars(found.rows, captions="given", measure="pointing")
     labels = [label.get_text() for label in axes.get_xticklabels()]
     drawn = sorted(round(bar.get_height(), 6) for bar in axes.patches)
     rows = [r for r in found.rows if (r.captions, r.measure) == ("given", "pointing")]
     assert drawn == sorted(round(100 * r.looks["learned"].value, 6) for r in rows)
     assert labels == ["all words", "small boxes", "medium boxes", "large boxes", "animals", "people", "scene"]
     with pytest.raises(ValueError, match="no mass of other captions"):
-        grounding.grounding_bars(found.rows, captions="other")
+        grounding_bars(found.rows, captions="other")
 
 
 def test_the_table_and_the_numbers_say_the_same(found):
@@ -289,7 +319,7 @@ def test_the_table_and_the_numbers_say_the_same(found):
 def test_the_verb_writes_picture_table_and_numbers(runs, tmp_path, capsys):
     main(["plot", "grounding", str(runs), "--out", str(tmp_path / "out"), "--formats", "png,pdf"])
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {f"grounding{end}" for end in (".png", ".pdf", ".csv", ".md", "-quality.csv")}
+    assert written == {f"grounding{end}" for end in (".png", ".pdf", ".csv", ".md", "-equal.csv", "-quality.csv")}
     assert sorted(capsys.readouterr().out.split()) == sorted(str(tmp_path / "out" / name) for name in written)
 
 

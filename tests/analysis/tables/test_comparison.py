@@ -103,7 +103,7 @@ def test_the_controls_stand_below(tmp_path):
     rows = lines(comparison(read_runs([tmp_path]), columns=("bleu4", "mass", "pointing")))
     assert rows["soft", "expected, beam 3"] == ["1", "20.0", "50.0", "60.0"]
     assert rows["looks nowhere: uniform", ""] == ["", "", "25.0", "30.0"]
-    assert rows["looks at the centre", ""] == ["", "", "35.0", "40.0"]
+    assert rows["looks at one cell, the best on training", ""] == ["", "", "35.0", "40.0"]
 
 
 def test_controls_that_differ_show_their_range(tmp_path):
