@@ -10,6 +10,7 @@ import numpy as np
 from attend.analysis.records import Record
 from attend.analysis.statistics.intervals import Difference, Interval, holm, of_pair, of_sums
 from attend.analysis.statistics.per_image import RESAMPLED, TOLERANCE, Family, statistics_of
+from attend.analysis.statistics.pooling import of_differences, of_scores, pooled
 from attend.analysis.statistics.resampling import Sums, sums
 from attend.analysis.tables.columns import Cell, Column
 
@@ -17,6 +18,8 @@ from attend.runs.evaluations import ImageTable, read_images
 
 ALPHA = 0.05
 """A difference is significant if its p-value, corrected for all tests of the table, is below this."""
+LEAST = 2
+"""The number of seeds that a test needs: the images of one run say nothing of another run."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,21 @@ class Evidence:
             self.notes.append(note)
 
     def interval(self, row: int, name: str) -> Interval | None:
-        """The interval of a corpus score over the seeds of a row that have it; None without scores of images."""
+        """The interval of a corpus score over the seeds of a row that have it; None without scores of images.
+
+        The spread of seeds is pooled over all rows.
+        """
         drawn = self._sums(row, name)
-        return None if drawn is None else of_sums(drawn[1], RESAMPLED[name].scores[name])
+        if drawn is None:
+            return None
+        return of_sums(drawn[1], RESAMPLED[name].scores[name], spread=of_scores(self._variants(name).values()))
 
     def difference(self, row: int, other: int, name: str) -> Difference | None:
-        """``row`` minus ``other`` on the seeds that both have; None without common seeds or scores of images."""
+        """``row`` minus ``other`` on the seeds that both have; None without common seeds or scores of images.
+
+        The spread is pooled over all differences of this kind: between two ways of decoding the same runs, or between
+        two variants.
+        """
         ours, theirs = self._sums(row, name), self._sums(other, name)
         if ours is None or theirs is None:
             return None
@@ -96,7 +108,26 @@ class Evidence:
         if not keys:
             return None
         a, b = (one.of([list(seeds).index(key) for key in keys]) for seeds, one in (ours, theirs))
-        return of_pair(a, b, RESAMPLED[name].scores[name])
+        variants = self._variants(name)
+        if self._variant(row) == self._variant(other):
+            spread = pooled(map(of_differences, variants.values()))
+        else:
+            spread = of_differences([rows[0] for rows in variants.values()])
+        return of_pair(a, b, RESAMPLED[name].scores[name], spread=spread)
+
+    def _variant(self, row: int) -> tuple[str, str]:
+        record = self.rows[row][0].record
+        return record.experiment, record.variant
+
+    def _variants(self, name: str) -> dict[tuple[str, str], list[dict]]:
+        """The score of each seed, for each row of each variant."""
+        found: dict[tuple[str, str], list[dict]] = {}
+        for row in range(len(self.rows)):
+            if drawn := self._sums(row, name):
+                seeds, summed = drawn
+                scores = RESAMPLED[name].scores[name](summed.whole).tolist()
+                found.setdefault(self._variant(row), []).append(dict(zip(seeds, scores, strict=True)))
+        return found
 
     def _sums(self, row: int, name: str) -> tuple[dict, Sums] | None:
         """The seeds of a row that have a score, and the sums that the score is a function of."""
@@ -159,27 +190,26 @@ def compared(evidence: Evidence, cells: Cells, columns: Sequence[Column]) -> tup
     """The cells with intervals and marks (best of the column, or not distinguishable from it).
 
     Every row is tested against the best of a column, on the seeds and images of both. A single run is evidence about
-    itself, not about its variant. So a row of one seed is tested, and may be the best, only if no row has more seeds.
+    itself, not about its variant, so a row of one seed is not tested and cannot be the best.
     Also returns the tests, in units of the columns, and the rows without a test in a column that has tests.
     """
-    cells, tests, untested = [list(row) for row in cells], {}, set()
-    best, least = {}, _least(evidence)
+    cells, tests, untested, best = [list(row) for row in cells], {}, set(), {}
     for c, column in enumerate(columns):
         for r, row in enumerate(cells):
             row[c] = _with_interval(row[c], evidence, r, column)
         shown = [r for r, row in enumerate(cells) if row[c] is not None]
-        rated = [r for r in shown if len(cells[r][c].values) >= least]
+        rated = [r for r in shown if len(cells[r][c].values) >= LEAST]
         if column.better and len(rated) > 1:
             top = max(rated, key=lambda r: column.better * cells[r][c].mean)
             found = {r: evidence.difference(r, top, column.name) for r in rated if r != top and not column.power}
-            found = {r: _scaled(one, column) for r, one in found.items() if one and one.seeds >= least}
+            found = {r: _scaled(one, column) for r, one in found.items() if one and one.seeds >= LEAST}
             if found:
                 best[c] = top
                 untested |= {*shown} - {*found, top}
             tests |= {(r, c): one for r, one in found.items()}
     for c, top in best.items():
         cells[top][c] = replace(cells[top][c], mark="best")
-    _correct(cells, tests, below="", above="tied")
+    _correct(cells, tests, columns, below="", above="tied")
     return cells, list(tests.values()), untested
 
 
@@ -188,10 +218,10 @@ def against(
 ) -> tuple[Cells, list[tuple[Column, Difference]]]:
     """Every row minus its base, ``bases[row]``, on the seeds that both have. A row that is its own base is not changed.
 
-    Without scores of images, only the differences of the seeds are known. A single seed is tested only if no row has
-    more seeds. Also returns the tests, each with its column.
+    Without scores of images, only the differences of the seeds are known. A single seed is not tested. Also returns the
+    tests, each with its column.
     """
-    cells, tests, least = [[None] * len(columns) for _ in bases], {}, _least(evidence)
+    cells, tests = [[None] * len(columns) for _ in bases], {}
     for c, column in enumerate(columns):
         for r, base in enumerate(bases):
             ours, theirs = (_values(evidence.rows[one], column) for one in (r, base))
@@ -203,22 +233,25 @@ def against(
             found = evidence.difference(r, base, column.name) if both and not column.power else None
             if found:
                 found = _around(_scaled(found, column), cells[r][c].mean, column)
-                cells[r][c] = replace(cells[r][c], interval=found)
-                if found.seeds >= least:
+                cells[r][c] = replace(cells[r][c], interval=None if found.says_nothing else found)
+                if found.seeds >= LEAST:
                     tests[r, c] = found
-    _correct(cells, tests, below="differs", above="")
+    _correct(cells, tests, columns, below="differs", above="")
     return cells, [(columns[c], one) for (_, c), one in tests.items()]
 
 
-def _correct(cells: Cells, tests: dict[tuple[int, int], Difference], *, below: str, above: str) -> None:
-    """Give each tested cell its corrected p-value, and the mark ``below`` if it is below ALPHA, else ``above``."""
+def _correct(
+    cells: Cells, tests: dict[tuple[int, int], Difference], columns: Sequence[Column], *, below: str, above: str
+) -> None:
+    """Give each tested cell its corrected p-value and a mark.
+
+    It is ``below`` if p is below ALPHA, ``equal`` if it is not and the difference is affirmed to be within the margin
+    of the column, and else ``above``: not resolved.
+    """
     for (r, c), p in zip(tests, holm([one.p for one in tests.values()]), strict=True):
-        cells[r][c] = replace(cells[r][c], p=p, mark=below if p < ALPHA else above)
-
-
-def _least(evidence: Evidence) -> int:
-    """The number of seeds that a test needs."""
-    return min(2, max(len(row) for row in evidence.rows))
+        margin = columns[c].margin
+        alike = "equal" if margin is not None and tests[r, c].equal_within <= margin else above
+        cells[r][c] = replace(cells[r][c], p=p, mark=below if p < ALPHA else alike)
 
 
 def shared_seeds(row: Sequence[Scored], base: Sequence[Scored]) -> int:
@@ -233,10 +266,14 @@ def _values(row: Sequence[Scored], column: Column) -> dict[tuple[int, int], floa
 
 def _with_interval(cell: Cell | None, evidence: Evidence, row: int, column: Column) -> Cell | None:
     found = evidence.interval(row, column.name) if cell and not column.power else None
-    return replace(cell, interval=_around(_scaled(found, column), cell.mean, column)) if found else cell
+    if not found or found.says_nothing:
+        return cell
+    found = _around(_scaled(found, column), cell.mean, column)
+    everything = column.scale == 100 and (found.low, found.high) == (0, 100)
+    return cell if everything else replace(cell, interval=found)
 
 
-SCALED = ("value", "low", "high", "detectable")
+SCALED = ("value", "low", "high", "lowest", "highest", "equal_within", "detectable")
 
 
 def _scaled(found: Interval, column: Column) -> Interval:

@@ -3,12 +3,13 @@
 Scores y_si of seed s on image i vary with the seed, with the image, and with their interaction. Images are resampled,
 the same for all seeds, and scores are computed again. Seeds are too few to be resampled: if they differ, the bootstrap
 over two, three or five seeds covers the truth in 63, 77 or 85 of 100 cases instead of 95. So the effect of the seed is
-sampled from Student's t with S - 1 degrees of freedom, scaled by the observed deviation:
+sampled from Student's t, scaled by the observed deviation:
 
-    mean + sqrt(share) (mean of resampled images - mean) + sqrt(s^2 / S) t_(S-1)
+    mean + sqrt(share) (mean of resampled images - mean) + sqrt(s^2 / S) t
 
-where s is the standard deviation of the seeds' scores, and share is the fraction of the images' variance that all seeds
-have in common. The rest, the interaction of seed and image, is already in s. ``docs/statistics.md`` reports coverage.
+where s^2 is the variance of the score between seeds, of this row alone with S - 1 degrees of freedom or of all rows of
+a table with theirs (``pooling``), and share is the fraction of the images' variance that all seeds have in common. The
+rest, the interaction of seed and image, is already in s. ``docs/statistics.md`` reports coverage.
 """
 
 import warnings
@@ -16,20 +17,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from attend.analysis.statistics.pooling import Spread, own
+from attend.analysis.statistics.power import detectable
 from attend.analysis.statistics.resampling import Score, Sums, sums
 from scipy import stats
 
 from attend.chance import numpy_generator
-
-POWER = 0.8
-"""The probability with which the smallest detectable difference is detected."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """A score and its interval over seeds and images at ``level``. ``method`` names the method in words.
 
-    ``low`` and ``high`` are NaN if there is one seed on one image.
+    ``low`` and ``high`` are NaN if there is one seed on one image. ``lowest`` and ``highest`` are the scores of the
+    seeds; ``degrees`` the degrees of freedom of what is known of other seeds, 0 if the interval is over images alone.
     """
 
     value: float
@@ -39,6 +40,14 @@ class Interval:
     seeds: int
     images: int
     method: str
+    lowest: float
+    highest: float
+    degrees: int
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether it is so wide that the range over seeds says more: two seeds, with nothing to pool them with."""
+        return self.degrees == 1
 
     @property
     def ends(self) -> tuple[float, float, float]:
@@ -53,13 +62,15 @@ class Difference(Interval):
     ``p`` is two-sided: the probability of a difference as large if images swap a and b at random and seeds vary as
     observed. ``p_images`` is that of the swaps alone, so it holds for these runs only, not for new seeds.
     ``effect`` is Cohen's d_z over images: the difference divided by the standard deviation of an image's contribution.
-    ``detectable`` is the smallest difference that this number of seeds and images detects at ``level`` with power 80 %.
+    ``equal_within`` is the smallest margin of equivalence that two one-sided tests at 5 % each affirm (TOST): a and b
+    differ by less. ``detectable`` is the smallest true difference that as many seeds and images find with power 80 %.
     ``improvement`` is the probability that a run of a beats a run of b on such images, over all pairs of seeds.
     """
 
     p: float
     p_images: float
     effect: float
+    equal_within: float
     detectable: float
     improvement: float
 
@@ -113,30 +124,32 @@ def ratio(sums: np.ndarray) -> np.ndarray:
     return np.divide(sums[..., 0], weight, out=np.full(weight.shape, np.nan), where=weight > 0)
 
 
-def of_sums(drawn: Sums, score: Score, *, level: float = 0.95, seed: int = 0) -> Interval:
-    """The mean over seeds of a corpus score, with its interval."""
+def of_sums(drawn: Sums, score: Score, *, spread: Spread | None = None, level: float = 0.95, seed: int = 0) -> Interval:
+    """The mean over seeds of a corpus score, with its interval; ``spread`` is that of all rows, if it is known."""
     whole, resampled = score(drawn.whole), score(drawn.resampled)
     _check(level, whole)
-    value = float(whole.mean())
-    low, high = _ends(whole, resampled, drawn.images, level, seed)
-    return Interval(value=value, low=low, high=high, level=level, **_method(len(whole), drawn.images))
+    value, spread = float(whole.mean()), spread or own(whole)
+    low, high = _ends(whole, resampled, drawn.images, spread, level, seed)
+    return Interval(value=value, low=low, high=high, level=level, **_facts(whole, drawn.images, spread))
 
 
-def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 0) -> Difference:
-    """a - b of a corpus score, the seeds paired in their order."""
+def of_pair(
+    a: Sums, b: Sums, score: Score, *, spread: Spread | None = None, level: float = 0.95, seed: int = 0
+) -> Difference:
+    """a - b of a corpus score, the seeds paired in their order; ``spread`` as in ``of_sums``, of such differences."""
     a_whole, b_whole, a_again, b_again = score(a.whole), score(b.whole), score(a.resampled), score(b.resampled)
     whole, resampled = a_whole - b_whole, a_again - b_again
     _check(level, whole)
-    images, value = a.images, float(whole.mean())
-    low, high = _ends(whole, resampled, images, level, seed)
+    images, value, spread = a.images, float(whole.mean()), spread or own(whole)
+    low, high = _ends(whole, resampled, images, spread, level, seed)
+    # two one-sided tests at 5 % affirm what holds the interval at 90 %
+    equal = np.abs(_ends(whole, resampled, images, spread, 2 * level - 1, seed)).max()
     moved = b.chosen - a.chosen
     swapped = score(a.whole + moved) - score(b.whole - moved)  # (R, S)
     least = abs(value) - 1e-12 * max(1.0, abs(value))  # a draw without swaps may differ from value by rounding
-    ps = [
-        float((1 + np.sum(np.abs(noise) >= least)) / (1 + len(noise))) for noise in _noises(whole, swapped, 0.0, seed)
-    ]
-    together, shared, seeds = _variances(whole, resampled)
-    error = np.sqrt(max(together, shared + seeds))
+    noises = _noises(whole, swapped, 0.0, spread, seed)
+    ps = [float((1 + np.sum(np.abs(noise) >= least)) / (1 + len(noise))) for noise in noises]
+    together, shared, seeds = _variances(whole, resampled, spread)
     deviation = np.sqrt(together * images)
     wins = a_again[:, :, None] - b_again[:, None, :]
     return Difference(
@@ -147,9 +160,13 @@ def of_pair(a: Sums, b: Sums, score: Score, *, level: float = 0.95, seed: int = 
         p=max(ps),
         p_images=ps[0],
         effect=float(value / deviation) if deviation else np.nan,
-        detectable=float((high - low) / 2 + stats.norm.ppf(POWER) * error),
+        equal_within=float(equal),
+        detectable=max(
+            detectable(together, images - 1, level),
+            detectable(shared + seeds, _degrees(shared, images - 1, seeds, spread), level),
+        ),
         improvement=float(np.mean(wins > 0) + np.mean(wins == 0) / 2),
-        **_method(len(whole), images),
+        **_facts(whole, images, spread),
     )
 
 
@@ -166,36 +183,47 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def _variances(whole: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float]:
+def _variances(whole: np.ndarray, drawn: np.ndarray, spread: Spread | None) -> tuple[float, float, float]:
     """Variances of the mean over seeds: over images for these seeds, its part common to all seeds, and over seeds.
 
     whole (S,) has the seeds' scores, drawn (R, S) their scores on resampled images. The first and the third variance
-    both contain the interaction of seed and image. So the total variance is the second plus the third.
+    both contain the interaction of seed and image. So the total variance is the second plus the third. Of one seed the
+    part in common is not known, and is taken for the whole.
     """
     seeds = len(whole)
     together = float(np.nanvar(drawn.mean(axis=1)))
+    over_seeds = 0.0 if spread is None else spread.variance / seeds
     if seeds == 1:
-        return together, together, 0.0
+        return together, together, over_seeds
     alone = float(np.nanmean(np.nanvar(drawn, axis=0)))
     shared = max(0.0, (seeds * together - alone) / (seeds - 1))
-    return together, shared, float(whole.var(ddof=1)) / seeds
+    return together, shared, over_seeds
 
 
-def _noises(whole: np.ndarray, drawn: np.ndarray, centre: float, seed: int) -> list[np.ndarray]:
+def _degrees(over_images: float, images: int, over_seeds: float, spread: Spread | None) -> float:
+    """The degrees of freedom of a sum of two variances (Satterthwaite, 1946)."""
+    parts = [(over_images, images), (over_seeds, spread.degrees if spread else 0)]
+    spent = sum(variance**2 / degrees for variance, degrees in parts if variance and degrees)
+    return (over_images + over_seeds) ** 2 / spent if spent else 1.0
+
+
+def _noises(whole: np.ndarray, drawn: np.ndarray, centre: float, spread: Spread | None, seed: int) -> list[np.ndarray]:
     """Samples (R,) of the error of the mean over seeds: from images alone, and from images and seeds."""
     noise = drawn.mean(axis=1) - centre
     noise = noise[np.isfinite(noise)]
-    if len(whole) == 1:
+    if spread is None:
         return [noise]
-    together, shared, seeds = _variances(whole, drawn)
+    together, shared, seeds = _variances(whole, drawn, spread)
     places = numpy_generator("places of the ends", seed).permutation(len(noise)) + 0.5
-    student = stats.t.ppf(places / len(noise), len(whole) - 1)  # each quantile once
+    student = stats.t.ppf(places / len(noise), spread.degrees)  # each quantile once
     return [noise, noise * (np.sqrt(shared / together) if together else 0.0) + np.sqrt(seeds) * student]
 
 
-def _ends(whole: np.ndarray, drawn: np.ndarray, images: int, level: float, seed: int) -> tuple[float, float]:
+def _ends(
+    whole: np.ndarray, drawn: np.ndarray, images: int, spread: Spread | None, level: float, seed: int
+) -> tuple[float, float]:
     """The wider of the two intervals: seeds that agree by chance do not make it narrower than that over images."""
-    if images * len(whole) == 1:
+    if images == 1 and spread is None:
         return np.nan, np.nan
     wider = 1.0
     if images > 1:  # Hesterberg (2015): for n values the bootstrap's deviation is too small, and its tails are normal
@@ -204,17 +232,25 @@ def _ends(whole: np.ndarray, drawn: np.ndarray, images: int, level: float, seed:
     value = float(whole.mean())
     ends = [
         np.quantile(noise, [(1 - level) / 2, (1 + level) / 2])
-        for noise in _noises(whole, value + wider * (drawn - value), value, seed)
+        for noise in _noises(whole, value + wider * (drawn - value), value, spread, seed)
     ]
     return value + float(min(low for low, _ in ends)), value + float(max(high for _, high in ends))
 
 
-def _method(seeds: int, images: int) -> dict:
-    """The numbers of seeds and images, and the method in words."""
+def _facts(whole: np.ndarray, images: int, spread: Spread | None) -> dict:
+    """The numbers of seeds and images, the range of the seeds, what is known of others, and the method in words."""
+    seeds, degrees = len(whole), spread.degrees if spread else 0
     many = f"{images:,} {'image' if images == 1 else 'images'}"
-    over = f"{many} of one seed" if seeds == 1 else f"{seeds} seeds and {many}"
-    method = f"bootstrap over {over}" if seeds * images > 1 else "one value: nothing is known of chance"
-    return {"seeds": seeds, "images": images, "method": method}
+    over = (
+        f"{many} of one seed"
+        if seeds == 1 and not degrees
+        else f"{seeds} {'seed' if seeds == 1 else 'seeds'} and {many}"
+    )
+    method = f"bootstrap over {over}" if degrees or images > 1 else "one value: nothing is known of chance"
+    if degrees > seeds - 1:
+        method += f", the spread of seeds pooled ({degrees} degrees of freedom)"
+    seen = {"lowest": float(whole.min()), "highest": float(whole.max())}
+    return {"seeds": seeds, "images": images, "method": method, "degrees": degrees} | seen
 
 
 def means(values, weights=None) -> np.ndarray:

@@ -13,7 +13,8 @@ LARGEST_POWER = 700.0
 class Column:
     """A score: its title, its place in scores.json (part, name), and how it is printed: with ``power``, as e^score.
 
-    ``better`` is 1 if higher is better, -1 if lower is, and 0 if neither is.
+    ``better`` is 1 if higher is better, -1 if lower is, and 0 if neither is. Two scores that differ by less than
+    ``margin``, in the units of the table, are as good as equal (None: that is not said of this score).
     """
 
     title: str
@@ -23,6 +24,7 @@ class Column:
     decimals: int = 1
     power: bool = False
     better: int = 0
+    margin: float | None = None
 
     def read(self, scores: dict) -> float | None:
         """The score as printed, or None if it is missing or not finite."""
@@ -33,20 +35,27 @@ class Column:
 
 
 COLUMNS = {
-    **{f"bleu{n}": Column(title=f"BLEU-{n}", part="captions", name=f"bleu{n}", better=1) for n in (1, 2, 3, 4)},
     **{
-        f"bleu{n}_free": Column(title=f"BLEU-{n}, no penalty", part="captions", name=f"bleu{n}_free", better=1)
+        f"bleu{n}": Column(title=f"BLEU-{n}", part="captions", name=f"bleu{n}", better=1, margin=1.0)
         for n in (1, 2, 3, 4)
     },
-    "meteor": Column(title="METEOR", part="captions", name="meteor", better=1),
-    "rouge_l": Column(title="ROUGE-L", part="captions", name="rouge_l", better=1),
-    "cider": Column(title="CIDEr", part="captions", name="cider", scale=1, decimals=3, better=1),
+    **{
+        f"bleu{n}_free": Column(
+            title=f"BLEU-{n}, no penalty", part="captions", name=f"bleu{n}_free", better=1, margin=1.0
+        )
+        for n in (1, 2, 3, 4)
+    },
+    "meteor": Column(title="METEOR", part="captions", name="meteor", better=1, margin=0.5),
+    "rouge_l": Column(title="ROUGE-L", part="captions", name="rouge_l", better=1, margin=1.0),
+    "cider": Column(title="CIDEr", part="captions", name="cider", scale=1, decimals=3, better=1, margin=0.05),
     "length_ratio": Column(title="Length ratio", part="captions", name="length_ratio", scale=1, decimals=2),
-    "mass": Column(title="Grounding mass", part="grounding", name="mass", better=1),
-    "pointing": Column(title="Grounding pointing", part="grounding", name="pointing", better=1),
-    "mass_beyond": Column(title="Mass beyond the best control", part="grounding", name="mass_beyond", better=1),
+    "mass": Column(title="Grounding mass", part="grounding", name="mass", better=1, margin=2.0),
+    "pointing": Column(title="Grounding pointing", part="grounding", name="pointing", better=1, margin=2.0),
+    "mass_beyond": Column(
+        title="Mass beyond the best control", part="grounding", name="mass_beyond", better=1, margin=2.0
+    ),
     "pointing_beyond": Column(
-        title="Pointing beyond the best control", part="grounding", name="pointing_beyond", better=1
+        title="Pointing beyond the best control", part="grounding", name="pointing_beyond", better=1, margin=2.0
     ),
     "nll": Column(title="NLL (nats per token)", part="given", name="nll", scale=1, decimals=3, better=-1),
     "perplexity": Column(title="Perplexity", part="given", name="nll", scale=1, decimals=3, power=True, better=-1),
@@ -85,9 +94,10 @@ SAME = ("uniform", "cell")
 class Cell:
     """The values of one score, or of its difference from a base, over the seeds that have it (at least one).
 
-    ``interval`` is that of their mean, None if there are no scores of images. ``mark`` is ``best`` of its column,
-    ``tied`` if it is not distinguishable from the best, or ``differs`` if it differs from the base. ``p`` is the
-    p-value of the test, corrected for all tests of the table.
+    ``interval`` is that of their mean, None if there are no scores of images, or if two seeds alone know nothing of
+    others. ``mark`` is ``best`` of its column, ``tied`` if it is not resolved whether it differs from the best,
+    ``equal`` if it is affirmed to be within the margin of the best or of the base, or ``differs`` if it differs from
+    the base. ``p`` is the p-value of the test, corrected for all tests of the table.
     """
 
     values: tuple[float, ...]

@@ -55,7 +55,7 @@ def comparison(
     evidence = Evidence([group for _, group in ways])
     if base is None:
         cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
-        about = _best_notes(tests, [rows[r].name for r in sorted(untested)])
+        about = _best_notes(tests, [rows[r].name for r in sorted(untested)], chosen)
     else:
         bases = _bases(base, ways)
         rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
@@ -228,30 +228,39 @@ def _bracket_notes(rows: Sequence[Row], columns: Sequence[Column]) -> Iterable[s
             yield "A value without brackets is a single run, so the spread between seeds is unknown."
         return
     images = f"{intervals[0].images:,} images"
-    if max(counts) == 1:
+    degrees = sorted({one.degrees for one in intervals})
+    if degrees == [0]:
         yield f"[95 % interval] in brackets: bootstrap over {images} of one seed, without the spread between seeds."
     else:
-        yield f"Mean over {n} seeds with its [95 % interval] in brackets: bootstrap over seeds and {images}."
-    if max(counts) > 1 and any(one.seeds == 1 for one in intervals):
-        yield "With one seed, the interval is over images alone, without the spread between seeds."
+        pooled = any(one.degrees > one.seeds - 1 for one in intervals)
+        seeds = f"seeds, their spread pooled over the rows ({degrees[-1]} degrees of freedom)," if pooled else "seeds"
+        yield f"Mean over {n} seeds with its [95 % interval] in brackets: bootstrap over {seeds} and {images}."
     bare = list(dict.fromkeys(column.title for column, cell in cells if not cell.interval))
     if bare and max(counts) > 1:
-        yield f"In (parentheses): the range over seeds, if there are no scores of single images: {', '.join(bare)}."
+        yield (
+            "In (parentheses): the range over seeds, if there are no scores of single images, or if seeds are too few "
+            f"for an interval: {', '.join(bare)}."
+        )
     elif bare:
         yield f"Without an interval, because there are no scores of single images: {', '.join(bare)}."
 
 
 def _method(tests: Sequence[Difference]) -> str:
     """The test that distinguishes rows, in words."""
-    over = "images of one seed" if all(one.seeds == 1 for one in tests) else "seeds and images"
     count = f"{len(tests)} tests" if len(tests) > 1 else "1 test"
-    return f"paired over {over}, permutation test at 5 %, Holm's correction for all {count} of this table"
+    return f"paired over seeds and images, permutation test at 5 %, Holm's correction for all {count} of this table"
 
 
-def _best_notes(tests: Sequence[Difference], untested: Sequence[str]) -> Iterable[str]:
+def _margins(columns: Sequence[Column]) -> str:
+    """What ≈ means."""
+    margins = ", ".join(f"{column.title} {column.margin:g}" for column in columns if column.margin is not None)
+    return f"≈: equal within a margin ({margins}; two one-sided tests at 5 %, not corrected)." if margins else ""
+
+
+def _best_notes(tests: Sequence[Difference], untested: Sequence[str], columns: Sequence[Column]) -> Iterable[str]:
     if not tests:
         return
-    yield f"Bold: the best of a column. Italic: not distinguishable from it ({_method(tests)})."
+    yield f"Bold: the best of a column. Italic: not resolved whether it differs ({_method(tests)}). {_margins(columns)}"
     if untested:
         left = ", ".join(dict.fromkeys(untested))
         yield f"Not tested against the best (too few seeds, or no common seeds and images): {left}."
@@ -269,8 +278,10 @@ def _base_notes(
     if fewer:
         yield f"Differences use the seeds that both rows have. Not all seeds: {', '.join(dict.fromkeys(fewer))}."
     if not tests:
+        yield "No row shares two seeds with its base, so nothing is tested: one run says nothing of another seed."
         return
-    yield f"Bold: differs from the base ({_method([one for _, one in tests])})."
+    margins = _margins(list(dict.fromkeys(column for column, _ in tests)))
+    yield f"Bold: differs from the base ({_method([one for _, one in tests])}). {margins} Plain: not resolved."
     least: dict[Column, list[float]] = {}
     for column, one in tests:
         least.setdefault(column, []).append(one.detectable)

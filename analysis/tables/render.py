@@ -101,8 +101,8 @@ def _time(seconds: float) -> str:
 
 def _markdown(table: Table) -> str:
     header, rows = grid(table)
-    marks = {"best": "**", "differs": "**", "tied": "*", "": ""}
-    lines = [[f"{marks[c.mark]}{c.text}{marks[c.mark]} {c.beside}".strip() for c in row] for row in rows]
+    marks = {"best": "**{}**", "differs": "**{}**", "tied": "*{}*", "equal": "≈{}", "": "{}"}
+    lines = [[f"{marks[c.mark].format(c.text)} {c.beside}".strip() for c in row] for row in rows]
     body = markdown([header, *lines], left=(0, 1))
     return "\n".join([body, table.caption, *("\n" + note for note in table.notes)]) + "\n"
 
@@ -118,6 +118,7 @@ LATEX = {
     '"': r"\textquotedbl{}",
     "–": "--",
     "†": r"\dag{}",
+    "≈": r"$\approx$",
     "²": r"\textsuperscript{2}",
 }
 
@@ -186,7 +187,13 @@ FACTS: dict[str, Callable[[Row], object]] = {
 OPTIONAL = ("Look", "Trials", "Base", "Parameters", "Epochs", "Training seconds")
 """Columns of the CSV that are left out if they are empty in every row."""
 INTERVAL = (" interval low", " interval high", " mark", " p")
-DIFFERENCE = {" p images": "p_images", " effect": "effect", " improvement": "improvement", " detectable": "detectable"}
+DIFFERENCE = {
+    " p images": "p_images",
+    " effect": "effect",
+    " improvement": "improvement",
+    " equal within": "equal_within",
+    " detectable": "detectable",
+}
 
 
 def _average(values: tuple, show: Callable[[float], str]) -> str:

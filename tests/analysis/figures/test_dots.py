@@ -35,6 +35,7 @@ def cell(*values: float, low: float | None = None, high: float | None = None, **
         return Cell(values, **more)
     method = f"bootstrap over {len(values)} seeds and 100 images"
     told = {"low": low, "high": high, "level": 0.95, "seeds": len(values), "images": 100, "method": method}
+    told |= {"lowest": min(values), "highest": max(values), "degrees": len(values) - 1}
     return Cell(values, interval=Interval(value=float(np.mean(values)), **told), **more)
 
 

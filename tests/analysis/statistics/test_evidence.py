@@ -17,6 +17,7 @@ from attend.analysis.statistics.per_image import RESAMPLED, statistics_of
 from attend.analysis.tables.comparison import COLUMNS, comparison, render
 from attend.analysis.tables.render import FORMATS
 from attend.experiments.cli.main import main
+from scipy import stats
 
 from attend.runs.evaluations import read_images
 from tests.made_runs import images_of, make_run, make_scored, scores
@@ -71,7 +72,7 @@ def test_a_mean_stands_with_its_interval(tmp_path):
         "Mean over n = 3 seeds with its [95 % interval] in brackets: bootstrap over seeds and 40 images."
         in table.caption
     )
-    assert "In (parentheses): the range over seeds, if there are no scores of single images: NLL" in table.caption
+    assert "In (parentheses): the range over seeds, if there are no scores of single images, or" in table.caption
 
 
 def test_of_one_seed_the_interval_is_over_images_and_says_so(tmp_path):
@@ -82,7 +83,8 @@ def test_of_one_seed_the_interval_is_over_images_and_says_so(tmp_path):
     make_scored(tmp_path, "made/hard/seed0", chance=1)
     make_scored(tmp_path, "made/hard/seed1", chance=2)
     table = comparison(read_runs([tmp_path]), columns=("bleu4",))
-    assert "n = 1 to 2 seeds" in table.caption and "With one seed, the interval is over images alone" in table.caption
+    assert "n = 1 to 2 seeds" in table.caption and not any(cell.interval for row in table.rows for cell in row.cells)
+    assert "[lowest, highest] in brackets. A value without brackets is a single run" in table.caption
 
 
 def test_the_best_is_marked_and_what_is_not_distinguishable_from_it(tmp_path):
@@ -172,18 +174,57 @@ def test_one_seed_is_not_tested_beside_rows_that_have_more(tmp_path):
     make_scored(tmp_path, "made/lucky/seed0", better=1.0, chance=300)
     table = comparison(read_runs([tmp_path]), columns=("cider",))
     lucky, soft = row_of(table, "lucky").cells[0], row_of(table, "soft").cells[0]
-    assert lucky.mark == "" and lucky.p is None and lucky.interval and soft.mark == "best"
+    assert lucky.mark == "" and lucky.p is None and soft.mark == "best"
+    assert lucky.interval.degrees == 4, "what seeds do is known from the others"
     assert "Not tested against the best (too few seeds, or no common seeds and images): lucky." in table.notes
     lucky = row_of(comparison(read_runs([tmp_path]), columns=("cider",), base="soft"), "lucky").cells[0]
-    assert lucky.p is None and lucky.interval.method == "bootstrap over 40 images of one seed"
+    assert lucky.p is None and lucky.interval.method == (
+        "bootstrap over 1 seed and 40 images, the spread of seeds pooled (2 degrees of freedom)"
+    )
 
 
 def test_an_interval_ends_where_no_score_can_be(tmp_path):
-    make_scored(tmp_path, "made/soft/seed0", better=-0.9)
-    make_scored(tmp_path, "made/soft/seed1", better=0.9, chance=1)
+    for seed, better in enumerate((-0.9, 0.9, 0.9)):
+        make_scored(tmp_path, f"made/soft/seed{seed}", better=better, chance=seed)
     table = comparison(read_runs([tmp_path]), columns=("bleu1", "cider"))
     bleu, cider = row_of(table, "soft").cells
-    assert (bleu.interval.low, bleu.interval.high, cider.interval.low) == (0, 100, 0) and cider.interval.high > 1
+    assert cider.interval.low == 0 and cider.interval.high > 1
+    assert bleu.interval is None, "from 0 to 100 says nothing"
+    assert f"{bleu.mean:.1f} ({bleu.low:.1f} to {bleu.high:.1f})" in render(table)
+
+
+def test_two_seeds_alone_have_a_range_and_with_other_rows_an_interval(tmp_path):
+    records = two_variants(tmp_path, seeds=2)
+    alone = comparison([one for one in records if one.variant == "soft"], columns=("cider",))
+    cell = row_of(alone, "soft").cells[0]
+    assert cell.interval is None and f"{cell.mean:.3f} [{cell.low:.3f}, {cell.high:.3f}]" in render(alone)
+    both = row_of(comparison(records, columns=("cider",)), "soft").cells[0].interval
+    runs = {v: [tmp_path / f"made/{v}/seed{s}" for s in (0, 1)] for v in ("soft", "hard")}
+    pooled = np.mean([np.var(column_of(some, "cider").mean(axis=1), ddof=1) for some in runs.values()])
+    assert both.degrees == 2
+    images = interval(column_of(runs["soft"], "cider")[:1])
+    least = stats.t.ppf(0.975, 2) * np.sqrt(pooled / 2)
+    assert least * 0.95 < (both.high - both.low) / 2 < np.hypot(least, images.high - images.low)
+
+
+def test_one_seed_beside_one_seed_is_never_significant(tmp_path):
+    records = two_variants(tmp_path, better=0.9, seeds=1)
+    for base in (None, "hard"):
+        table = comparison(records, columns=("bleu4", "cider"), base=base)
+        assert not any(cell.mark or cell.p for row in table.rows for cell in row.cells if cell)
+    assert "No row shares two seeds with its base, so nothing is tested" in table.notes[0]
+
+
+def test_what_is_within_the_margin_is_said_to_be_equal(tmp_path):
+    """Variants that are the same in truth, of many images and of too few to say so."""
+    for images, mark in ((4000, "equal"), (40, "tied")):
+        for seed in range(3):
+            for variant, chance in (("soft", 0), ("hard", 50)):
+                make_scored(tmp_path / str(images), f"made/{variant}/seed{seed}", chance=chance + seed, images=images)
+        table = comparison(read_runs([tmp_path / str(images)]), columns=("cider",))
+        assert {row.cells[0].mark for row in table.rows if row.runs} == {"best", mark}
+        assert "≈: equal within a margin (CIDEr 0.05; two one-sided tests at 5 %, not corrected)." in table.notes[0]
+        assert ("≈" in render(table).splitlines()[2] + render(table).splitlines()[3]) == (mark == "equal")
 
 
 def test_parameters_and_training_time(tmp_path):
