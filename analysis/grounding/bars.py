@@ -64,4 +64,4 @@ def grounding_bars(
 
 def _ends(one: Interval | None) -> tuple[float, float, float]:
     """Value, low and high; NaN, which is not drawn, where there is no such control."""
-    return one.ends if one else (np.nan, np.nan, np.nan)
+    return one.shown if one else (np.nan, np.nan, np.nan)

@@ -1,5 +1,6 @@
 """Intervals of the cells of a table, and tests of the differences between its rows."""
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -114,6 +115,18 @@ class Evidence:
         else:
             spread = of_differences([rows[0] for rows in variants.values()])
         return of_pair(a, b, RESAMPLED[name].scores[name], spread=spread)
+
+    def variances(self, name: str) -> tuple[float, float] | None:
+        """Of the difference of two variants: from one seed to the next, and what the images do to all seeds alike.
+
+        Means over all pairs of variants; None if no two of them share two seeds.
+        """
+        variants = self._variants(name)
+        spread = of_differences([rows[0] for rows in variants.values()])
+        first = {self._variant(row): row for row in reversed(range(len(self.rows))) if self._sums(row, name)}
+        pairs = [self.difference(one, other, name) for one, other in itertools.combinations(first.values(), 2)]
+        images = [one.over_images for one in pairs if one and one.seeds > 1]
+        return (spread.variance, float(np.mean(images))) if spread and images else None
 
     def _variant(self, row: int) -> tuple[str, str]:
         record = self.rows[row][0].record

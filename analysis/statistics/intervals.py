@@ -50,6 +50,11 @@ class Interval:
         return self.degrees == 1
 
     @property
+    def shown(self) -> tuple[float, float, float]:
+        """Value, low and high, or the lowest and the highest seed where the interval says nothing."""
+        return (self.value, self.lowest, self.highest) if self.says_nothing else self.ends
+
+    @property
     def ends(self) -> tuple[float, float, float]:
         """Value, low and high."""
         return self.value, self.low, self.high
@@ -64,6 +69,7 @@ class Difference(Interval):
     ``effect`` is Cohen's d_z over images: the difference divided by the standard deviation of an image's contribution.
     ``equal_within`` is the smallest margin of equivalence that two one-sided tests at 5 % each affirm (TOST): a and b
     differ by less. ``detectable`` is the smallest true difference that as many seeds and images find with power 80 %.
+    ``over_images`` is the variance that the images bring into the difference, whatever the seeds.
     ``improvement`` is the probability that a run of a beats a run of b on such images, over all pairs of seeds.
     """
 
@@ -72,6 +78,7 @@ class Difference(Interval):
     effect: float
     equal_within: float
     detectable: float
+    over_images: float
     improvement: float
 
 
@@ -165,6 +172,7 @@ def of_pair(
             detectable(together, images - 1, level),
             detectable(shared + seeds, _degrees(shared, images - 1, seeds, spread), level),
         ),
+        over_images=shared,
         improvement=float(np.mean(wins > 0) + np.mean(wins == 0) / 2),
         **_facts(whole, images, spread),
     )

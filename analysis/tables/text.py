@@ -20,16 +20,19 @@ def rows_of(records: Sequence[Mapping[str, object]]) -> list[list[object]]:
 
 
 def bracketed(found: Interval | None, decimals: int = 3, *, scale: float = 1.0, sign: str = "") -> str:
-    """``0.213 [0.209, 0.217]``, times ``scale``; empty if there is no interval. With ``sign`` "+", also plus signs."""
+    """``0.213 [0.209, 0.217]``, times ``scale``; empty if there is no interval. With ``sign`` "+", also plus signs.
+
+    Where the interval says nothing it is the range over seeds, ``0.213 (0.209 to 0.217)``.
+    """
     if found is None:
         return ""
-    value, low, high = (f"{scale * end:{sign}.{decimals}f}" for end in found.ends)
-    return f"{value} [{low}, {high}]"
+    value, low, high = (f"{scale * end:{sign}.{decimals}f}" for end in found.shown)
+    return f"{value} ({low} to {high})" if found.says_nothing else f"{value} [{low}, {high}]"
 
 
 def excludes_zero(found: Interval) -> bool:
     """Whether the whole interval is on one side of 0."""
-    return found.low > 0 or found.high < 0
+    return not found.says_nothing and (found.low > 0 or found.high < 0)
 
 
 def templates(folder: Path, *, autoescape: bool = False, **filters: Callable[[str], str]) -> Environment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,6 +29,9 @@ class Run(Queued):
     """with --from-study, number of the best trials of each kind"""
     seeds: int | None = None
     """seeds of every variant; if not given, the experiment's own"""
+    detect: str | None = None
+    """with --dry-run, say how many seeds a difference of this size needs, as in cider=0.05, from the variances of
+    finished runs of this experiment, or else of all runs in --out"""
 
 
 def run(command: Run) -> None:
@@ -37,8 +41,13 @@ def run(command: Run) -> None:
     if command.experiment == "list":
         print(catalogue(EXPERIMENTS))
         return
+    from attend.analysis.statistics.planning import stated
     from attend.experiments.runner.storages import address
 
+    if command.detect:
+        stated(command.detect)
+        if not command.dry_run:
+            raise ValueError("--detect has no effect without --dry-run: add it, or leave --detect out")
     at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
     settings = settings_of(command)
     address(command.storage, command.out)  # what cannot be is said before data are made
@@ -50,10 +59,24 @@ def run(command: Run) -> None:
     if experiment.prepare:
         experiment.prepare()
     if not agreed(runs, command):
+        if command.detect:
+            print(_seeds_for(command, experiment))
         return
     runner.run(runs, experiment.name, command.out, command.storage, command.workers)
     for file in runner.present(experiment, command.out, pictures=1 if command.tiny else PICTURES):
         print(file)
+
+
+def _seeds_for(command: Run, experiment: Experiment) -> str:
+    """How many seeds a stated difference needs, by what is finished of this experiment or of others."""
+    from attend.analysis.records import read_runs
+    from attend.analysis.statistics.planning import seeds_for, stated
+
+    known = []
+    for folder in (command.out / experiment.name, command.out):
+        with contextlib.suppress(ValueError):
+            known = known or read_runs([folder], broken=[])
+    return seeds_for(known, *stated(command.detect), len(experiment.variants))
 
 
 def _conclude(experiment: Experiment, command: Run) -> None:

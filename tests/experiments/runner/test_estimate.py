@@ -17,6 +17,10 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from attend.analysis.records import read_runs
+from attend.analysis.statistics.evidence import Evidence
+from attend.analysis.statistics.planning import _headlines
+from attend.analysis.statistics.power import seeds_needed
 from attend.experiments.cli.common import confirmed
 from attend.experiments.cli.main import main
 from attend.experiments.runner import runner
@@ -37,6 +41,7 @@ from attend.encoder.encoder import Encoder
 from attend.encoder.features import ensure_store
 from attend.training.loop import Trainer
 from tests import halves
+from tests.made_runs import make_scored
 
 ROOT = Path(__file__).parents[3]
 EPOCHS, STEPS = 3, 3 * 7
@@ -267,6 +272,32 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(data, tmp_path, capsys):
     main(["run", str(mine(tmp_path, data)), "--dry-run", "--out", str(tmp_path / "runs")])
     assert capsys.readouterr().out.startswith("2 runs: 2 to do\nabout ")
     assert not (tmp_path / "runs").exists() and set(data.rglob("*")) == there
+
+
+def test_a_dry_run_says_how_many_seeds_a_difference_needs(data, tmp_path, capsys):
+    """From finished runs whose CIDEr has a known variance; the images of these are alike for all runs."""
+    command = ["run", str(mine(tmp_path, data)), "--dry-run", "--out", str(tmp_path / "runs")]
+    main([*command, "--detect", "cider=0.05"])
+    assert "is not known: that needs two finished variants with two seeds in common" in capsys.readouterr().out
+    for seed in range(3):
+        for variant, chance in (("soft", 0), ("hard", 50)):
+            make_scored(tmp_path / "runs", f"made/{variant}/seed{seed}", chance=chance + seed, images=4000)
+    main([*command, "--detect", "cider=0.05"])
+    said = capsys.readouterr().out.splitlines()[-1]
+    evidence = Evidence(_headlines(read_runs([tmp_path / "runs"])))
+    needed = seeds_needed(0.05, *evidence.variances("cider"))
+    assert said == (
+        f"To find a difference of 0.05 in CIDEr with a chance of 80 % it takes {needed} seeds of each of 2 variants, from "
+        "the variances of 6 finished runs of 2 variants"
+    )
+    for wrong, why in (
+        ("cider", "is no difference"),
+        ("nll=0.1", "names no score of single images"),
+        ("cider=-1", "is no"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*command, "--detect", wrong])
+        assert why in capsys.readouterr().err
 
 
 def test_a_no_starts_nothing(data, tmp_path, capsys, monkeypatch):
