@@ -24,8 +24,8 @@ def plain_logits(
         return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
 
     mean = features.mean(0)
-    hidden = torch.tanh(affine("decoder.initial_hidden.0", mean))
-    cell = torch.tanh(affine("decoder.initial_cell.0", mean))
+    bend = torch.tanh if settings.decoder.initial == "tanh" else torch.clone
+    hidden, cell = (bend(affine(f"decoder.initial_{part}.0", mean)) for part in ("hidden", "cell"))
     logits, maps = [], []
     for t, previous in enumerate([1, *words[:-1]]):
         scores = []

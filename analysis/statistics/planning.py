@@ -30,17 +30,15 @@ def seeds_for(records: Sequence[Record], name: str, difference: float, variants:
     wanted = f"find a difference of {difference:g} in {column.title} with a chance of 80 %"
     if found is None:
         return (
-            f"How many seeds it takes to {wanted} is not known: that needs two finished variants with two seeds in common "
-            "and images.csv, in the folder of the runs"
+            f"How many seeds it takes to {wanted} is not known: that needs finished runs of two variants, with two "
+            "seeds in common and their images.csv"
         )
     spread, images = (column.scale**2 * one for one in found)
     needed = seeds_needed(difference, spread, images, max(2, variants))
     runs = f"from the variances of {sum(map(len, rows))} finished runs of {len(rows)} variants"
     if needed is None:
         least = 2.8 * images**0.5
-        return (
-            f"To {wanted} no number of seeds is enough, {runs}: these images find {least:.2g} at best; take more images"
-        )
+        return f"To {wanted} no number of seeds is enough, {runs}: take more images (these find {least:.2g} at best)"
     return f"To {wanted} it takes {needed} seeds of each of {max(2, variants)} variants, {runs}"
 
 

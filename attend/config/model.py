@@ -149,6 +149,8 @@ class Decoder(Section):
     first, and all blocks read what it selects"""
     gate: Literal["none", "scalar", "vector"] = "scalar"
     """beta on the context: one number a word, one a feature, or none"""
+    initial: Literal["tanh", "linear"] = "tanh"
+    """the first state of the lstm: a perceptron of the mean feature (Xu et al.), or a linear map of it (tutorials)"""
     readout: Literal["deep", "linear"] = "deep"
     """deep output, or a linear map of the state alone"""
     readout_word: bool = True
@@ -178,6 +180,8 @@ class Decoder(Section):
                 f"decoder.cell {self.cell!r} has no gate on the context and a linear readout, but gate is "
                 f"{self.gate!r} and readout {self.readout!r}: set decoder.gate none and decoder.readout linear"
             )
+        if self.cell != "lstm" and self.initial != Decoder.initial:
+            raise ValueError(f"decoder.initial is {self.initial!r}, which only decoder.cell 'lstm' has: leave it out")
         for name in () if self.cell == "transformer" else ("blocks", "heads", "looks"):
             if getattr(self, name) != getattr(Decoder, name):
                 raise ValueError(
@@ -199,7 +203,7 @@ class Decoder(Section):
     def options(self) -> dict[str, object]:
         """The keywords that this cell alone has."""
         return {
-            "lstm": {"gate": self.gate, "readout": self.terms},
+            "lstm": {"gate": self.gate, "readout": self.terms, "initial": self.initial},
             "gru-residual": {},
             "adaptive": {},
             "transformer": {"blocks": self.blocks, "heads": self.heads, "looks": self.looks},

@@ -28,6 +28,14 @@ ORACLE = Config(attention=Attention(weights="oracle"), train=Train(monitor="nll"
 
 VGG = Encoder(name="vgg19", stride=16)
 """The fourth block of convolutions before the last pooling: 14 x 14 x 512."""
+CODE_PENALTY = 16 / 196
+"""alpha_c of the released code, 1, in units of ours: there the square is summed over the minibatch (16 captions) and
+averaged over the locations (196), beside the mean cost of a caption."""
+CODE_DIFFERS = (
+    "There, unlike here, a minibatch is 16 captions of one length, while ours are 16 images with all their captions, "
+    "whose lengths differ; RMSprop is that of Graves (2013: centred, momentum 0.9, rate 1e-4), ours is "
+    "PyTorch's; the first word is a vector of zeros, ours a start mark; and 1e-8 is added inside the logarithm."
+)
 PAPER_SOFT = Config(
     encoder=VGG,
     objective=Objective(doubly_stochastic=1.0),
@@ -39,17 +47,22 @@ PAPER_HARD = replace(
     estimator=Estimator(cost="sentence", baseline="average"),
     objective=Objective(),
 )
-CODE_SOFT = replace(PAPER_SOFT, train=replace(PAPER_SOFT.train, monitor="nll", clip=0))
+CODE_SOFT = replace(
+    PAPER_SOFT,
+    objective=Objective(doubly_stochastic=CODE_PENALTY),
+    search=Search(beam=1, length_power=0.0),
+    train=replace(PAPER_SOFT.train, monitor="nll", clip=0),
+)
 CODE_HARD = replace(
     CODE_SOFT,
     attention=Attention(select="sample"),
     estimator=Estimator(name="xu2015-code", scale=0.1, entropy=0.002, coin="minibatch"),
-    search=Search(decode="expected"),
+    search=Search(decode="expected", beam=1, length_power=0.0),
 )
 TUTORIAL = Config(
     encoder=Encoder(name="efficientnet_b4", grid=(14, 14)),
     attention=Attention(activation="relu"),
-    decoder=Decoder(gate="vector", readout="linear"),
+    decoder=Decoder(gate="vector", readout="linear", initial="linear"),
     objective=Objective(doubly_stochastic=1.0, reduce="mean"),
     train=Train(learning_rate=4e-4, monitor="bleu4", patience=20, lower_after=8, lower_by=0.8),
 )
@@ -78,13 +91,13 @@ PRESETS = {
     "xu2015-code": Preset(
         "Hard attention by the learning rule of their released code, which is another one (there the softmax "
         "multiplies by the temperature, here it divides, so it stays at 1; there the score part and the entropy have "
-        "gradients at padded words too, here those have no glimpse).",
+        f"gradients at padded words too, here those have no glimpse). {CODE_DIFFERS}",
         CODE_HARD,
     ),
-    "xu2015-code-soft": Preset("Soft attention as their released code trains it.", CODE_SOFT),
+    "xu2015-code-soft": Preset(f"Soft attention as their released code trains it. {CODE_DIFFERS}", CODE_SOFT),
     "tutorial": Preset(
         "The arrangement of popular tutorials: EfficientNet-B4 pooled to 14 x 14, ReLU scores, a gate for every "
-        "feature, words read from the state alone.",
+        "feature, words read from the state alone, and a first state that is a linear map of the mean feature.",
         TUTORIAL,
     ),
     "vgg": Preset(

@@ -33,6 +33,7 @@ class LSTM(nn.Module):
         embedding, hidden: E and H.
         gate: of the context: "none", one number per word ("scalar") or one per feature ("vector").
         readout: the terms of the deep output, some of TERMS; none is a linear map of the state.
+        initial: h_0 and c_0 are a perceptron of the mean feature ("tanh") or a linear map of it ("linear").
         embedding_range: r of U(-r, r).
 
     Source: Xu et al. (2015), section 3.1.2. Differs from torch's LSTMCell: one bias instead of two, and the word's
@@ -51,13 +52,15 @@ class LSTM(nn.Module):
         *,
         gate: str = "scalar",
         readout: Sequence[str] = TERMS,
+        initial: str = "tanh",
         embedding_range: float = 0.1,
     ) -> None:
         super().__init__()
         self.hidden, self.gate_kind, self.terms = hidden, gate, tuple(readout)
         self.embedding = nn.Embedding(vocabulary, embedding)
-        self.initial_hidden = nn.Sequential(nn.Linear(features, hidden), nn.Tanh())
-        self.initial_cell = nn.Sequential(nn.Linear(features, hidden), nn.Tanh())
+        bend = nn.Tanh if initial == "tanh" else nn.Identity
+        self.initial_hidden = nn.Sequential(nn.Linear(features, hidden), bend())
+        self.initial_cell = nn.Sequential(nn.Linear(features, hidden), bend())
         self.word_gates = nn.Linear(embedding, 4 * hidden)
         self.context_gates = nn.Linear(features, 4 * hidden, bias=False)
         self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
@@ -97,7 +100,7 @@ class LSTM(nn.Module):
         return Inputs(embedded, self.word_gates(embedded), drop.hidden, drop.deep)
 
     def start(self, memory: Memory, rows: int) -> tuple[Tensor, Tensor]:
-        """h_0 and c_0, two perceptrons of the mean feature, for R rows of each image by view: (N, R, H)."""
+        """h_0 and c_0, two maps of the mean feature, for R rows of each image by view: (N, R, H)."""
         mean = mean_feature(memory)
         hidden, cell = self.initial_hidden(mean), self.initial_cell(mean)
         return hidden[:, None].expand(-1, rows, -1), cell[:, None].expand(-1, rows, -1)

@@ -64,8 +64,8 @@ TAKEN = {
 }  # fmt: skip
 SINGLE = {  # what the others leave no choice
     "encoder.precision", "attention.weights", "attention.top", "attention.temperature", "attention.feed",
-    "estimator.name", "estimator.relaxation", "estimator.rollout", "decoder.looks", "decoder.readout_context",
-    "train.reward", "train.reward_samples", "train.reward_baseline", "train.reward_mass",
+    "estimator.name", "estimator.relaxation", "estimator.rollout", "decoder.looks", "decoder.initial",
+    "decoder.readout_context", "train.reward", "train.reward_samples", "train.reward_baseline", "train.reward_mass",
 }  # fmt: skip
 
 
@@ -205,6 +205,10 @@ def test_a_section_that_is_no_object_is_refused(values):
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "cider"}}, "attention.weights.*train.monitor"),
         ({"attention": {"weights": "oracle"}, "train": {"monitor": "bleu4"}}, "attention.weights.*train.monitor"),
         ({"decoder": {f"readout_{part}": False for part in ("word", "hidden", "context")}}, "decoder.readout_word"),
+        (
+            {"decoder": {"cell": "adaptive", "gate": "none", "readout": "linear", "initial": "linear"}},
+            "decoder.initial",
+        ),
     ],
 )
 def test_an_impossible_combination_is_refused_with_its_fields(values, names):

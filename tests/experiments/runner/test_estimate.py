@@ -278,7 +278,7 @@ def test_a_dry_run_says_how_many_seeds_a_difference_needs(data, tmp_path, capsys
     """From finished runs whose CIDEr has a known variance; the images of these are alike for all runs."""
     command = ["run", str(mine(tmp_path, data)), "--dry-run", "--out", str(tmp_path / "runs")]
     main([*command, "--detect", "cider=0.05"])
-    assert "is not known: that needs two finished variants with two seeds in common" in capsys.readouterr().out
+    assert "is not known: that needs finished runs of two variants" in capsys.readouterr().out
     for seed in range(3):
         for variant, chance in (("soft", 0), ("hard", 50)):
             make_scored(tmp_path / "runs", f"made/{variant}/seed{seed}", chance=chance + seed, images=4000)
@@ -286,10 +286,8 @@ def test_a_dry_run_says_how_many_seeds_a_difference_needs(data, tmp_path, capsys
     said = capsys.readouterr().out.splitlines()[-1]
     evidence = Evidence(_headlines(read_runs([tmp_path / "runs"])))
     needed = seeds_needed(0.05, *evidence.variances("cider"))
-    assert said == (
-        f"To find a difference of 0.05 in CIDEr with a chance of 80 % it takes {needed} seeds of each of 2 variants, from "
-        "the variances of 6 finished runs of 2 variants"
-    )
+    assert said.startswith("To find a difference of 0.05 in CIDEr with a chance of 80 % it takes")
+    assert said.endswith(f"{needed} seeds of each of 2 variants, from the variances of 6 finished runs of 2 variants")
     for wrong, why in (
         ("cider", "is no difference"),
         ("nll=0.1", "names no score of single images"),
