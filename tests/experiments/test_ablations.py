@@ -27,15 +27,22 @@ from tests import halves
 from tests.made_runs import make_run, scores
 
 ABOUT = {  # the fields that each is about: its variants differ in all of these and in no other
-    "quickstart": {"attention.weights", "attention.width", "attention.select", "estimator.scale", "estimator.entropy"},
+    "quickstart": {
+        "attention.weights", "attention.width", "attention.select", "estimator.scale", "estimator.entropy",
+        "train.epochs", "train.learning_rate",
+    },
     "flickr8k": {
         "attention.weights", "attention.width", "attention.select", "estimator.scale", "estimator.entropy",
         "estimator.baseline", "objective.doubly_stochastic", "objective.reduce", "train.epochs", "train.lower_after",
     },
-    "world": {"attention.weights", "attention.width", "attention.select", "estimator.scale", "estimator.entropy"},
+    "world": {
+        "attention.weights", "attention.width", "attention.select", "estimator.scale", "estimator.entropy",
+        "train.epochs", "train.learning_rate",
+    },
     "arrangements": {
         "attention.score", "attention.activation", "attention.select", "estimator.scale", "estimator.entropy",
-        "decoder.cell", "decoder.gate", "objective.doubly_stochastic", "objective.reduce", "train.learning_rate",
+        "decoder.cell", "decoder.gate", "decoder.initial", "objective.doubly_stochastic", "objective.reduce",
+        "train.learning_rate",
         "train.monitor", "train.lower_after", "train.lower_by",
     },
     "bound_or_variance": {
@@ -45,8 +52,8 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
     "metric_validity": set(),
     "table1": {
         "attention.select", "estimator.name", "estimator.cost", "estimator.baseline", "estimator.scale",
-        "estimator.entropy", "estimator.coin", "objective.doubly_stochastic", "search.decode", "train.monitor",
-        "train.clip",
+        "estimator.entropy", "estimator.coin", "objective.doubly_stochastic", "search.decode", "search.beam",
+        "search.length_power", "train.monitor", "train.clip",
     },
     "doubly_stochastic": {"objective.doubly_stochastic", "objective.reduce", "objective.target"},
     "gate": {"decoder.gate"},

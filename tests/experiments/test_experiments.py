@@ -36,7 +36,7 @@ def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monke
     before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("metrics.jsonl")}
     main([*RUN, "--seeds", "1", "--workers", "1"])
     said = capsys.readouterr().out
-    for variant in ("soft", "hard", "uniform"):
+    for variant in ("soft", "hard", "soft-longer", "uniform"):
         assert f"| {variant}" in said
         scores = json.loads((done / f"runs/quickstart-tiny/{variant}/seed0/scores.json").read_text())
         assert scores["images"] == 6 and scores["grounding"]["words"] > 0
@@ -57,17 +57,22 @@ def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monk
 def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path):
     planned = runner.plan(quickstart.experiment(tmp_path, tiny=False), Path("runs"), None)
     assert [(one.variant, one.config.seed) for one in planned] == [
-        ("soft", 0), ("hard", 0), ("soft", 1), ("hard", 1), ("uniform", 0)]  # fmt: skip
+        ("soft", 0), ("soft", 1), ("uniform", 0), ("soft", 2), ("uniform", 1),
+        ("hard", 0), ("soft-longer", 0), ("hard", 1), ("soft-longer", 1), ("hard", 2), ("soft-longer", 2)]  # fmt: skip
     assert str(planned[0].folder) == "runs/quickstart/soft/seed0"
 
 
-def test_variants_differ_in_attention_alone(tmp_path):
+def test_variants_differ_in_attention_and_in_epochs_that_are_stated_together(tmp_path):
     from attend.config.text import difference
 
     for experiment in (quickstart.experiment(tmp_path, tiny=False), world.experiment(tmp_path, tiny=False)):
         first, *others = experiment.variants.values()
-        changed = [part.split()[0] for other in others for part in difference(first, other).split("), ")]
-        assert all(name.startswith(("attention.", "estimator.")) for name in changed)
+        changed = {part.split()[0] for other in others for part in difference(first, other).split("), ")}
+        budget = {"train.epochs", "train.learning_rate"}
+        assert all(name in budget or name.startswith(("attention.", "estimator.")) for name in changed)
+    soft, hard, longer, uniform = quickstart.experiment(tmp_path, tiny=False).variants.values()
+    assert hard.train == longer.train and soft.train == uniform.train
+    assert quickstart.experiment(tmp_path, tiny=False).after == {"hard": "soft", "soft-longer": "soft"}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +80,7 @@ def test_variants_differ_in_attention_alone(tmp_path):
     [
         (["--set", "train.epochs=abc"], "train.epochs is 'abc', but must be a whole number"),
         (["--set", "attention.heads=3"], "attention.heads is 3, which only the learned score 'dot' has"),
-        (["--only", "sotf"], "quickstart has no variant 'sotf': it has soft, hard, uniform"),
+        (["--only", "sotf"], "quickstart has no variant 'sotf': it has soft, hard, soft-longer, uniform"),
     ],
 )
 def test_a_command_is_checked_before_any_data_are_made(tmp_path, monkeypatch, capsys, arguments, says):
@@ -111,7 +116,7 @@ def test_the_same_command_on_another_machine_joins_the_work(done, forks, tmp_pat
     for folder in tmp_path.glob("quickstart-tiny/*/seed*"):
         steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(steps) and not (folder / "lease.json").exists()
-    assert len(list(tmp_path.glob("quickstart-tiny/*/seed*/scores.json"))) == 5
+    assert len(list(tmp_path.glob("quickstart-tiny/*/seed*/scores.json"))) == 4
 
 
 @pytest.mark.slow

@@ -167,7 +167,7 @@ def test_three_commands_of_an_experiment_share_its_runs(server, place):
     ]
     tables = {process.communicate(timeout=900)[0].split("\n\n")[0] for process in some}
     assert [process.returncode for process in some] == [0, 0, 0] and len(tables) == 1
-    assert len(list(place.glob("together/quickstart-tiny/*/seed*/scores.json"))) == 5
+    assert len(list(place.glob("together/quickstart-tiny/*/seed*/scores.json"))) == 4
 
 
 def test_a_server_that_cannot_be_reached_is_said_in_one_sentence(place, tmp_path):
