@@ -24,8 +24,8 @@ from attend.runs.scores import Scores, read_scores
 
 SEED = re.compile(r"seed(\d+)")
 EVALUATION = re.compile(r"(?P<split>[^-]+)-(?P<decode>.+)-beam(?P<beam>\d+)(-look-(?P<look>\w+))?")
-BOUND = re.compile(r"[^-]+-bound\d+")
-"""A folder among the evaluations that has likelihoods and no captions."""
+OTHER = re.compile(r"[^-]+-(bound\d+|.+-(redirect|without))")
+"""A folder among the evaluations that has no captions: bounds, and interventions on attention."""
 
 
 class Start(TypedDict):
@@ -276,7 +276,7 @@ def read_run(folder: str | Path) -> Record:
 
 def _evaluations(folder: Path) -> Iterable[Evaluation]:
     for path in sorted(folder.glob("evaluations/*/scores.json")):
-        if BOUND.fullmatch(path.parent.name):
+        if OTHER.fullmatch(path.parent.name):
             continue
         name = EVALUATION.fullmatch(path.parent.name)
         if name is None:

@@ -27,6 +27,8 @@ STREAMS: dict[str, tuple[int, ...]] = {
     "random weights of a given caption": (2,),  # seed, row, caption + 1
     "scene": (),  # seed, number of the split, number of the image
     "words of other images": (),  # seed, number of words: a baseline of grounding
+    "another object": (4,),  # row, caption, place: where attention is moved
+    "a random box": (5,),  # row, caption, place
     "paths of another image": (),  # seed: a baseline of similarity
     "glimpses of a path": (),  # seed: paths drawn from stored weights
     "dots of a cloud": (),  # 0: so that dots of one cell do not cover each other

@@ -95,11 +95,14 @@ class Model:
         return self
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Features (N, L, D) from what the store holds: images for a tuned encoder, else features.
+        """Features (N, L, D) from what the store holds: images for a tuned encoder, else features."""
+        return self.normalised(self.encoder(inputs) if self.tuned else inputs)
+
+    def normalised(self, features: Tensor) -> Tensor:
+        """What the captioner reads of the encoder's features (N, L, D), in the precision of the pass.
 
         Normalised by layer, a_i is (a_i - mean_d a_id) / deviation_d a_id: layer normalisation without parameters.
         """
-        features = self.encoder(inputs) if self.tuned else inputs
         if self.config.encoder.normalise == "layer":
             features = F.layer_norm(features.float(), features.shape[-1:])
         low = torch.is_autocast_enabled(features.device.type)

@@ -8,12 +8,17 @@ from torch.nn import functional as F
 
 
 def plain_logits(
-    captioner, features: Tensor, words: list[int], path: list[int] | None = None, first: bool = False
+    captioner,
+    features: Tensor,
+    words: list[int],
+    path: list[int] | None = None,
+    first: bool = False,
+    moved: dict[int, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits (T, V) and weights (T, L) of one caption over one image (L, D), in loops and from the paper's equations.
 
-    Soft, or hard along ``path``; with ``first`` all words keep the weights of the first. Reads the captioner's weights
-    and calls none of its code.
+    Soft, or hard along ``path``; with ``first`` all words keep the weights of the first, and a word that is ``moved``
+    has other weights (L,). Reads the captioner's weights and calls none of its code.
     """
     w = dict(captioner.named_parameters())
     settings = captioner.settings
@@ -36,6 +41,8 @@ def plain_logits(
         alpha = torch.exp(e - e.max()) / torch.exp(e - e.max()).sum()
         if first and t:
             alpha = maps[0]
+        if moved and t in moved:
+            alpha = moved[t]
         context = sum(a * annotation for a, annotation in zip(alpha, features, strict=True))
         if path is not None:
             context = features[path[t]]

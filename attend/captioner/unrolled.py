@@ -67,6 +67,14 @@ class Readout:
         ranks = (logits > logits.gather(1, self.targets[:, None])).sum(1)
         return ranks if self.layout.mask is None else torch.where(self.layout.mask, ranks, -1)
 
+    def under(self, weights: Tensor) -> Tensor:
+        """Logits (M, V) of each word alone under other weights (N, R, T, L), all before it as it was."""
+        raise ValueError(f"{type(self).__name__} has no context that other weights could give: use another decoding")
+
+    def again(self, weights: Tensor) -> Tensor:
+        """-log p(y) of each word alone under other weights (N, R, T, L): (N, R, T)."""
+        return self.spread(F.cross_entropy(at_least_fp32(self.under(weights)), self.targets, reduction="none"))
+
     @property
     def samples(self) -> int:
         """K, the rows of each caption."""
@@ -187,18 +195,14 @@ class Unrolled(Readout):
         context = self._packed(lambda word: word.context)
         return self.decoder.readout(self.inputs, self.hidden, context, self.memory.projected)
 
-    def again(self, weights: Tensor) -> Tensor:
-        """-log p(y) of each word alone under other weights (N, R, T, L), all before it as it was: (N, R, T).
-
-        If states depend on glimpses, the pass must have gone word by word.
-        """
+    def under(self, weights: Tensor) -> Tensor:
+        """As of every readout. If states depend on glimpses, the pass must have gone word by word."""
         context = self.layout.pack(_mean_of(self.memory.values, weights))
         if Policy in self.decoder.at_once:
             hidden, context = self.hidden, context * (1 if self.gate is None else self.gate)
         else:
             hidden, context = self._stepped(context)
-        logits = self.decoder.readout(self.inputs, hidden, context, self.memory.projected)
-        return self.spread(F.cross_entropy(at_least_fp32(logits), self.targets, reduction="none"))
+        return self.decoder.readout(self.inputs, hidden, context, self.memory.projected)
 
     def _stepped(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """A step of each word alone under a context (M, ...): the state, and the gated context. Steps whose states have
@@ -285,10 +289,9 @@ class Glimpsed(Readout):
     def logits(self) -> Tensor:
         return self._logits(self.chosen.context)
 
-    def again(self, weights: Tensor) -> Tensor:
-        """-log p(y) of each word under other weights (N, R, T, L): (N, R, T)."""
-        logits = self._logits(self.layout.pack(_mean_of(self.memory.values, weights)))
-        return self.spread(F.cross_entropy(at_least_fp32(logits), self.targets, reduction="none"))
+    def under(self, weights: Tensor) -> Tensor:
+        """As of every readout."""
+        return self._logits(self.layout.pack(_mean_of(self.memory.values, weights)))
 
     @property
     def _several(self) -> int:

@@ -6,13 +6,13 @@ The order is the order of the equations: data, encoder, attention, estimator, de
 from dataclasses import dataclass, field
 
 from attend.config.catalogue import ENUMERATED
-from attend.config.learning import Decode, Estimator, Look, Objective, Search, Train
+from attend.config.learning import Decode, Estimator, Intervention, Look, Objective, Search, Train
 from attend.config.model import LEVEL, Attention, Decoder, Encoder
 from attend.config.section import LARGEST, require
 
 __all__ = [
-    "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Look", "Objective",
-    "Search", "Train", "require",
+    "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Intervention", "Look",
+    "Objective", "Search", "Train", "require",
 ]  # fmt: skip
 
 

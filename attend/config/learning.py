@@ -10,6 +10,7 @@ from attend.config.section import Beam, Count, Factor, Positive, Section, Share,
 
 Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
 Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]
+Intervention = Literal["redirect", "without"]
 Rate = Annotated[float, Meta(gt=0, lt=10, description="above 0 and below 10")]
 
 

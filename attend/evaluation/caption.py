@@ -1,19 +1,22 @@
 """Caption image files with a trained run: words, and the attention behind each."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from PIL.Image import Image
+from torch import Tensor
 
 from attend.config import Decode
 from attend.data.images import open_image, to_square
 from attend.encoder.features import compute_features
+from attend.evaluation.cause import into
 from attend.evaluation.generate import hypotheses_of
-from attend.geometry import Geometry
+from attend.geometry import Box, Geometry
 from attend.model import Model
 from attend.runs.folder import RunFolder
 from attend.runs.processes import accelerator
@@ -23,7 +26,7 @@ from attend.runs.processes import accelerator
 class ImageCaption:
     """The caption of an image file: ``words``, and for each word the ``weights`` (T, L) over the locations, the sampled
     location in ``glimpses`` (T,) and the gate in ``gates``; None if the model has none. ``geometry`` maps locations to
-    pixels of the ``image``."""
+    pixels of the ``image``. ``look_at`` says what the model says if it must look at one box."""
 
     path: Path
     image: Image
@@ -33,6 +36,21 @@ class ImageCaption:
     glimpses: np.ndarray | None
     gates: np.ndarray | None
     geometry: Geometry
+    say: Callable[[Tensor], "ImageCaption"] = field(repr=False, compare=False)
+    one_cell: bool = False
+
+    def look_at(self, box: Box) -> "ImageCaption":
+        """The caption of the same image if the model looks into a box at every word.
+
+        ``box`` is (x0, y0, x1, y1) in fractions of the image's width and height. Soft attention reads the mean of the
+        box, hard attention decoded by argmax the cell nearest to its middle.
+
+        Raises ValueError if the grid shows nothing of the box.
+        """
+        weights = into((box,), self.geometry, self.one_cell)
+        if weights is None:
+            raise ValueError(f"the box {box} is not in the image: give x0, y0, x1, y1 as fractions of width and height")
+        return self.say(torch.from_numpy(weights).float())
 
 
 def caption_images(
@@ -59,13 +77,20 @@ def caption_images(
 
 
 @torch.no_grad()
-def _caption(model: Model, path: Path, number: int, decode: Decode, beam: int, device: Accelerator) -> ImageCaption:
-    """The caption of one image; its noise is keyed by its number."""
+def _caption(
+    model: Model, path: Path, number: int, decode: Decode, beam: int, device: Accelerator, weights: Tensor | None = None
+) -> ImageCaption:
+    """The caption of one image, with given weights (L,) at every word or the model's own; its noise is keyed by its
+    number."""
     image, settings = open_image(path), model.encoder.settings
     square = to_square(image, model.encoder.size, settings.transform, model.encoder.interpolation)
     features = torch.from_numpy(compute_features(model.encoder, np.stack([square]), device.device)).float()
+    shown = None if weights is None else weights.to(device.device).expand(1, model.config.search.max_length, -1)
+    looking = model if weights is None else model.looking("oracle")
     with model.autocast():
-        (said,) = hypotheses_of(model, features.to(device.device), [number], decode, beam)
+        (said,) = hypotheses_of(
+            looking, model.normalised(features.to(device.device)), [number], decode, beam, shown=shown
+        )
     return ImageCaption(
         path=path,
         image=image,
@@ -75,4 +100,6 @@ def _caption(model: Model, path: Path, number: int, decode: Decode, beam: int, d
         glimpses=said.glimpses,
         gates=said.gates,
         geometry=Geometry.of(settings.transform, image.size, model.encoder.grid),
+        say=partial(_caption, model, path, number, decode, beam, device),
+        one_cell=decode == "argmax",
     )

@@ -7,15 +7,17 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from attend.config import require
+from attend.config import Decode, Intervention, require
 from attend.config.setting import HEADLINE, Setting
 from attend.data.batches import Batches
 from attend.data.prepared import Prepared
 from attend.encoder.features import ensure_store
 from attend.evaluation.bounds import evaluate_bounds
+from attend.evaluation.cause import evaluate_cause
 from attend.evaluation.controls import check_look
 from attend.evaluation.evaluate import evaluate, headline
 from attend.model import Model
+from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
 from attend.runs.processes import accelerator
@@ -72,6 +74,43 @@ def evaluate_bound(
         return target, read_bounds(target / "scores.json")
     with _reopened(run, dataset) as (model, batches, lease, device):
         return target, evaluate_bounds(model, batches, run, lease, device, split=split, draws=draws)
+
+
+def evaluate_intervention(
+    folder: Path | str,
+    intervention: Intervention,
+    *,
+    decode: Decode | None = None,
+    data: str | None = None,
+    split: str | None = None,
+    again: bool = True,
+) -> tuple[Path, dict[str, Any]]:
+    """Move the attention of a run's best model at single words, or remove what it attends to.
+
+    Returns the folder written and its scores. If ``again`` is False, existing ones are read instead.
+    """
+    run = RunFolder(folder)
+    config = run.config()
+    decode, _ = config.way(decode)
+    if decode not in ("expected", "argmax"):
+        raise ValueError(
+            f"look {intervention!r} moves attention under decode 'expected' or 'argmax', and this is {decode!r}: "
+            "say which with --decode"
+        )
+    if config.attention.weights in ("oracle", "random"):
+        raise ValueError(
+            f"{run.path} has {config.attention.weights} weights, which are shown for each word and not its own: there "
+            "is nothing to move, name another run"
+        )
+    dataset, split = _given(run, data, split)
+    target = run.intervention(split, decode, intervention)
+    if not again and (target / "scores.json").exists():
+        return target, read_json(target / "scores.json", dict)
+    with _reopened(run, dataset) as (model, batches, lease, device):
+        found = evaluate_cause(
+            model, batches, run, lease, device, split=split, decode=decode, intervention=intervention
+        )
+        return target, found
 
 
 def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:

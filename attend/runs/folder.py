@@ -110,6 +110,10 @@ class RunFolder:
         """The folder of the bounds from ``draws`` paths for each caption."""
         return self.path / "evaluations" / f"{split}-bound{draws}"
 
+    def intervention(self, split: str, decode: str, name: str) -> Path:
+        """The folder of what is said if attention is moved, or if what it attends to is removed."""
+        return self.path / "evaluations" / f"{split}-{decode}-{name}"
+
     def scores(self) -> dict[str, Any]:
         """The headline scores; ValueError if the file holds something else."""
         return read_scores(self.path / "scores.json")

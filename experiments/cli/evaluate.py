@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from attend.experiments.cli.common import OneRun, at_least, check_beam, summary
 
-from attend.config import Decode, Look
+from attend.config import Decode, Intervention, Look
 from attend.config.setting import Setting
 
 
@@ -25,10 +25,12 @@ class Evaluate:
     draws: int = 1
     """repetitions of a random evaluation (`sample`, a beam of 0 or random weights); scores.json has mean and standard
     deviation"""
-    look: Look | None = None
+    look: Look | Intervention | None = None
     """evaluation control that replaces the model's attention: uniform, centre (a Gaussian), random (sampled for every
     word), shuffled (the model's attention to another image of the split at the same word), oracle (the boxes of the
-    given captions, so it generates none) or first (the model's attention at the first word, for all words)"""
+    given captions, so it generates none) or first (the model's attention at the first word, for all words). Or an
+    intervention at single words of given captions: redirect (attention is moved to another object's box: does the model
+    name that?) or without (the attended cells are removed: how much less likely is the word?)"""
     bound: int | None = None
     """bound the likelihood of the given captions instead of captioning, with this number of paths per caption. Reports
     nats per token of the bound that hard attention learns from, of the bounds from 1, 5, 50 and all paths, and of the
@@ -48,10 +50,31 @@ def evaluate(command: Evaluate) -> None:
                 raise ValueError(f"--{name} has no effect with --bound, which captions nothing: leave one of them out")
         print(*bounds(*saved.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
         return
+    if command.look in get_args(Intervention):
+        for name in ("beam", "draws"):
+            if getattr(command, name) != getattr(Evaluate, name):
+                raise ValueError(f"--{name} has no effect with --look {command.look}: leave one of them out")
+        folder, scores = saved.evaluate_intervention(
+            command.run, command.look, decode=command.decode, data=data, split=command.split
+        )
+        print(*intervened(folder, scores), sep="\n")
+        return
     check_beam(command.beam)
     at_least(1, draws=command.draws)
     folder, scores = saved.evaluate_run(command.run, setting, data=data)
     print(f"{folder}: {summary(scores)}")
+
+
+def intervened(folder: Path, scores: dict) -> list[str]:
+    """The folder, and a line for each way in which the words were looked at."""
+    means = scores["means"]
+    lines = [
+        f"{folder}: {scores['split']}, {scores['words']:,} words with another object beside theirs, {scores['decode']}"
+    ]
+    for way in dict.fromkeys(name.partition(", ")[0] for name in means):
+        log_p, said, _, other = (means[f"{way}, {what}"] for what in ("log p", "said", "other log p", "said other"))
+        lines.append(f"  {way:<16}log p {log_p:7.3f}, says the word {said:6.1%}, the other object's {other:6.1%}")
+    return lines
 
 
 def bounds(folder: Path, scores: dict) -> list[str]:

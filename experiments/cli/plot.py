@@ -11,7 +11,7 @@ from attend.config import Decode
 
 Kind = Literal[
     "curves", "health", "scores", "differences", "beam", "metrics", "study", "estimators", "saccades", "gaze",
-    "grounding",
+    "grounding", "cause",
 ]  # fmt: skip
 """The pictures of `attend plot`: the keys of plotting.KINDS."""
 
@@ -25,7 +25,7 @@ class Plot:
     metrics: rank correlations between the scores of images. study: the trials of a study; RUN is the folder of its
     queue.db, or of its runs. estimators: RUN is the folder of an estimators.csv. saccades: gaze paths and attention
     maps. gaze: statistics of the gaze over a split, and the similarity of paths. grounding: attention in the boxes of
-    words, by kind and size.
+    words, by kind and size. cause: what is said if attention is moved, or if what it attends to is removed.
     """
 
     what: Positional[Kind]

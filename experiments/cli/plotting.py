@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attend.analysis.cause import draw_cause
 from attend.analysis.figures import beam_width, dots, metric_agreement
 from attend.analysis.figures.estimators import read_rows
 from attend.analysis.figures.figures import FORMATS, HEALTH, colours, named, save
@@ -119,10 +120,14 @@ def grounding(command: Plot) -> list[Path]:
     return draw_grounding(_finished(command), command.out, command.data, command.split, formats(command))
 
 
+def cause(command: Plot) -> list[Path]:
+    return draw_cause(_finished(command), command.out, formats(command))
+
+
 KINDS: dict[str, Callable[[Plot], list[Path]]] = {
     draw.__name__: draw
     for draw in (
-        curves, health, scores, differences, beam, metrics, study, estimators, saccades, gaze, grounding,
+        curves, health, scores, differences, beam, metrics, study, estimators, saccades, gaze, grounding, cause,
     )
 }  # fmt: skip
 """Each returns the files it wrote; the names are those of plot.Kind."""

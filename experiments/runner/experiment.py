@@ -74,7 +74,7 @@ ABLATIONS = (
 )  # fmt: skip
 EXPERIMENTS = {
     name: f"attend.experiments.{name}"
-    for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance", "metric_validity")
+    for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance", "metric_validity", "cause")
 } | {name: f"attend.experiments.ablations.{name}" for name in ABLATIONS}
 """By name, the module whose ``experiment(data, tiny)`` declares it."""
 
