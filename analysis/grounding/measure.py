@@ -6,7 +6,7 @@ over seeds and images (``analysis.statistics.intervals``). A sharp look holds mo
 are compared with each other at equal sharpness: each with its weights tempered to one common mean entropy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from attend.analysis.grounding.correlation import Rank, ranks
 from attend.analysis.grounding.words import GroundedWords, by_group, generated, given
 from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
+from attend.analysis.statistics.pooling import Spread, of_scores
 from attend.analysis.statistics.resampling import Sums, sums
 
 from attend.data.phrases import Phrases, read_phrases
@@ -26,6 +27,8 @@ SIZES = {"small": (0.0, 1 / 16), "medium": (1 / 16, 1 / 4), "large": (1 / 4, 1.0
 FEWEST = 50
 """A part is left out if some seed has fewer words of it."""
 RESAMPLES = 10_000
+Model = tuple[str, str]
+"""A variant and its decoding."""
 READERS = {"given": "given.h5", "generated": "attention.h5"}
 """The file with the weights for each kind of captions, in the folder of an evaluation."""
 
@@ -81,7 +84,8 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
     split = split or next((record.scores["split"] for record in records if record.finished), "test")
     groups = _groups([record for record in records if record.finished], split)
     known: dict[Path, Phrases | str] = {}
-    rows, found_ranks, models = [], [], {}
+    found_ranks: list[Rank] = []
+    models: dict[str, dict[Model, list[GroundedWords]]] = {captions: {} for captions in READERS}
     for (variant, decode), runs in groups.items():
         read = {captions: _read(captions, runs, data, known, notes, seed) for captions in READERS}
         for captions, seeds in read.items():
@@ -89,15 +93,15 @@ def measure(records: Sequence[Record], *, data: Path | None = None, split: str |
             if left := len(seeds) - len(same):
                 several = f"{variant}, {decode}: {captions} captions of {left} {'seed' if left == 1 else 'seeds'}"
                 notes.append(f"{several} are left out: their images differ from the first seed's")
-            rows += _rows(captions, variant, decode, same, notes) if same else []
-            if same and captions == "given":
-                models[variant, decode] = same
+            if same:
+                models[captions][variant, decode] = same
         found_ranks += ranks(variant, decode, [one for _, one in runs], read["generated"], notes)
+    rows = [row for captions, some in models.items() for row in _rows(captions, some, notes)]
     if not rows:
         raise ValueError(
             f"no words can be grounded: {'; '.join(dict.fromkeys(notes)) or f'no run was scored on {split}'}"
         )
-    found = {"rows": tuple(rows), "equal": tuple(_equal(models)), "ranks": tuple(found_ranks)}
+    found = {"rows": tuple(rows), "equal": tuple(_equal(models["given"])), "ranks": tuple(found_ranks)}
     return Found(split=split, **found, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -167,61 +171,86 @@ def _cells(evaluation: Evaluation) -> Cells | None:
     return None if None in cells else Cells(*map(int, cells))
 
 
-def _rows(captions: str, variant: str, decode: str, seeds: list[GroundedWords], notes: list[str]) -> Iterable[Row]:
-    """Rows of one model from its seeds; a part with few words in some seed is left out."""
-    parts = [{part[:2]: part[2] for part in by_group(one, SIZES)} for one in seeds]
-    shared = [name for name in parts[0] if all(name in some and some[name].sum() >= FEWEST for some in parts)]
-    if not shared:
-        notes.append(f"{variant}, {decode}: fewer than {FEWEST} words of {captions} captions have boxes")
-        return
-    for by, group in shared:
-        masks = [some[by, group] for some in parts]
-        drawn = _drawn([_sums(one, mask) for one, mask in zip(seeds, masks, strict=True)])
+def _rows(captions: str, models: dict[Model, list[GroundedWords]], notes: list[str]) -> Iterable[Row]:
+    """Rows of all models, part by part; a part with few words in some seed of a model is left out for it."""
+    parts: dict[tuple[str, str], dict[Model, list[np.ndarray]]] = {}
+    for model, seeds in models.items():
+        own = [{part[:2]: part[2] for part in by_group(one, SIZES)} for one in seeds]
+        shared = [name for name in own[0] if all(name in some and some[name].sum() >= FEWEST for some in own)]
+        if not shared:
+            notes.append(f"{', '.join(model)}: fewer than {FEWEST} words of {captions} captions have boxes")
+        for name in shared:
+            parts.setdefault(name, {})[model] = [some[name] for some in own]
+    found = []
+    for (by, group), masks in parts.items():
+        drawn = {
+            model: _drawn([_sums(one, mask) for one, mask in zip(models[model], some, strict=True)])
+            for model, some in masks.items()
+        }
         for measure in MEASURES:
-            yield Row(
-                captions=captions,
-                variant=variant,
-                decode=decode,
-                by=by,
-                group=group,
-                measure=measure,
-                words=float(np.mean([mask.sum() for mask in masks])),
-                **_compared(drawn, measure),
-            )
+            for model, compared in _compared(drawn, measure).items():
+                about = {"captions": captions, "variant": model[0], "decode": model[1], "by": by, "group": group}
+                words = float(np.mean([mask.sum() for mask in masks[model]]))
+                found.append(Row(**about, measure=measure, words=words, **compared))
+    return sorted(found, key=lambda row: [*models].index((row.variant, row.decode)))
 
 
-def _equal(models: dict[tuple[str, str], list[GroundedWords]]) -> Iterable[Row]:
-    """The mass of all words of given captions at equal sharpness: that of the models' mean, tempered seed by seed."""
-    nats = float(np.mean([one.entropy for seeds in models.values() for one in seeds])) if len(models) > 1 else 0.0
-    first: list[np.ndarray] = []
-    for (variant, decode), seeds in models.items() if nats else ():
-        sums_of = [_sums(one.tempered(nats), np.ones(len(one.words), bool)) for one in seeds]
-        first = first or sums_of
-        drawn, less_first = _drawn(sums_of), None
-        several = min(len(first), len(sums_of))
-        if sums_of is not first and first[0].shape == sums_of[0].shape:
-            both = _drawn(sums_of[:several] + first[:several])
-            ours, theirs = (both.of(part, _place("learned", "mass")) for part in (slice(several), slice(several, None)))
-            less_first = within(of_pair(ours, theirs, ratio), -1, 1)
-        about = {"captions": "given", "variant": variant, "decode": decode, "by": "all", "group": "all"}
-        words = float(np.mean([len(one.words) for one in seeds]))
-        rest = _compared(drawn, "mass") | {"nats": nats, "less_first": less_first}
-        yield Row(**about, measure="mass", words=words, **rest)
+def _equal(models: dict[Model, list[GroundedWords]]) -> Iterable[Row]:
+    """The mass of all words of given captions at equal sharpness: that of the models' mean, tempered seed by seed.
 
-
-def _compared(drawn: Sums, measure: str) -> dict[str, dict]:
-    """The interval of every look, and the difference of the learned one to every control.
-
-    There is no ``cell`` where no word of the training split has boxes, and nothing ``shuffled`` of one image.
+    Models that look at all cells alike are left out: no temper makes them sharper.
     """
-    looks = {look: drawn.of(slice(None), _place(look, measure)) for look in LOOKS}
-    looks = {look: one for look, one in looks.items() if np.isfinite(one.whole).all()}
-    return {
-        "looks": {look: within(of_sums(one, ratio), 0, 1) for look, one in looks.items()},
-        "beyond": {
-            look: within(of_pair(looks["learned"], looks[look], ratio), -1, 1) for look in CONTROLS if look in looks
-        },
+    looking = {model: seeds for model, seeds in models.items() if all(one.sharp for one in seeds)}
+    if len(looking) < 2:
+        return
+    nats = float(np.mean([one.entropy for seeds in looking.values() for one in seeds]))
+    summed = {
+        model: [_sums(one.tempered(nats), np.ones(len(one.words), bool)) for one in seeds]
+        for model, seeds in looking.items()
     }
+    first = next(iter(summed.values()))
+    for model, compared in _compared({model: _drawn(some) for model, some in summed.items()}, "mass").items():
+        ours, less_first = summed[model], None
+        several = min(len(first), len(ours))
+        if ours is not first and first[0].shape == ours[0].shape:
+            both = _drawn(ours[:several] + first[:several])
+            a, b = (both.of(part, _place("learned", "mass")) for part in (slice(several), slice(several, None)))
+            less_first = within(of_pair(a, b, ratio), -1, 1)
+        about = {"captions": "given", "variant": model[0], "decode": model[1], "by": "all", "group": "all"}
+        words = float(np.mean([len(one.words) for one in looking[model]]))
+        yield Row(**about, measure="mass", words=words, **compared, nats=nats, less_first=less_first)
+
+
+def _compared(drawn: dict[Model, Sums], measure: str) -> dict[Model, dict[str, dict]]:
+    """Of each model the interval of every look, and the difference of the learned one to every control.
+
+    There is no ``cell`` where no word of the training split has boxes, and nothing ``shuffled`` of one image. The
+    spread of seeds is pooled over the models.
+    """
+    looks = {
+        model: {look: one.of(slice(None), _place(look, measure)) for look in LOOKS} for model, one in drawn.items()
+    }
+    looks = {
+        model: {look: one for look, one in some.items() if np.isfinite(one.whole).all()}
+        for model, some in looks.items()
+    }
+
+    def spread(values: Callable[[dict[str, Sums]], np.ndarray]) -> Spread | None:
+        variants: dict[str, list[dict[int, float]]] = {}
+        for (variant, _), some in looks.items():
+            variants.setdefault(variant, []).append(dict(enumerate(values(some).tolist())))
+        return of_scores(variants.values())
+
+    found: dict[Model, dict[str, dict]] = {model: {"looks": {}, "beyond": {}} for model in looks}
+    for look in next(iter(looks.values())):
+        pooled = spread(lambda some, look=look: ratio(some[look].whole))
+        less = spread(lambda some, look=look: ratio(some["learned"].whole) - ratio(some[look].whole))
+        for model, some in looks.items():
+            found[model]["looks"][look] = within(of_sums(some[look], ratio, spread=pooled), 0, 1)
+            if look in CONTROLS:
+                difference = of_pair(some["learned"], some[look], ratio, spread=less)
+                found[model]["beyond"][look] = within(difference, -1, 1)
+    return found
 
 
 def _place(look: str, measure: str) -> list[int]:

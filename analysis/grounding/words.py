@@ -48,6 +48,11 @@ class GroundedWords:
         """The mean over words, in nats."""
         return float(entropy(self.weights).mean())
 
+    @property
+    def sharp(self) -> bool:
+        """Whether any weight is larger than another."""
+        return bool(np.ptp(self.weights, axis=1).max() > 1e-6)
+
     def tempered(self, nats: float) -> "GroundedWords":
         """The same words with weights tempered to this mean entropy, and the controls that are as sharp."""
         weights, _ = tempered(self.weights, nats)

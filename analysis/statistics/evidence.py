@@ -94,7 +94,8 @@ class Evidence:
         drawn = self._sums(row, name)
         if drawn is None:
             return None
-        return of_sums(drawn[1], RESAMPLED[name].scores[name], spread=of_scores(self._variants(name).values()))
+        score, spread = RESAMPLED[name].scores[name], of_scores(self._variants(name).values())
+        return of_sums(drawn[1], score, spread=spread)
 
     def difference(self, row: int, other: int, name: str) -> Difference | None:
         """``row`` minus ``other`` on the seeds that both have; None without common seeds or scores of images.
@@ -300,5 +301,5 @@ def _around(found: Interval, value: float, column: Column) -> Interval:
     If several captions per image were sampled, the mean is over all of them and the width is that of the first.
     """
     shift, most = value - found.value, 100.0 if column.scale == 100 else math.inf
-    least = -most if isinstance(found, Difference) else 0.0
+    least = -most if isinstance(found, Difference) or column.signed else 0.0
     return replace(found, value=value, low=max(found.low + shift, least), high=min(found.high + shift, most))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from attend.analysis.statistics.pooling import Spread, own
+from attend.analysis.statistics.pooling import Spread, known_of
 from attend.analysis.statistics.power import detectable
 from attend.analysis.statistics.resampling import Score, Sums, sums
 from scipy import stats
@@ -135,7 +135,7 @@ def of_sums(drawn: Sums, score: Score, *, spread: Spread | None = None, level: f
     """The mean over seeds of a corpus score, with its interval; ``spread`` is that of all rows, if it is known."""
     whole, resampled = score(drawn.whole), score(drawn.resampled)
     _check(level, whole)
-    value, spread = float(whole.mean()), spread or own(whole)
+    value, spread = float(whole.mean()), known_of(whole, spread)
     low, high = _ends(whole, resampled, drawn.images, spread, level, seed)
     return Interval(value=value, low=low, high=high, level=level, **_facts(whole, drawn.images, spread))
 
@@ -147,7 +147,7 @@ def of_pair(
     a_whole, b_whole, a_again, b_again = score(a.whole), score(b.whole), score(a.resampled), score(b.resampled)
     whole, resampled = a_whole - b_whole, a_again - b_again
     _check(level, whole)
-    images, value, spread = a.images, float(whole.mean()), spread or own(whole)
+    images, value, spread = a.images, float(whole.mean()), known_of(whole, spread)
     low, high = _ends(whole, resampled, images, spread, level, seed)
     # two one-sided tests at 5 % affirm what holds the interval at 90 %
     equal = np.abs(_ends(whole, resampled, images, spread, 2 * level - 1, seed)).max()

@@ -36,10 +36,25 @@ def pooled(spreads: Iterable[Spread | None]) -> Spread | None:
     return Spread(sum(one.variance * one.degrees for one in known) / degrees, degrees)
 
 
+def varies(row: Seeds) -> bool:
+    """Whether a row has two seeds that differ."""
+    return len(set(row.values())) > 1
+
+
 def of_scores(variants: Iterable[Sequence[Seeds]]) -> Spread | None:
-    """The spread of a score. The rows of a variant (ways of decoding) have the same seeds, so they count as one row."""
-    rows = ([own(np.array(list(row.values()))) for row in rows if len(row) > 1] for rows in variants)
+    """The spread of a score. The rows of a variant (ways of decoding) have the same seeds, so they count as one row.
+
+    A row whose seeds are all equal, as the mass of uniform attention, knows its spread and says nothing of others.
+    """
+    rows = ([own(np.array(list(row.values()))) for row in rows if varies(row)] for rows in variants)
     return pooled(Spread(float(np.mean([one.variance for one in some])), some[0].degrees) for some in rows if some)
+
+
+def known_of(scores: np.ndarray, of_all: Spread | None) -> Spread | None:
+    """What is known of the spread of a row (S,): that of all rows, or none of it where its seeds are all equal."""
+    if of_all is not None and len(scores) > 1 and np.ptp(scores) == 0:
+        return Spread(0.0, of_all.degrees)
+    return of_all or own(scores)
 
 
 def of_differences(rows: Sequence[Seeds]) -> Spread | None:
@@ -49,7 +64,7 @@ def of_differences(rows: Sequence[Seeds]) -> Spread | None:
     all rows alike (the order of the data, the first weights) is in no difference. With R rows of S seeds it has
     (R - 1)(S - 1) degrees of freedom; for two rows it is the variance of their differences.
     """
-    rows = [row for row in rows if len(row) > 1]
+    rows = [row for row in rows if varies(row)]
     shared = {seed for row in rows for seed in row if sum(seed in other for other in rows) > 1}
     cells = [(r, seed, row[seed]) for r, row in enumerate(rows) for seed in row if seed in shared]
     if not cells:

@@ -26,6 +26,11 @@ class Column:
     better: int = 0
     margin: float | None = None
 
+    @property
+    def signed(self) -> bool:
+        """Whether the score is a difference, which may be negative."""
+        return self.name.endswith("_beyond")
+
     def read(self, scores: dict) -> float | None:
         """The score as printed, or None if it is missing or not finite."""
         value = (scores.get(self.part) or {}).get(self.name)

@@ -27,6 +27,13 @@ def test_variances_are_weighted_by_their_degrees_of_freedom():
     assert found == pytest.approx(Spread((3 * 1 + 1 * 2) / 3, 3))
 
 
+def test_a_row_whose_seeds_are_equal_says_nothing_of_others():
+    """As the mass of uniform attention."""
+    rows = [by_seed([1, 3]), by_seed([2, 2]), by_seed([4, 8])]
+    assert of_scores([[row] for row in rows]) == of_scores([[rows[0]], [rows[2]]])
+    assert of_differences(rows) == pytest.approx(of_differences([rows[0], rows[2]]))
+
+
 def test_the_spread_of_two_rows_is_that_of_their_differences():
     a, b = [1.0, 4.0, 2.0], [0.0, 1.0, 5.0]
     found = of_differences([by_seed(a), by_seed(b)])
