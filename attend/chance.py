@@ -31,6 +31,7 @@ STREAMS: dict[str, tuple[int, ...]] = {
     "a random box": (5,),  # row, caption, place
     "paths of another image": (),  # seed: a baseline of similarity
     "glimpses of a path": (),  # seed: paths drawn from stored weights
+    "fixations on other images": (),  # seed: negatives of the shuffled AUC
     "dots of a cloud": (),  # 0: so that dots of one cell do not cover each other
     "resampled judgements": (),  # seed, number of images
     "made judgements": (),  # seed: of the tiny twin of metric_validity

@@ -140,10 +140,14 @@ def draw_gaze(
     draws: int = 20,
     seed: int = 0,
     people: Path | None = None,
+    split: str | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> list[Path]:
-    """Write gaze statistics over the split of the headline scores, path similarity, fixations and human agreement."""
-    looks = [one for _, one in _read_records(records, decode)]
+    """Write gaze statistics over a split (that of the headline scores), path similarity, fixations and human agreement.
+
+    ``split`` may be the name of images without captions that the runs have captioned.
+    """
+    looks = [one for _, one in _read_records(records, decode, split=split)]
     if not looks:
         return []
     images = _common(looks)
@@ -188,7 +192,9 @@ def _people(looks: Sequence[Gaze], folder: Path, people: Path) -> tuple[list[str
     return lines, [folder / "people.csv"]
 
 
-def _read_records(records: Sequence[Record], decode: str | None, once: bool = False) -> Iterator[tuple[Record, Gaze]]:
+def _read_records(
+    records: Sequence[Record], decode: str | None, once: bool = False, split: str | None = None
+) -> Iterator[tuple[Record, Gaze]]:
     """The stored attention of the runs with learned attention (one per variant if ``once``), soft runs first."""
     called = names(records)
     seen: set[str] = set()
@@ -200,18 +206,18 @@ def _read_records(records: Sequence[Record], decode: str | None, once: bool = Fa
             say(f"{record.folder} is not finished: resume it; it is left out")
             continue
         try:
-            yield record, read_gaze(record, _evaluation(record, decode), variant)
+            yield record, read_gaze(record, _evaluation(record, decode, split), variant)
             seen.add(variant)
         except ValueError as error:
             say(f"{error}; this run is left out")
 
 
-def _evaluation(record: Record, decode: str | None) -> Evaluation:
-    """The evaluation of the run's headline scores, or for a hard run with ``decode`` that decoding on their split."""
-    scores, found = record.scores, record.headline()
-    how = f"{scores['split']} {scores['decode']} {scores['beam']}"
+def _evaluation(record: Record, decode: str | None, split: str | None = None) -> Evaluation:
+    """The evaluation of the run's headline scores, or for a hard run with ``decode`` that decoding, on a split."""
+    scores, split = record.scores, split or record.scores["split"]
+    found, how = record.headline(split), f"{split} {scores['decode']} {scores['beam']}"
     if decode is not None and record.config.attention.select == "sample":
-        found, how = record.evaluation(split=scores["split"], decode=decode, look=None), f"{scores['split']} {decode}"
+        found, how = record.evaluation(split=split, decode=decode, look=None), f"{split} {decode}"
     if found is None:
         raise ValueError(f"{record.folder} has no evaluation {how}: add it with `attend evaluate`")
     return found

@@ -1,14 +1,17 @@
 """The fixations of people, and how well a model's attention predicts them.
 
+A map (the mean of a caption's weights over its words) is compared with people's fixations and their density, a path
+with each person's path. Beside the models stand a Gaussian at the centre, an even look, where people looked on other
+images, and other people on the same image: the last is about the best that can be asked for.
+
 A CSV with the columns image, subject, order, x, y (and duration, if it was measured) has a line for each fixation.
 x and y are pixels of the image, order increases within a subject. Other columns are allowed.
 """
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +20,24 @@ from attend.analysis.gaze.saccades import spread
 from attend.analysis.gaze.similarity import compare_paths, in_diagonals
 from attend.analysis.statistics.intervals import mean_of_known
 
+from attend.chance import numpy_generator
 from attend.geometry import Geometry, centre_weights
 from attend.metrics import multimatch
-from attend.metrics.saliency import auc, nss
-from attend.runs.evaluations import Attention
+from attend.metrics.saliency import auc, cc, density, information_gain, kl, nss, shuffled_auc, sim
+from attend.metrics.scanmatch import scanmatch
 
 COLUMNS = ("image", "subject", "order", "x", "y")
-MEASURES = ("nss", "auc", *multimatch.DIMENSIONS)
-CENTRE, PEOPLE = "looks at the centre", "another person"
-LONGEST = 240
-"""Pixels of the longer side of the map on which NSS and AUC are computed."""
+OF_MAPS = ("nss", "auc", "shuffled auc", "kl", "cc", "sim", "bits beyond others' images")
+OF_PATHS = (*multimatch.DIMENSIONS, "scanmatch")
+MEASURES = (*OF_MAPS, *OF_PATHS)
+EVEN, CENTRE = "looks nowhere: even", "looks at the centre"
+ELSEWHERE, PEOPLE = "where people look on other images", "other people"
+LONGEST = 120
+"""Pixels of the longer side of the maps."""
+BLUR = 0.03
+"""Deviation of the Gaussian that turns fixations into a density, in longer sides: about a degree of sight."""
+OTHERS = 1000
+"""Fixations on other images that are the negatives of the shuffled AUC, drawn for each image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,33 +103,111 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
     return scans, left
 
 
-def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze]) -> list[tuple]:
-    """A header, then for every run, image and subject the MEASURES of the run's attention and path.
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What people saw of one image, in pixels of a map of ``shape``: each person's points, the density of all, and of
+    all but each; the density of other images' fixations, and some of their points."""
 
-    The map is the mean of a caption's weights over its words. The path is that of the run's first way. Durations (the
-    words of a fixation for a run, those in the file for a person) are shares of the path's sum. Two baselines follow: a
-    Gaussian at the centre of the grid, which has no path, and other people on the same image, who have no map.
+    shape: tuple[int, int]
+    geometry: Geometry
+    scans: tuple[Scan, ...]
+    points: tuple[np.ndarray, ...]
+    everybody: np.ndarray
+    but: tuple[np.ndarray, ...]
+    elsewhere: np.ndarray
+    others: np.ndarray
+
+
+def what_people_saw(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) -> dict[str, Seen]:
+    """What people saw of each image that has a look. Places on other images are taken in shares of the picture."""
+    geometry = {image: one.geometry for look in looks for image, one in look.attention.items()}
+    by_image: dict[str, list[Scan]] = defaultdict(list)
+    for scan in scans:
+        by_image[scan.image].append(scan)
+    shares = {
+        image: np.concatenate([one.points for one in some]) / geometry[image].size for image, some in by_image.items()
+    }
+    drawn, found = numpy_generator("fixations on other images", seed), {}
+    for image, some in by_image.items():
+        shape = _shape(geometry[image])
+        pixels = tuple(_pixels(one.points / geometry[image].size, shape) for one in some)
+        sigma, everything = BLUR * max(shape), np.concatenate(pixels)
+        rest = [points for other, points in shares.items() if other != image]
+        others = _pixels(np.concatenate(rest), shape) if rest else np.zeros((0, 2))
+        few = [np.concatenate([*pixels[:n], *pixels[n + 1 :]]) for n in range(len(pixels))] if len(some) > 1 else []
+        found[image] = Seen(
+            shape=shape,
+            geometry=geometry[image],
+            scans=tuple(some),
+            points=pixels,
+            everybody=density(everything, shape, sigma),
+            but=tuple(density(points, shape, sigma) for points in few),
+            elsewhere=density(others, shape, sigma) if len(others) else np.full(shape, 1 / np.prod(shape)),
+            others=others[drawn.choice(len(others), min(OTHERS, len(others)), replace=False)]
+            if len(others)
+            else others,
+        )
+    return found
+
+
+def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) -> list[tuple]:
+    """A header, then for every run, image and subject the MEASURES of the run's map and path.
+
+    The path is that of the run's first way. Durations (the words of a fixation for a run, those in the file for a
+    person) are shares of the path's sum. KL, CC and SIM are of the density of all people, and alike for all subjects.
+    Baselines follow (EVEN, CENTRE, ELSEWHERE have no path); for PEOPLE the map is the density of the other subjects,
+    and the path that of each of them.
     """
     rows: list[tuple] = [("model", "seed", "image", "subject", *MEASURES)]
+    seen = what_people_saw(scans, looks, seed)
     for one in looks:
-        for scan in scans:
-            if (look := one.attention.get(scan.image)) is not None:
+        for image, people in seen.items():
+            if (look := one.attention.get(image)) is not None and len(look.words):
                 path = paths(look, one.ways[0])[0]
-                seen = _map(np.mean(look.weights, axis=0), look) if len(look.words) else None
                 own = _shares(in_diagonals(path, look.geometry)) if path else None
-                pair = compare_paths(own, _path(scan, look.geometry)) if own else [np.nan] * 5
-                rows.append((one.variant, one.seed, scan.image, scan.subject, *_maps(seen, scan, look), *pair))
-    first = {image: look for one in looks for image, look in one.attention.items()}
-    for scan in scans:
-        look = first[scan.image]
-        seen = _map(centre_weights(look.geometry.grid), look)
-        rows.append((CENTRE, 0, scan.image, scan.subject, *_maps(seen, scan, look), *[np.nan] * 5))
-    for a, b in combinations(scans, 2):
-        if a.image == b.image:
-            geometry = first[a.image].geometry
-            pair = compare_paths(_path(a, geometry), _path(b, geometry))
-            rows.append((PEOPLE, 0, a.image, f"{a.subject} and {b.subject}", np.nan, np.nan, *pair))
+                maps = _maps(_map(np.mean(look.weights, axis=0), look.geometry, people.shape), people)
+                pairs = (_pair(own, _path(scan, look.geometry), look.geometry) for scan in people.scans)
+                rows += _rows(one.variant, one.seed, people, maps, pairs)
+    none = (np.nan,) * len(OF_PATHS)
+    for people in seen.values():
+        fixed = {
+            EVEN: np.ones(people.shape),
+            CENTRE: _map(centre_weights(people.geometry.grid), people.geometry, people.shape),
+            ELSEWHERE: people.elsewhere,
+        }
+        for name, look in fixed.items():
+            rows += _rows(name, 0, people, _maps(look, people), (none for _ in people.scans))
+        for n, but in enumerate(people.but):
+            alone = replace(people, scans=people.scans[n : n + 1], points=people.points[n : n + 1])
+            alone = replace(alone, everybody=density(alone.points[0], people.shape, BLUR * max(people.shape)))
+            mine = _path(people.scans[n], people.geometry)
+            others = [_path(scan, people.geometry) for m, scan in enumerate(people.scans) if m != n]
+            pairs = mean_of_known([_pair(mine, other, people.geometry) for other in others])
+            rows += _rows(PEOPLE, 0, alone, _maps(but, alone), iter([tuple(pairs)]))
     return rows
+
+
+def _rows(model: str, seed: int, people: Seen, maps: Iterable[tuple], pairs: Iterable[tuple]) -> Iterable[tuple]:
+    for scan, of_map, of_path in zip(people.scans, maps, pairs, strict=True):
+        yield (model, seed, scan.image, scan.subject, *of_map, *of_path)
+
+
+def _maps(look: np.ndarray, people: Seen) -> list[tuple[float, ...]]:
+    """OF_MAPS of a map for each subject."""
+    alike = kl(look, people.everybody), cc(look, people.everybody), sim(look, people.everybody)
+    found = []
+    for points in people.points:
+        ranks = nss(look, points), auc(look, points), shuffled_auc(look, points, people.others)
+        found.append((*ranks, *alike, information_gain(look, people.elsewhere, points)))
+    return found
+
+
+def _pair(one: multimatch.Path | None, other: multimatch.Path, geometry: Geometry) -> tuple[float, ...]:
+    """OF_PATHS of two paths."""
+    if one is None:
+        return (np.nan,) * len(OF_PATHS)
+    size = np.array(geometry.size) / np.hypot(*geometry.size)
+    return (*compare_paths(one, other), scanmatch(one.points, other.points, tuple(size)))
 
 
 def by_image(rows: Sequence[tuple]) -> dict[str, dict[str, np.ndarray]]:
@@ -148,18 +237,21 @@ def _numbers(line: Mapping[str, str]) -> tuple[float, float, float, float] | Non
     return (order, x, y, duration) if np.isfinite([order, x, y, duration]).all() and duration > 0 else None
 
 
-def _map(weights: np.ndarray, look: Attention) -> np.ndarray:
-    width, height = look.geometry.size
+def _shape(geometry: Geometry) -> tuple[int, int]:
+    """Height and width of the maps of an image."""
+    width, height = geometry.size
     scale = min(1.0, LONGEST / max(width, height))
-    return spread(weights, look.geometry, (max(1, round(width * scale)), max(1, round(height * scale))))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _maps(seen: np.ndarray | None, scan: Scan, look: Attention) -> tuple[float, float]:
-    if seen is None:
-        return np.nan, np.nan
-    scale = np.array(seen.shape[::-1]) / look.geometry.size
-    points = np.minimum(scan.points * scale, np.array(seen.shape[::-1]) - 0.5)
-    return nss(seen, points), auc(seen, points)
+def _pixels(shares: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Points in shares of the picture as points of a map."""
+    size = np.array(shape[::-1])
+    return np.minimum(shares * size, size - 0.5)
+
+
+def _map(weights: np.ndarray, geometry: Geometry, shape: tuple[int, int]) -> np.ndarray:
+    return spread(weights, geometry, shape[::-1])
 
 
 def _path(scan: Scan, geometry: Geometry) -> multimatch.Path:

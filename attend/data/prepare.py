@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from attend.data.examples import SPLITS, Source
+from attend.data.examples import SPLITS, Example, Source
+from attend.data.images import gather_images
 from attend.data.prepared import Prepared, refuse_other, write_prepared
 from attend.data.sources.classic import Classic, count_long, frequent_words, unpacking, write_classic
 from attend.data.sources.entities import join_entities
-from attend.data.sources.readers import Reading, read_source
+from attend.data.sources.readers import UNREADABLE, Reading, read_source
 from attend.data.sources.sampling import draw_captions
 from attend.data.sources.scenes import write_scenes
 
@@ -47,6 +48,19 @@ def prepare_dataset(
         if captions_per_image is not None:
             read = draw_captions(read, captions_per_image, caption_seed)
         return write_prepared(replace(read, notes=[*read.notes, *_shortcomings(read)]), out, minimum_count)
+
+
+def prepare_images(source: Path, out: Path) -> Prepared:
+    """Images without captions, below a folder: a dataset to caption with a trained run, and not to learn from.
+
+    Unreadable images are left out and named. Raises ValueError if there is no readable image.
+    """
+    files, unreadable = gather_images([source])
+    names = sorted(file.relative_to(source).as_posix() for file in files)
+    skipped = {UNREADABLE: [str(file) for file in unreadable]} if unreadable else {}
+    examples = [Example(image=name, split="test", captions=()) for name in names]
+    read = Source(name=source.resolve().name, root=source, examples=examples, words=(), skipped=skipped)
+    return write_prepared(read, out, minimum_count=1)
 
 
 def _shortcomings(read: Source) -> Iterator[str]:

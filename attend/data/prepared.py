@@ -74,6 +74,11 @@ class Prepared:
         return write_prepared(source, folder, minimum_count=1)
 
     @property
+    def captioned(self) -> bool:
+        """Whether there are captions: without any, its images can be captioned and nothing is learned or scored."""
+        return self.about.get("captions", 1) > 0
+
+    @property
     def boxes(self) -> bool:
         """Whether any caption has boxes."""
         return self.examples.boxes

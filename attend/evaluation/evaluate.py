@@ -116,7 +116,7 @@ def evaluate(
     if lease is not None:
         lease.check()
         folder = run.evaluation(setting.split, decode, beam, look)
-        _write(folder, batches, rows, hypotheses, given.looked)
+        write_looks(folder, batches, rows, hypotheses, given.looked)
         names, captions = [dataset.examples[row].image for row in rows], [one.caption for one in hypotheses]
         write_images(folder / "images.csv", names, captions or [""] * len(rows), table, grounded.of_images(rows))
         write_json(folder / "scores.json", scores)
@@ -142,12 +142,12 @@ def _draw(
     return generate(looking, batches, rows, *way, shown)
 
 
-def _write(
+def write_looks(
     folder: Path,
     batches: Batches,
     rows: Sequence[int],
     hypotheses: Sequence[Hypothesis],
-    looked: Sequence[WordGrounding],
+    looked: Sequence[WordGrounding] = (),
 ) -> None:
     """The captions, and the attention of generated and of given captions."""
     examples = {row: batches.dataset.examples[row] for row in rows}

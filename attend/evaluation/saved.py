@@ -1,6 +1,7 @@
 """Evaluate a finished run again: another split, beam, decoding or control."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from attend.encoder.features import ensure_store
 from attend.evaluation.bounds import evaluate_bounds
 from attend.evaluation.cause import evaluate_cause
 from attend.evaluation.controls import check_look
-from attend.evaluation.evaluate import evaluate, headline
+from attend.evaluation.evaluate import evaluate, headline, write_looks
+from attend.evaluation.generate import generate
 from attend.model import Model
-from attend.runs.files import read_json
+from attend.runs.files import read_json, write_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
 from attend.runs.processes import accelerator
@@ -36,6 +38,8 @@ def evaluate_run(
     config = run.config()
     dataset, split = _given(run, data, setting.split)
     decode, beam = config.way(setting.decode, setting.beam)
+    if not dataset.captioned:
+        return _captioned_alone(run, dataset, setting, decode, beam)
     setting = setting._replace(decode=decode, beam=beam, split=split)
     look, draws = setting.look, setting.draws
     check_look(config.attention, look, decode, dataset.boxes, len(dataset.rows(split)))
@@ -51,6 +55,25 @@ def evaluate_run(
         )
     with _reopened(run, dataset, boxes=weights == "oracle") as (model, batches, lease, device):
         return target, evaluate(model, batches, run, lease, device, setting)
+
+
+def _captioned_alone(
+    run: RunFolder, dataset: Prepared, setting: Setting, decode: Decode, beam: int
+) -> tuple[Path, dict[str, Any]]:
+    """Caption a dataset that has no captions: captions.json and attention.h5, below the name of the dataset."""
+    for name in ("look", "draws", "split"):
+        if getattr(setting, name) != getattr(HEADLINE, name):
+            raise ValueError(f"{dataset.folder} has no captions, so --{name} has no effect: leave it out")
+    name = re.sub(r"[^\w.]", "_", dataset.about["name"])
+    with _reopened(run, dataset) as (model, batches, lease, device):
+        rows, target = dataset.rows("test"), run.evaluation(name, decode, beam)
+        hypotheses = generate(model, batches, rows, device, decode, beam)
+        lease.check()
+        write_looks(target, batches, rows, hypotheses)
+        scores = {"split": name, "decode": decode, "beam": beam, "images": len(rows), "captions": {}, "given": {}}
+        scores["missing"] = {"captions": "the images have no captions"}
+        write_json(target / "scores.json", scores)
+        return target, scores
 
 
 def evaluate_bound(
@@ -123,7 +146,7 @@ def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
 
 def check_words(run: RunFolder, model: Model, dataset: Prepared) -> None:
     """Raise ValueError if the model of a run was trained on another dataset."""
-    if model.vocabulary != dataset.vocabulary:
+    if dataset.captioned and model.vocabulary != dataset.vocabulary:
         raise ValueError(f"{dataset.folder} has another vocabulary than {run.path}: name the dataset it was trained on")
 
 

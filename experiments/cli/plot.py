@@ -42,7 +42,8 @@ class Plot:
     base: str | None = None
     """differences: the variant to compare with; if not given, the first"""
     split: str | None = None
-    """split of the scores; if not given, that of the headline scores"""
+    """split of the scores; if not given, that of the headline scores; gaze: also the name of images without captions
+    that the runs have captioned (`attend evaluate RUN --data`)"""
     ways: bool = False
     """scores, differences: every evaluation of a run, not only the headline"""
     images: int = 4
@@ -73,7 +74,7 @@ def plot(command: Plot) -> None:
     at_least(1, images=command.images, draws=command.draws)
     at_least(0, seed=command.seed)
     named(command.runs)
-    if command.split and command.what not in ("scores", "differences", "beam", "metrics", "grounding"):
+    if command.split and command.what not in ("scores", "differences", "beam", "metrics", "grounding", "gaze"):
         raise ValueError(f"--split has no effect on {command.what}, which is of the headline's images: leave it out")
     files = KINDS[command.what](command)
     if not files:

@@ -112,7 +112,7 @@ def saccades(command: Plot) -> list[Path]:
 
 
 def gaze(command: Plot) -> list[Path]:
-    options = {name: getattr(command, name) for name in ("decode", "draws", "seed", "people")}
+    options = {name: getattr(command, name) for name in ("decode", "draws", "seed", "people", "split")}
     return draw_gaze(_finished(command), command.out, formats=formats(command), **options)
 
 

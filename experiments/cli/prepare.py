@@ -26,8 +26,9 @@ class Prepare:
     """folder of the images, if they do not lie beside the captions"""
     entities: Path | None = None
     """folder of Flickr30k Entities (Annotations/ and Sentences/), for the boxes of the words"""
-    layout: Literal["karpathy", "flickr8k", "kaggle", "coco", "classic", "csv", "json"] | None = None
-    """layout of the captions; if not given, recognised from the files"""
+    layout: Literal["karpathy", "flickr8k", "kaggle", "coco", "classic", "csv", "json", "images"] | None = None
+    """layout of the captions; if not given, recognised from the files; images: a folder of images without captions, to
+    be captioned by `attend evaluate RUN --data`"""
     split: tuple[float, float, float] = (80, 10, 10)
     """shares of train, val and test, also as 0.8 0.1 0.1; used to split images if the dataset has no splits"""
     split_seed: int = 0
@@ -80,6 +81,9 @@ def prepare(command: Prepare) -> None:
     if command.source == Path(sources.SCENES) and not command.source.exists():
         _without_effect(command, "the built-in world", ("minimum_count", "features", "compress", "encoder"))
         dataset = sources.prepare_scenes(command.out, minimum_count=command.minimum_count)
+    elif command.layout == "images":
+        _without_effect(command, "images without captions", ("layout", "features", "compress", "encoder"))
+        dataset = sources.prepare_images(command.source, command.out)
     else:
         given = _options(command, ("entities", *CAPTIONS))
         _without_effect(command, "a prepared folder", ("split", *READING, *given, "features", "compress", "encoder"))

@@ -74,7 +74,16 @@ ABLATIONS = (
 )  # fmt: skip
 EXPERIMENTS = {
     name: f"attend.experiments.{name}"
-    for name in ("quickstart", "flickr8k", "world", "arrangements", "bound_or_variance", "metric_validity", "cause")
+    for name in (
+        "quickstart",
+        "flickr8k",
+        "world",
+        "arrangements",
+        "bound_or_variance",
+        "metric_validity",
+        "cause",
+        "photographs",
+    )
 } | {name: f"attend.experiments.ablations.{name}" for name in ABLATIONS}
 """By name, the module whose ``experiment(data, tiny)`` declares it."""
 

@@ -111,7 +111,8 @@ def _caption_files(path: Path, layout: str | None, notes: list[str]) -> tuple[li
         if layout is None and (pictures := len(images_below(path))):
             raise ValueError(
                 f"{path} holds {pictures} images and no captions that can be read, so there is nothing to learn from: "
-                f"`attend caption RUN {path}` captions them as they are; to train on them, add {known}"
+                f"`attend caption RUN {path}` captions them as they are, and --layout images prepares them for "
+                f"`attend evaluate RUN --data`; to train on them, add {known}"
             )
         wanted = known if layout is None else READERS[layout].about
         raise ValueError(f"no captions in {path}; give the folder that holds {wanted}")

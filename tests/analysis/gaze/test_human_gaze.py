@@ -1,9 +1,21 @@
 import numpy as np
 import pytest
-from attend.analysis.gaze.human_gaze import CENTRE, MEASURES, PEOPLE, by_image, compare_people, read_people
+from attend.analysis.gaze.human_gaze import (
+    CENTRE,
+    ELSEWHERE,
+    EVEN,
+    MEASURES,
+    OF_PATHS,
+    PEOPLE,
+    by_image,
+    compare_people,
+    read_people,
+    what_people_saw,
+)
 from attend.analysis.gaze.paths import LARGEST, Gaze, paths
 
 from attend.geometry import Geometry
+from attend.metrics.saliency import density
 from attend.runs.evaluations import Attention
 
 GEOMETRY = Geometry.of("squash", (200, 100), (4, 8))  # cells of 25 x 25 pixels
@@ -110,12 +122,31 @@ def test_who_looks_where_the_model_looks_agrees_with_it(tmp_path):
     means = {follow: {name: np.nanmean(of["soft"][name]) for name in MEASURES} for follow, of in found.items()}
     for name in MEASURES:
         if name != "duration":  # of made-up people they are all 1
-            assert means[True][name] > means[False][name], name
+            better = means[True][name] - means[False][name]
+            assert better < 0 if name == "kl" else better > 0, name
     assert means[True]["auc"] > 0.7 and abs(means[False]["auc"] - 0.5) < 0.08 and abs(means[False]["nss"]) < 0.25
     other = by_image(compare_people(scans, [looks(5)]))
     assert abs(np.nanmean(other["soft"]["nss"])) < 0.3
     assert np.isnan(found[True][CENTRE]["shape"]).all() and np.isfinite(found[True][CENTRE]["auc"]).all()
-    assert np.isnan(found[True][PEOPLE]["nss"]).all() and found[True][PEOPLE]["shape"].shape == (1, 12)
+    people = found[True][PEOPLE]
+    assert people["shape"].shape == (1, 12) and np.nanmean(people["nss"]) > 1 > abs(
+        np.nanmean(found[False][PEOPLE]["nss"])
+    )
+    even, elsewhere = found[True][EVEN], found[True][ELSEWHERE]
+    assert np.isnan(even["nss"]).all() and (even["auc"] == 0.5).all() and (even["shuffled auc"] == 0.5).all()
+    assert elsewhere["bits beyond others' images"] == pytest.approx(np.zeros((1, 12)))
+
+
+def test_what_is_known_of_an_image_is_not_known_from_its_own_fixations(tmp_path):
+    """The density of other images, and that of the other subjects, are without the image's and the subject's own."""
+    model = looks()
+    scans, _ = read_people(write(tmp_path / "p.csv", observers(model, 3, True)), GEOMETRIES)
+    seen = what_people_saw(scans, [model])[NAMES[0]]
+    rest = what_people_saw([one for one in scans if one.image != NAMES[0]] + list(seen.scans[:1]), [model])[NAMES[0]]
+    assert np.array_equal(seen.elsewhere, rest.elsewhere)
+    assert seen.shape == (60, 120) and seen.everybody.sum() == pytest.approx(1)
+    pixels = np.concatenate(seen.points[1:])
+    assert np.allclose(seen.but[0], density(pixels, seen.shape, 0.03 * 120))
 
 
 def test_a_models_own_path_is_like_itself(tmp_path):
@@ -128,7 +159,7 @@ def test_a_models_own_path_is_like_itself(tmp_path):
     ]
     scans, _ = read_people(write(tmp_path / "p.csv", rows, "image,subject,order,x,y,duration"), GEOMETRIES)
     values = by_image(compare_people(scans, [model]))["soft"]
-    for name in MEASURES[2:]:
+    for name in OF_PATHS:
         np.testing.assert_allclose(values[name], 1)
 
 
