@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from attend.analysis.figures.figures import FORMATS, colours, finish, save, styled
+from attend.analysis.figures.figures import DASHES, FORMATS, colours, finish, save, styled
 from attend.analysis.figures.from_runs import say
 from attend.analysis.records import Record, names
-from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio
+from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
 from attend.analysis.statistics.pooling import Spread, of_scores, own, pooled
 from attend.analysis.statistics.resampling import Sums, sums
 from attend.analysis.tables.text import bracketed, excludes_zero, markdown
@@ -89,7 +89,7 @@ def _rows(intervention: str, found: dict[tuple, list]) -> Iterable[Row]:
     moved, beside = MOVED[intervention]
     for (variant, decode), one in drawn.items():
         means = {
-            way: of_sums(one.of(slice(None), [column, 0]), ratio, spread=spreads[way])
+            way: _possible(way[1], of_sums(one.of(slice(None), [column, 0]), ratio, spread=spreads[way]))
             for column, way in enumerate(ways, 1)
         }
         change = {
@@ -102,6 +102,11 @@ def _rows(intervention: str, found: dict[tuple, list]) -> Iterable[Row]:
         }
         words = int(one.whole[:, 0].mean())
         yield Row(variant=variant, decode=decode, intervention=intervention, words=words, means=means, change=change)
+
+
+def _possible(measure: str, one: Interval) -> Interval:
+    """An interval that ends where no mean can be."""
+    return within(one, 0, 1) if measure.startswith("said") else within(one, -np.inf, 0)
 
 
 def _by_seed(drawn: Sums, column: int) -> dict[int, float]:
@@ -166,34 +171,52 @@ def _shown(one: Interval) -> tuple[str, ...]:
 
 
 @styled
-def cause_bars(rows: Sequence[Row], intervention: str, *, axes: Axes | None = None) -> Axes:
-    """For each look how often each model says the word (bars), and how often the other object's (hatched, below)."""
+def redirect_bars(rows: Sequence[Row], *, axes: Axes | None = None) -> Axes:
+    """For each look how often each model says the word (up), and how often the other object's (down, hatched)."""
+    axes = _bars(rows, "redirect", axes, {"said": 100, "said other": -100})
+    axes.axhline(0, color="#222222", linewidth=0.8)
+    axes.set_ylim(-100, 100)
+    axes.set_yticks(range(-100, 101, 50), [f"{abs(tick)}" for tick in range(-100, 101, 50)])
+    axes.set_ylabel("← the other's word  |  the word →\n(% of words)")
+    axes.set_title("What is said if attention is moved", loc="left")
+    return axes
+
+
+@styled
+def without_bars(rows: Sequence[Row], *, axes: Axes | None = None) -> Axes:
+    """For each kind of removed cells the nats that the word costs each model."""
+    axes = _bars(rows, "without", axes, {"log p": -1})
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("-log p of the word (nats)")
+    axes.set_title("What the word costs if cells are removed", loc="left")
+    return axes
+
+
+def _bars(rows: Sequence[Row], intervention: str, axes: Axes | None, measures: dict[str, float]) -> Axes:
+    """A bar for each look, model and measure, times a factor; one that points down is hatched."""
     rows = [row for row in rows if row.intervention == intervention]
     if not rows:
         raise ValueError(f"nothing was measured of {intervention}")
     axes = axes or Figure(figsize=(7.2, 3.2), layout="constrained").add_subplot()
     styles, wide = colours(row.variant for row in rows), 0.8 / len(rows)
     for number, row in enumerate(rows):
+        colour, dash = styles[row.variant]
+        look = {"color": colour, "alpha": 1.0 if dash == DASHES[0] else 0.45, "edgecolor": "white", "linewidth": 0.4}
         for place, way in enumerate(WAYS[intervention]):
             x = place - 0.4 + wide * (number + 0.5)
-            for measure, sign in (("said", 1), ("said other", -1)):
-                value, low, high = (100 * one for one in row.means[way, measure].shown)
-                label = f"{row.variant} ({row.decode})" if place == 0 and sign > 0 else None
-                axes.bar(
-                    x, sign * value, width=0.92 * wide, color=styles[row.variant][0], label=label,
-                    hatch=None if sign > 0 else "////", edgecolor="white", linewidth=0.4,
-                )  # fmt: skip
-                ends = [[value - low], [high - value]] if sign > 0 else [[high - value], [value - low]]
-                axes.errorbar(x, sign * value, ends, fmt="none", ecolor="#222222", elinewidth=0.9)
-    axes.axhline(0, color="#222222", linewidth=0.8)
+            for measure, factor in measures.items():
+                value, *ends = (factor * one for one in row.means[way, measure].shown)
+                hatch = "////" if factor < 0 and len(measures) > 1 else None
+                label = f"{row.variant} ({row.decode})" if place == 0 and hatch is None else None
+                axes.bar(x, value, width=0.92 * wide, label=label, hatch=hatch, **look)
+                whisker = [[value - min(ends)], [max(ends) - value]]
+                axes.errorbar(x, value, whisker, fmt="none", ecolor="#222222", elinewidth=0.9)
     axes.set_xticks(range(len(WAYS[intervention])), [LABELS[way] for way in WAYS[intervention]])
-    axes.set_ylim(-100, 100)
-    axes.set_yticks(range(-100, 101, 50), [f"{abs(tick)}" for tick in range(-100, 101, 50)])
-    axes.set_ylabel("← the other's word  |  the word →\n(% of words)")
     axes.grid(False, axis="x")
-    titles = {"redirect": "attention is moved", "without": "cells are removed"}
-    axes.set_title(f"What is said if {titles[intervention]}", loc="left")
     return axes
+
+
+BARS = {"redirect": redirect_bars, "without": without_bars}
 
 
 @styled
@@ -204,7 +227,7 @@ def draw_cause(records: Sequence[Record], folder: Path, formats: Sequence[str] =
     figure = Figure(figsize=(10.0, 3.4 * len(some) + 0.4), layout="constrained")
     panels = figure.subplots(len(some), 1, squeeze=False)[:, 0]
     for intervention, axes in zip(some, panels, strict=True):
-        cause_bars(rows, intervention, axes=axes)
+        BARS[intervention](rows, axes=axes)
     method = next(iter(rows[0].means.values())).method
     finish(figure, panels, f"whiskers: 95 % intervals, {method}; hatched: the other object's word")
     files = save(figure, folder / "cause", formats=formats, numbers=numbers(rows))

@@ -10,7 +10,9 @@ context is added.
 Source: none for captioners; "gaze heads" (2026) move the gaze of a language model's heads, and 80 percent of its
 descriptions follow.
 
-Not measured yet: 16 runs on two cores, not on a GPU.
+Measured, 16 runs in 17 minutes on two cores, beside other work and not on a GPU (docs/cause.md):
+moved to another object, soft attention names it in 80 to 88 percent of the cases, hard in 54 to 77, uniform in 74 to
+75, and a random box of equal size makes them name it in 23 to 28.
 """
 
 from collections.abc import Sequence

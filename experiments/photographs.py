@@ -30,10 +30,10 @@ from attend.config.text import replace as with_fields
 
 FINE = {"encoder.stride": 16, "encoder.normalise": "layer"}
 GRIDS = {
-    "7x7": {"encoder.stride": None, "encoder.normalise": "layer"},
-    "7x7-raw": {"encoder.stride": None},
-    "14x14-raw": {"encoder.stride": 16},
-    "14x14-large": {"encoder.stride": 32, "encoder.size": 448, "encoder.normalise": "layer"},
+    "7x7": {"encoder.stride": None},
+    "7x7-raw": {"encoder.stride": None, "encoder.normalise": "none"},
+    "14x14-raw": {"encoder.normalise": "none"},
+    "14x14-large": {"encoder.stride": 32, "encoder.size": 448},
 }
 WAYS = {
     "coin-image": {"estimator": LEARNS_HARD},

@@ -9,7 +9,9 @@ nothing, and for hard attention that begins from the soft run of the same seed.
 
 Source: layer normalisation is of Ba, Kiros and Hinton (2016); that attention needs it is a question of ours.
 
-Not measured yet: 36 runs on two cores, not on a GPU.
+Measured, 36 runs in 41 minutes on two cores, beside other work and not on a GPU (experiments/results/ablations.md):
+normalised, soft attention points into the boxes in 63 percent of the words on 7 x 7 cells (raw 33), hard attention in
+65 (34), and CIDEr hardly changes; on 14 x 14 cells both, hard begun from soft, point into them in 69 to 73 either way.
 """
 
 from functools import partial
