@@ -45,6 +45,8 @@ def test_pictures_and_links_exist():
 COLUMNS = {
     "attention in the word's box": "Grounding mass",
     "points into it": "Grounding pointing",
+    "beyond the best control": "Mass beyond the best control",
+    "epochs": "Epochs",
     "content words known": "Top-1 of content words",
 }
 """Headings of the README -> those of the results, where they differ."""
@@ -65,7 +67,7 @@ def test_every_number_of_a_table_is_in_its_results(results, table):
         truth = rows[variant, decode.split()[0] if decode else ""]
         for title, cell in zip(header[2:], cells, strict=True):
             name = COLUMNS.get(title, title)
-            said = re.findall(r"\d+\.\d+", cell)
+            said = re.findall(r"-?\d+(?:\.\d+)?", cell)
             for part, number in zip(("", " low", " high"), said, strict=False):
                 decimals = len(number.partition(".")[2])
                 assert f"{float(truth[name + part]):.{decimals}f}" == number, (variant, decode, title)

@@ -16,7 +16,12 @@ def method(found: Found) -> str:
     seeds = " or ".join(map(str, sorted({one.seeds for one in intervals})))
     fewest, most = (end(one.images for one in intervals) for end in (min, max))
     images = f"{fewest:,} to {most:,}" if fewest < most else f"{most:,}"
-    return f"bootstrap over {seeds} {'seed' if seeds == '1' else 'seeds'} and the {images} images with such words"
+    pooled = (
+        ", the spread of seeds pooled over the models" if any(one.degrees > one.seeds - 1 for one in intervals) else ""
+    )
+    return (
+        f"bootstrap over {seeds} {'seed' if seeds == '1' else 'seeds'} and the {images} images with such words{pooled}"
+    )
 
 
 def markdown(found: Found) -> str:

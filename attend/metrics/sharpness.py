@@ -14,6 +14,8 @@ from attend.geometry import centre_weights
 
 HALVINGS = 60
 """Of a bisection: more than the digits of a float64."""
+EVEN = 1e-6
+"""Nats below those of an even look that count as even."""
 
 
 def entropy(weights: np.ndarray) -> np.ndarray:
@@ -34,6 +36,8 @@ def centre_of(grid: tuple[int, int], nats: float) -> np.ndarray:
     def at(log_width: float) -> np.ndarray:
         return centre_weights(grid, np.exp(log_width))
 
+    if nats > np.log(grid[0] * grid[1]) - EVEN:
+        return np.full(grid[0] * grid[1], 1 / (grid[0] * grid[1]))
     return at(_root(lambda one: entropy(at(one)), nats, -6.0, 4.0))
 
 

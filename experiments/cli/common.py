@@ -108,8 +108,11 @@ def summary(scores: dict) -> str:
     """One line of an evaluation: the scores to read first."""
     shown = {"bleu4": "BLEU-4", "meteor": "METEOR", "cider": "CIDEr"}
     parts = [f"{title} {scores['captions'][name]:.3f}" for name, title in shown.items() if name in scores["captions"]]
-    parts += [f"{scores['given']['nll']:.3f} nats per word"]
-    if scores["grounding"]:
+    if "nll" in scores["given"]:
+        parts.append(f"{scores['given']['nll']:.3f} nats per word")
+    else:
+        parts.append(f"{scores['images']:,} images captioned, without captions to score them by")
+    if scores.get("grounding"):
         parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
     if scores.get("collapsed"):
         parts.append("attention has collapsed")

@@ -127,6 +127,42 @@ def test_caption_takes_a_folder_and_names_what_it_leaves_out(trained, data, tmp_
     assert f"skipped 1: image empty, truncated or otherwise unreadable ({folder / 'broken.jpg'})" in said.err
 
 
+def test_images_without_captions_are_prepared_captioned_and_compared_with_people(trained, data, tmp_path, capsys):
+    photos = tmp_path / "my photos"
+    shutil.copytree(data / "images", photos, ignore=shutil.ignore_patterns("*[2-9].png"))
+    (photos / "broken.jpg").write_bytes(b"")
+    main(["prepare", str(photos), "--layout", "images", "--out", str(tmp_path / "prepared")])
+    said = capsys.readouterr()
+    count = len(list(photos.glob("*.png")))
+    assert f"my photos: 0 train, 0 val, {count} test images, 0 captions" in said.err and "broken.jpg" in said.err
+    run = shutil.copytree(trained, tmp_path / "runs/halves/hard/seed0")
+    main(["evaluate", str(run), "--data", str(tmp_path / "prepared")])
+    folder = run / "evaluations/my_photos-argmax-beam2"
+    assert str(folder) in capsys.readouterr().out and not (folder / "images.csv").exists()
+    captions = {one["image_id"]: one["caption"] for one in json.loads((folder / "captions.json").read_text())}
+    (shared,) = (run / "evaluations").glob("test-argmax-beam*")
+    known = {Path(one["image_id"]).name: one["caption"] for one in json.loads((shared / "captions.json").read_text())}
+    assert len(captions) == count and all(caption == known.get(name, caption) for name, caption in captions.items())
+    assert set(known) & set(captions), "the same images have the same captions"
+    lines = [f"{name},{who},{order},{x},{x}" for name in captions for who in "ab" for order, x in ((1, 4), (2, 28))]
+    (tmp_path / "people.csv").write_text("\n".join(["image,subject,order,x,y", *lines]) + "\n")
+    people = ["--people", str(tmp_path / "people.csv"), "--out", str(tmp_path / "out"), "--formats", "png"]
+    main(["plot", "gaze", str(run), "--split", "my_photos", *people])
+    text = (tmp_path / "out/gaze.md").read_text()
+    assert f"# Agreement with people: 2 subjects on {count} images" in text and "| other people |" in text
+    for wrong, says in (
+        (["evaluate", run, "--data", tmp_path / "prepared", "--look", "uniform"], "has no captions, so --look has no"),
+        (
+            ["prepare", photos, "--layout", "images", "--split", "1", "1", "1", "--out", tmp_path / "x"],
+            "--split has no effect",
+        ),
+        (["plot", "gaze", run, "--split", "elsewhere", *people], "has no evaluation elsewhere argmax"),
+    ):
+        with pytest.raises(SystemExit):
+            main([*map(str, wrong)])
+        assert says in capsys.readouterr().err
+
+
 def test_uniform_attention_is_drawn_without_a_gaze(data, tmp_path, capsys):
     main(["train", "uniform", "--data", str(data), "--out", str(tmp_path / "run"), *SMALL, "--train.monitor", "nll"])
     main(["caption", str(tmp_path / "run"), str(data / "images/03.png"), "--out", str(tmp_path / "out")])
