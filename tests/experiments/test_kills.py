@@ -121,7 +121,8 @@ LONG = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.parametrize(
-    ("kills", "verb"), [(FEW, "run"), *(pytest.param(MANY, verb, marks=LONG) for verb in COMMANDS)]
+    ("kills", "verb"),
+    [pytest.param(FEW, "run", marks=pytest.mark.slow), *(pytest.param(MANY, verb, marks=LONG) for verb in COMMANDS)],
 )
 def test_killed_and_run_again_is_as_undisturbed(forks, stages, tmp_path, kills, verb):
     """Of these commands `attend run` does most: it trains, evaluates, keeps a queue and writes tables and pictures."""

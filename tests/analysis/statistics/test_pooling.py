@@ -104,7 +104,10 @@ def test_equal_within_is_the_margin_of_two_one_sided_tests():
     assert p == pytest.approx(0.05, abs=0.01)
 
 
-@pytest.mark.parametrize(("rows", "seeds", "case"), [(8, 2, "seeds"), (8, 2, "all"), (4, 3, "both")])
+@pytest.mark.parametrize(
+    ("rows", "seeds", "case"),
+    [(8, 2, "seeds"), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((8, 2, "all"), (4, 3, "both")))],
+)
 @pytest.mark.parametrize("differences", [False, True])
 def test_pooled_intervals_hold_what_they_say_and_are_narrower(rows, seeds, case, differences):
     most = 2.5 * math.sqrt(0.05 * 0.95 / 200)
@@ -113,6 +116,8 @@ def test_pooled_intervals_hold_what_they_say_and_are_narrower(rows, seeds, case,
     assert inside >= 0.95 - most and width < 0.75 * alone
 
 
-@pytest.mark.parametrize(("rows", "seeds"), [(2, 2), (4, 3), (2, 5)])
+@pytest.mark.parametrize(
+    ("rows", "seeds"), [(2, 2), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((4, 3), (2, 5)))]
+)
 def test_what_is_said_to_be_detectable_is_found_four_times_in_five(rows, seeds):
     assert found_again(150, rows, seeds, "seeds") == pytest.approx(POWER, abs=2.5 * math.sqrt(0.16 / 150))

@@ -148,6 +148,7 @@ def test_of_too_few_or_equal_trials_it_is_said_that_nothing_can_be_said(make, ca
     assert not [file for file in files if file.name.startswith("importances")]
 
 
+@pytest.mark.slow
 def test_several_objectives_have_a_history_each_and_a_front(make, capsys):
     study, queues = make("cider", "parameters")
     for kind, queue in queues.items():
@@ -253,6 +254,7 @@ def test_a_study_that_is_under_way(make, capsys):
     assert [row["state"] for row in rows()] == ["complete", "complete", "running", "waiting"]
 
 
+@pytest.mark.slow
 def test_a_study_is_plotted_from_its_queue_alone(make, capsys):
     study, queues = make("cider")
     for kind, queue in queues.items():
