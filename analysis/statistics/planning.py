@@ -16,10 +16,10 @@ def stated(text: str) -> tuple[str, float]:
     except ValueError:
         difference = 0.0
     if not equals or not 0 < difference < float("inf"):
-        raise ValueError(f"--detect {text!r} is no difference: write it as cider=0.05, a score and a number above 0")
+        raise ValueError(f"{text!r} is no difference of a score: write it as cider=0.05, with a number above 0")
     if name not in COLUMNS or COLUMNS[name].part not in ("captions", "grounding"):
         known = ", ".join(name for name, column in COLUMNS.items() if column.part in ("captions", "grounding"))
-        raise ValueError(f"--detect {text!r} names no score of single images: known are {known}")
+        raise ValueError(f"{text!r} names no score of single images: known are {known}")
     return name, difference
 
 

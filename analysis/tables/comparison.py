@@ -6,7 +6,7 @@ over seeds, or the value of one run.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from attend.analysis.records import Record, names
@@ -30,12 +30,13 @@ def comparison(
     published: str | None = None,
     base: str | None = None,
     broken: Sequence[str] = (),
+    margins: Mapping[str, float] | None = None,
 ) -> Table:
     """Compare finished runs on one split, by default that of their headline scores.
 
     ``published`` names a dataset: its published scores are added below if they have any of the columns. With ``base``,
     a variant, all other rows are differences from its row with the same decoding, or else from its headline row.
-    ``broken`` has a sentence for each run that could not be read, for the notes.
+    ``margins`` replace those of COLUMNS. ``broken`` has a sentence for each run that could not be read, for the notes.
 
     Raises:
         ValueError: columns, dataset or base are unknown, no run is finished, runs have different data, their headlines
@@ -45,7 +46,8 @@ def comparison(
     records = list(records)
     finished = [record for record in records if record.finished]
     split = split or _headline_split(finished)
-    chosen = tuple(COLUMNS[name] for name in columns)
+    own = {name: {"margin": margin} for name, margin in (margins or {}).items()}
+    chosen = tuple(replace(COLUMNS[name], **own.get(name, {})) for name in columns)
     ways = _groups(finished, split)
     everything = [run.scores for _, group in ways for run in group]
 

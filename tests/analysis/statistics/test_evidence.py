@@ -225,6 +225,10 @@ def test_what_is_within_the_margin_is_said_to_be_equal(tmp_path):
         assert {row.cells[0].mark for row in table.rows if row.runs} == {"best", mark}
         assert "≈: equal within a margin (CIDEr 0.05; two one-sided tests at 5 %, not corrected)." in table.notes[0]
         assert ("≈" in render(table).splitlines()[2] + render(table).splitlines()[3]) == (mark == "equal")
+    records = read_runs([tmp_path / "4000"])
+    strict = comparison(records, columns=("cider",), margins={"cider": 1e-6})
+    assert {row.cells[0].mark for row in strict.rows if row.runs} == {"best", "tied"}
+    assert "a margin (CIDEr 1e-06;" in strict.notes[0]
 
 
 def test_parameters_and_training_time(tmp_path):

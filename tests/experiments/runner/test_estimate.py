@@ -289,7 +289,7 @@ def test_a_dry_run_says_how_many_seeds_a_difference_needs(data, tmp_path, capsys
     assert said.startswith("To find a difference of 0.05 in CIDEr with a chance of 80 % it takes")
     assert said.endswith(f"{needed} seeds of each of 2 variants, from the variances of 6 finished runs of 2 variants")
     for wrong, why in (
-        ("cider", "is no difference"),
+        ("cider", "is no difference of a score"),
         ("nll=0.1", "names no score of single images"),
         ("cider=-1", "is no"),
     ):
