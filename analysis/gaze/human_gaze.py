@@ -12,6 +12,7 @@ import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -177,14 +178,21 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) 
         }
         for name, look in fixed.items():
             rows += _rows(name, 0, people, _maps(look, people), (none for _ in people.scans))
+        pairs = _all_pairs(people) if people.but else np.zeros(0)
         for n, but in enumerate(people.but):
             alone = replace(people, scans=people.scans[n : n + 1], points=people.points[n : n + 1])
             alone = replace(alone, everybody=density(alone.points[0], people.shape, BLUR * max(people.shape)))
-            mine = _path(people.scans[n], people.geometry)
-            others = [_path(scan, people.geometry) for m, scan in enumerate(people.scans) if m != n]
-            pairs = mean_of_known([_pair(mine, other, people.geometry) for other in others])
-            rows += _rows(PEOPLE, 0, alone, _maps(but, alone), iter([tuple(pairs)]))
+            rows += _rows(PEOPLE, 0, alone, _maps(but, alone), iter([tuple(mean_of_known(pairs[n]))]))
     return rows
+
+
+def _all_pairs(people: Seen) -> np.ndarray:
+    """OF_PATHS of every two subjects, (S, S, OF_PATHS); NaN of a subject with itself."""
+    own = [_path(scan, people.geometry) for scan in people.scans]
+    pairs = np.full((len(own), len(own), len(OF_PATHS)), np.nan)
+    for m, n in combinations(range(len(own)), 2):
+        pairs[m, n] = pairs[n, m] = _pair(own[m], own[n], people.geometry)
+    return pairs
 
 
 def _rows(model: str, seed: int, people: Seen, maps: Iterable[tuple], pairs: Iterable[tuple]) -> Iterable[tuple]:
