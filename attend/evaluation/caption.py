@@ -20,6 +20,7 @@ from attend.geometry import Box, Geometry
 from attend.model import Model
 from attend.runs.folder import RunFolder
 from attend.runs.processes import accelerator
+from attend.shipped import found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +59,14 @@ def caption_images(
 ) -> Iterator[ImageCaption]:
     """Caption image files in their order, one at a time.
 
+    ``run`` is a run folder, or the name of a captioner that comes with the package (``attend.shipped.names``).
     ``attend.data.images.gather_images`` lists the images of folders. ``decode`` and ``beam`` replace the run's own.
 
     Raises:
         ValueError: the run has no model that fits, its attention needs the boxes of given captions, or a file is no
             image.
     """
-    model = Model.read(RunFolder(run))
+    model = Model.read(RunFolder(found(run)))
     if model.config.attention.weights == "oracle":
         raise ValueError(
             f"{run} has oracle attention, which sees the boxes of given captions: it cannot caption images"

@@ -16,7 +16,7 @@ class Caption:
     """Caption images, and draw the attention of each word."""
 
     run: OneRun
-    """run folder"""
+    """run folder, or a captioner that comes with attend: flickr8k-soft or flickr8k-hard"""
     images: Images
     """image files, or folders of them"""
     out: Path = Path("captions")
@@ -34,11 +34,12 @@ def caption(command: Caption) -> None:
     from attend.evaluation.caption import caption_images
     from attend.runs.evaluations import Attention
     from attend.runs.folder import RunFolder
+    from attend.shipped import found
 
     check_beam(command.beam)
     if not command.images:
         raise ValueError("no image is named: give image files, or folders of them, after the run folder")
-    weights = RunFolder(command.run).config().attention.weights
+    weights = RunFolder(found(command.run)).config().attention.weights
     files, skipped = gather_images(command.images)
     if skipped:
         some = ", ".join(map(str, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
