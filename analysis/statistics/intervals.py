@@ -157,7 +157,7 @@ def of_pair(
     noises = _noises(whole, swapped, 0.0, spread, seed)
     ps = [float((1 + np.sum(np.abs(noise) >= least)) / (1 + len(noise))) for noise in noises]
     together, shared, seeds = _variances(whole, resampled, spread)
-    deviation = np.sqrt(together * images)
+    deviation, degrees = np.sqrt(together * images), spread.degrees if spread else 0
     wins = a_again[:, :, None] - b_again[:, None, :]
     return Difference(
         value=value,
@@ -168,10 +168,7 @@ def of_pair(
         p_images=ps[0],
         effect=float(value / deviation) if deviation else np.nan,
         equal_within=float(equal),
-        detectable=max(
-            detectable(together, images - 1, level),
-            detectable(shared + seeds, _degrees(shared, images - 1, seeds, spread), level),
-        ),
+        detectable=max(detectable(together, 0.0, 0, level), detectable(shared, seeds, degrees, level)),
         over_images=shared,
         improvement=float(np.mean(wins > 0) + np.mean(wins == 0) / 2),
         **_facts(whole, images, spread),
@@ -206,13 +203,6 @@ def _variances(whole: np.ndarray, drawn: np.ndarray, spread: Spread | None) -> t
     alone = float(np.nanmean(np.nanvar(drawn, axis=0)))
     shared = max(0.0, (seeds * together - alone) / (seeds - 1))
     return together, shared, over_seeds
-
-
-def _degrees(over_images: float, images: int, over_seeds: float, spread: Spread | None) -> float:
-    """The degrees of freedom of a sum of two variances (Satterthwaite, 1946)."""
-    parts = [(over_images, images), (over_seeds, spread.degrees if spread else 0)]
-    spent = sum(variance**2 / degrees for variance, degrees in parts if variance and degrees)
-    return (over_images + over_seeds) ** 2 / spent if spent else 1.0
 
 
 def _noises(whole: np.ndarray, drawn: np.ndarray, centre: float, spread: Spread | None, seed: int) -> list[np.ndarray]:

@@ -24,23 +24,51 @@ def power(away: np.ndarray | float, degrees: float, level: float = 0.95) -> floa
     return float(np.mean(special.ndtr(away - asked) + special.ndtr(-asked - away)))
 
 
-def detectable(variance: float, degrees: float, level: float = 0.95) -> float:
+def detectable(over_images: float, over_seeds: float, degrees: int, level: float = 0.95) -> float:
     """The smallest true difference that as many seeds and images again find with probability POWER.
 
-    ``variance`` is that of the estimated difference, itself estimated with so many degrees of freedom. So the true
-    error is not known: it is the estimated one times sqrt(degrees / chi^2), and the power that is promised is the mean
-    over what it may be. An estimate that came out small by luck does not promise too much.
+    ``over_images`` is the variance that the images bring into a difference, whatever the seeds, and is taken for known;
+    ``over_seeds`` that of the mean over seeds, which is estimated with so many ``degrees`` of freedom (0: there is
+    none). So neither the true error is known, nor how wide the interval of a further experiment will be: the power that
+    is promised is the mean over both, each the estimate times chi^2 / degrees or its inverse. An estimate that came out
+    small by luck does not promise too much.
     """
-    if not variance or degrees < 1:
-        return 0.0
-    return math.sqrt(variance) * _factor(round(min(degrees, 1000.0), 1), level)
+    if not over_seeds or not degrees:
+        return math.sqrt(over_images) * (stats.norm.ppf((1 + level) / 2) + stats.norm.ppf(POWER))
+    known = special.chdtri(degrees, PLACES[::4]) / degrees  # a variance's estimate in units of the true one
+    true = over_seeds / known[:, None]
+    error = np.sqrt(over_images + true)
+    least = half_width(math.sqrt(over_images), np.sqrt(true * known[None]), degrees, level)
+
+    def lacking(difference: float) -> float:
+        found = special.ndtr((difference - least) / error) + special.ndtr((-difference - least) / error)
+        return float(np.mean(found)) - POWER
+
+    return optimize.brentq(lacking, 0.0, 1e4 * math.sqrt(over_images + over_seeds), rtol=1e-4)
 
 
-@lru_cache(maxsize=4096)
-def _factor(degrees: float, level: float) -> float:
-    """By how many estimated standard errors a difference must be away from 0."""
-    known = np.sqrt(special.chdtri(degrees, PLACES) / degrees)  # the estimated error in units of the true one
-    return optimize.brentq(lambda factor: power(factor * known, degrees, level) - POWER, 0.0, 1e4, xtol=1e-4)
+def half_width(normal: float, student: np.ndarray, degrees: int, level: float) -> np.ndarray:
+    """Half the width of the interval of normal z + student t, for deviations of a normal and of Student's t."""
+    if not normal:
+        return student * stats.t.ppf((1 + level) / 2, degrees)
+    shares, widths = _widths(degrees, level)
+    whole = np.hypot(normal, student)
+    return whole * np.interp(student / whole, shares, widths)
+
+
+@lru_cache(maxsize=256)
+def _widths(degrees: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Half widths of sqrt(1 - r^2) z + r t for shares r in [0, 1] of the deviation."""
+    shares = np.linspace(0, 1, 41)
+    student = stats.t.ppf(np.linspace(0.5, 1, 2001)[:-1] + 1 / 8000, degrees)
+
+    def beyond(width: float, share: float) -> float:
+        normal = max(math.sqrt(1 - share**2), 1e-6)
+        inside = special.ndtr((width - share * student) / normal) - special.ndtr((-width - share * student) / normal)
+        return float(np.mean(inside)) - level
+
+    most = 2 * stats.t.ppf((1 + level) / 2, degrees) + 2
+    return shares, np.array([optimize.brentq(beyond, 0.0, most, args=(share,)) for share in shares])
 
 
 def seeds_needed(

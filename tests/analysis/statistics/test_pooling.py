@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from attend.analysis.statistics.intervals import paired
 from attend.analysis.statistics.pooling import Spread, of_differences, of_scores, own, pooled
-from attend.analysis.statistics.power import POWER, detectable, power, seeds_needed
+from attend.analysis.statistics.power import POWER, detectable, half_width, power, seeds_needed
 from scipy import stats
 
 from tests.analysis.statistics.coverage import held
@@ -73,8 +73,17 @@ def test_power_is_that_of_the_noncentral_t(degrees, away):
 
 
 def test_with_a_known_error_the_detectable_difference_is_that_of_a_book():
-    assert detectable(4.0, 1e6) == pytest.approx(2 * (1.960 + 0.842), rel=3e-3)
-    assert detectable(4.0, 3.0) > 2 * detectable(1.0, 8.0) > 0 and detectable(0.0, 3) == detectable(1.0, 0) == 0
+    assert detectable(4.0, 0.0, 0) == pytest.approx(2 * (1.960 + 0.842), rel=1e-3)
+    assert detectable(2.0, 2.0, 100_000) == pytest.approx(2 * (1.960 + 0.842), rel=3e-3)
+    assert detectable(0.0, 4.0, 3) > 2 * detectable(0.0, 1.0, 8) > 0 == detectable(0.0, 0.0, 3)
+
+
+@pytest.mark.parametrize(("normal", "student", "degrees"), [(1.0, 1.0, 3), (1.0, 0.2, 1), (0.3, 1.0, 2), (0.0, 2.0, 4)])
+def test_the_width_of_normal_and_student_together_is_that_of_draws(normal, student, degrees):
+    draw = np.random.default_rng(0)
+    drawn = normal * draw.normal(size=400_000) + student * draw.standard_t(degrees, size=400_000)
+    found = float(half_width(normal, np.array(student), degrees, 0.95))
+    assert found == pytest.approx(np.quantile(np.abs(drawn), 0.95), rel=0.02)
 
 
 def test_the_seeds_that_are_needed_find_the_difference_and_fewer_do_not():
@@ -116,8 +125,9 @@ def test_pooled_intervals_hold_what_they_say_and_are_narrower(rows, seeds, case,
     assert inside >= 0.95 - most and width < 0.75 * alone
 
 
+@pytest.mark.parametrize("case", ["seeds", pytest.param("all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("rows", "seeds"), [(2, 2), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((4, 3), (2, 5)))]
 )
-def test_what_is_said_to_be_detectable_is_found_four_times_in_five(rows, seeds):
-    assert found_again(150, rows, seeds, "seeds") == pytest.approx(POWER, abs=2.5 * math.sqrt(0.16 / 150))
+def test_what_is_said_to_be_detectable_is_found_four_times_in_five(rows, seeds, case):
+    assert found_again(150, rows, seeds, case) == pytest.approx(POWER, abs=2.5 * math.sqrt(0.16 / 150))
