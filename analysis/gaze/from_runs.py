@@ -184,12 +184,17 @@ def _people(looks: Sequence[Gaze], folder: Path, people: Path) -> tuple[list[str
     images, subjects = {scan.image for scan in scans}, {scan.subject for scan in scans}
     lines = [f"# Agreement with people: {len(subjects)} subjects on {len(images)} images", ""]
     table: list[tuple] = [("model", *AGREEMENT)]
+    means: list[tuple] = [("model", "measure", "mean", "low", "high", "seeds", "images")]
     for model, values in by_image(rows).items():
-        known = ([row for row in values[name] if (row == row).any()] for name in AGREEMENT)
-        table.append((model, *(bracketed(interval(some) if some else None) for some in known)))
+        known = {name: [row for row in values[name] if (row == row).any()] for name in AGREEMENT}
+        found = {name: interval(some) if some else None for name, some in known.items()}
+        table.append((model, *map(bracketed, found.values())))
+        means += [(model, name, *one.shown, one.seeds, one.images) for name, one in found.items() if one]
     lines.append(markdown(table).rstrip())
-    write_rows(folder / "people.csv", rows)
-    return lines, [folder / "people.csv"]
+    files = [folder / "people.csv", folder / "people-means.csv"]
+    for file, content in zip(files, (rows, means), strict=True):
+        write_rows(file, content)
+    return lines, files
 
 
 def _read_records(
