@@ -12,7 +12,10 @@ and by the rules of the paper and of its released code.
 Source: Xu et al. (2015) for soft and hard attention and both rules; Deng et al. (2018) for the marginal; hard attention
 that begins from soft is ours.
 
-Not measured yet: 32 runs on two cores, not on a GPU.
+Measured, the answer with two seeds: 8 runs in 50 minutes on two cores, beside other work and not on a GPU
+(experiments/results/photographs.csv): decoded with the expected context hard attention has CIDEr 0.504, soft of as many
+epochs 0.489, equal within 0.05; at equal sharpness it holds 40.8 percent of its attention in the boxes and soft 38.7,
+a centre as sharp 41.6. The other variants are not measured yet.
 """
 
 from dataclasses import replace
