@@ -157,6 +157,7 @@ def agreement(
     low, high = np.nanquantile(again, [(1 - level) / 2, (1 + level) / 2])
     return Interval(
         value=value, low=float(low), high=float(high), level=level, seeds=1, images=len(names),
+        lowest=value, highest=value, degrees=0,
         method=f"bootstrap over {len(names):,} images",
     )  # fmt: skip
 

@@ -20,7 +20,8 @@ CAPTIONS = {
     "rouge_l": 0.45,
     "cider": 0.5,
 }
-CONTROLS = {"uniform_mass": 0.25, "uniform_pointing": 0.3, "cell_mass": 0.35, "cell_pointing": 0.4}
+CONTROLS = {"uniform_mass": 0.25, "uniform_pointing": 0.3, "cell_mass": 0.35, "cell_pointing": 0.4} | {
+    "mass_beyond": 0.15, "pointing_beyond": 0.2}  # fmt: skip
 GROUNDING = {"words": 100, "mass": 0.5, "pointing": 0.6, **CONTROLS}
 
 

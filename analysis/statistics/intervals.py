@@ -47,7 +47,7 @@ class Interval:
     @property
     def says_nothing(self) -> bool:
         """Whether it is so wide that the range over seeds says more: two seeds, with nothing to pool them with."""
-        return self.degrees == 1
+        return self.degrees == 1 and (self.seeds == 1 or self.lowest < self.highest)
 
     @property
     def shown(self) -> tuple[float, float, float]:

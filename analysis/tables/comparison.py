@@ -308,6 +308,8 @@ def _notes(rows: Sequence[Row], scores: Sequence[dict], columns: Sequence[Column
         lacking = sum(column.read(s) is None for s in scores)
         if lacking and column.part == "grounding" and not any(s.get("grounding") for s in scores):
             yield f"{DASH} {column.title}: not measured; these images have no boxes."
+        elif lacking and column.signed:
+            yield f"{DASH} {column.title}: some runs were evaluated before it was measured; evaluate them again."
         elif lacking:
             reasons = sorted({_reason(column, s) for s in scores if column.read(s) is None})
             where = f"{lacking} of {len(scores)} evaluations"

@@ -309,7 +309,7 @@ def test_bars_are_the_means_and_lines_the_controls(found):
 def test_the_table_and_the_numbers_say_the_same(found):
     text = grounding_table.markdown(found)
     one = row(found, "hard", "small")
-    assert f"| hard (expected) | small boxes | 120 | 100.0 (100.0 to 100.0) | {100 / 16:.1f} |" in text
+    assert f"| hard (expected) | small boxes | 120 | 100.0 [100.0, 100.0] | {100 / 16:.1f} |" in text
     header, *lines = grounding_table.numbers(found)
     (line,) = [dict(zip(header, line, strict=True)) for line in lines if line[:6] == (
         "given", "hard", "expected", "size", "small", "mass")]  # fmt: skip

@@ -124,7 +124,7 @@ def test_a_csv_of_another_country_is_read(tmp_path, separator):
 def test_the_choices_of_the_program_are_the_layouts():
     from attend.experiments.cli.prepare import Prepare
 
-    assert get_args(get_args(get_type_hints(Prepare)["layout"])[0]) == tuple(READERS)
+    assert get_args(get_args(get_type_hints(Prepare)["layout"])[0]) == (*READERS, "images")
 
 
 # Kaggle

@@ -139,7 +139,7 @@ def test_runs_of_other_data_are_drawn_by_no_kind(runs, plot, kind):
     assert f"left out: 1 runs whose data differ from most of these, for example {runs / 'hard/seed1'}" in said
 
 
-@pytest.mark.parametrize("kind", ["curves", "saccades", "gaze"])
+@pytest.mark.parametrize("kind", ["curves", "saccades", "cause"])
 def test_a_split_is_refused_where_it_would_not_be_read(runs, fails, kind):
     assert f"--split has no effect on {kind}" in fails(kind, runs, "--split", "val")
 
