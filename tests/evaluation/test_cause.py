@@ -153,6 +153,7 @@ def test_the_program_intervenes_and_its_files_add_up(runs, kind, intervention, c
 @torch.no_grad()
 def test_the_word_s_own_look_is_that_of_given_captions(runs, world):
     """log p under the model's own weights, summed by hand over the words that are due."""
+    main(["evaluate", str(runs / "hard/seed0"), "--look", "redirect"])
     with cause_of(runs / "hard/seed0") as (model, batches):
         dataset = batches.dataset
         phrases = read_phrases(dataset.folder)
