@@ -52,13 +52,28 @@ def ablation(
                 names = [*rows]
                 rows = {row: rows[row] | TINY | (small or {}) for row in names[:1] + names[-1:]}
             variants |= {f"{kind}-{row}": replace(config, settings) for row, settings in rows.items()}
-        return Experiment(
-            name=f"{name}-tiny" if tiny else name,
-            variants=variants,
-            seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
-            also=dict.fromkeys(variants, also),
-            columns=columns,
-            prepare=partial(flickr8k.prepare, data, tiny),
-        )
+        return of_variants(name, variants, data, tiny, also=also, columns=columns)
 
     return experiment
+
+
+def of_variants(
+    name: str,
+    variants: Mapping[str, Config],
+    data: Path | None,
+    tiny: bool,
+    *,
+    after: Mapping[str, str] | None = None,
+    also: Sequence[Setting] = (),
+    columns: Sequence[str] = (*DEFAULT, "nll", "entropy"),
+) -> Experiment:
+    """The experiment of an ablation's variants, with as many seeds and the data that all ablations have."""
+    return Experiment(
+        name=f"{name}-tiny" if tiny else name,
+        variants=variants,
+        seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
+        also=dict.fromkeys(variants, also),
+        after=after or {},
+        columns=columns,
+        prepare=partial(flickr8k.prepare, data, tiny),
+    )

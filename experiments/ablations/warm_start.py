@@ -14,12 +14,9 @@ nothing has CIDEr 1.02 and points into the boxes in 22 percent of the words; beg
 the schedule 2.22 and 81; soft attention with as many epochs 2.31 and 70.
 """
 
-from functools import partial
 from pathlib import Path
 
-from attend.analysis.tables.comparison import DEFAULT
-from attend.experiments import flickr8k
-from attend.experiments.ablations.base import SEEDS, TINY, learners
+from attend.experiments.ablations.base import TINY, learners, of_variants
 from attend.experiments.runner.experiment import Experiment
 
 from attend.config.text import replace as with_fields
@@ -43,11 +40,4 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         "hard-schedule": ("hard", longer | {"estimator.semi_start": 1.0, "estimator.semi_epochs": float(train.epochs)}),
     }
     variants = {name: with_fields(base[kind], fields | (TINY if tiny else {})) for name, (kind, fields) in rows.items()}
-    return Experiment(
-        name="warm_start-tiny" if tiny else "warm_start",
-        variants=variants,
-        seeds=dict.fromkeys(variants, 1 if tiny or data else SEEDS),
-        after={"hard-after-soft": "soft"},
-        columns=(*DEFAULT, "nll", "entropy"),
-        prepare=partial(flickr8k.prepare, data, tiny),
-    )
+    return of_variants("warm_start", variants, data, tiny, after={"hard-after-soft": "soft"})
