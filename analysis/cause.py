@@ -18,14 +18,10 @@ from attend.analysis.tables.text import bracketed, excludes_zero, markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from attend.config.catalogue import INTERVENED, WAYS
 from attend.runs.evaluations import read_images
 from attend.runs.files import write_text
 
-WAYS = {
-    "redirect": ("itself", "own box", "other's box", "random box"),
-    "without": ("itself", "attended", "random cells", "least attended"),
-}
-MEASURES = ("log p", "said", "other log p", "said other")
 MOVED = {"redirect": ("other's box", "random box"), "without": ("attended", "random cells")}
 """What each intervention asks about, and what it is compared with."""
 LABELS = {
@@ -70,7 +66,7 @@ def read_cause(records: Sequence[Record]) -> list[Row]:
 
 
 def _statistics(folder: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """The images, and the words and sums of each, (N, 1 + WAYS MEASURES)."""
+    """The images, and the words and sums of each, (N, 1 + WAYS INTERVENED)."""
     table = read_images(folder)
     return table.images, np.stack([table.numbers(name) for name in table.columns], axis=1)
 
@@ -82,7 +78,7 @@ def _rows(intervention: str, found: dict[tuple, list]) -> Iterable[Row]:
         images = seeds[0][0]
         same = np.stack([statistics for those, statistics in seeds if those == images])
         drawn[model] = sums(same[:, (same[..., 0] > 0).any(axis=0)])
-    ways = [(way, measure) for way in WAYS[intervention] for measure in MEASURES]
+    ways = [(way, measure) for way in WAYS[intervention] for measure in INTERVENED]
     spreads = {
         way: of_scores([[_by_seed(one, column)] for one in drawn.values()]) for column, way in enumerate(ways, 1)
     }
@@ -98,7 +94,7 @@ def _rows(intervention: str, found: dict[tuple, list]) -> Iterable[Row]:
                 ratio,
                 spread=_of_changes(drawn.values(), [1 + ways.index((way, measure)) for way in (moved, beside)]),
             )
-            for measure in MEASURES
+            for measure in INTERVENED
         }
         words = int(one.whole[:, 0].mean())
         yield Row(variant=variant, decode=decode, intervention=intervention, words=words, means=means, change=change)

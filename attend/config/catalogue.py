@@ -89,3 +89,12 @@ FACTS = {
     "xu2015-code": Facts(source="the code released with Xu et al. (2015)", unbiased=False, most=1, mixed=True),
 }
 """By name."""
+
+WAYS = {
+    "redirect": ("itself", "own box", "other's box", "random box"),
+    "without": ("itself", "attended", "random cells", "least attended"),
+}
+"""By the name of an intervention on attention, what the weights of a word are: the model's own, and three in their
+place (``attend.evaluation.cause``)."""
+INTERVENED = ("log p", "said", "other log p", "said other")
+"""What is measured under each of WAYS."""

@@ -30,6 +30,7 @@ from attend.captioner.captioner import decoding
 from attend.captioner.unrolled import Readout
 from attend.chance import numpy_generator
 from attend.config import Decode, Intervention
+from attend.config.catalogue import INTERVENED, WAYS
 from attend.data.batches import Batch, Batches, in_order
 from attend.data.examples import Phrase
 from attend.data.phrases import read_phrases
@@ -43,11 +44,6 @@ from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
 from attend.runs.processes import gather, share
 
-WAYS: dict[Intervention, tuple[str, ...]] = {
-    "redirect": ("itself", "own box", "other's box", "random box"),
-    "without": ("itself", "attended", "random cells", "least attended"),
-}
-"""What the weights of a word are: the model's own, and three in their place."""
 HALF = 0.5
 """The share of the attention that the attended cells hold."""
 
@@ -162,7 +158,7 @@ def evaluate_cause(
                 due[row].append(one)
         found += _intervened(model, batches, batch.to(accelerator.device), due, decode, intervention)
     sums = dict(gather(found, accelerator))
-    titles = [f"{way}, {what}" for way in WAYS[intervention] for what in MEASURES]
+    titles = [f"{way}, {what}" for way in WAYS[intervention] for what in INTERVENED]
     table = [[dataset.examples[row].image, *np.ravel(sums.get(row, np.zeros(1 + len(titles))))] for row in rows]
     total = np.sum([line[1:] for line in table], axis=0)
     if not total[0]:
@@ -180,13 +176,10 @@ def evaluate_cause(
     return scores
 
 
-MEASURES = ("log p", "said", "other log p", "said other")
-
-
 def _intervened(
     model: Model, batches: Batches, batch: Batch, due: dict[int, list[Due]], decode: Decode, intervention: Intervention
 ) -> list[tuple[int, np.ndarray]]:
-    """Of each image the number of words that are due, and the sums over them, (1 + WAYS MEASURES,)."""
+    """Of each image the number of words that are due, and the sums over them, (1 + WAYS INTERVENED,)."""
     one_cell = decode == "argmax"
     with model.autocast():
         u = model.captioner(model.features(batch.inputs), batch.words, batch.lengths, _word_by_word(model, decode))

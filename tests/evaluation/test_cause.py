@@ -268,7 +268,7 @@ def test_a_caption_can_be_made_to_look_at_a_box(runs, world, kind):
 
 
 def test_ways_and_measures_are_those_that_the_analysis_reads():
-    assert cause.WAYS == WAYS and set(cause.MEASURES) == {measure for _, measure in _columns()}
+    assert cause.WAYS == WAYS and set(cause.INTERVENED) == {measure for _, measure in _columns()}
 
 
 def _columns():
