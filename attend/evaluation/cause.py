@@ -190,19 +190,17 @@ def _intervened(
         words = [(one, *at) for one, at in words if one.place < int(batch.lengths[at]) - 1]
         weights = u.weights.float()
         moved = (_redirected if intervention == "redirect" else _removed)(weights, words, batches, one_cell)
-        read = [_log_probs(u, one) for one in ([None, *moved])]
-    known = model.vocabulary
+        # the grid may show nothing of some boxes
+        words = [(one, n, c) for one, n, c in words if all(bool(way[n, c, one.place].any()) for way in moved)]
+        if not words:
+            return []
+        at = tuple(torch.tensor([(n, c, one.place) for one, n, c in words], device=weights.device).T)
+        others = torch.tensor(model.vocabulary.encode([one.other for one, _, _ in words])).to(weights.device)
+        said = torch.stack([batch.words[at], others], 1)
+        values = torch.cat([_log_p(u, way, at, said) for way in (None, *moved)], 1).cpu().numpy()
     sums: dict[int, np.ndarray] = {}
-    for one, n, c in words:
-        if not all(bool(way[n, c, one.place].sum() > 0) for way in moved):
-            continue  # the grid shows nothing of one of the boxes
-        (other,) = known.encode([one.other])
-        (word,) = batch.words[n, c, one.place : one.place + 1].tolist()
-        values = [1.0]
-        for log_p in read:
-            at = log_p[n, c, one.place]
-            values += [float(at[word]), float(at.argmax() == word), float(at[other]), float(at.argmax() == other)]
-        sums[one.row] = sums.get(one.row, 0.0) + np.array(values)
+    for (one, _, _), line in zip(words, values, strict=True):
+        sums[one.row] = sums.get(one.row, 0.0) + np.append(1.0, line)
     return [*sums.items()]
 
 
@@ -213,17 +211,23 @@ def _word_by_word(model: Model, decode: Decode) -> Policy:
     return TopK(10**6) if decode == "expected" and not blind else policy
 
 
-def _log_probs(u: Readout, weights: Tensor | None) -> Tensor:
-    """log p (N, C, T, V) of every word under the model's own weights, or under others at it alone."""
+def _log_p(u: Readout, weights: Tensor | None, at: tuple[Tensor, ...], said: Tensor) -> Tensor:
+    """log p of ``said`` (W, 2) at W places (image, caption, word), and whether each is the likeliest: (W, INTERVENED).
+
+    Under the model's own weights, or under others at each word alone.
+    """
     logits = u.logits if weights is None else u.under(weights)
-    return u.spread(torch.log_softmax(logits.float(), -1)).cpu()
+    log_p = torch.log_softmax(logits.float(), -1)[u.spread(torch.arange(len(logits), device=logits.device))[at]]
+    likeliest = said == log_p.argmax(-1, keepdim=True)
+    return torch.stack([log_p.gather(1, said), likeliest.to(log_p)], 2).flatten(1).double()
 
 
 def _redirected(weights: Tensor, words: Sequence[tuple], batches: Batches, one_cell: bool) -> list[Tensor]:
     """The model's own weights, but in boxes for the words that are due: their own, the other's, and a random one."""
     moved = [torch.zeros_like(weights) for _ in range(3)]
+    maps = {row: batches.geometry(row) for row in {due.row for due, _, _ in words}}
     for due, n, c in words:
-        geometry = batches.geometry(due.row)
+        geometry = maps[due.row]
         for way, boxes in zip(moved, (due.boxes, due.others, elsewhere(due.others, due)), strict=True):
             found = into(boxes, geometry, one_cell)
             if found is not None:

@@ -82,6 +82,7 @@ EXPERIMENTS = {
         "bound_or_variance",
         "metric_validity",
         "cause",
+        "screen",
         "photographs",
     )
 } | {name: f"attend.experiments.ablations.{name}" for name in ABLATIONS}

@@ -55,11 +55,16 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
         "decoder.cell", "decoder.gate", "decoder.readout", "objective.doubly_stochastic",
         "objective.reduce", "train.epochs", "train.learning_rate", "train.lower_after",
     },
+    "screen": {
+        "encoder.name", "encoder.weights", "encoder.stride", "encoder.size", "encoder.normalise", "attention.weights",
+        "attention.width", "attention.select", "attention.feed", "estimator.name", "estimator.cost",
+        "estimator.baseline", "estimator.scale", "estimator.entropy", "estimator.coin", "estimator.semi",
+        "estimator.semi_start", "estimator.semi_epochs", "objective.doubly_stochastic", "objective.reduce",
+        "train.learning_rate",
+    },
     "photographs": {
-        "encoder.stride", "encoder.size", "encoder.normalise", "attention.weights", "attention.width",
-        "attention.select", "attention.feed", "estimator.name", "estimator.cost", "estimator.baseline",
-        "estimator.scale", "estimator.entropy", "estimator.coin", "estimator.semi", "objective.doubly_stochastic",
-        "objective.reduce", "train.epochs", "train.learning_rate",
+        "attention.weights", "attention.width", "attention.select", "estimator.scale", "estimator.entropy",
+        "objective.doubly_stochastic", "objective.reduce", "train.epochs", "train.learning_rate",
     },
     "table1": {
         "attention.select", "estimator.name", "estimator.cost", "estimator.baseline", "estimator.scale",
@@ -93,7 +98,7 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
     "normalise": {"encoder.stride", "encoder.normalise", "train.epochs", "train.learning_rate"},
     "training_size": {"train.training_images", "train.epochs", "train.patience", "train.lower_after"},
 }  # fmt: skip
-NEEDS_DATA = {"flickr8k", "arrangements", "metric_validity", "table1", "photographs"}
+NEEDS_DATA = {"flickr8k", "arrangements", "metric_validity", "table1", "screen", "photographs"}
 FULL = [(name, data) for name in EXPERIMENTS for data in (None, Path("photographs")) if data or name not in NEEDS_DATA]
 CHANGING = [name for name in ABLATIONS if name != "table1"]
 """Those that change some fields of soft and hard attention."""
