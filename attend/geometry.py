@@ -7,6 +7,7 @@ Boxes are (x0, y0, x1, y1) in fractions of the image's width and height, so a re
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -88,6 +89,16 @@ class Geometry:
         for x0, y0, x1, y1 in boxes:
             inside |= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
         return inside
+
+
+@lru_cache(maxsize=50_000)
+def on_grid(geometry: Geometry, boxes: tuple[Box, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The share of each cell that boxes cover (L,), and whether a box holds its centre (L,); kept, so not to be written
+    to."""
+    found = geometry.shares(boxes), geometry.holds(boxes)
+    for one in found:
+        one.flags.writeable = False
+    return found
 
 
 def centre_weights(grid: tuple[int, int], width: float = CENTRE_WIDTH) -> np.ndarray:

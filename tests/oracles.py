@@ -29,8 +29,9 @@ def plain_logits(
         return y + w[f"{name}.bias"] if f"{name}.bias" in w else y
 
     mean = features.mean(0)
-    bend = torch.tanh if settings.decoder.initial == "tanh" else torch.clone
-    hidden, cell = (bend(affine(f"decoder.initial_{part}.0", mean)) for part in ("hidden", "cell"))
+    bend = {"tanh": torch.tanh, "linear": torch.clone}.get(settings.decoder.initial)
+    zeros = features.new_zeros(settings.decoder.hidden)
+    hidden, cell = (bend(affine(f"decoder.initial_{part}.0", mean)) if bend else zeros for part in ("hidden", "cell"))
     logits, maps = [], []
     for t, previous in enumerate([1, *words[:-1]]):
         scores = []

@@ -15,7 +15,8 @@ import numpy as np
 
 from attend.data.examples import Phrase
 from attend.data.phrases import Phrases
-from attend.metrics.grounding import BoxedWord, Cells, ground, on_grid
+from attend.geometry import on_grid
+from attend.metrics.grounding import BoxedWord, Cells, ground
 from attend.metrics.sharpness import entropy, tempered
 from attend.runs.evaluations import read_attention, read_given
 

@@ -149,8 +149,9 @@ class Decoder(Section):
     first, and all blocks read what it selects"""
     gate: Literal["none", "scalar", "vector"] = "scalar"
     """beta on the context: one number a word, one a feature, or none"""
-    initial: Literal["tanh", "linear"] = "tanh"
-    """the first state of the lstm: a perceptron of the mean feature (Xu et al.), or a linear map of it (tutorials)"""
+    initial: Literal["tanh", "linear", "zeros"] = "tanh"
+    """the first state of the lstm: a perceptron of the mean feature (Xu et al.), a linear map of it (tutorials), or
+    zeros, so that the image is seen through attention alone; photographs unlike those of training then disturb less"""
     readout: Literal["deep", "linear"] = "deep"
     """deep output, or a linear map of the state alone"""
     readout_word: bool = True

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from attend.data.examples import Caption
 from attend.data.prepared import Prepared
 from attend.data.stores import Store
 from attend.data.text import Vocabulary
-from attend.geometry import Box, Geometry
+from attend.geometry import Geometry, on_grid
 
 MAXIMUM_LENGTH = 50
 """Words of a caption that are read; a longer one is cut."""
@@ -107,7 +106,7 @@ class Batches(Dataset):
                     caption = self.dataset.examples[row].captions[place]
                     for t, boxes in enumerate((caption.boxes or ())[: min(length, MAXIMUM_LENGTH)]):
                         if boxes:
-                            shares[n, c, t] = _shares(geometry, boxes)
+                            shares[n, c, t], _ = on_grid(geometry, boxes)
         return shares
 
 
@@ -153,8 +152,3 @@ def drawn_rows(rows: Sequence[int], images: int, seed: int) -> list[int]:
 def in_order(rows: Sequence[int], images: int) -> list[list[int]]:
     """Pieces of ``images`` rows."""
     return [list(rows[start : start + images]) for start in range(0, len(rows), images)]
-
-
-@lru_cache(maxsize=50_000)
-def _shares(geometry: Geometry, boxes: tuple[Box, ...]) -> np.ndarray:
-    return geometry.shares(boxes).astype(np.float32)

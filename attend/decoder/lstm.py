@@ -33,7 +33,8 @@ class LSTM(nn.Module):
         embedding, hidden: E and H.
         gate: of the context: "none", one number per word ("scalar") or one per feature ("vector").
         readout: the terms of the deep output, some of TERMS; none is a linear map of the state.
-        initial: h_0 and c_0 are a perceptron of the mean feature ("tanh") or a linear map of it ("linear").
+        initial: h_0 and c_0 are a perceptron of the mean feature ("tanh"), a linear map of it ("linear"), or 0
+            ("zeros"): all that is known of the image then comes through attention.
         embedding_range: r of U(-r, r).
 
     Source: Xu et al. (2015), section 3.1.2. Differs from torch's LSTMCell: one bias instead of two, and the word's
@@ -59,8 +60,9 @@ class LSTM(nn.Module):
         self.hidden, self.gate_kind, self.terms = hidden, gate, tuple(readout)
         self.embedding = nn.Embedding(vocabulary, embedding)
         bend = nn.Tanh if initial == "tanh" else nn.Identity
-        self.initial_hidden = nn.Sequential(nn.Linear(features, hidden), bend())
-        self.initial_cell = nn.Sequential(nn.Linear(features, hidden), bend())
+        seen = initial != "zeros"
+        self.initial_hidden = nn.Sequential(nn.Linear(features, hidden), bend()) if seen else None
+        self.initial_cell = nn.Sequential(nn.Linear(features, hidden), bend()) if seen else None
         self.word_gates = nn.Linear(embedding, 4 * hidden)
         self.context_gates = nn.Linear(features, 4 * hidden, bias=False)
         self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
@@ -100,9 +102,12 @@ class LSTM(nn.Module):
         return Inputs(embedded, self.word_gates(embedded), drop.hidden, drop.deep)
 
     def start(self, memory: Memory, rows: int) -> tuple[Tensor, Tensor]:
-        """h_0 and c_0, two maps of the mean feature, for R rows of each image by view: (N, R, H)."""
-        mean = mean_feature(memory)
-        hidden, cell = self.initial_hidden(mean), self.initial_cell(mean)
+        """h_0 and c_0, two maps of the mean feature or 0, for R rows of each image by view: (N, R, H)."""
+        if self.initial_hidden is None:
+            hidden = cell = memory.features.new_zeros(len(memory.features), self.hidden)
+        else:
+            mean = mean_feature(memory)
+            hidden, cell = self.initial_hidden(mean), self.initial_cell(mean)
         return hidden[:, None].expand(-1, rows, -1), cell[:, None].expand(-1, rows, -1)
 
     def step(self, state: tuple, drive: Tensor, look: Ask) -> tuple[tuple, Word]:

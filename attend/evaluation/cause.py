@@ -36,8 +36,7 @@ from attend.data.examples import Phrase
 from attend.data.phrases import read_phrases
 from attend.decoder.protocol import Policy
 from attend.evaluation.generate import IMAGES
-from attend.geometry import Box, Geometry
-from attend.metrics.grounding import on_grid
+from attend.geometry import Box, Geometry, on_grid
 from attend.model import Model
 from attend.runs.files import write_json, write_rows
 from attend.runs.folder import RunFolder

@@ -13,12 +13,11 @@ word speaks of, and not out of habit, only where it is better than the best of t
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from attend.geometry import Box, Geometry
+from attend.geometry import Box, Geometry, on_grid
 from attend.metrics.other_images import words_of_others
 from attend.metrics.sharpness import centre_of, entropy
 
@@ -50,12 +49,6 @@ class BoxedWord(NamedTuple):
     def visible(self) -> bool:
         """Whether the grid shows any of the boxes. If a crop has cut them away, no weights could fall on them."""
         return bool(on_grid(self.geometry, self.boxes)[0].any())
-
-
-@lru_cache(maxsize=50_000)
-def on_grid(geometry: Geometry, boxes: Boxes) -> tuple[np.ndarray, np.ndarray]:
-    """The share of each cell that boxes cover (L,), and whether a box holds its centre (L,)."""
-    return geometry.shares(boxes), geometry.holds(boxes)
 
 
 def best_cells(boxes: Mapping[tuple[Geometry, Boxes], int]) -> Cells | None:

@@ -27,7 +27,7 @@ DECODERS = [
 ]
 
 
-@pytest.mark.parametrize("decoder", [*DECODERS, {"initial": "linear"}])
+@pytest.mark.parametrize("decoder", [*DECODERS, {"initial": "linear"}, {"initial": "zeros"}])
 @pytest.mark.parametrize("attention", [{}, {"activation": "relu", "temperature": 0.5}])
 @pytest.mark.parametrize("hard", [False, True])
 def test_logits_equal_a_plain_second_implementation(decoder, attention, hard):
