@@ -3,10 +3,10 @@
     attend run photographs --data DIR                       DIR as for flickr8k, with Flickr30k Entities in it
 
 Small models that fit in 6 MB, on a frozen EfficientNet-Lite0, all by one schedule: eight epochs, and four more at a
-third of the rate for what begins from soft: hard attention, and soft again as its control. The state begins at zero, so
-that the image is seen through attention alone: from a perceptron of the mean feature, as in the paper, captions of other
-photographs (OSIE's) were no sentences in 12 to 18 of 75 cases. Which features, and which way of learning from nothing,
-is asked by `attend run screen`.
+third of the rate for what begins from soft: hard attention, and soft again as its control. The state begins at zero,
+so that the image is seen through attention alone: from a perceptron of the mean feature, as in the paper, 12 to 18
+captions of 75 other photographs (OSIE's) were no sentences. Which features, and which way of learning from nothing, is
+asked by `attend run screen`.
 
 Source: Xu et al. (2015) for soft and hard attention; hard attention that begins from soft is ours.
 
