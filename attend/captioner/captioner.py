@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attend.attention.attention import Attention, Look, Memory
 from attend.attention.select import Argmax, At, Expected, Policy, Sample, TopK
-from attend.captioner.layout import Layout, Whole
+from attend.captioner.layout import Layout, OnDevice, Whole
 from attend.captioner.unrolled import Marginal, Readout, Unrolled
 from attend.data.text import SPECIALS, START
 from attend.decoder.protocol import AsksOnce, Decoder, Dropout, Inputs, each
@@ -64,7 +64,14 @@ class Captioner(nn.Module):
         self.padded: bool | None = None
 
     def forward(
-        self, features: Tensor, words: Tensor, lengths: Tensor, policy: Policy = SOFT, *, samples: int = 1, **more
+        self,
+        features: Tensor,
+        words: Tensor,
+        lengths: Tensor | OnDevice,
+        policy: Policy = SOFT,
+        *,
+        samples: int = 1,
+        **more,
     ) -> Readout:
         """Unroll given captions under a policy, ``samples`` times each; ``more`` is for ``unroll``.
 
@@ -81,7 +88,7 @@ class Captioner(nn.Module):
         self,
         features: Tensor,
         words: Tensor,
-        lengths: Tensor,
+        lengths: Tensor | OnDevice,
         policy: Policy,
         *,
         samples: int = 1,

@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.utils.rnn import PackedSequence
 
+from attend.data.batches import wider
 from attend.decoder.protocol import first_of
 
 
@@ -61,6 +61,18 @@ class Whole:
 
 
 @dataclass(frozen=True)
+class OnDevice:
+    """Real words of each row, ``lengths`` (N, C), that only the device knows, as in a pass that is captured once and
+    replayed for other captions of the same shape."""
+
+    lengths: Tensor
+
+    def real(self, length: int) -> Tensor:
+        """(N, C, T) whether a word is real."""
+        return self.lengths[..., None] > torch.arange(length, device=self.lengths.device)
+
+
+@dataclass(frozen=True)
 class Layout:
     """N images x R rows x T words in time-major order: M words, of which ``real`` (N, R, T) exist.
 
@@ -68,6 +80,9 @@ class Layout:
     The rectangles of the ``steps``, one after another, hold the words at ``live`` (M,), or None if they hold no others.
     The K ``samples`` of a caption are adjacent rows. Padded, M is N R T' for the
     ``extent`` T', which is T rounded up.
+
+    If only the device knows the lengths, the layout is padded, ``exists`` (N, R, T) says which words are real, and
+    nothing else depends on it.
     """
 
     lengths: np.ndarray
@@ -79,15 +94,24 @@ class Layout:
     live: Tensor | None = None
     samples: int = 1
     padded: bool = False
+    exists: Tensor | None = None
 
     @classmethod
     def of(
-        cls, lengths: Tensor, length: int, samples: int = 1, *, device: torch.device | str = "cpu", bucket: int = 0
+        cls,
+        lengths: Tensor | OnDevice,
+        length: int,
+        samples: int = 1,
+        *,
+        device: torch.device | str = "cpu",
+        bucket: int = 0,
     ) -> Layout:
         """The layout of captions of these lengths (N, C) on the host, 0 for a row without a word, each in K rows.
 
         ``bucket``: pad to a multiple of so many words; 0 packs.
         """
+        if isinstance(lengths, OnDevice):
+            return cls._unknown(lengths, length, samples)
         rows = np.repeat(lengths.numpy(), samples, axis=1)
         extent = -(-length // bucket) * bucket if bucket else length
         real = rows[None] > np.arange(extent)[:, None, None]  # (T', N, R)
@@ -101,6 +125,17 @@ class Layout:
         together = torch.from_numpy(np.concatenate(parts).astype(np.int64)).to(device, non_blocking=True)
         indices = together.split([len(part) for part in parts])
         return cls(rows, length, extent, tuple(steps), *indices, samples=samples, padded=padded)
+
+    @classmethod
+    def _unknown(cls, known: OnDevice, length: int, samples: int) -> Layout:
+        images, rows = len(known.lengths), known.lengths.shape[1] * samples
+        words = torch.arange(length * images * rows, device=known.lengths.device)
+        place = words // (images * rows)
+        return cls(
+            np.full((images, rows), length), length, length, tuple(Step(t, images, rows) for t in range(length)),
+            words % (images * rows) * length + place, place, samples=samples, padded=True,
+            exists=known.real(length).repeat_interleave(samples, 1),
+        )  # fmt: skip
 
     @classmethod
     def full(cls, images: int, rows: int, device: torch.device, t: int = 0) -> Layout:
@@ -125,13 +160,15 @@ class Layout:
     @cached_property
     def real(self) -> Tensor:
         """(N, R, T) whether a word is real."""
+        if self.exists is not None:
+            return self.exists
         real = self._real[: self.length].transpose(1, 2, 0)
         return torch.from_numpy(real).to(self.index.device, non_blocking=True)
 
     @cached_property
     def mask(self) -> Tensor | None:
         """(M,) which words are real; None if all are."""
-        return None if self.words == len(self.index) else self.pack(self.real)
+        return None if self.exists is None and self.words == len(self.index) else self.pack(self.real)
 
     def repeat(self, values: Tensor | None, samples: int) -> Tensor | None:
         """Words (M, ...) of a layout with one row per caption -> (M K, ...) in the order of one with K rows."""
@@ -147,12 +184,12 @@ class Layout:
         return replace(
             self, lengths=lengths, steps=(), live=None, index=index.flatten(),
             place=self.repeat(self.place, samples), samples=self.samples * samples,
+            exists=None if self.exists is None else self.exists.repeat_interleave(samples, 1),
         )  # fmt: skip
 
     def fit(self, given: Tensor) -> Tensor:
         """(N, R, T, ...) -> (N, R, T', ...), 0 beyond T."""
-        missing = self.extent - given.shape[2]
-        return F.pad(given, (0, 0) * (given.ndim - 3) + (0, missing)) if missing > 0 else given
+        return wider(given, self.extent)
 
     def pack(self, values: Tensor | None) -> Tensor | None:
         """(N, R, T, ...) -> (M, ...)."""

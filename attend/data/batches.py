@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, default_convert
 
 from attend.chance import numpy_generator
@@ -48,11 +49,22 @@ class Batch:
             rows=none[:, 0], inputs=inputs, words=words, lengths=lengths, order=none, whole=lengths, shares=shares
         )
 
+    def widened(self, length: int) -> Self:
+        """The same with padding up to so many words."""
+        return replace(self, words=wider(self.words, length), shares=wider(self.shares, length))
+
     def to(self, device: torch.device) -> Self:
         """The same with inputs, words and shares on the device."""
         parts = {name: getattr(self, name) for name in ("inputs", "words", "shares")}
         moved = {name: t.to(device, non_blocking=True) for name, t in parts.items() if t is not None}
         return replace(self, **moved)
+
+
+def wider(given: Tensor | None, length: int) -> Tensor | None:
+    """(N, R, T, ...) with zeros up to ``length`` words, zeros being padding too."""
+    if given is None or given.shape[2] >= length:
+        return given
+    return F.pad(given, (0, 0) * (given.ndim - 3) + (0, length - given.shape[2]))
 
 
 def longest(dataset: Prepared, split: str) -> int:

@@ -43,6 +43,8 @@ class Rule:
     divided: whether score part and entropy bonus are divided by the captions of a minibatch, as the likelihood is.
     penalised: whether the doubly stochastic penalty has a gradient beside it.
     validated_sampled: whether given captions of the validation split are sampled, semi-sampling and all.
+    static: whether shapes alone decide what is computed, and more padding changes nothing, so that a step can be
+        captured once and replayed.
     """
 
     charge: Callable[[Paths, config.Estimator, Average], Charges] | None
@@ -54,6 +56,7 @@ class Rule:
     divided: bool = True
     penalised: bool = True
     validated_sampled: bool = False
+    static: bool = True
 
 
 SOFT = Rule(charge=None, take=softly)
@@ -70,8 +73,10 @@ ESTIMATORS = {
     "gumbel-softmax": Rule(charge=relaxed.pathwise, take=under(relaxed.gumbel_softmax)),
     "straight-through": Rule(charge=relaxed.pathwise, take=under(relaxed.straight_through)),
     "gumbel-straight-through": Rule(charge=relaxed.pathwise, take=under(relaxed.gumbel_straight_through)),
-    "variational": Rule(charge=reinforce, take=from_proposal, learns=Inference, extra=divergence),
-    "xu2015-code": Rule(charge=released_rule, start=(0.0,), divided=False, penalised=False, validated_sampled=True),
+    "variational": Rule(charge=reinforce, take=from_proposal, learns=Inference, extra=divergence, static=False),
+    "xu2015-code": Rule(
+        charge=released_rule, start=(0.0,), divided=False, penalised=False, validated_sampled=True, static=False
+    ),
 }
 """By name. What each estimates, whether without bias, and its source stand in ``config.catalogue.FACTS``."""
 

@@ -59,7 +59,7 @@ class Tree:
         self.captioner, self.words = captioner, given.words
         self.memory = captioner.attention.memory(given.features)
         length = self.words.shape[2]
-        self.live = (given.lengths[..., None] > torch.arange(length)).to(self.words.device)  # (N, C, T)
+        self.live = given.real  # (N, C, T)
         start = torch.full_like(self.words[..., :1], SPECIALS.index(START))
         previous = torch.cat([start, self.words[..., :-1]], -1)
         place = torch.arange(length, device=self.words.device).expand(self.words.shape)

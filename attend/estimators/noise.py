@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attend import config
 from attend.chance import torch_generator
+from attend.data.batches import wider
 from attend.decoder.protocol import Dropout
 
 
@@ -67,6 +68,10 @@ class Noise:
     def mixed(self) -> Tensor | None:
         """(N, R, T) which words take the expected context."""
         return None if self.soft is None else self.soft[..., None].expand(self.glimpse.shape[:3])
+
+    def widened(self, length: int) -> Noise:
+        """The same with zeros up to so many words."""
+        return self._each(lambda drawn: wider(drawn, length) if drawn.ndim > 2 else drawn)
 
     def part(self, images: slice) -> Noise:
         """The noise of some of the images."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from attend import config
 from attend.attention.select import Forced, Policy, Sample
 from attend.captioner.captioner import Captioner, decoding
+from attend.captioner.layout import OnDevice
 from attend.captioner.unrolled import EveryLocation, Readout
 from attend.config import check_enumerable
 from attend.estimators.noise import Noise
@@ -17,12 +18,19 @@ from attend.estimators.noise import Noise
 @dataclass(frozen=True)
 class Given:
     """Given captions of N images: features (N, L, D), words (N, C, T), lengths (N, C) on the host, and what a control
-    is shown (N, C, T, L)."""
+    is shown (N, C, T, L). Captured passes have lengths on the device."""
 
     features: Tensor
     words: Tensor
-    lengths: Tensor
+    lengths: Tensor | OnDevice
     shown: Tensor | None = None
+
+    @property
+    def real(self) -> Tensor:
+        """(N, C, T) whether a word is real."""
+        if isinstance(self.lengths, OnDevice):
+            return self.lengths.real(self.words.shape[2])
+        return (self.lengths[..., None] > torch.arange(self.words.shape[2])).to(self.words.device)
 
     def unroll(self, captioner: Captioner, policy: Policy, samples: int, noise: Noise | None = None) -> Readout:
         """The captions under a policy, with the dropout of ``noise``."""

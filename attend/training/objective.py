@@ -15,6 +15,7 @@ from torch import Tensor
 from attend import config
 from attend.attention.select import Forced, log
 from attend.captioner.captioner import Captioner
+from attend.captioner.layout import OnDevice
 from attend.captioner.unrolled import Readout
 from attend.data.batches import Batch
 from attend.estimators import Learner
@@ -28,15 +29,24 @@ from attend.training.supervised import supervised
 
 @dataclass(frozen=True)
 class Counts:
-    """Words and captions of the whole minibatch, if the captions at hand are a part of it."""
+    """Words and captions of the whole minibatch, if the captions at hand are a part of it; ``each`` is the words of a
+    caption, None if there are no captions."""
 
-    words: int
-    captions: int
+    words: int | Tensor
+    captions: int | Tensor
 
     @classmethod
-    def of(cls, lengths: Tensor) -> Counts:
-        """From lengths (N, C) on the host."""
+    def of(cls, lengths: Tensor | OnDevice) -> Counts:
+        """From lengths (N, C). Of lengths that only the device knows they stay there."""
+        if isinstance(lengths, OnDevice):
+            return cls(lengths.lengths.sum().clamp(min=1), (lengths.lengths > 0).sum())
         return cls(max(1, int(lengths.sum())), int((lengths > 0).sum()))
+
+    @property
+    def each(self) -> float | Tensor | None:
+        if isinstance(self.captions, Tensor):
+            return self.words / self.captions.clamp(min=1)
+        return self.words / self.captions if self.captions else None
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ def objective(
         rows = charges.weight.flatten(1, 2)  # (N, R, 1)
     terms = {"nll": costs.mean(2).sum() / words}
     if settings.objective.doubly_stochastic:
-        penalty = doubly_stochastic(u, settings.objective, words / counts.captions if counts.captions else None, rows)
+        penalty = doubly_stochastic(u, settings.objective, counts.each, rows)
         penalty = penalty if learner.rule.penalised or charges is None else penalty.detach()
         terms["doubly_stochastic"] = settings.objective.doubly_stochastic * penalty / words
     if settings.objective.supervised:
@@ -164,7 +174,7 @@ def rollout(captioner: Captioner, given: Given, u: Readout, noise: Noise, learne
 
 
 def doubly_stochastic(
-    u: Readout, settings: config.Objective, each: float | None = None, rows: Tensor | float | None = None
+    u: Readout, settings: config.Objective, each: float | Tensor | None = None, rows: Tensor | float | None = None
 ) -> Tensor:
     """sum_i (target - sum_t alpha_ti)^2, summed over captions; ``mean`` divides so that it is a mean after all.
 
@@ -180,4 +190,4 @@ def doubly_stochastic(
     penalty = (rows * (target - mass) ** 2 * (lengths > 0)).sum()
     if settings.reduce == "sum":
         return penalty
-    return penalty / mass.shape[-1] * (each or lengths.sum() / (lengths > 0).sum())
+    return penalty / mass.shape[-1] * (lengths.sum() / (lengths > 0).sum() if each is None else each)
