@@ -233,8 +233,12 @@ class Layout:
 
         Without any word there is one piece of no words.
         """
-        exists = np.ones((self.extent, self.images, self.rows), bool) if self.padded else self._real
-        image = exists.nonzero()[1]
+        if self.padded:  # on the device, since nothing depends on the lengths
+            every = torch.arange(len(self.index), device=self.index.device)
+            of_image = every.view(self.extent, self.images, self.rows).transpose(0, 1).flatten(1)
+            parts = [(one, part) for one, some in enumerate(of_image) for part in some.split(most)]
+            return parts, every.view(self.images, self.extent, self.rows).transpose(0, 1).flatten()
+        image = self._real.nonzero()[1]
         words = [(image == one).nonzero()[0] for one in range(self.images)]
         pieces = [(one, some[i : i + most]) for one, some in enumerate(words) for i in range(0, len(some), most)]
         pieces = pieces or [(0, image)]

@@ -193,6 +193,8 @@ class Train(Section):
     """width of the beam there"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 computes matrix products in bfloat16 and keeps the weights in fp32"""
+    graphs: bool = True
+    """on CUDA, capture the whole step once for each shape of a minibatch, and replay it; elsewhere without effect"""
     workers: Count = 0
     """processes that read data; 0 reads in the loop"""
     log_every: Positive = 50

@@ -44,25 +44,36 @@ class Average:
         return cls(torch.tensor([one or 0.0 for one in values], dtype=dtype).to(device), known.to(device))
 
     def values(self) -> list[float | None]:
-        """The inverse of ``of``. It waits for the device."""
-        return [value if known else None for value, known in zip(self.value.tolist(), self.known.tolist(), strict=True)]
+        """The inverse of ``of``, without places at the end that have not started. It waits for the device."""
+        values = [
+            value if known else None for value, known in zip(self.value.tolist(), self.known.tolist(), strict=True)
+        ]
+        while values and values[-1] is None:
+            values.pop()
+        return values
+
+    def take(self, other: Average) -> None:
+        """Become another average of as many places, in place."""
+        self.value.copy_(other.value)
+        self.known.copy_(other.known)
 
     def level(self, places: int, like: Tensor) -> Tensor:
         """The value of the first places (P,), 0 where it has not started."""
-        wide = self._of(places)
+        wide = self.wide(places)
         return torch.where(wide.known, wide.value, 0.0)[:places].to(like.device, like.dtype)
 
     def after(self, observed: Tensor | None, decay: float) -> Average:
         """The average after one more observation (2, P): sums and counts. A count of 0 is no observation."""
         if observed is None:
             return self
-        old = self._of(observed.shape[1])._to(observed.device)
+        old = self.wide(observed.shape[1])._to(observed.device)
         total, count = F.pad(observed, (0, len(old.value) - observed.shape[1])).to(old.value.dtype)
         x, seen = total / count.clamp(min=1e-300 if total.dtype == torch.float64 else 1e-30), count > 0
         moved = torch.where(old.known, decay * old.value + (1 - decay) * x, x)
         return Average(torch.where(seen, moved, old.value), old.known | seen)
 
-    def _of(self, places: int) -> Average:
+    def wide(self, places: int) -> Average:
+        """The same with at least so many places."""
         missing = max(0, places - len(self.value))
         return Average(F.pad(self.value, (0, missing)), F.pad(self.known, (0, missing)))
 

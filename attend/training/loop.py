@@ -11,10 +11,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 from tqdm import tqdm
 
-from attend.captioner.unrolled import Readout
 from attend.chance import torch_generator
 from attend.config import Config
 from attend.config.setting import Setting
@@ -35,19 +33,13 @@ from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, wri
 from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease, clear
-from attend.runs.processes import accelerator, of_main, open_run, share, sum_gradients, summed
-from attend.training.objective import Counts, Loss
+from attend.runs.processes import accelerator, of_main, open_run, share, summed
+from attend.training import graphs, optimiser
+from attend.training.objective import Counts
 from attend.training.progress import Meters, means
 from attend.training.reward import reads_boxes, reward_of
 from attend.training.start import BUDGET, begin, check_source
-
-OPTIMISERS = {
-    "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, fused=True),
-    "rmsprop": torch.optim.RMSprop,
-    "adadelta": torch.optim.Adadelta,
-    "sgd": partial(torch.optim.SGD, fused=True),
-}
+from attend.training.update import Update
 
 
 class Trainer:
@@ -58,7 +50,7 @@ class Trainer:
         dataset = Prepared(config.data)
         self.rows = drawn_rows(dataset.rows("train"), config.train.training_images, config.seed)
         dataset.rows("val")  # an empty split is said now, not after an epoch
-        boxes, self.reward = reads_boxes(config, dataset), reward_of(config, dataset)
+        boxes, reward = reads_boxes(config, dataset), reward_of(config, dataset)
         if lease is not None:
             device = {"device": str(accelerator.device), "processes": accelerator.num_processes}
             facts = {"precision": config.train.precision, "data_fingerprint": dataset.about["fingerprint"]}
@@ -75,28 +67,22 @@ class Trainer:
         self.batches = Batches(dataset, store, boxes=boxes)
         self.part = share(accelerator)
         self.model.to(accelerator.device)
-        self.parameters = [p for p in self.model.captioner.parameters() if p.requires_grad]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.learner = Learner(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
-        self.beside = list(self.learner.parameters())
-        groups = [{"params": self.parameters + self.beside, "lr": config.train.learning_rate}]
-        if self.model.tuned:
-            tuned = self.model.encoder.tuned()
-            groups.append({"params": tuned, "lr": config.train.encoder_learning_rate})
-            self.parameters = self.parameters + tuned
-        self.optimiser = OPTIMISERS[config.train.optimiser](groups)
+        captured = graphs.wanted(config, self.model, self.learner, accelerator)
+        self.update = Update(config, self.model, reward, self.learner, accelerator, capturable=captured)
         self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.optimiser,
+            self.update.optimiser,
             mode="max",
             factor=config.train.lower_by,
             patience=config.train.lower_after - 1 if config.train.lower_after else 10**9,
             threshold=0.0,
         )
-        self.average, self.meters = self.learner.start(accelerator.device), Meters()
-        self.progress = Progress()
+        self.progress, self.meters = Progress(), Meters()
         if run.last.exists():
             self.resume()
+        self.take = graphs.Graphs(self.update, graphs.CudaGraphs()) if captured else self.update
         if lease is not None:
             run.cut_log(self.progress.logged)
 
@@ -120,6 +106,7 @@ class Trainer:
             progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
             progress.epoch, progress.position = progress.epoch + 1, 0
             self.schedule.step(score)
+            self.take.rates_changed()
             kept = settings.keep_every > 0 and progress.epoch % settings.keep_every == 0
             for path, due in ((self.run.best, better), (self.run.kept(progress.epoch), kept)):
                 if due and self.lease is not None:
@@ -174,49 +161,25 @@ class Trainer:
                     saved = time.monotonic()
 
     def step(self, batch: Batch) -> None:
-        """One minibatch: features, pass, loss, gradient, update. Nothing here waits for the device.
-
-        ``batch`` is this process's share: noise, counts and sums are those of the whole minibatch.
-        """
-        config, device = self.config, self.accelerator.device
+        """One minibatch, of which ``batch`` is this process's share, with the chance of this step. Nothing here waits
+        for the device."""
+        config, step = self.config, self.progress.step
         self.model.captioner.train()
-        shape, locations = self.reward.shape(batch), math.prod(self.model.encoder.grid)
-        noise = Noise.draw(config, shape, config.seed, self.progress.step, locations, self.epochs)
-        noise = noise.part(self.part).to(device)
+        shape, locations = self.update.reward.shape(batch), math.prod(self.model.encoder.grid)
+        noise = Noise.draw(config, shape, config.seed, step, locations, self.epochs).part(self.part)
         if config.attention.weights == "random":
-            stream = torch_generator("random weights of a step", config.seed, self.progress.step)
-            shown = torch.rand((*shape, locations), generator=stream)[self.part].to(device, non_blocking=True)
-            batch = replace(batch, shares=shown)
-        with self.model.autocast():
-            features = self.model.features(batch.inputs)
-            u, loss = self.reward.loss(self.model.captioner, features, batch, noise, self.learner, self.average)
-        self._count(u, loss, Counts.of(batch.whole).words)
-        del u  # so that only what the gradient needs is kept
-        loss.total.backward()
-        self.average = self.average.after(self._reduced(loss.observed), config.estimator.decay)
-        sum_gradients([*self.parameters, *self.beside], self.accelerator)
-        attention = norm(self.model.captioner.attention.parameters())
-        self.meters.add(attention_gradient=attention / self.accelerator.num_processes)  # equal in all of them
-        if config.train.clip:
-            torch.nn.utils.clip_grad_norm_(self.parameters, config.train.clip)
-            if self.beside:
-                torch.nn.utils.clip_grad_norm_(self.beside, config.train.clip)
-        self.optimiser.step()
-        self.optimiser.zero_grad()  # now, so that gradients and the next step's activations are never there together
-
-    def _count(self, u: Readout, loss: Loss, words: int) -> None:
-        """Add a step to the meters."""
-        sums = {name: words * term for name, term in {"loss": loss.total, **loss.terms}.items()}
-        if u.logits is not None:
-            sums["accuracy_top5"] = ((u.ranks >= 0) & (u.ranks < 5)).sum() / u.samples
-        self.meters.add(words=words, **sums)
-        self.meters.watch(self.progress.step, loss.total)
-        if (self.progress.step + 1) % self.config.train.log_every == 0:
-            self.health = health.health_sums(u)
-
-    def _reduced(self, observed: Tensor | None) -> Tensor | None:
-        """Sums of this process, added over processes."""
-        return None if observed is None else self.accelerator.reduce(observed, "sum")
+            stream = torch_generator("random weights of a step", config.seed, step)
+            batch = replace(batch, shares=torch.rand((*shape, locations), generator=stream)[self.part])
+        due = (step + 1) % config.train.log_every == 0
+        told = self.take(batch, noise, health_due=due)
+        words = Counts.of(batch.whole).words
+        sums = {name: words * term for name, term in {"loss": told.loss, **told.terms}.items()}
+        if told.top5 is not None:
+            sums["accuracy_top5"] = told.top5
+        self.meters.add(words=words, **sums, attention_gradient=told.attention_gradient)
+        self.meters.watch(step, told.loss)
+        if due:
+            self.health = told.health.clone()
 
     def agreed(self, due: bool) -> bool:
         """What the main process says. Several processes ask it when they log, and else nothing is due."""
@@ -234,11 +197,11 @@ class Trainer:
         Returns the mean nll.
         """
         values = means(self.meters.read(partial(summed, found=self.accelerator)))
-        values["learning_rate"] = self.optimiser.param_groups[0]["lr"]
-        average = self.average.values()
+        values["learning_rate"] = self.update.optimiser.param_groups[0]["lr"]
+        average = self.update.average.values()
         if average and self.learner.baseline is not BASELINES["average-per-place"] and average[0] is not None:
             values["baseline"] = average[0]
-        values |= health.means(self._reduced(self.health))
+        values |= health.means(self.accelerator.reduce(self.health, "sum"))
         self.meters = Meters()
         self.log(epoch=round(epoch, 4), split="train", **values)
         return values["nll"]
@@ -284,17 +247,12 @@ class Trainer:
         if self.lease is None:
             return
         self.lease.check()
-        self.progress.average = self.average.values()
+        self.progress.average = self.update.average.values()
         self.progress.logged = self.run.logged()
-        packed = self.optimiser.state_dict()
-        tensors = {
-            f"optimiser.{index}.{name}": torch.as_tensor(value)
-            for index, values in packed["state"].items()
-            for name, value in values.items()
-        }
+        tensors, groups = optimiser.packed(self.update.optimiser)
         state = self.model.identity() | {
             "progress": asdict(self.progress),
-            "groups": packed["param_groups"],
+            "groups": groups,
             "schedule": self.schedule.state_dict(),
         }
         tensors |= {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
@@ -314,10 +272,10 @@ class Trainer:
             )
         self.model.load(tensors, state, str(self.run.last))
         self.learner.load_state_dict({name: tensors[f"learner.{name}"] for name in self.learner.state_dict()})
-        self.optimiser.load_state_dict({"state": _unpack(tensors), "param_groups": state["groups"]})
+        optimiser.unpack(self.update.optimiser, tensors, state["groups"])
         self.schedule.load_state_dict(state["schedule"])
         self.progress = read_progress(state)
-        self.average = Average.of(self.progress.average, self.accelerator.device)
+        self.update.average = Average.of(self.progress.average, self.accelerator.device)
         self.meters = Meters(self.progress.meters)
         tqdm.write(
             f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}", file=sys.stderr
@@ -350,7 +308,7 @@ def train(
         found.wait_for_everyone()  # the best model may still be being written
         model = Model.read(run).to(found.device)
         scores = evaluate(model, trainer.batches, run, lease, found, Setting(split=split))
-        scores |= {"parameters": count(trainer.parameters), "epochs": trainer.progress.epoch}
+        scores |= {"parameters": count(trainer.update.parameters), "epochs": trainer.progress.epoch}
         scores |= {"train_seconds": round(trainer.progress.train_seconds, 1)}
         if lease is not None:
             started = read_json(run.path / "environment.json", dict).get("start", {})
@@ -369,22 +327,6 @@ def keep_vocabulary(run: RunFolder, vocabulary: Vocabulary) -> None:
     vocabulary.write(path)
 
 
-def norm(parameters) -> Tensor:
-    """Norm of the gradients of some parameters, on their device; 0 if there are none."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros(())
-
-
 def count(parameters: list[torch.nn.Parameter]) -> int:
     """How many numbers are trained."""
     return sum(p.numel() for p in parameters)
-
-
-def _unpack(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """The optimiser's state from the names of a checkpoint."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
-    return state

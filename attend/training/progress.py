@@ -25,7 +25,7 @@ class Meters:
         for name, value in values.items():
             if isinstance(value, Tensor):
                 value = value.detach().float()
-                self.own[name] = self.own[name] + value if name in self.own else value
+                self.own[name] = self.own[name] + value if name in self.own else value.clone()
             else:
                 self.sums[name] = self.sums.get(name, 0.0) + value
 

@@ -19,8 +19,8 @@ from attend.estimators import Learner
 from attend.estimators.noise import Noise
 from attend.evaluation.generate import IMAGES
 from attend.model import build_captioner
-from attend.training.loop import OPTIMISERS
 from attend.training.objective import loss_of
+from attend.training.optimiser import OPTIMISERS
 
 KINDS = ("soft", "hard")
 Changes = Mapping[str, str | int | float | bool | None]

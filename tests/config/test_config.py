@@ -26,7 +26,7 @@ from attend.estimators.signals import SIGNALS
 from attend.estimators.take import every_path, samples
 from attend.estimators.variational import from_proposal
 from attend.geometry import TRANSFORMS
-from attend.training.loop import OPTIMISERS
+from attend.training.optimiser import OPTIMISERS
 
 ODD = {  # no field has its default here, so a field that a round trip drops is seen
     "data": "somewhere",
@@ -66,6 +66,7 @@ SINGLE = {  # what the others leave no choice
     "encoder.precision", "attention.weights", "attention.top", "attention.temperature", "attention.feed",
     "estimator.name", "estimator.relaxation", "estimator.rollout", "decoder.looks", "decoder.initial",
     "decoder.readout_context", "train.reward", "train.reward_samples", "train.reward_baseline", "train.reward_mass",
+    "train.graphs",
 }  # fmt: skip
 
 

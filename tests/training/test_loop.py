@@ -21,7 +21,7 @@ from attend.config.text import from_dict, replace
 from attend.data.prepared import Prepared
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES
-from attend.training.loop import OPTIMISERS
+from attend.training.optimiser import OPTIMISERS
 from tests import halves
 from tests.forks import finish, kill, no_java
 

@@ -19,9 +19,10 @@ from attend.estimators.baselines import BASELINES
 from attend.estimators.noise import Noise
 from attend.evaluation.health import health_sums
 from attend.model import build_captioner
-from attend.training.loop import OPTIMISERS, norm
 from attend.training.objective import loss_of
+from attend.training.optimiser import OPTIMISERS
 from attend.training.progress import Meters
+from attend.training.update import norm
 from tests import bed
 
 LOCATIONS, FEATURES, WORDS = 9, 16, 11
