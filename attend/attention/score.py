@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from attend import kernels
 from attend.attention.simplex import at_least_fp32
 from attend.config import catalogue
 
@@ -41,13 +42,18 @@ ACTIVATIONS = {
 def additive(keys: Tensor, query: Tensor, vector: Tensor, activation: str = "tanh") -> Tensor:
     """e_i = v . activation(k_i + q), for keys k = W a (N, L, A), queries q = U h + b (N, R, A), v (A,) -> (N, R, L).
 
-    The R rows of an image (captions, samples, beams) share its keys by view. In fp32 or better.
+    The R rows of an image (captions, samples, beams) share its keys by view. In fp32 or better. On CUDA it is one
+    kernel (``attend.kernels.additive``).
 
     Source: Bahdanau et al. (2015); Xu et al. (2015), equation 4.
     """
     keys = at_least_fp32(keys)
     query, vector = query.to(keys.dtype), vector.to(keys.dtype)
     with _full_precision(keys.device.type):
+        if kernels.run_on(keys):
+            from attend.kernels.additive import additive_scores  # it needs Triton
+
+            return additive_scores(keys, query, vector, activation == "tanh")
         if query.shape[:2].numel() * keys.shape[1:].numel() <= FEW:
             return ACTIVATIONS[activation].plain(keys[:, None] + query[:, :, None]) @ vector
         return _Additive.apply(keys, query, vector, ACTIVATIONS[activation])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from attend import kernels
 from attend.attention.attention import Memory, projected
 from attend.decoder.protocol import (
     Ask,
@@ -123,11 +124,21 @@ class LSTM(nn.Module):
             gates = self.context_gates(context)
         before = (drive + gates).flatten(0, 1)
         gates = torch.addmm(before, hidden.flatten(0, 1), self.hidden_gates.weight.t()).view(drive.shape)
-        open_, write = gates.split([3 * self.hidden, self.hidden], dim=-1)
+        hidden, cell = self.cell(gates, cell)
+        return (hidden, cell), Word(hidden, context, gate, found)
+
+    @staticmethod
+    def cell(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """h_t = sigmoid(o) tanh(c_t), c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g), of the four gates (..., 4H) in the
+        order i, f, o, g. On CUDA it is one kernel (``attend.kernels.lstm``)."""
+        if kernels.run_on(gates):
+            from attend.kernels.lstm import lstm_cell  # it needs Triton
+
+            return lstm_cell(gates, cell)
+        open_, write = gates.split([3 * cell.shape[-1], cell.shape[-1]], dim=-1)
         enter, forget, leave = torch.sigmoid(open_).chunk(3, dim=-1)
         cell = torch.addcmul(forget * cell, enter, torch.tanh(write))
-        hidden = leave * torch.tanh(cell)
-        return (hidden, cell), Word(hidden, context, gate, found)
+        return leave * torch.tanh(cell), cell
 
     def readout(self, inputs: Inputs, hidden: Tensor, context: Tensor, projected: bool = False) -> Tensor:
         """Logits L_o tanh(E y + L_h h + L_z beta z), or L_o h: (..., H), (..., D) -> (..., V).
