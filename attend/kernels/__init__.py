@@ -7,8 +7,10 @@ from torch import Tensor
 
 TRITON = find_spec("triton") is not None
 """It comes with torch for CUDA on Linux."""
+DEVICES = {"cuda"}
+"""Types of devices that kernels run on."""
 
 
 def run_on(tensor: Tensor) -> bool:
     """Whether kernels run where this tensor is."""
-    return TRITON and tensor.device.type == "cuda"
+    return TRITON and tensor.device.type in DEVICES

@@ -6,12 +6,25 @@ long as its operations take to dispatch, so their number per word is the cost th
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
+from unittest import mock
 
+import torch
 from attend.experiments.bench.beds import KINDS, Bed
 from attend.experiments.bench.clock import Setup
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from attend import kernels as fused
+from attend.captioner.captioner import BUCKET
+from attend.captioner.layout import OnDevice
+from attend.data.batches import Batch
+from attend.estimators.noise import Noise
+from attend.training.objective import loss_of
+
+NO_KERNEL = {"aten::_unsafe_view", "aten::promote_types", "aten::new_empty", "aten::empty_like", "aten::scalar_tensor"}
+"""Operations that start no computation, beside views."""
 
 
 class Counting(TorchDispatchMode):
@@ -33,6 +46,12 @@ class Counting(TorchDispatchMode):
     def views(self) -> int:
         """Operations that return a view of their input: they are dispatched, and start no computation."""
         return sum(number for operation, number in self.counts.items() if _is_view(operation))
+
+    @property
+    def launches(self) -> int:
+        """Operations that start a kernel on a GPU, at least one each."""
+        nothing = sum(n for operation, n in self.counts.items() if operation._schema.name in NO_KERNEL)
+        return self.total - self.views - nothing
 
 
 def _is_view(operation: OpOverload) -> bool:
@@ -75,3 +94,35 @@ def operations(setup: Setup) -> Iterator[dict[str, Any]]:
                     for whose, one in (("ours", ours), ("textbook", theirs))
                 },
             }
+
+
+def kernels(setup: Setup) -> Iterator[dict[str, Any]]:
+    """The kernels of a training step on CUDA, forward and backward, without and with ours; a captured step replays all
+    of them with one launch.
+
+    Counted on tensors without data, so this machine needs no GPU. They are divided by the words of the longest caption,
+    rounded up as they are there, and by all real words.
+    """
+    for size in setup.sizes:
+        for kind in KINDS:
+            row: dict[str, Any] = {"size": size.name, "attention": kind}
+            for name, devices in (("plain", set()), ("ours", {"meta"})):
+                with mock.patch.object(fused, "DEVICES", devices):
+                    launches, length, words = _on_meta(size, kind)
+                row |= {f"{name}, a step": launches, f"{name}, a word of the longest caption": launches / length}
+            yield row | {"ours, a real word": launches / words, "words": words}
+
+
+def _on_meta(size: Any, kind: str) -> tuple[int, int, int]:
+    """Kernels of the pass and its gradient; the words of the longest caption in a captured step; real words."""
+    bed, meta = Bed(size, kind, torch.device("cpu"), "fp32"), torch.device("meta")
+    captioner, learner = bed.captioner.to(meta), bed.learner.to(meta)
+    captioner.padded, length = True, -(-bed.shape[2] // BUCKET) * BUCKET
+    noise = Noise.draw(bed.settings, bed.shape, 0, 0).widened(length).to(meta)
+    lengths = OnDevice(bed.lengths.to(meta))
+    batch = Batch.of(bed.features, bed.words, bed.lengths).widened(length).to(meta)
+    batch = replace(batch, lengths=lengths, whole=lengths)
+    with Counting() as counting:
+        _, loss = loss_of(captioner, batch.inputs, batch, noise, learner, learner.start(meta))
+        loss.total.backward()
+    return counting.launches, length, bed.tokens

@@ -19,7 +19,7 @@ from attend.experiments.bench.data import features, stores, waiting
 from attend.experiments.bench.decoders import decoders
 from attend.experiments.bench.floor import SIZES
 from attend.experiments.bench.growth import draw, exponents, growth
-from attend.experiments.bench.operations import operations
+from attend.experiments.bench.operations import kernels, operations
 from attend.experiments.bench.steps import memory, samples, search, train
 from tqdm import tqdm
 
@@ -30,8 +30,8 @@ from attend.runs.provenance import environment
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
     part.__name__: part
     for part in (
-        train, operations, samples, decoders, memory, search, features, waiting, stores, scoring, startup, processes,
-        growth,
+        train, operations, kernels, samples, decoders, memory, search, features, waiting, stores, scoring, startup,
+        processes, growth,
     )
 }  # fmt: skip
 

@@ -14,8 +14,8 @@ class Bench:
     sizes: str = "flickr8k,lite,coco"
     """sizes to measure, separated by commas: flickr8k, lite, coco, quickstart, tiny"""
     parts: str | None = None
-    """parts to measure, separated by commas: train, operations, samples, decoders, memory, search, features, waiting,
-    stores, scoring, startup, processes, growth; if not given, all"""
+    """parts to measure, separated by commas: train, operations, kernels, samples, decoders, memory, search, features,
+    waiting, stores, scoring, startup, processes, growth; if not given, all"""
     rounds: int = 5
     """rounds of measurement; the table has their median, minimum and maximum"""
     precision: Literal["fp32", "bf16"] | None = None

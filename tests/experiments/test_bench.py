@@ -166,13 +166,14 @@ def test_every_number_grows_sixteenfold():
 
 def test_bench_leaves_tables_and_their_numbers(tmp_path, capsys):
     options = ["--rounds", "2", "--precision", "fp32", "--out", str(tmp_path)]
-    main(["bench", "--sizes", "tiny", "--parts", "train,samples,operations,decoders,search", *options])
+    main(["bench", "--sizes", "tiny", "--parts", "train,samples,operations,kernels,decoders,search", *options])
     results = json.loads((tmp_path / "bench.json").read_text())
     assert [(row["size"], row["attention"]) for row in results["train"]] == [("tiny", "soft"), ("tiny", "hard")]
     for row in results["train"]:
         assert len(row["seconds"]["ours"]) == 2 and row["share of the floor"]["median"] > 0
     assert results["samples"][0]["times one"]["median"] > 0
     assert results["operations"][0]["textbook's"] > 0
+    assert all(row["plain, a step"] > 1.2 * row["ours, a step"] > 0 for row in results["kernels"])
     found = [(row["decoder"], row["attention"]) for row in results["decoders"]]
     assert found == [(cell, kind) for cell in DECODERS for kind in ("soft", "hard")]
     assert all(row["times a loop"]["median"] > 0 for row in results["decoders"] if row["decoder"] != "lstm")

@@ -111,9 +111,10 @@ def test_a_captioner_on_kernels_is_the_captioner(monkeypatch, feed, activation):
     words, lengths = bed.captions([[[4, 5, 2], [6, 2]], [[5, 4, 3, 6, 2], [2]]])
     noise = bed.uniform(2, 4, 5).to(DEVICE) if feed else None
     found = []
-    for where in ([], [None]):
-        if where:
-            monkeypatch.setattr(kernels, "run_on", lambda tensor: True)
+    for fused in (False, True):
+        monkeypatch.setattr(kernels, "DEVICES", set())
+        if fused:
+            monkeypatch.setattr(kernels, "DEVICES", {DEVICE})
         a = bed.features(2).to(DEVICE).requires_grad_()
         u = model(a, words.to(DEVICE), lengths, decoding("sample" if feed else "expected", noise=noise), samples=2)
         total = u.costs.sum() + u.log_probs.sum() + u.weights.square().sum()
