@@ -45,6 +45,9 @@ Step = Callable[[], Told]
 class Capture(Protocol):
     """How a step is captured."""
 
+    def staged(self, part: Tensor) -> Tensor:
+        """A tensor of the host from where a copy to the device need not be waited for."""
+
     def warm(self, step: Step) -> Told:
         """Take the step, so that everything that is made on first use is made."""
 
@@ -57,6 +60,9 @@ class CudaGraphs:
 
     def __init__(self) -> None:
         self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+
+    def staged(self, part: Tensor) -> Tensor:
+        return part if part.is_cuda else part.pin_memory()
 
     def warm(self, step: Step) -> Told:
         self.stream.wait_stream(torch.cuda.current_stream())
@@ -97,7 +103,7 @@ class Graphs:
         if shape in self.buckets:
             buffers, replay = self.buckets[shape]
             for name, part in given.items():
-                buffers[name].copy_(part, non_blocking=True)
+                buffers[name].copy_(self.capture.staged(part), non_blocking=True)
             return replay()
         device = self.update.accelerator.device
         buffers = {name: part.to(device, copy=True) for name, part in given.items()}

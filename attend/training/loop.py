@@ -142,7 +142,7 @@ class Trainer:
         with bar:
             for _ in batches[progress.position :]:
                 before = time.perf_counter()
-                batch = next(loader).to(self.accelerator.device)
+                batch = next(loader)
                 waited = time.perf_counter() - before
                 self.step(batch)
                 progress.step, progress.position = progress.step + 1, progress.position + 1

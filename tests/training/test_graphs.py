@@ -42,6 +42,9 @@ class Recorded:
     def __init__(self) -> None:
         self.warmed, self.recorded, self.replayed = 0, 0, 0
 
+    def staged(self, part):
+        return part.clone()
+
     def warm(self, step):
         self.warmed += 1
         return step()
