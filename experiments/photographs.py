@@ -4,9 +4,9 @@
 
 Small models that fit in 6 MB, on a frozen EfficientNet-Lite0, all by one schedule: eight epochs, and four more at a
 third of the rate for what begins from soft: hard attention, and soft again as its control. The state begins at zero,
-so that the image is seen through attention alone: from a perceptron of the mean feature, as in the paper, 12 to 18
-captions of 75 other photographs (OSIE's) were no sentences. Which features, and which way of learning from nothing, is
-asked by `attend run screen`.
+so that the image is seen through attention alone: from a perceptron of the mean feature, as in the paper, photographs
+unlike those of training (OSIE's) made it say "bench bench trampoline". Which features, and which way of learning from
+nothing, is asked by `attend run screen`.
 
 Source: Xu et al. (2015) for soft and hard attention; hard attention that begins from soft is ours.
 
