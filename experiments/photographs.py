@@ -10,9 +10,9 @@ nothing, is asked by `attend run screen`.
 
 Source: Xu et al. (2015) for soft and hard attention; hard attention that begins from soft is ours.
 
-Measured, 12 runs in 80 minutes on two cores, beside other work and not on a GPU (experiments/results/photographs.csv):
+Measured, 12 runs in 75 minutes on two cores, beside other work and not on a GPU (experiments/results/photographs.csv):
 decoded with the expected context hard attention has CIDEr 0.484, soft of as many epochs 0.503, equal within 0.05; at
-equal sharpness it holds 39.8 percent of its attention in the boxes and that soft attention 37.8, a centre as sharp 41.1.
+equal sharpness it holds 39.8 percent of its attention in the boxes, that soft attention 37.8, a centre as sharp 41.1.
 """
 
 from dataclasses import replace
