@@ -14,6 +14,23 @@ Names here and symbols in Xu et al. (2015):
     weights    alpha_ti      attention                      baseline   b          of the reward
     glimpse    s_t           the sampled location           hidden     h_t        state of the LSTM
     costs      l_t           -log p(y_t | ...), in nats     signal     R_t        what a glimpse is charged with
+
+    attend.load("flickr8k-hard").caption("photo.jpg")       # a run folder, or a captioner that comes with the package
 """
 
+from importlib import import_module
+
 __version__ = "0.1.0"
+_LATER = {"load": ("attend.evaluation.caption", "ImageCaptioner")}
+"""What is imported when it is first asked for, since it needs torch."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'attend' has no attribute {name!r}")
+    module, thing = _LATER[name]
+    return getattr(import_module(module), thing)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LATER]

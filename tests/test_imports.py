@@ -63,6 +63,17 @@ def test_an_import_upwards_is_found(tmp_path):
     assert {part_of(found) for found in imports(file)} == {"training", "analysis"}
 
 
+def test_importing_attend_imports_no_more_than_it():
+    """Until something of it is asked for: no torch, no numpy, and in no time."""
+    code = (
+        "import sys; before = set(sys.modules); import attend; "
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before}); "
+        "assert 'load' in dir(attend) and not hasattr(attend, 'nothing'); print(attend.load.__name__)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == ["attend", "ImageCaptioner"]
+
+
 BLOCKED = """
 import importlib, sys
 

@@ -54,6 +54,44 @@ class ImageCaption:
         return self.say(torch.from_numpy(weights).float())
 
 
+class ImageCaptioner:
+    """A trained model that captions images: ``attend.load``.
+
+        model = attend.load("flickr8k-hard")
+        caption = model.caption("photo.jpg", decode="argmax", beam=3)
+
+    Raises ValueError if the run has no model that fits, or its attention needs the boxes of given captions.
+    """
+
+    def __init__(self, run: Path | str) -> None:
+        self.model = Model.read(RunFolder(found(run)))
+        if self.model.config.attention.weights == "oracle":
+            raise ValueError(
+                f"{run} has oracle attention, which sees the boxes of given captions: it cannot caption images"
+            )
+        self.device = accelerator()
+        self.model.to(self.device.device)
+        self.model.captioner.eval()
+
+    def caption(
+        self, image: Path | str | Sequence[Path | str], *, decode: Decode | None = None, beam: int | None = None
+    ) -> ImageCaption | list[ImageCaption]:
+        """The caption of an image file, or a list of captions for a list of files.
+
+        ``decode`` and ``beam`` replace the run's own. Raises ValueError if a file is no image.
+        """
+        if isinstance(image, Path | str):
+            return next(self.captions([image], decode=decode, beam=beam))
+        return list(self.captions(image, decode=decode, beam=beam))
+
+    def captions(
+        self, images: Sequence[Path | str], *, decode: Decode | None = None, beam: int | None = None
+    ) -> Iterator[ImageCaption]:
+        """The captions of image files in their order, one at a time."""
+        way = self.model.config.way(decode, beam)
+        return (_caption(self.model, Path(one), number, *way, self.device) for number, one in enumerate(images))
+
+
 def caption_images(
     run: Path | str, images: Sequence[Path | str], *, decode: Decode | None = None, beam: int | None = None
 ) -> Iterator[ImageCaption]:
@@ -63,19 +101,9 @@ def caption_images(
     ``attend.data.images.gather_images`` lists the images of folders. ``decode`` and ``beam`` replace the run's own.
 
     Raises:
-        ValueError: the run has no model that fits, its attention needs the boxes of given captions, or a file is no
-            image.
+        ValueError: as ``ImageCaptioner``, or a file is no image.
     """
-    model = Model.read(RunFolder(found(run)))
-    if model.config.attention.weights == "oracle":
-        raise ValueError(
-            f"{run} has oracle attention, which sees the boxes of given captions: it cannot caption images"
-        )
-    device = accelerator()
-    model.to(device.device)
-    model.captioner.eval()
-    way = model.config.way(decode, beam)
-    return (_caption(model, Path(path), number, *way, device) for number, path in enumerate(images))
+    return ImageCaptioner(run).captions(images, decode=decode, beam=beam)
 
 
 @torch.no_grad()

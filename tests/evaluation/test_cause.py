@@ -12,6 +12,7 @@ from attend.analysis.cause import MOVED, WAYS, numbers, read_cause, table
 from attend.analysis.records import read_runs
 from attend.experiments.cli.main import main
 
+import attend
 from attend.captioner.captioner import decoding
 from attend.config.text import from_dict
 from attend.data.examples import Phrase
@@ -259,6 +260,12 @@ def test_a_caption_can_be_made_to_look_at_a_box(runs, world, kind):
     name = next(iter(said))
     (one,) = caption_images(run, [world / "data/images" / name])
     assert one.caption == said[name]
+    model = attend.load(run)
+    again, (first, second) = (
+        model.caption(world / "data/images" / name),
+        model.caption([world / "data/images" / other for other in (name, [*said][1])]),
+    )
+    assert again.caption == first.caption == said[name] and second.caption == said[[*said][1]]
     box = (0.0, 0.0, 0.5, 1.0)
     moved = one.look_at(box)
     assert np.allclose(moved.weights, into((box,), moved.geometry, kind == "hard"), atol=1e-6)
