@@ -183,7 +183,8 @@ def _dots(axes: Axes, rows, keys, looks, parts, labels, title: str) -> None:
     axes.set_yticks(range(len(parts)), list(labels))
     axes.set_ylim(len(parts) - 0.5, -0.5)
     share = all(measure in SHARES for measure, _ in parts)
-    axes.set_xlim(0, min(1.02, axes.get_xlim()[1]) if share else None)  # an interval from few seeds may leave [0, 1]
+    right = 1.04 * axes.get_xlim()[1]  # a dot at the end is seen whole
+    axes.set_xlim(0, min(1.02, right) if share else right)  # an interval from few seeds may leave [0, 1]
     axes.grid(False, axis="y")
     axes.set_title(title, loc="left")
 
