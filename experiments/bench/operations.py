@@ -106,15 +106,15 @@ def kernels(setup: Setup) -> Iterator[dict[str, Any]]:
     for size in setup.sizes:
         for kind in KINDS:
             row: dict[str, Any] = {"size": size.name, "attention": kind}
-            for name, devices in (("plain", set()), ("ours", {"meta"})):
-                with mock.patch.object(fused, "DEVICES", devices):
-                    launches, length, words = _on_meta(size, kind)
-                row |= {f"{name}, a step": launches, f"{name}, a word of the longest caption": launches / length}
-            yield row | {"ours, a real word": launches / words, "words": words}
+            for name in ("plain", "ours"):
+                number, length, words = launches(size, kind, ours=name == "ours")
+                row |= {f"{name}, a step": number, f"{name}, a word of the longest caption": number / length}
+            yield row | {"ours, a real word": number / words, "words": words}
 
 
-def _on_meta(size: Any, kind: str) -> tuple[int, int, int]:
-    """Kernels of the pass and its gradient; the words of the longest caption in a captured step; real words."""
+def launches(size: Any, kind: str, *, ours: bool = True) -> tuple[int, int, int]:
+    """Kernels of the pass and its gradient on CUDA, with ours or in plain torch; the words of the longest caption in a
+    captured step; real words."""
     bed, meta = Bed(size, kind, torch.device("cpu"), "fp32"), torch.device("meta")
     captioner, learner = bed.captioner.to(meta), bed.learner.to(meta)
     captioner.padded, length = True, -(-bed.shape[2] // BUCKET) * BUCKET
@@ -122,7 +122,7 @@ def _on_meta(size: Any, kind: str) -> tuple[int, int, int]:
     lengths = OnDevice(bed.lengths.to(meta))
     batch = Batch.of(bed.features, bed.words, bed.lengths).widened(length).to(meta)
     batch = replace(batch, lengths=lengths, whole=lengths)
-    with Counting() as counting:
+    with Counting() as counting, mock.patch.object(fused, "DEVICES", {"meta"} if ours else set()):
         _, loss = loss_of(captioner, batch.inputs, batch, noise, learner, learner.start(meta))
         loss.total.backward()
     return counting.launches, length, bed.tokens

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from attend.experiments.bench.around import processes, scoring, startup
+from attend.experiments.bench.captured import captured
 from attend.experiments.bench.clock import Setup, best_precision, table
 from attend.experiments.bench.data import features, stores, waiting
 from attend.experiments.bench.decoders import decoders
@@ -30,22 +31,35 @@ from attend.runs.provenance import environment
 PARTS: dict[str, Callable[[Setup], Iterator[dict[str, Any]]]] = {
     part.__name__: part
     for part in (
-        train, operations, kernels, samples, decoders, memory, search, features, waiting, stores, scoring, startup,
-        processes, growth,
+        train, captured, operations, kernels, samples, decoders, memory, search, features, waiting, stores, scoring,
+        startup, processes, growth,
     )
 }  # fmt: skip
 
 
 def bench(
-    out: Path, *, sizes: Sequence[str], parts: Sequence[str], rounds: int, precision: str | None, data: Path | None
+    out: Path,
+    *,
+    sizes: Sequence[str],
+    parts: Sequence[str],
+    rounds: int,
+    precision: str | None,
+    data: Path | None,
+    device: str | None = None,
 ) -> list[Path]:
     """Measure, and write bench.json with every number and bench.md with the tables; returns the files.
 
-    Both are written again after every part, so that an error in a later part loses nothing.
+    Both are written again after every part, so that an error in a later part loses nothing. For a GPU that this machine
+    does not have, the plan is shown, and no file is written.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        print("this machine has no GPU; with one, `attend bench --device cuda` times such steps:", file=sys.stderr)
+        plan = Setup(sizes=[SIZES[name] for name in sizes], rounds=rounds, device=torch.device("cpu"), precision="fp32")
+        print(table("plan", list(captured(plan))))
+        return []
     if data is not None:
         Prepared(data)  # what is wrong with it is said now
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     setup = Setup(
         sizes=[SIZES[name] for name in sizes], rounds=rounds, device=device, data=data,
         precision=precision or best_precision(device),

@@ -14,10 +14,12 @@ class Bench:
     sizes: str = "flickr8k,lite,coco"
     """sizes to measure, separated by commas: flickr8k, lite, coco, quickstart, tiny"""
     parts: str | None = None
-    """parts to measure, separated by commas: train, operations, kernels, samples, decoders, memory, search, features,
-    waiting, stores, scoring, startup, processes, growth; if not given, all"""
+    """parts to measure, separated by commas: train, captured, operations, kernels, samples, decoders, memory, search,
+    features, waiting, stores, scoring, startup, processes, growth; if not given, all"""
     rounds: int = 5
     """rounds of measurement; the table has their median, minimum and maximum"""
+    device: Literal["cpu", "cuda"] | None = None
+    """where to measure; if not given, on the GPU if there is one. For a GPU that is not here the plan is shown"""
     precision: Literal["fp32", "bf16"] | None = None
     """precision of all but the textbook; if not given, the faster one on this machine"""
     data: Path | None = None
@@ -39,4 +41,5 @@ def bench(command: Bench) -> None:
                 raise ValueError(f"unknown {name} {one!r}: known are {', '.join(known)}")
     at_least(1, rounds=command.rounds)
     options = {"rounds": command.rounds, "precision": command.precision, "data": command.data}
+    options |= {"device": command.device}
     print(*measure(command.out, **chosen, **options), sep="\n")

@@ -10,6 +10,7 @@ import pytest
 import torch
 from attend.experiments.bench import growth, run
 from attend.experiments.bench.beds import KINDS, Bed, SearchBed
+from attend.experiments.bench.captured import step, update_of
 from attend.experiments.bench.clock import Setup, ratio
 from attend.experiments.bench.floor import SIZES, Size, moved, products, tanhs
 from attend.experiments.bench.memory import peak, peaks, tensors
@@ -19,7 +20,9 @@ from attend.experiments.bench.steps import train
 from attend.experiments.cli.main import main
 
 from attend.decoder import DECODERS
+from attend.training.graphs import Graphs
 from tests import halves
+from tests.training.test_graphs import Recorded
 
 CPU = torch.device("cpu")
 TINY = SIZES["tiny"]
@@ -166,13 +169,14 @@ def test_every_number_grows_sixteenfold():
 
 def test_bench_leaves_tables_and_their_numbers(tmp_path, capsys):
     options = ["--rounds", "2", "--precision", "fp32", "--out", str(tmp_path)]
-    main(["bench", "--sizes", "tiny", "--parts", "train,samples,operations,kernels,decoders,search", *options])
+    main(["bench", "--sizes", "tiny", "--parts", "train,captured,samples,operations,kernels,decoders,search", *options])
     results = json.loads((tmp_path / "bench.json").read_text())
     assert [(row["size"], row["attention"]) for row in results["train"]] == [("tiny", "soft"), ("tiny", "hard")]
     for row in results["train"]:
         assert len(row["seconds"]["ours"]) == 2 and row["share of the floor"]["median"] > 0
     assert results["samples"][0]["times one"]["median"] > 0
     assert results["operations"][0]["textbook's"] > 0
+    assert all(row["kernels"] > 0 and row["MB to move"] > 0 for row in results["captured"])
     assert all(row["plain, a step"] > 1.2 * row["ours, a step"] > 0 for row in results["kernels"])
     found = [(row["decoder"], row["attention"]) for row in results["decoders"]]
     assert found == [(cell, kind) for cell in DECODERS for kind in ("soft", "hard")]
@@ -237,3 +241,24 @@ def test_what_is_not_known_is_said(fails):
     assert "unknown sizes 'large': known are flickr8k, lite, coco" in fails("bench", "--sizes", "large")
     assert "unknown parts 'sleep': known are train" in fails("bench", "--parts", "sleep")
     assert "rounds is 0" in fails("bench", "--rounds", "0")
+
+
+def test_the_plan_of_a_gpu_that_is_not_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    main(["bench", "--device", "cuda", "--sizes", "tiny", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr()
+    assert "this machine has no GPU" in said.err and not (tmp_path / "out").exists()
+    assert len([line for line in said.out.splitlines() if line.startswith("| tiny | ")]) == 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_captured_step_of_the_bench_is_the_eager_one(kind):
+    """On a CPU, with a recorded step in place of a graph: the same weights after three steps."""
+    eager, captured = (Bed(SIZES["tiny"], kind, torch.device("cpu")) for _ in range(2))
+    take = Graphs(update_of(captured), Recorded())
+    plain = update_of(eager)
+    for _ in range(3):
+        step(eager, plain)
+        step(captured, take)
+    for one, other in zip(eager.captioner.parameters(), captured.captioner.parameters(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)
