@@ -13,8 +13,9 @@ and so has its control, `soft-longer`.
 Source: Xu et al. (2015) for soft and hard attention and both rules; Deng et al. (2018) for the marginal; hard attention
 that begins from soft is ours.
 
-Not measured yet: 23 runs; on two cores an epoch takes 80 seconds of one with the 7 x 7 grid, and features of the larger
-images come on top; not on a GPU.
+Measured, 16 of its 23 runs in 42 minutes on two cores, beside other work and not on a GPU
+(experiments/results/screen.md): after two epochs soft attention has CIDEr 0.373 on normalised features and 0.331 on raw ones; hard attention that begins
+from it has 0.391 after two more and soft 0.433; from nothing hard attention has 0.258 to 0.303, and uniform 0.323.
 """
 
 from dataclasses import replace
