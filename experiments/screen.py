@@ -14,8 +14,9 @@ Source: Xu et al. (2015) for soft and hard attention and both rules; Deng et al.
 that begins from soft is ours.
 
 Measured, 16 of its 23 runs in 42 minutes on two cores, beside other work and not on a GPU
-(experiments/results/screen.md): after two epochs soft attention has CIDEr 0.373 on normalised features and 0.331 on raw ones; hard attention that begins
-from it has 0.391 after two more and soft 0.433; from nothing hard attention has 0.258 to 0.303, and uniform 0.323.
+(experiments/results/screen.md): after two epochs soft attention has CIDEr 0.373 on normalised features and 0.331 on raw
+ones; hard attention that begins from it has 0.391 after two more, where soft has 0.433; from nothing hard attention has
+0.258 to 0.303, and uniform 0.323.
 """
 
 from dataclasses import replace
