@@ -44,13 +44,8 @@ class Average:
         return cls(torch.tensor([one or 0.0 for one in values], dtype=dtype).to(device), known.to(device))
 
     def values(self) -> list[float | None]:
-        """The inverse of ``of``, without places at the end that have not started. It waits for the device."""
-        values = [
-            value if known else None for value, known in zip(self.value.tolist(), self.known.tolist(), strict=True)
-        ]
-        while values and values[-1] is None:
-            values.pop()
-        return values
+        """The inverse of ``of``. It waits for the device."""
+        return [value if known else None for value, known in zip(self.value.tolist(), self.known.tolist(), strict=True)]
 
     def take(self, other: Average) -> None:
         """Become another average of as many places, in place."""

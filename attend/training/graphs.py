@@ -96,7 +96,7 @@ class Graphs:
 
     def __call__(self, batch: Batch, noise: Noise, *, health_due: bool) -> Told:
         extent = -(-batch.words.shape[2] // BUCKET) * BUCKET
-        if noise.soft is None and self.update.learner.hard and self.update.config.estimator.facts.mixed:
+        if noise.soft is None:  # of one shape whether a coin has fallen for soft or not
             noise = replace(noise, soft=torch.zeros(noise.glimpse.shape[:2], dtype=torch.bool))
         given = _parts(batch.widened(extent), noise.widened(extent))
         shape = tuple((name, part.shape, part.dtype) for name, part in given.items())

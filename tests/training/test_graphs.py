@@ -112,7 +112,8 @@ def trained(update: Update, take) -> list[dict[str, Tensor]]:
         told[-1] |= {name: term.clone() for name, term in one.terms.items()}
         told[-1] |= {} if one.top5 is None else {"top5": one.top5.clone()}
     learned = [*update.model.captioner.parameters(), *update.learner.parameters()]
-    average = {str(place): value for place, value in enumerate(torch.tensor(update.average.values()))}
+    known = [value for value in update.average.values() if value is not None]
+    average = {str(place): value for place, value in enumerate(torch.tensor(known))}
     return [*told, {str(n): p.detach().clone() for n, p in enumerate(learned)}, average]
 
 
