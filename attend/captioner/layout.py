@@ -113,7 +113,7 @@ class Layout:
         if isinstance(lengths, OnDevice):
             return cls._unknown(lengths, length, samples)
         rows = np.repeat(lengths.numpy(), samples, axis=1)
-        extent = -(-length // bucket) * bucket if bucket else length
+        extent = rounded_up(length, bucket) if bucket else length
         real = rows[None] > np.arange(extent)[:, None, None]  # (T', N, R)
         padded = bool(bucket)
         steps = [Step(t, *rows.shape) for t in range(extent)] if padded else _rectangles(real)
@@ -265,6 +265,11 @@ class Layout:
         ours_to_sorted = np.argsort(sorted_to_ours)
         both = torch.from_numpy(np.stack([sorted_to_ours, ours_to_sorted])).to(words.device, non_blocking=True)
         return PackedSequence(words.index_select(0, both[0]), torch.from_numpy(sizes)), both[1]
+
+
+def rounded_up(length: int, bucket: int) -> int:
+    """The next multiple of ``bucket``."""
+    return -(-length // bucket) * bucket
 
 
 def _rectangles(real: np.ndarray) -> list[Step]:

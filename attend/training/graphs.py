@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attend.captioner.captioner import BUCKET
-from attend.captioner.layout import OnDevice
+from attend.captioner.layout import OnDevice, rounded_up
 from attend.config import Config
 from attend.data.batches import MAXIMUM_LENGTH, Batch
 from attend.decoder.protocol import Dropout
@@ -37,7 +37,7 @@ from attend.training.update import Told, Update
 
 MOST = 32
 """Shapes that are captured. Captions of up to 50 words have 13 lengths, for whole minibatches and the last one."""
-PLACES = -(-(MAXIMUM_LENGTH + 1) // BUCKET) * BUCKET
+PLACES = rounded_up(MAXIMUM_LENGTH + 1, BUCKET)
 """The places of a moving average that has one for each word of the longest caption."""
 Step = Callable[[], Told]
 
@@ -95,7 +95,7 @@ class Graphs:
         self.broken = False
 
     def __call__(self, batch: Batch, noise: Noise, *, health_due: bool) -> Told:
-        extent = -(-batch.words.shape[2] // BUCKET) * BUCKET
+        extent = rounded_up(batch.words.shape[2], BUCKET)
         if noise.soft is None:  # of one shape whether a coin has fallen for soft or not
             noise = replace(noise, soft=torch.zeros(noise.glimpse.shape[:2], dtype=torch.bool))
         given = _parts(batch.widened(extent), noise.widened(extent))
@@ -122,16 +122,19 @@ class Graphs:
             self.buckets[shape] = (buffers, self.capture.record(step))
         except RuntimeError as error:  # what a driver or an operation of one's own refuses
             self.broken = True
+            self.update.optimiser.zero_grad()  # what it had captured until then is no gradient
             first = str(error).strip().splitlines()[0]
             tqdm.write(f"this step cannot be captured in a CUDA graph, and runs without ({first})", file=sys.stderr)
 
     def _step(self, buffers: dict[str, Tensor]) -> Told:
         """The step on the buffers. The moving average keeps its place, and health is always told."""
         before = self.update.average
-        with self.rates:
-            told = self.update(*_assembled(buffers), health_due=True)
-        before.take(self.update.average)
-        self.update.average = before
+        try:
+            with self.rates:
+                told = self.update(*_assembled(buffers), health_due=True)
+            before.take(self.update.average)
+        finally:
+            self.update.average = before
         return told
 
 
