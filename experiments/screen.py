@@ -69,12 +69,11 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
     shared = small("screen", data, tiny)
     base = {name: config if tiny else short(config) for name, config in answer(shared, tiny).items()}
     nothing = replace(base["hard"], train=base["soft"].train)
-    variants = dict(base)
-    for name, fields in {} if tiny else FEATURES.items():
+    variants, features = dict(base), {} if tiny else FEATURES
+    for name, fields in features.items():
         variants |= {f"{kind}-{name}": with_fields(base[kind], fields) for kind in ("soft", "hard")}
     variants |= {f"hard-{way}": replace(nothing, **changes) for way, changes in WAYS.items()}
     variants |= {f"soft-{rule}": replace(base["soft"], objective=one) for rule, one in TWINS.items()}
-    features = () if tiny else FEATURES
     return Experiment(
         name="screen-tiny" if tiny else "screen",
         variants=variants,

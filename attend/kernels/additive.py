@@ -15,15 +15,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from attend.kernels.tanh import tanh
+
 UNITS, LOCATIONS = 64, 16
 """Units and locations of a block."""
 
 
 @triton.jit
 def _unit(x, TANH: tl.constexpr):
-    """g(x); tanh(x) = 2 sigmoid(2 x) - 1."""
+    """g(x)."""
     if TANH:
-        return 2 * tl.sigmoid(2 * x) - 1
+        return tanh(x)
     return tl.maximum(x, 0)
 
 

@@ -4,7 +4,7 @@
 
 The gates (M, 4H) come before their sigmoids and tanh, in the order of ``decoder.lstm``. Backward computes them again.
 
-The plain form is in ``decoder.lstm.LSTM.step``.
+The plain form is in ``decoder.lstm.LSTM.cell``.
 """
 
 import torch
@@ -12,12 +12,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from attend.kernels.tanh import tanh
+
 BLOCK = 256
-
-
-@triton.jit
-def _tanh(x):
-    return 2 * tl.sigmoid(2 * x) - 1
 
 
 @triton.jit
@@ -30,7 +27,7 @@ def _parts(gates, cell, at, number, H: tl.constexpr):
     enter = tl.sigmoid(enter.to(precise))
     forget = tl.sigmoid(tl.load(gates + start + H, mask=exists, other=0).to(precise))
     leave = tl.sigmoid(tl.load(gates + start + 2 * H, mask=exists, other=0).to(precise))
-    write = _tanh(tl.load(gates + start + 3 * H, mask=exists, other=0).to(precise))
+    write = tanh(tl.load(gates + start + 3 * H, mask=exists, other=0).to(precise))
     return enter, forget, leave, write, tl.load(cell + at, mask=exists, other=0).to(precise), start, exists
 
 
@@ -40,7 +37,7 @@ def _forward(gates, cell, hidden_out, cell_out, number, H: tl.constexpr, BLOCK: 
     enter, forget, leave, write, before, _, exists = _parts(gates, cell, at, number, H)
     after = forget * before + enter * write
     tl.store(cell_out + at, after, mask=exists)
-    tl.store(hidden_out + at, leave * _tanh(after), mask=exists)
+    tl.store(hidden_out + at, leave * tanh(after), mask=exists)
 
 
 @triton.jit
@@ -49,7 +46,7 @@ def _gradient(
 ):  # fmt: skip
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     enter, forget, leave, write, before, start, exists = _parts(gates, cell, at, number, H)
-    bent = _tanh(forget * before + enter * write)
+    bent = tanh(forget * before + enter * write)
     of_h = tl.load(of_hidden + at, mask=exists, other=0).to(bent.dtype)
     of_c = tl.load(of_cell + at, mask=exists, other=0).to(bent.dtype) + of_h * leave * (1 - bent * bent)
     tl.store(of_gates + start, of_c * write * enter * (1 - enter), mask=exists)

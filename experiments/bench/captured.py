@@ -5,7 +5,6 @@ Without a GPU the plan is shown: the words of a step, and what must be computed,
 
 import statistics
 from collections.abc import Iterator
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,5 +80,4 @@ def step(bed: Bed, take: Any) -> None:
     """A step with the noise of its number, as training draws it."""
     bed.steps += 1
     noise = Noise.draw(bed.settings, bed.shape, 0, bed.steps)
-    batch = replace(Batch.of(bed.features, bed.words, bed.lengths), whole=bed.lengths)
-    take(batch, noise, health_due=False)
+    take(Batch.of(bed.features, bed.words, bed.lengths), noise, health_due=False)

@@ -6,7 +6,6 @@ long as its operations take to dispatch, so their number per word is the cost th
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -18,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attend import kernels as fused
 from attend.captioner.captioner import BUCKET
-from attend.captioner.layout import OnDevice
+from attend.captioner.layout import OnDevice, rounded_up
 from attend.data.batches import Batch
 from attend.estimators.noise import Noise
 from attend.training.objective import loss_of
@@ -117,11 +116,9 @@ def launches(size: Any, kind: str, *, ours: bool = True) -> tuple[int, int, int]
     captured step; real words."""
     bed, meta = Bed(size, kind, torch.device("cpu"), "fp32"), torch.device("meta")
     captioner, learner = bed.captioner.to(meta), bed.learner.to(meta)
-    captioner.padded, length = True, -(-bed.shape[2] // BUCKET) * BUCKET
+    captioner.padded, length = True, rounded_up(bed.shape[2], BUCKET)
     noise = Noise.draw(bed.settings, bed.shape, 0, 0).widened(length).to(meta)
-    lengths = OnDevice(bed.lengths.to(meta))
-    batch = Batch.of(bed.features, bed.words, bed.lengths).widened(length).to(meta)
-    batch = replace(batch, lengths=lengths, whole=lengths)
+    batch = Batch.of(bed.features, bed.words, OnDevice(bed.lengths.to(meta))).widened(length).to(meta)
     with Counting() as counting, mock.patch.object(fused, "DEVICES", {"meta"} if ours else set()):
         _, loss = loss_of(captioner, batch.inputs, batch, noise, learner, learner.start(meta))
         loss.total.backward()
