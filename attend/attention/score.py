@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 from attend import kernels
 from attend.attention.simplex import at_least_fp32
 from attend.config import catalogue
+from attend.kernels.maps import LoopLinear
 
 BLOCK = {"cpu": 2**19, "cuda": 2**26}
 """Units of the score that are in memory at once: 2 MiB of fp32 fit the cache of a CPU."""
@@ -123,7 +124,7 @@ class AdditiveScore(nn.Module):
         super().__init__()
         self.activation = activation
         self.key = nn.Linear(features, width, bias=False)
-        self.query = nn.Linear(hidden, width)
+        self.query = LoopLinear(hidden, width)
         self.vector = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
 
     def keys(self, features: Tensor) -> Tensor:
@@ -161,7 +162,7 @@ class DotScore(nn.Module):
         super().__init__()
         self.heads = heads
         self.key = nn.Linear(features, width, bias=False)
-        self.query = nn.Linear(hidden, width)
+        self.query = LoopLinear(hidden, width)
 
     def keys(self, features: Tensor) -> Tensor:
         """W a by heads: (N, L, D) -> (N K, L, A/K)."""

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from attend import kernels
+
 
 class Selection(NamedTuple):
     """context z (N, R, D); glimpse s (N, R), -1 where a row has none; log alpha(s) (N, R), 0 where a row has none.
@@ -41,10 +43,12 @@ class Policy:
     """How the weights of a word pick what is read.
 
     ``picks`` says whether a policy may read something else than the mean under the weights: then a decoder that is fed
-    the expected context (``feed: expected``) shows the selection to its readout alone, by ``read``.
+    the expected context (``feed: expected``) shows the selection to its readout alone, by ``read``. ``steady`` says
+    whether all words are picked for in the same way: nothing is given for each word.
     """
 
     picks = True
+    steady = False
 
     def __call__(self, values: Tensor, weights: Tensor, at: At | None = None, query: Tensor | None = None) -> Selection:
         raise ValueError(f"{type(self).__name__} needs a decoder that is fed the expected context (feed 'expected')")
@@ -68,6 +72,7 @@ class Expected(Policy):
     """Soft attention: z = sum_i alpha_i a_i. Source: Xu et al. (2015), equation 8."""
 
     picks = False
+    steady = True
 
     def __call__(self, values, weights, at=None, query=None):
         return Selection(mean(values, weights))
@@ -81,6 +86,7 @@ class TopK(Policy):
     which are kept. With ``top`` of L or more it is ``Expected``. The recorded weights are alpha before the cut.
     """
 
+    steady = True
     top: int = 4
 
     def __call__(self, values, weights, at=None, query=None):
@@ -94,6 +100,8 @@ class TopK(Policy):
 @dataclass(frozen=True)
 class Argmax(Policy):
     """Hard attention without sampling: the location with the largest weight. For decoding; alpha gets no gradient."""
+
+    steady = True
 
     def __call__(self, values, weights, at=None, query=None):
         return glimpsed(values, weights, weights.argmax(-1))
@@ -118,8 +126,7 @@ class Sample(Policy):
 
     def __call__(self, values, weights, at=None, query=None):
         q = None if self.proposal is None else self.proposal(query, at)
-        drawn = draw((weights if q is None else q).detach(), cut(self.noise, at))
-        hard, soft = glimpsed(values, weights, drawn, q), cut(self.soft, at)
+        hard, soft = drawn(values, weights, cut(self.noise, at), q), cut(self.soft, at)
         if soft is None:
             return hard
         return Selection(
@@ -210,8 +217,20 @@ def mean(values: Tensor, weights: Tensor) -> Tensor:
 
 def glimpsed(values: Tensor, weights: Tensor, glimpse: Tensor, proposal: Tensor | None = None) -> Selection:
     """z = a_s for glimpses s (N, R), with log alpha(s), or log q(s) if s was drawn from a proposal q (N, R, L)."""
-    context = values.gather(1, glimpse[..., None].expand(-1, -1, values.shape[-1]))
-    return Selection(context, glimpse, log_at(weights if proposal is None else proposal, glimpse), proposal)
+    source = weights if proposal is None else proposal
+    return Selection(_at(values, glimpse), glimpse, log_at(source, glimpse), proposal)
+
+
+def drawn(values: Tensor, weights: Tensor, noise: Tensor, proposal: Tensor | None = None) -> Selection:
+    """The same for a glimpse that ``noise`` (N, R) draws from alpha, or from a proposal. On CUDA glimpse and
+    log-probability are one kernel (``attend.kernels.draw``)."""
+    source = weights if proposal is None else proposal
+    if not kernels.run_on(weights):
+        return glimpsed(values, weights, draw(source.detach(), noise), proposal)
+    from attend.kernels.draw import draw_glimpse  # it needs Triton
+
+    glimpse, log_prob = draw_glimpse(source, noise)
+    return Selection(_at(values, glimpse), glimpse, log_prob, proposal)
 
 
 def log(weights: Tensor) -> Tensor:
@@ -238,6 +257,11 @@ def relaxation(weights: Tensor, noise: Tensor, temperature: float) -> Tensor:
 def gumbel(noise: Tensor) -> Tensor:
     """-log(-log u): Gumbel variables from uniform ones in [0, 1)."""
     return -torch.log(-torch.log(noise.clamp(min=torch.finfo(noise.dtype).tiny)))
+
+
+def _at(values: Tensor, glimpse: Tensor) -> Tensor:
+    """a_s: values (N, L, D), glimpses (N, R) -> (N, R, D)."""
+    return values.gather(1, glimpse[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def _through(values: Tensor, weights: Tensor, relaxed: Tensor, glimpse: Tensor) -> Selection:

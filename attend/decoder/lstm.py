@@ -18,6 +18,7 @@ from attend.decoder.protocol import (
     mean_feature,
     start_embedding,
 )
+from attend.kernels.maps import LoopLinear
 
 TERMS = ("word", "hidden", "context")
 """What the deep output may read."""
@@ -44,6 +45,7 @@ class LSTM(nn.Module):
     """
 
     at_once = ()
+    steady = True
 
     def __init__(
         self,
@@ -65,10 +67,10 @@ class LSTM(nn.Module):
         self.initial_hidden = nn.Sequential(nn.Linear(features, hidden), bend()) if seen else None
         self.initial_cell = nn.Sequential(nn.Linear(features, hidden), bend()) if seen else None
         self.word_gates = nn.Linear(embedding, 4 * hidden)
-        self.context_gates = nn.Linear(features, 4 * hidden, bias=False)
-        self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
+        self.context_gates = LoopLinear(features, 4 * hidden, bias=False)
+        self.hidden_gates = LoopLinear(hidden, 4 * hidden, bias=False)
         width = {"none": 0, "scalar": 1, "vector": features}[gate]
-        self.gate_score = nn.Linear(hidden, width) if width else None
+        self.gate_score = LoopLinear(hidden, width) if width else None
         self.readout_hidden = nn.Linear(hidden, embedding) if "hidden" in readout else None
         self.readout_context = nn.Linear(features, embedding, bias=False) if "context" in readout else None
         self.logits = nn.Linear(embedding if readout else hidden, vocabulary)
@@ -122,9 +124,7 @@ class LSTM(nn.Module):
             context = context.contiguous()  # a view would keep the gates' part until the readout
         else:
             gates = self.context_gates(context)
-        before = (drive + gates).flatten(0, 1)
-        gates = torch.addmm(before, hidden.flatten(0, 1), self.hidden_gates.weight.t()).view(drive.shape)
-        hidden, cell = self.cell(gates, cell)
+        hidden, cell = self.cell(self.hidden_gates(hidden, drive + gates), cell)
         return (hidden, cell), Word(hidden, context, gate, found)
 
     @staticmethod

@@ -3,6 +3,7 @@ runs everywhere, stands where it is used."""
 
 from importlib.util import find_spec
 
+import torch
 from torch import Tensor
 
 TRITON = find_spec("triton") is not None
@@ -11,6 +12,7 @@ DEVICES = {"cuda"}
 """Types of devices that kernels run on."""
 
 
-def run_on(tensor: Tensor) -> bool:
-    """Whether kernels run where this tensor is."""
-    return TRITON and tensor.device.type in DEVICES
+def run_on(where: Tensor | torch.device) -> bool:
+    """Whether kernels run on a device, or where a tensor is."""
+    device = where.device if isinstance(where, Tensor) else where
+    return TRITON and device.type in DEVICES

@@ -10,9 +10,11 @@ pytest.importorskip("triton")
 
 from attend import kernels
 from attend.attention.score import ACTIVATIONS
+from attend.attention.select import draw, log_at
 from attend.captioner.captioner import decoding
 from attend.decoder.lstm import LSTM
 from attend.kernels.additive import additive_gradient, additive_scores
+from attend.kernels.draw import draw_glimpse
 from attend.kernels.lstm import lstm_cell
 from tests import bed
 
@@ -30,11 +32,15 @@ def fresh(*shape: int, seed: int) -> Tensor:
 
 
 def poisoned(monkeypatch) -> None:
-    """New tensors are full of NaN, so that what a kernel leaves out is seen."""
+    """New tensors are full of NaN or -1, so that what a kernel leaves out is seen."""
     for name in ("empty_like", "new_empty"):
         owner = torch if name == "empty_like" else torch.Tensor
         make = getattr(owner, name)
-        monkeypatch.setattr(owner, name, lambda *a, make=make, **k: make(*a, **k).fill_(torch.nan))
+        monkeypatch.setattr(owner, name, lambda *a, make=make, **k: _filled(make(*a, **k)))
+
+
+def _filled(new: Tensor) -> Tensor:
+    return new.fill_(torch.nan if new.is_floating_point() else -1)
 
 
 def gradients(output: Tensor, inputs: tuple, seed: int) -> tuple:
@@ -125,3 +131,29 @@ def test_a_captioner_on_kernels_is_the_captioner(monkeypatch, feed, activation):
 
 def test_kernels_run_on_a_gpu_alone():
     assert not kernels.run_on(torch.zeros(1)) and not kernels.run_on(torch.zeros(1, device="meta"))
+
+
+@pytest.mark.parametrize(("images", "rows", "locations"), [(1, 1, 1), (2, 3, 5), (3, 2, 64), (2, 40, 49), (0, 2, 3)])
+def test_glimpses_are_those_of_the_plain_form(monkeypatch, images, rows, locations):
+    """Drawn at noise from 0 to just below 1, with exact zeros among the weights; and the gradient of log alpha."""
+    weights = torch.softmax(fresh(images, rows, locations, seed=1), -1).detach()
+    weights = torch.where(weights < 0.2 / locations, 0, weights).requires_grad_()
+    noise = torch.rand(images, rows, generator=torch.Generator().manual_seed(2), dtype=torch.float64).to(DEVICE)
+    noise.view(-1)[:2] = torch.tensor([0.0, 1 - 2**-53])[: noise.numel()].double()
+    glimpse = draw(weights.detach(), noise)
+    log_prob = log_at(weights, glimpse)
+    (expected,) = gradients(log_prob, (weights,), 3)
+    poisoned(monkeypatch)
+    found, ours = draw_glimpse(weights, noise)
+    assert torch.equal(found, glimpse)
+    torch.testing.assert_close(ours, log_prob, **SEVERAL)
+    torch.testing.assert_close(gradients(ours, (weights,), 3)[0], expected, **SEVERAL)
+
+
+def test_a_glimpse_on_an_exact_zero_has_no_gradient():
+    """Weights that are all zero draw the last location, as the plain form does."""
+    weights = torch.zeros(1, 1, 3, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    glimpse, log_prob = draw_glimpse(weights, torch.full((1, 1), 0.5, dtype=torch.float64, device=DEVICE))
+    assert glimpse.item() == draw(weights.detach(), torch.full((1, 1), 0.5, device=DEVICE)).item() == 2
+    torch.testing.assert_close(log_prob, log_at(weights, glimpse))
+    assert not torch.autograd.grad(log_prob.sum(), weights)[0].any()
