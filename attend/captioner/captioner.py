@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from attend.attention.attention import Attention, Look, Memory
 from attend.attention.select import Argmax, At, Expected, Policy, Sample, TopK
 from attend.captioner.layout import Layout, OnDevice, Whole
+from attend.captioner.replay import Replays
 from attend.captioner.unrolled import Marginal, Readout, Unrolled
 from attend.data.text import SPECIALS, START
 from attend.decoder.protocol import AsksOnce, Decoder, Dropout, Inputs, each
+from attend.kernels.maps import together
 
 SOFT = Expected()
 BUCKET = 4
@@ -51,7 +53,7 @@ class Captioner(nn.Module):
 
     ``feed`` says what the decoder reads of a policy that picks glimpses: the ``glimpse`` (Xu et al., 2015), or the
     ``expected`` context, so that the readout alone sees the glimpse (Deng et al., 2018). ``padded`` chooses the layout
-    of a minibatch; None pads on a GPU and packs elsewhere.
+    of a minibatch; None pads on a GPU and packs elsewhere. With ``replays``, beam search captures its words.
 
     If attention is frozen at its ``first`` glimpse, the query of the first word asks for all words, so all have its
     weights (to rounding). Hard attention then draws one glimpse per caption, with the first word's noise: the first
@@ -62,6 +64,7 @@ class Captioner(nn.Module):
         super().__init__()
         self.attention, self.decoder, self.feed = attention, decoder, feed
         self.padded: bool | None = None
+        self.replays: Replays | None = None
 
     def forward(
         self,
@@ -124,7 +127,8 @@ class Captioner(nn.Module):
             seen = self._all_at_once(soft, inputs, once, policy, layout)
         else:
             shown = None if shown is None else shown.repeat_interleave(samples, 1)
-            seen = self._one_by_one(Looking(self.attention, memory, policy, layout, shown), rows, layout)
+            with together(self, features.device):
+                seen = list(self._one_by_one(Looking(self.attention, memory, policy, layout, shown), rows, layout))
         return Unrolled(
             decoder=self.decoder, memory=memory, layout=layout, seen=tuple(seen), inputs=rows._replace(drive=None),
             drive=lambda: once.repeat(read().drive, samples), targets=once.repeat(once.pack(words), samples),
@@ -173,6 +177,11 @@ class Captioner(nn.Module):
         """
         memory = self.decoder.memory(self.attention.memory(features), words)
         return memory, self._asking(SOFT)[0].start(memory, 1)
+
+    def steady(self, policy: Policy, shown: Tensor | None) -> bool:
+        """Whether ``step`` is one function of the state and the words, whichever word of a caption it is."""
+        steady = policy.steady and getattr(self.decoder, "steady", False)
+        return steady and shown is None and self.attention.look != "first"
 
     def step(
         self, memory: Memory, state: tuple, words: Tensor, policy: Policy, t: int = 0, shown: Tensor | None = None

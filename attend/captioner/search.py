@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from attend.attention.attention import Memory
 from attend.attention.select import Policy, draw
 from attend.attention.simplex import at_least_fp32
 from attend.captioner.captioner import Captioner
+from attend.captioner.replay import Going, Seen
 from attend.captioner.unrolled import Readout
 from attend.data.text import END, PAD, SPECIALS, START, UNK
 from attend.decoder.protocol import rows_of
@@ -17,6 +20,8 @@ from attend.decoder.protocol import rows_of
 NEVER = [SPECIALS.index(word) for word in (PAD, START, UNK)]
 """Words that are never generated."""
 LAST = SPECIALS.index(END)
+WAIT = 4
+"""Words between two times that a search which is replayed waits for the device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,37 +79,69 @@ def beam_search(
     A hypothesis that has ended keeps its place in the beam while its score is among the best. If it loses its place,
     it is remembered, since others may get worse later. Those that have not ended after ``max_length`` words count as
     they are. State, words, weights and glimpses of a hypothesis are traced back along its own path. What ``policy`` and
-    a control (``shown``) are given has a row for each hypothesis, (N, K, T, ...).
+    a control (``shown``) are given has a row for each hypothesis, (N, K, T, ...). A captioner with ``replays``
+    captures and replays words that are steady, and reads whether all have ended at every fourth alone.
 
     Differs: length-normalised from the first word on (Xu et al. give no normalisation; a power of 0 is without), and
     <unk> is never generated.
     """
     images = len(features)
     memory, state = captioner.start(features, images * beam * max_length // 2)
-    words, total, lengths, ended = _empty(images, features.device)
-    steps = []  # for each word: the parent of each hypothesis, its word, and what the parent's step attended to
+    going, steps = Going(state, *_empty(images, features.device)), []
     best = Best.none(images, features.device)
+    extending = _Extending(captioner, policy, beam, length_power, shown)
+    replays = captioner.replays if captioner.replays and captioner.steady(policy, shown) else None
     for t in range(max_length):
-        state, word = captioner.step(memory, state, words, policy, t, shown)
+        extend = partial(extending, t=t)
+        if replays is None or t == 0:
+            going, seen = extend(memory, going)
+        else:
+            going, seen = replays((policy, beam, length_power), extend, memory, going)
+        steps.append(seen)
+        final = going.ended | (t + 1 == max_length)
+        scores = torch.where(final, going.total / going.lengths**length_power, -torch.inf)
+        best = best.or_better(scores, going.lengths, t)
+        if t % (WAIT if replays else 1) == 0 and bool(going.ended.all()):
+            break
+    return _trace_back(steps, best)
+
+
+@dataclass(frozen=True)
+class _Extending:
+    """Every hypothesis one word further, and the best of all."""
+
+    captioner: Captioner
+    policy: Policy
+    beam: int
+    length_power: float
+    shown: Tensor | None
+
+    def __call__(self, memory: Memory, going: Going, t: int) -> tuple[Going, Seen]:
+        state, words, total, lengths, ended = going
+        state, word = self.captioner.step(memory, state, words, self.policy, t, self.shown)
         extended = _forbid(log_probs(word)) + total[..., None]  # (N, R, V)
         vocabulary = extended.shape[-1]
         # what has ended goes on as itself: its one extension is the padding word, at no cost
         extended = torch.where(ended[..., None], -torch.inf, extended)
         extended[..., SPECIALS.index(PAD)] = torch.where(ended, total, -torch.inf)
         long = lengths + (~ended).long()
-        ranked = extended / long[..., None].clamp(min=1) ** length_power
-        kept = ranked.flatten(1).topk(min(beam, ranked[0].numel()), dim=1).indices  # (N, K)
+        ranked = extended / long[..., None].clamp(min=1) ** self.length_power
+        most = ranked.shape[1] * ranked.shape[2]
+        kept = ranked.flatten(1).topk(min(self.beam, most), dim=1).indices  # (N, K)
         parent, words = kept // vocabulary, kept % vocabulary
-        total = extended.flatten(1).gather(1, kept)
-        ended = ended.gather(1, parent) | (words == LAST)
-        lengths = long.gather(1, parent)
-        state = rows_of(state, parent)
-        steps.append((parent, words, word))
-        final = ended | (t + 1 == max_length)
-        best = best.or_better(torch.where(final, total / lengths**length_power, -torch.inf), lengths, t)
-        if bool(ended.all()):
-            break
-    return _trace_back(steps, best)
+        after = Going(
+            state=rows_of(state, parent),
+            words=words,
+            total=extended.flatten(1).gather(1, kept),
+            lengths=long.gather(1, parent),
+            ended=ended.gather(1, parent) | (words == LAST),
+        )
+        return after, _seen(parent, words, word)
+
+
+def _seen(parent: Tensor, words: Tensor, word: Readout) -> Seen:
+    attended = (part.squeeze(2) for part in (word.weights, word.glimpses, word.gates))
+    return Seen(parent, words, *attended)
 
 
 @torch.no_grad()
@@ -134,7 +171,7 @@ def ancestral(
         total = total + torch.where(ended, 0.0, gained)
         lengths = lengths + (~ended).long()
         ended = ended | (words == LAST)
-        steps.append((torch.zeros_like(words), words, word))
+        steps.append(_seen(torch.zeros_like(words), words, word))
         if bool(ended.all()):
             break
     best = Best.none(images, features.device).or_better(total / lengths**length_power, lengths, len(steps) - 1)
@@ -160,16 +197,15 @@ def _forbid(log_p: Tensor) -> Tensor:
     return log_p
 
 
-def _trace_back(steps: list[tuple[Tensor, Tensor, Readout]], best: Best) -> Hypotheses:
+def _trace_back(steps: list[Seen], best: Best) -> Hypotheses:
     """Follow the best hypothesis of each image back to its first word, and collect what its own steps attended to."""
     row, path = best.row[:, None], []  # row (N, 1): where the hypothesis is at this step
-    for t, (parent, words, seen) in reversed(list(enumerate(steps))):
+    for t, (parent, words, *attended) in reversed(list(enumerate(steps))):
         later = t > best.step[:, None]  # it was left at an earlier step
         here = torch.where(later, 0, row)
         word, above = words.gather(1, here), parent.gather(1, here)
         row = torch.where(later, row, above)
-        attended = tuple(part.squeeze(2) for part in (seen.weights, seen.glimpses, seen.gates))
-        path.append((word, *rows_of(attended, above)))
+        path.append((word, *rows_of(tuple(attended), above)))
     words, weights, glimpses, gates = (torch.cat(parts, 1) for parts in zip(*reversed(path), strict=True))
     real = torch.arange(len(steps), device=words.device) < best.length[:, None]
     return Hypotheses(

@@ -18,12 +18,12 @@ from itertools import groupby
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from attend.attention.attention import Look, Memory
 from attend.attention.select import Policy, Selection, log, mean
 from attend.attention.simplex import at_least_fp32
+from attend.captioner.costs import word_costs
 from attend.captioner.layout import Layout, Step, Whole
 from attend.decoder.protocol import Decoder, Inputs, Word, each, stacked
 
@@ -52,7 +52,7 @@ class Readout:
     @cached_property
     def cost(self) -> Tensor:
         """-log p(y) of each word, (M,) in nats; 0 at padding."""
-        costs = F.cross_entropy(at_least_fp32(self.logits), self.targets, reduction="none")
+        costs = word_costs(self.logits, self.targets)
         return costs if self.layout.mask is None else costs * self.layout.mask
 
     def ready(self) -> Readout:
@@ -73,7 +73,7 @@ class Readout:
 
     def again(self, weights: Tensor) -> Tensor:
         """-log p(y) of each word alone under other weights (N, R, T, L): (N, R, T)."""
-        return self.spread(F.cross_entropy(at_least_fp32(self.under(weights)), self.targets, reduction="none"))
+        return self.spread(word_costs(self.under(weights), self.targets))
 
     @property
     def samples(self) -> int:
@@ -348,8 +348,7 @@ class Everywhere(Readout):
     def cost(self) -> Tensor:
         def costs(logits: Tensor, targets: Tensor) -> Tensor:
             targets = targets[:, None].expand(logits.shape[:2])
-            found = F.cross_entropy(at_least_fp32(logits).flatten(0, 1), targets.flatten(), reduction="none")
-            return found.view(targets.shape)
+            return word_costs(logits.flatten(0, 1), targets.flatten()).view(targets.shape)
 
         found = self.maps.at_every_location(costs, self.maps.targets).flatten()
         return found if self.layout.mask is None else found * self.layout.mask
@@ -366,6 +365,8 @@ class Everywhere(Readout):
 
 class Marginal(Policy):
     """p(y) = sum_i alpha_i p(y | glimpse at i), for a decoder that is fed the expected context."""
+
+    steady = True
 
     def read(self, unrolled: Unrolled, samples: int = 1) -> Mixture:
         return Mixture(maps=unrolled)

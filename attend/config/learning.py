@@ -180,6 +180,8 @@ class Train(Section):
     """validation score that stops early and lowers the learning rate; the first two of generated captions"""
     patience: Count = 6
     """epochs without a better validation score before stopping; 0 never stops"""
+    target: Factor = 0.0
+    """validation score (not of nll) at which training stops; 0 never stops"""
     lower_after: Count = 2
     """epochs without a better score before the learning rate is lowered; 0 never lowers it"""
     lower_by: Annotated[float, Meta(gt=0, lt=1, description="between 0 and 1")] = 0.5
@@ -205,6 +207,10 @@ class Train(Section):
     """epochs between two checkpoints of the weights that are kept for good, to follow training; 0 keeps none"""
 
     def check(self) -> None:
+        if self.target and self.monitor == "nll":
+            raise ValueError(
+                f"train.target is {self.target}, but train.monitor 'nll' has no target: use cider or bleu4"
+            )
         used = {
             "reward_samples": self.reward != "likelihood",
             "reward_baseline": self.reward != "likelihood",

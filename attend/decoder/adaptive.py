@@ -26,6 +26,7 @@ class Adaptive(nn.Module):
     """
 
     at_once = (Policy,)
+    steady = True
     reads_scores = True
 
     def __init__(

@@ -17,6 +17,7 @@ class ResidualGRU(nn.Module):
     """
 
     at_once = (Policy,)
+    steady = True
 
     def __init__(
         self, features: int, vocabulary: int, embedding: int = 512, hidden: int = 512, *, embedding_range: float = 0.1

@@ -68,10 +68,12 @@ class Decoder(Protocol):
     """Five methods; ``states`` and ``word`` as well if given captions need no loop over time under some policies.
 
     ``at_once`` has these policies: Policy, which is all of them, if no state depends on a glimpse; Expected, if states
-    read the context and do not ask with it; or none. ``embedding`` and ``logits`` have a row per word.
+    read the context and do not ask with it; or none. ``steady`` says whether a step is the same function at every
+    place of a caption, of states of one shape. ``embedding`` and ``logits`` have a row per word.
     """
 
     at_once: tuple[type[Policy], ...]
+    steady: bool
     embedding: nn.Embedding
     logits: nn.Linear
 

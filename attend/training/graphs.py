@@ -12,11 +12,9 @@ Graphs and eager steps agree to rounding: what is padded is more, and sums are t
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
-from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -31,6 +29,7 @@ from attend.decoder.protocol import Dropout
 from attend.estimators import Learner
 from attend.estimators.noise import Noise
 from attend.estimators.take import every_path
+from attend.kernels.capture import Capture
 from attend.model import Model
 from attend.training.optimiser import Rates
 from attend.training.update import Told, Update
@@ -40,48 +39,6 @@ MOST = 32
 PLACES = rounded_up(MAXIMUM_LENGTH + 1, BUCKET)
 """The places of a moving average that has one for each word of the longest caption."""
 Step = Callable[[], Told]
-
-
-class Capture(Protocol):
-    """How a step is captured."""
-
-    def staged(self, part: Tensor) -> Tensor:
-        """A tensor of the host from where a copy to the device need not be waited for."""
-
-    def warm(self, step: Step) -> Told:
-        """Take the step, so that everything that is made on first use is made."""
-
-    def record(self, step: Step) -> Step:
-        """Capture the step without taking it; what is returned takes it, and returns the same tensors each time."""
-
-
-class CudaGraphs:
-    """Captures in CUDA graphs that share one pool of memory."""
-
-    def __init__(self) -> None:
-        self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
-
-    def staged(self, part: Tensor) -> Tensor:
-        return part if part.is_cuda else part.pin_memory()
-
-    def warm(self, step: Step) -> Told:
-        self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".*capturable=True")  # an optimiser that takes a step without a graph
-            told = step()
-        torch.cuda.current_stream().wait_stream(self.stream)
-        return told
-
-    def record(self, step: Step) -> Step:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
-            told = step()
-
-        def replay() -> Told:
-            graph.replay()
-            return told
-
-        return replay
 
 
 class Graphs:

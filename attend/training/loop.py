@@ -28,6 +28,7 @@ from attend.evaluation import health
 from attend.evaluation.evaluate import evaluate, score_quickly
 from attend.evaluation.generate import generate
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
+from attend.kernels.capture import CudaGraphs
 from attend.model import Model
 from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
 from attend.runs.files import read_json
@@ -82,7 +83,7 @@ class Trainer:
         self.progress, self.meters = Progress(), Meters()
         if run.last.exists():
             self.resume()
-        self.take = graphs.Graphs(self.update, graphs.CudaGraphs()) if captured else self.update
+        self.take = graphs.Graphs(self.update, CudaGraphs()) if captured else self.update
         if lease is not None:
             run.cut_log(self.progress.logged)
 
@@ -99,7 +100,7 @@ class Trainer:
         if after_epoch is not None and self.progress.epoch:
             after_epoch()
         settings, progress = self.config.train, self.progress
-        while progress.epoch < settings.epochs and not self.stalled:
+        while progress.epoch < settings.epochs and not self.stalled and not self.reached:
             self.epoch()
             score = self.validate()
             better = score > progress.best
@@ -121,6 +122,11 @@ class Trainer:
     def stalled(self) -> bool:
         """Whether validation has not improved for ``patience`` epochs."""
         return 0 < self.config.train.patience <= self.progress.stale
+
+    @property
+    def reached(self) -> bool:
+        """Whether validation has reached the ``target``."""
+        return 0 < self.config.train.target <= self.progress.best
 
     @property
     def epochs(self) -> float:

@@ -17,7 +17,8 @@ from attend.experiments.bench.operations import launches
 from attend.config.text import replace as with_fields
 from attend.data.batches import Batch
 from attend.estimators.noise import Noise
-from attend.training.graphs import CudaGraphs, Graphs
+from attend.kernels.capture import CudaGraphs
+from attend.training.graphs import Graphs
 from attend.training.reward import Likelihood
 from attend.training.update import Update
 

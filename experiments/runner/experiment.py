@@ -84,6 +84,7 @@ EXPERIMENTS = {
         "cause",
         "screen",
         "photographs",
+        "speedrun",
     )
 } | {name: f"attend.experiments.ablations.{name}" for name in ABLATIONS}
 """By name, the module whose ``experiment(data, tiny)`` declares it."""

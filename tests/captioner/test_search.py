@@ -176,6 +176,8 @@ def test_padding_start_and_unknown_are_never_generated(beam):
 class Scripted:
     """A captioner with a table: words so far -> probability of each next word. It attends to the last word."""
 
+    replays = None
+
     def __init__(self, book):
         self.book = book
 

@@ -55,7 +55,7 @@ ODD = {  # no field has its default here, so a field that a round trip drops is 
         "epochs": 2, "images": 3, "optimiser": "sgd", "learning_rate": 0.5, "encoder_learning_rate": 0.25, "clip": 1.0,
         "monitor": "bleu4", "patience": 1, "lower_after": 1, "lower_by": 0.25, "training_images": 9,
         "validation_images": 4, "validation_beam": 2, "precision": "bf16", "workers": 1, "log_every": 5,
-        "keep_every": 3, "checkpoint_minutes": 1.5,
+        "keep_every": 3, "checkpoint_minutes": 1.5, "target": 0.5,
     },
 }  # fmt: skip
 TAKEN = {

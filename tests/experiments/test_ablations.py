@@ -97,8 +97,9 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
     },
     "normalise": {"encoder.stride", "encoder.normalise", "train.epochs", "train.learning_rate"},
     "training_size": {"train.training_images", "train.epochs", "train.patience", "train.lower_after"},
+    "speedrun": set(),
 }  # fmt: skip
-NEEDS_DATA = {"flickr8k", "arrangements", "metric_validity", "table1", "screen", "photographs"}
+NEEDS_DATA = {"flickr8k", "arrangements", "metric_validity", "table1", "screen", "photographs", "speedrun"}
 FULL = [(name, data) for name in EXPERIMENTS for data in (None, Path("photographs")) if data or name not in NEEDS_DATA]
 CHANGING = [name for name in ABLATIONS if name != "table1"]
 """Those that change some fields of soft and hard attention."""

@@ -22,11 +22,13 @@ from attend.config.text import from_dict
 from attend.estimators import ESTIMATORS
 from attend.estimators.baselines import BASELINES
 from attend.estimators.noise import Noise
+from attend.kernels.capture import CudaGraphs
 from attend.training import graphs, loop, optimiser
-from attend.training.graphs import CudaGraphs, Graphs
+from attend.training.graphs import Graphs
 from attend.training.reward import Likelihood
 from attend.training.update import Update
 from tests import bed, halves
+from tests.recorded import Recorded
 
 SHAPES = [
     [[[4, 5, 6, 3, 2], [6, 2], []], [[5, 4, 2], [6, 3, 2], [2]]],  # 5 words: a bucket of 8
@@ -46,29 +48,6 @@ each_rule = pytest.mark.parametrize(
     ],
 )
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
-
-
-class Recorded:
-    """A capture without a GPU: taking a recorded step is calling it again."""
-
-    def __init__(self) -> None:
-        self.warmed, self.recorded, self.replayed = 0, 0, 0
-
-    def staged(self, part):
-        return part.clone()
-
-    def warm(self, step):
-        self.warmed += 1
-        return step()
-
-    def record(self, step):
-        self.recorded += 1
-
-        def replay():
-            self.replayed += 1
-            return step()
-
-        return replay
 
 
 def host(device: str = "cpu"):
@@ -225,7 +204,7 @@ def test_a_run_whose_steps_are_captured_is_the_eager_one_and_goes_on_where_it_wa
     loop.train(wanted, tmp_path / "eager")
     captures = []
     monkeypatch.setattr(graphs, "wanted", lambda *_: True)
-    monkeypatch.setattr(graphs, "CudaGraphs", lambda: captures.append(Recorded()) or captures[-1])
+    monkeypatch.setattr(loop, "CudaGraphs", lambda: captures.append(Recorded()) or captures[-1])
     monkeypatch.setattr(optimiser, "COUNT_STEPS", ())  # a CPU has no optimiser that counts on the device
     loop.train(wanted, tmp_path / "captured")
     step = loop.Trainer.step
