@@ -160,8 +160,8 @@ class Attention(nn.Module):
         """
         if query.ndim != 3 or len(query) != len(memory.features):
             raise ValueError(
-                f"query is {tuple(query.shape)}, but must be (N, R, H) with the N = {len(memory.features)} images of the "
-                "memory: one row of each image is query[:, None]"
+                f"query is {tuple(query.shape)}, but must be (N, R, H) for the N = {len(memory.features)} images of "
+                "the memory: one row of each image is query[:, None]"
             )
         weights, scores = self.weights(memory, query, shown)
         chosen = policy(memory.values, weights, at if self.heads == 1 else _OfHeads(at, self.heads), query)

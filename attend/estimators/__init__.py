@@ -24,6 +24,8 @@ from attend.estimators.several import vimco, wake_sleep
 from attend.estimators.take import Given, Take, every_path, samples, softly, under
 from attend.estimators.variational import Inference, divergence, from_proposal
 
+__all__ = ["ESTIMATORS", "SOFT", "Learner", "Rule", "add", "nothing", "reinforce_loss"]
+
 
 def nothing(paths: Paths, charges: Charges, settings: config.Estimator) -> dict[str, Tensor]:
     """No loss beside the model's."""

@@ -53,9 +53,10 @@ def reinforce_loss(
     Cost: one forward and one backward pass for K rows of an example.
 
     Args:
-        costs: the cost of every sample (N, K), which all its glimpses are charged with: R_t = cost. Or the cost of every
-            step (N, K, T): R_t = sum_{u >= t} cost_u, the cost of a step and of those after it. In any unit, as nats.
-        log_probs: log alpha(s) in nats, of one glimpse (N, K), or of a glimpse for every step (N, K, T). At padding both
+        costs: the cost of every sample (N, K), which all its glimpses are charged with: R_t = cost. Or the cost of
+            every step (N, K, T): R_t = sum_{u >= t} cost_u, the cost of a step and of those after it. The unit is
+            free, as nats.
+        log_probs: log alpha(s) in nats, of one glimpse (N, K), or of a glimpse for every step (N, K, T). At padding,
             costs and log_probs are 0.
         baseline: "leave-one-out", the mean R_t of the other samples of the example (also known as RLOO); a number, or a
             tensor (N, K) or (N, K, T) in the unit of costs, in which a size of 1 stands for all; None for b = 0. It is
@@ -98,8 +99,8 @@ def _level(signal: Tensor, log_probs: Tensor, baseline: Tensor | float | str | N
             raise ValueError(f"baseline is {baseline!r}, but must be 'leave-one-out', a tensor, a number or None")
         if signal.shape[1] < 2:
             raise ValueError(
-                "the baseline 'leave-one-out' compares the samples of an example, and there is one: draw two or more, or "
-                "pass another baseline, as baseline=None"
+                "the baseline 'leave-one-out' compares the samples of an example, and there is one: draw two or more, "
+                "or pass another baseline, as baseline=None"
             )
         return mean_of_others(signal)
     if not isinstance(baseline, Tensor):
@@ -109,7 +110,7 @@ def _level(signal: Tensor, log_probs: Tensor, baseline: Tensor | float | str | N
     level = _in_time(baseline.detach(), "baseline")
     if any(own not in (1, size) for own, size in zip(level.shape, log_probs.shape, strict=True)):
         raise ValueError(
-            f"baseline is {tuple(baseline.shape)}, which does not fit log_probs of {tuple(log_probs.shape)} as examples, "
-            "samples and steps: a size must be the same, or 1"
+            f"baseline is {tuple(baseline.shape)}, which does not fit log_probs of {tuple(log_probs.shape)} as "
+            "examples, samples and steps: a size must be the same, or 1"
         )
     return level

@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Attention in your own model
 #
-# This notebook builds a small model with soft and with hard attention in plain PyTorch. The model looks at a picture twice
-# and then gives one answer. You see how to put attention into a decoder of your own, how hard attention learns although
-# sampling has no gradient, where both models look, and how to prove that the gradient is right.
+# This notebook builds a small model with soft and with hard attention in plain PyTorch. The model looks at a picture
+# twice and then gives one answer. You see how to put attention into a decoder of your own, how hard attention learns
+# although sampling has no gradient, where both models look, and how to prove that the gradient is right.
 #
-# [The page](../attention-in-your-own-model.md) of the same name has a shorter program, with one look. This notebook runs in
-# less than two minutes on two processor cores.
+# [The page](../attention-in-your-own-model.md) of the same name has a shorter program, with one look. This notebook
+# runs in less than two minutes on two processor cores.
 
 # %%
 import matplotlib.pyplot as plt
@@ -24,8 +24,8 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#777777"  # soft, hard, even weig
 # %% [markdown]
 # ## A task that needs two looks
 #
-# A picture has a grid of 3 x 3 cells with a digit in each. Two digits are underlined. The task is to add them, so there are 19
-# possible answers, 0 to 18. A model that cannot tell which digits are underlined has to guess.
+# A picture has a grid of 3 x 3 cells with a digit in each. Two digits are underlined. The task is to add them, so there
+# are 19 possible answers, 0 to 18. A model that cannot tell which digits are underlined has to guess.
 
 # %%
 FONT = "75557 26227 71747 71717 55711 74717 74757 71111 75757 75717"  # an octal number is a row of three pixels
@@ -63,12 +63,12 @@ plt.show()
 # %% [markdown]
 # ## Score, simplex, select
 #
-# Attention is three steps. The score says how well each location fits a query. The simplex map turns scores into weights that
-# sum to one. The policy selects the context. Soft and hard attention differ in the policy alone: `Expected` takes the mean
-# under the weights, `Sample` draws one location.
+# Attention is three steps. The score says how well each location fits a query. The simplex map turns scores into
+# weights that sum to one. The policy selects the context. Soft and hard attention differ in the policy alone:
+# `Expected` takes the mean under the weights, `Sample` draws one location.
 #
-# The letters of the shapes: N pictures, R rows of each picture (captions or samples), L locations, D features, H units of the
-# query. `memory` is computed once per picture, and then attention is called as often as the decoder likes.
+# The letters of the shapes: N pictures, R rows of each picture (captions or samples), L locations, D features, H units
+# of the query. `memory` is computed once per picture, and then attention is called as often as the decoder likes.
 
 # %%
 attention = Attention(AdditiveScore(features=18, hidden=16), features=18)
@@ -82,8 +82,8 @@ for policy in (Expected(), Sample(torch.rand(5, 1))):
 # %% [markdown]
 # ## A decoder that looks twice
 #
-# The decoder is a GRU. Its state is the query, and it reads the context of each look. Nothing in it depends on the kind of
-# attention: the policies come in as an argument. A learned vector per cell says where a cell is.
+# The decoder is a GRU. Its state is the query, and it reads the context of each look. Nothing in it depends on the kind
+# of attention: the policies come in as an argument. A learned vector per cell says where a cell is.
 
 
 # %%
@@ -109,9 +109,9 @@ class Adder(nn.Module):
 # %% [markdown]
 # ## Two losses
 #
-# The cost of a sample is -log p(answer) in nats. Soft attention minimises it directly. Hard attention minimises its mean over
-# samples of two glimpses. `reinforce_loss` takes the cost of every sample, (N, K), and the log-probability of every glimpse,
-# (N, K, 2). Each sample is compared with the other samples of its picture (leave-one-out).
+# The cost of a sample is -log p(answer) in nats. Soft attention minimises it directly. Hard attention minimises its
+# mean over samples of two glimpses. `reinforce_loss` takes the cost of every sample, (N, K), and the log-probability of
+# every glimpse, (N, K, 2). Each sample is compared with the other samples of its picture (leave-one-out).
 
 
 # %%
@@ -133,8 +133,8 @@ def hard_loss(model, cells, sums, samples=8):
 # %% [markdown]
 # ## Train
 #
-# Three models: even weights, which cannot learn where to look, soft attention and hard attention. At test time hard attention
-# looks at the location with the largest weight.
+# Three models: even weights, which cannot learn where to look, soft attention and hard attention. At test time hard
+# attention looks at the location with the largest weight.
 
 
 # %%
@@ -174,8 +174,8 @@ plt.show()
 # %% [markdown]
 # ## Where do they look?
 #
-# Soft attention may divide a look between two cells. Hard attention cannot: it has to look at the underlined digits one after
-# the other, and nobody told it in which order.
+# Soft attention may divide a look between two cells. Hard attention cannot: it has to look at the underlined digits one
+# after the other, and nobody told it in which order.
 
 # %%
 torch.manual_seed(1)
@@ -196,9 +196,9 @@ plt.show()
 # %% [markdown]
 # ## Is the gradient right?
 #
-# A wrong estimator often trains, only worse. So prove it: in expectation the gradient of `reinforce_loss` must equal the
-# gradient of the expected cost. Both are finite sums. A picture has 9 x 9 paths of two glimpses, and two samples have 81 x 81
-# pairs of paths. `Forced` sends the model along a given path.
+# A wrong estimator often trains, only worse. So prove it: in expectation the gradient of `reinforce_loss` must equal
+# the gradient of the expected cost. Both are finite sums. A picture has 9 x 9 paths of two glimpses, and two samples
+# have 81 x 81 pairs of paths. `Forced` sends the model along a given path.
 
 # %%
 ONE, TWO = (torch.cartesian_prod(*[torch.arange(9)] * count) for count in (2, 4))
@@ -226,9 +226,9 @@ for name, one, other in zip(parameters, *gradients, strict=True):
     print(f"{name:26} size {one.norm():.1e}   relative difference {(one - other).norm() / one.norm():.0e}")
 
 # %% [markdown]
-# The differences are rounding errors of float64. They stay as small with any baseline that does not depend on the glimpse:
-# try `baseline=None`, or a number. Put the whole cost of a sample, `costs`, in as the baseline: the score part vanishes, and
-# the difference is no longer small.
+# The differences are rounding errors of float64. They stay as small with any baseline that does not depend on the
+# glimpse: try `baseline=None`, or a number. Put the whole cost of a sample, `costs`, in as the baseline: the score part
+# vanishes, and the difference is no longer small.
 #
 # ## Where to go from here
 #
