@@ -42,19 +42,19 @@ def pictures(count):
 
 def draw(axes, cells, weights=None, colour=BLUE):
     """A picture; a frame around each cell is as opaque as its weight is large."""
-    image = torch.full((3, 3, 8, 5), 0.0)
-    image[:, :, 1:7, 1:4] = cells.view(3, 3, 6, 3)
-    axes.imshow(image.transpose(1, 2).reshape(24, 15), cmap="gray_r", vmin=-0.2, vmax=1.3)
+    image, cells = torch.zeros(3, 3, 9, 5), cells.view(3, 3, 6, 3)
+    image[:, :, 1:6, 1:4], image[:, :, 7, 1:4] = cells[:, :, :5], cells[:, :, 5]
+    axes.imshow(image.transpose(1, 2).reshape(27, 15), cmap="gray_r", vmin=0, vmax=1.2)
     axes.set(xticks=[], yticks=[])
     for cell, weight in enumerate([] if weights is None else weights.tolist()):
         row, column = divmod(cell, 3)
-        corner = (5 * column - 0.1, 8 * row - 0.1)
-        axes.add_patch(Rectangle(corner, 4.2, 7.2, fill=False, edgecolor=colour, linewidth=3, alpha=weight))
+        corner = (5 * column - 0.1, 9 * row - 0.1)
+        axes.add_patch(Rectangle(corner, 4.2, 8.2, fill=False, edgecolor=colour, linewidth=3, alpha=weight))
 
 
 torch.manual_seed(0)
 cells, sums = pictures(5)
-figure, row = plt.subplots(1, 5, figsize=(7.5, 2.8), layout="constrained")
+figure, row = plt.subplots(1, 5, figsize=(7.5, 3), layout="constrained")
 for axes, picture, answer in zip(row, cells, sums, strict=True):
     draw(axes, picture)
     axes.set_title(f"answer {answer}", fontsize=10)
@@ -180,7 +180,7 @@ plt.show()
 # %%
 torch.manual_seed(1)
 cells, sums = pictures(4)
-figure, grid = plt.subplots(2, 8, figsize=(10, 3.9), layout="constrained")
+figure, grid = plt.subplots(2, 8, figsize=(11, 4.4), layout="constrained")
 rows = (("soft", Expected(), BLUE), ("hard", Argmax(), VERMILION))
 for row, (name, policy, colour) in zip(grid, rows, strict=True):
     with torch.no_grad():
@@ -188,8 +188,8 @@ for row, (name, policy, colour) in zip(grid, rows, strict=True):
     for place, axes in enumerate(row):
         picture, time = divmod(place, 2)
         draw(axes, cells[picture], looks[time].weights[picture, 0], colour)
-        said = f", answer {logits[picture, 0].argmax()} of {sums[picture]}" if time else ""
-        axes.set_title(f"look {time + 1}{said}", fontsize=8)
+        answer = f"answer {logits[picture, 0].argmax()}, true {sums[picture]}"
+        axes.set_title(f"look {time + 1}" if time == 0 else f"look 2: {answer}", fontsize=8)
     row[0].set_ylabel(name, fontsize=11, color=colour)
 plt.show()
 
