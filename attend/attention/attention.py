@@ -90,6 +90,10 @@ class Attention(nn.Module):
                 f"attention.heads is {heads}, which does not divide the {features} features of the encoder: "
                 "choose a divisor"
             )
+        if score is not None and heads != getattr(score, "heads", 1):
+            raise ValueError(
+                f"attention has heads={heads} and its score heads={getattr(score, 'heads', 1)}: pass the same to both"
+            )
         if look == "centre" and grid is None:
             raise ValueError("attention.weights 'centre' needs the grid's rows and columns: pass grid")
         self.score, self.simplex, self.temperature, self.heads, self.look = score, simplex, temperature, heads, look

@@ -9,7 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from attend.attention import AdditiveScore, Attention, Expected, Forced, Sample, StraightThrough
+from attend.attention import (
+    AdditiveScore,
+    Attention,
+    BilinearScore,
+    DotScore,
+    Expected,
+    Forced,
+    Sample,
+    StraightThrough,
+)
 
 PAGE = Path(__file__).parents[2] / "docs/attention-in-your-own-model.md"
 PROGRAM, CHECK, BASELINES, OTHERS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.S)
@@ -91,6 +100,27 @@ def test_the_other_losses_learn(page, name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         assert page["learn"](page[name], page["Argmax"]()) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (lambda: AdditiveScore(4, 3, activation="gelu"), "activation is 'gelu', but must be one of tanh, relu"),
+        (lambda: AdditiveScore(4, 3, heads=2), "heads is 2, but this score has one"),
+        (lambda: BilinearScore(4, 3, heads=2), "heads is 2, but this score has one"),
+        (lambda: DotScore(4, 3, width=5, heads=2), "width 5 does not divide into 2 heads"),
+        (lambda: Attention(DotScore(4, 3, width=6), 4, heads=2), "heads=2 and its score heads=1"),
+        (lambda: Attention(DotScore(4, 3, width=6, heads=2), 4), "heads=1 and its score heads=2"),
+    ],
+)
+def test_wrong_parts_are_one_sentence(made, says):
+    with pytest.raises(ValueError, match=says):
+        made()
+
+
+def test_a_misspelt_argument_is_refused():
+    with pytest.raises(TypeError, match="widht"):
+        AdditiveScore(4, 3, widht=5)
 
 
 def test_wrong_shapes_are_one_sentence():
