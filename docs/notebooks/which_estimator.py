@@ -75,7 +75,8 @@ for row in attention:
 
 # %% [markdown]
 # Relaxed and straight-through estimators are biased by construction. REINFORCE is biased if a glimpse is charged with
-# the cost of its own word alone (`own cost`): the state has read the glimpse, so later words depend on it too.
+# the cost of its own word alone (`own cost`), since later words depend on the glimpse too. That bias is smaller, and it
+# may take more than 100 draws to show it: a thousand do.
 #
 # ## Who is fastest to a usable direction?
 #
@@ -86,7 +87,9 @@ for row in attention:
 # %%
 prices = []
 for row in attention:
-    if row.variance and row.signal_to_noise:
+    if row.variance and not row.signal_to_noise:
+        print(f"{row.estimator}: 100 draws do not show a signal")
+    elif row.variance:
         seconds = row.seconds / row.signal_to_noise
         prices.append((seconds, row.estimator, row.samples, 1 / row.signal_to_noise, "yes" if row.biased else ""))
 table = [
@@ -97,8 +100,8 @@ display(Markdown(markdown([("estimator", "K", "draws", "ms", "biased here"), *ta
 # %% [markdown]
 # REINFORCE without a baseline needs many draws. Each glimpse is charged with the whole cost that follows, and most of
 # it does not depend on the glimpse. A baseline subtracts that part. The other samples of the same caption are a good
-# baseline, and they need no network and no tuning (`leave-one-out`). `enumeration` has no variance at all, but it needs
-# all 64 paths: with 49 locations and ten words there would be 49^10.
+# baseline, and they need no network and no tuning (`leave-one-out`). `enumeration` is not in the table: it has no
+# variance, but it needs all 64 paths, and with 49 locations and ten words there would be 49^10.
 #
 # ## How many samples?
 #
@@ -124,7 +127,7 @@ display(Markdown(markdown([("K", "signal / noise", "per sample"), *table])))
 # - **If memory allows one sample alone, use the baseline `soft` or `self-critical`** (one more pass without sampling)
 #   or `learned` (a small network). A moving average (`average-per-word`) costs nothing and is the paper's choice, and
 #   its variance is larger.
-# - **If a bias is acceptable, `straight-through` and `gumbel-softmax` have the smallest variance.** Compare the trained
+# - **If a bias is acceptable, `straight-through` and `gumbel-softmax` have a small variance.** Compare the trained
 #   models, and not only their losses: a relaxed model is trained on mixtures that hard attention never reads.
 # - **To reproduce the released code of 2015, use `xu2015-code`.** Its gradient is biased.
 #
