@@ -56,6 +56,11 @@ class Look(NamedTuple):
 class Attention(nn.Module):
     """Where to look: ``memory`` once per image, then ``forward`` at every word for the R rows of each image.
 
+        attention = Attention(AdditiveScore(features=512, hidden=256), features=512)
+        memory = attention.memory(features)                          # (N, L, D), once per image
+        look = attention(memory, query, Expected())                  # query (N, R, H), as often as you like
+        look = attention(memory, query, Sample(torch.rand(N, R)))    # weights (N, R, L), context (N, R, D), ...
+
     With K heads each head scores and selects from its own share of the projected features. The context is the
     concatenation of the shares (Vaswani et al., 2017, section 3.2.2).
 
@@ -85,6 +90,10 @@ class Attention(nn.Module):
                 f"attention.heads is {heads}, which does not divide the {features} features of the encoder: "
                 "choose a divisor"
             )
+        if score is not None and heads != getattr(score, "heads", 1):
+            raise ValueError(
+                f"attention has heads={heads} and its score heads={getattr(score, 'heads', 1)}: pass the same to both"
+            )
         if look == "centre" and grid is None:
             raise ValueError("attention.weights 'centre' needs the grid's rows and columns: pass grid")
         self.score, self.simplex, self.temperature, self.heads, self.look = score, simplex, temperature, heads, look
@@ -98,7 +107,20 @@ class Attention(nn.Module):
         return self.look not in controls.CONTROLS or self.reads_scores
 
     def memory(self, features: Tensor, mask: Tensor | None = None) -> Memory:
-        """Project keys and values, once for all words and rows of an image."""
+        """Project keys and values, once for all words and rows of an image.
+
+        Args:
+            features: (N, L, D). Feature maps (N, D, rows, columns) are ``maps.flatten(2).transpose(1, 2)``.
+            mask: (N, L), True for the locations that exist.
+
+        Raises:
+            ValueError: features has another number of axes.
+        """
+        if features.ndim != 3:
+            raise ValueError(
+                f"features are {tuple(features.shape)}, but must be (N, L, D): images, locations and features; feature "
+                "maps (N, D, rows, columns) are maps.flatten(2).transpose(1, 2)"
+            )
         return Memory(
             features=features,
             mask=mask,
@@ -131,9 +153,20 @@ class Attention(nn.Module):
     ) -> Look:
         """The weights alpha (N, R, L) for queries (N, R, H), and what ``policy`` picks with them.
 
+        The query is the state that decides where to look: R rows of each image, as one per sample. ``at`` is None but
+        in the captioner.
+
         With several heads the weights are the mean over heads. The glimpse is that of the head whose own glimpse is
         most likely.
+
+        Raises:
+            ValueError: the query does not have three axes, or is not of the images of the memory.
         """
+        if query.ndim != 3 or len(query) != len(memory.features):
+            raise ValueError(
+                f"query is {tuple(query.shape)}, but must be (N, R, H) for the N = {len(memory.features)} images of "
+                "the memory: one row of each image is query[:, None]"
+            )
         weights, scores = self.weights(memory, query, shown)
         chosen = policy(memory.values, weights, at if self.heads == 1 else _OfHeads(at, self.heads), query)
         if self.heads > 1:

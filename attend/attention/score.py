@@ -118,10 +118,28 @@ def dot(keys: Tensor, query: Tensor) -> Tensor:
 
 
 class AdditiveScore(nn.Module):
-    """The parameters W, U, b and v of ``additive``. ``keys`` is computed once per image, ``forward`` at every word."""
+    """The parameters W, U, b and v of e_i = v . tanh(W a_i + U h + b), as in ``additive``.
 
-    def __init__(self, features: int, hidden: int, width: int = 512, *, activation: str = "tanh", **_: object) -> None:
+    ``keys`` is computed once per image, ``forward`` at every word.
+
+    Args:
+        features: D of the features a.
+        hidden: H of the query h.
+        width: A units.
+        activation: "tanh" or "relu".
+        heads: 1, since several heads need ``DotScore``.
+
+    Raises:
+        ValueError: an unknown activation, or several heads.
+    """
+
+    def __init__(
+        self, features: int, hidden: int, width: int = 512, *, activation: str = "tanh", heads: int = 1
+    ) -> None:
         super().__init__()
+        _one_head(heads)
+        if activation not in ACTIVATIONS:
+            raise ValueError(f"activation is {activation!r}, but must be one of {', '.join(ACTIVATIONS)}")
         self.activation = activation
         self.key = nn.Linear(features, width, bias=False)
         self.query = LoopLinear(hidden, width)
@@ -137,13 +155,16 @@ class AdditiveScore(nn.Module):
 
 
 class BilinearScore(nn.Module):
-    """The parameter W of e_i = h . W a_i. W a_i is as wide as h, so ``width`` is not read.
+    """The parameter W of e_i = h . W a_i. W a_i is as wide as h, so ``width`` and ``activation`` are not read.
 
     Source: Luong et al. (2015), section 3.1, "general".
     """
 
-    def __init__(self, features: int, hidden: int, **_: object) -> None:
+    def __init__(
+        self, features: int, hidden: int, width: int | None = None, *, activation: str | None = None, heads: int = 1
+    ) -> None:
         super().__init__()
+        _one_head(heads)
         self.key = nn.Linear(features, hidden, bias=False)
 
     def keys(self, features: Tensor) -> Tensor:
@@ -156,10 +177,17 @@ class BilinearScore(nn.Module):
 
 
 class DotScore(nn.Module):
-    """The parameters W, U and b of ``dot``. K heads share out the A units. Each head scores with its own units."""
+    """The parameters W, U and b of ``dot``. K heads share out the A units. Each head scores with its own units.
 
-    def __init__(self, features: int, hidden: int, width: int = 512, *, heads: int = 1, **_: object) -> None:
+    ``activation`` is not read. The ``Attention`` around it needs the same ``heads``.
+    """
+
+    def __init__(
+        self, features: int, hidden: int, width: int = 512, *, heads: int = 1, activation: str | None = None
+    ) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} does not divide into {heads} heads: choose a multiple")
         self.heads = heads
         self.key = nn.Linear(features, width, bias=False)
         self.query = LoopLinear(hidden, width)
@@ -171,6 +199,11 @@ class DotScore(nn.Module):
     def forward(self, keys: Tensor, hidden: Tensor) -> Tensor:
         """(N K, L, A/K) and (N, R, H) -> (N K, R, L)."""
         return dot(keys, by_head(self.query(hidden), self.heads))
+
+
+def _one_head(heads: int) -> None:
+    if heads != 1:
+        raise ValueError(f"heads is {heads}, but this score has one: use DotScore for several")
 
 
 def by_head(values: Tensor, heads: int) -> Tensor:

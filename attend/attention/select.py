@@ -5,7 +5,7 @@
 
 A policy is called with values (N, L, D), weights (N, R, L), the step ``at`` and the query that asked, and returns a
 ``Selection``. What is given for every word of a caption, as the noise (N, R, T), is cut to the words of ``at``. Without
-``at`` it is given for exactly the words of the weights.
+``at``, as in a model of your own, it is given for exactly the words of the weights, as noise (N, R).
 """
 
 from collections.abc import Callable
@@ -67,6 +67,17 @@ def cut(given: Tensor | None, at: At | None) -> Tensor | None:
     return given if at is None else at.cut(given)
 
 
+def _by_row(given: Tensor, at: At | None, weights: Tensor, name: str) -> Tensor:
+    """The part (N, R) of what is given that belongs to the words of ``at``. ValueError if it has another shape."""
+    part = cut(given, at)
+    if part.shape != weights.shape[:2]:
+        raise ValueError(
+            f"{name} is {tuple(part.shape)}, but must have one number for each row of the weights (N, R), "
+            f"{tuple(weights.shape[:2])}"
+        )
+    return part
+
+
 @dataclass(frozen=True)
 class Expected(Policy):
     """Soft attention: z = sum_i alpha_i a_i. Source: Xu et al. (2015), equation 8."""
@@ -109,7 +120,10 @@ class Argmax(Policy):
 
 @dataclass(frozen=True)
 class Sample(Policy):
-    """Hard attention: s ~ Categorical(alpha), drawn with ``noise`` (N, R, T) in [0, 1).
+    """Hard attention: s ~ Categorical(alpha), drawn with ``noise`` (N, R, T), uniform in [0, 1).
+
+    The context z has no gradient in s. The log-probability of the selection, log alpha(s), has one: an estimator as
+    ``attend.estimators.reinforce_loss`` learns from it.
 
     Rows marked in ``soft`` (N, R, T) take the expected context instead (semi-sampling). With a ``proposal``, a function
     of the query and ``at``, s is drawn from its weights q.
@@ -126,7 +140,7 @@ class Sample(Policy):
 
     def __call__(self, values, weights, at=None, query=None):
         q = None if self.proposal is None else self.proposal(query, at)
-        hard, soft = drawn(values, weights, cut(self.noise, at), q), cut(self.soft, at)
+        hard, soft = drawn(values, weights, _by_row(self.noise, at, weights, "noise"), q), cut(self.soft, at)
         if soft is None:
             return hard
         return Selection(
@@ -164,7 +178,7 @@ class Forced(Policy):
 
     def _along(self, values, weights, at, query):
         q = None if self.proposal is None else self.proposal(query, at)
-        return glimpsed(values, weights, cut(self.path, at), q)
+        return glimpsed(values, weights, _by_row(self.path, at, weights, "path"), q)
 
 
 @dataclass(frozen=True)
@@ -195,7 +209,8 @@ class StraightThrough(Policy):
     noise: Tensor
 
     def __call__(self, values, weights, at=None, query=None):
-        return _through(values, weights, weights, draw(weights.detach(), cut(self.noise, at)))
+        drawn = draw(weights.detach(), _by_row(self.noise, at, weights, "noise"))
+        return _through(values, weights, weights, drawn)
 
 
 @dataclass(frozen=True)

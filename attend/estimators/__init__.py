@@ -18,11 +18,13 @@ from attend.estimators.distinct import sum_and_sample, unordered_set
 from attend.estimators.exact import enumeration, marginal
 from attend.estimators.noise import Noise
 from attend.estimators.paths import Charges, Paths
-from attend.estimators.reinforce import reinforce
+from attend.estimators.reinforce import reinforce, reinforce_loss
 from attend.estimators.released import released_rule
 from attend.estimators.several import vimco, wake_sleep
 from attend.estimators.take import Given, Take, every_path, samples, softly, under
 from attend.estimators.variational import Inference, divergence, from_proposal
+
+__all__ = ["ESTIMATORS", "SOFT", "Learner", "Rule", "add", "nothing", "reinforce_loss"]
 
 
 def nothing(paths: Paths, charges: Charges, settings: config.Estimator) -> dict[str, Tensor]:

@@ -114,8 +114,12 @@ def leave_one_out(signal: Tensor, paths: Paths, settings: config.Estimator, aver
 
     Source: Kool et al. (2019). With the own path in the mean the score part would shrink to (K - 1)/K.
     """
-    several = signal.shape[-2]
-    return (signal.sum(-2, keepdim=True) - signal) / (several - 1), None
+    return mean_of_others(signal), None
+
+
+def mean_of_others(signal: Tensor) -> Tensor:
+    """The mean over the other K - 1 paths, (..., K, T) -> (..., K, T)."""
+    return (signal.sum(-2, keepdim=True) - signal) / (signal.shape[-2] - 1)
 
 
 def learned(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
