@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from attend.config.catalogue import SCORES, SIMPLEXES
-from attend.config.section import Count, Positive, Section, Share, require
+from attend.config.section import Count, Known, Positive, Section, Share
 
 LEVEL = ("uniform", "oracle")
 """Weights of which many are the largest, so that none can be told from the others."""
@@ -55,7 +55,7 @@ class Attention(Section):
     """learned scores, at every word or at the first alone, whose weights all words keep (first); or a training control:
     the mean feature (uniform), a Gaussian in the middle (centre), weights drawn for every word from the flat Dirichlet
     (random), the boxes of the word to come (oracle)"""
-    score: str = "additive"
+    score: Annotated[str, Known(SCORES)] = "additive"
     """additive v . activation(W a_i + U h + b), bilinear h . W a_i, or dot, the scaled product of W a_i and U h"""
     activation: Literal["tanh", "relu"] = "tanh"
     """of the additive score"""
@@ -63,7 +63,7 @@ class Attention(Section):
     """units of W a_i and U h"""
     heads: Positive = 1
     """of the dot product: each looks for itself and reads its own share of the features"""
-    simplex: str = "softmax"
+    simplex: Annotated[str, Known(SIMPLEXES)] = "softmax"
     """softmax, sparsemax or entmax, how scores become weights; the last two give exact zeros"""
     power: Annotated[float, Meta(ge=1, le=2, description="in [1, 2]")] = 1.5
     """of entmax: 1 is softmax, 2 sparsemax"""
@@ -79,8 +79,6 @@ class Attention(Section):
     only the word itself depends on its glimpse (Deng et al., 2018)"""
 
     def check(self) -> None:
-        require(self.score in SCORES, "attention.score", self.score, f"one of {', '.join(SCORES)}")
-        require(self.simplex in SIMPLEXES, "attention.simplex", self.simplex, f"one of {', '.join(SIMPLEXES)}")
         if self.power != Attention.power and self.simplex != "entmax":
             raise ValueError(f"attention.power is {self.power}, which only simplex 'entmax' has: leave it out")
         if self.top != Attention.top and self.select != "top-k":
