@@ -23,7 +23,7 @@ class Config:
     data: str = "data/scenes"
     """a folder written by `attend prepare`"""
     seed: Seed = 0
-    """of the weights at the start, the order of the data and all noise"""
+    """seed of the weights at the start, of the order of the data and of all noise"""
     start: str | None = None
     """run folder whose best weights the run begins with, as far as names and shapes agree; none begins anew"""
     encoder: Encoder = field(default_factory=Encoder)

@@ -45,10 +45,10 @@ class Estimator(Section):
     deviation; learned is the prediction of a critic; soft and self-critical are the cost of a pass with the expected
     context or the likeliest glimpses"""
     rollout: Literal["start", "prefix"] = "start"
-    """where the pass of the last two begins: at the first word, or before each word behind the samples so far, which
-    is one pass a word"""
+    """where the pass of soft and self-critical begins: at the first word, or before each word behind the samples so
+    far, which is one pass per word"""
     decay: Share = 0.9
-    """of the moving average"""
+    """decay of the moving average"""
     scale: Factor = 1.0
     """lambda_r, the factor on the score part of what is sampled; 1 is the gradient of the bound. What is computed
     without sampling (enumeration, marginal) is not scaled"""
@@ -62,7 +62,7 @@ class Estimator(Section):
     semi_epochs: Factor = 0.0
     """epochs after which the probability is semi; 0 with semi_start left out"""
     coin: Literal["image", "minibatch"] = "image"
-    """what that coin is thrown for"""
+    """what one coin of that probability decides for"""
     relaxation: Annotated[float, Meta(gt=0, le=100, description="above 0, at most 100")] = 1.0
     """tau_g of the Gumbel-softmax, in the estimators that relax a glimpse"""
 
@@ -160,8 +160,8 @@ class Search(Section):
     length_power: Annotated[float, Meta(ge=0, le=2, description="in [0, 2]")] = 0.7
     """hypotheses compare by log p / length^power: 1 is the mean a word and likes to repeat itself, 0 likes it short"""
     decode: Decode | None = None
-    """the context of decoding; none is argmax for hard attention, marginal (sum_s alpha_s p(y|s)) where attention.feed
-    is expected, and else what attention.select is"""
+    """context of decoding. None is argmax for hard attention, marginal (sum_s alpha_s p(y|s)) if attention.feed is
+    expected, and else what attention.select is"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,11 +173,11 @@ class Train(Section):
     images: Positive = 16
     """images in a minibatch, each with all its captions"""
     optimiser: Literal["adam", "adamw", "rmsprop", "adadelta", "sgd"] = "adam"
-    """by name"""
+    """optimiser by name"""
     reward: Literal["likelihood", "cider", "bleu4", "cider+mass", "bleu4+mass"] = "likelihood"
-    """what a step raises: the likelihood of the given captions, or the score of captions that are sampled from the
-    model (self-critical training, from a finished run, at about a tenth of its learning rate); with mass, also the
-    attention in the boxes of the words"""
+    """what a step raises: the likelihood of the given captions, or the score of sampled ones. The score is for
+    self-critical training, which begins with a finished run and has about a tenth of its learning rate; with mass, it
+    also has the attention in the boxes of the words"""
     reward_samples: Annotated[int, Meta(ge=2, le=100, description="2 to 100")] = 5
     """captions sampled per image"""
     reward_baseline: Literal["leave-one-out", "greedy"] = "leave-one-out"
@@ -185,13 +185,13 @@ class Train(Section):
     reward_mass: Factor = 1.0
     """factor on the attention mass in the boxes"""
     learning_rate: Rate = 1e-3
-    """of everything but the encoder"""
+    """learning rate of all but the encoder, per step"""
     encoder_learning_rate: Rate = 1e-4
-    """of the encoder's tuned blocks"""
+    """learning rate of the encoder's tuned blocks, per step"""
     clip: Factor = 5.0
     """largest norm of the gradient; 0 does not clip"""
     monitor: Literal["cider", "bleu4", "nll"] = "cider"
-    """validation score that stops early and lowers the learning rate; the first two of generated captions"""
+    """validation score that stops early and lowers the learning rate; cider and bleu4 are of generated captions"""
     patience: Count = 6
     """epochs without a better validation score before stopping; 0 never stops"""
     target: Factor = 0.0
@@ -199,14 +199,14 @@ class Train(Section):
     lower_after: Count = 2
     """epochs without a better score before the learning rate is lowered; 0 never lowers it"""
     lower_by: Annotated[float, Meta(gt=0, lt=1, description="between 0 and 1")] = 0.5
-    """the factor"""
+    """factor that lowers the learning rate"""
     training_images: Count = 0
     """how many images of the training split to learn from, drawn by the seed; 0 is all. The vocabulary stays that of
     all"""
     validation_images: Count = 0
     """how many images of the validation split to score after an epoch; 0 is all"""
     validation_beam: Annotated[int, Meta(ge=1, le=1000, description="1 to 1000")] = 1
-    """width of the beam there"""
+    """width of the beam in validation"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 computes matrix products in bfloat16 and keeps the weights in fp32"""
     graphs: bool = True

@@ -13,14 +13,17 @@ LARGEST = 1_000_000
 """What any size, count or factor is at most."""
 
 Positive = Annotated[int, Meta(ge=1, description="1 or more")]
+Several = Annotated[int, Meta(ge=2, description="2 or more")]
 Count = Annotated[int, Meta(ge=0, description="0 or more")]
 Factor = Annotated[float, Meta(ge=0, description="0 or more")]
 Share = Annotated[float, Meta(ge=0, lt=1, description="in [0, 1)")]
 Beam = Annotated[int, Meta(ge=0, le=1000, description="0 to 1000")]
+Paths = Annotated[int, Meta(ge=1, le=1000, description="1 to 1000 paths of each caption")]
+Tokens = Annotated[int, Meta(ge=3, description="3 or more")]
 Seed = Annotated[int, Meta(ge=0, lt=2**31, description="in [0, 2147483648)")]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Known:
     """The range of a name: the keys of a table that may grow."""
 
