@@ -95,7 +95,10 @@ class Config:
             )
         if attention.feed == "expected":
             if rule.name == "xu2015-code":
-                raise ValueError("estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'")
+                raise ValueError(
+                    "estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse': leave "
+                    "attention.feed out, or choose another estimator"
+                )
             if self.decoder.cell == "lstm" and "context" not in self.decoder.terms:
                 raise ValueError(
                     "attention.feed is 'expected', so only the readout sees the glimpse, but it does not read the "

@@ -19,17 +19,17 @@ COMPARED = {"leave-one-out": "the mean over the other samples", "group": "the me
 """Baselines that compare the samples of a caption, of which they need two, and what they compute."""
 
 TODAY = {
-    "estimator.name": {"concrete": "gumbel-softmax"},
+    "estimator.name": {"Concrete": "gumbel-softmax"},
     "estimator.baseline": {
-        "rloo": "leave-one-out",
-        "grpo": "group",
-        "nvil": "learned",
-        "remax": "self-critical",
-        "scst": "self-critical",
+        "RLOO": "leave-one-out",
+        "GRPO": "group",
+        "NVIL": "learned",
+        "ReMax": "self-critical",
+        "SCST": "self-critical",
     },
-    "train.reward_baseline": {"rloo": "leave-one-out", "remax": "greedy", "scst": "greedy"},
+    "train.reward_baseline": {"RLOO": "leave-one-out", "ReMax": "greedy", "SCST": "greedy"},
 }
-"""By field, the names of today's papers in small letters, and ours. Command line and files of settings take both."""
+"""By field, the names of today's papers, and ours. The command line and files of settings take both, in any case."""
 
 
 def ours(field: str, name: Any) -> Any:
@@ -39,13 +39,13 @@ def ours(field: str, name: Any) -> Any:
     """
     if not isinstance(name, str):
         return name
-    baseline = TODAY["estimator.baseline"].get(name.lower())
-    if field == "estimator.name" and baseline:
+    if field == "estimator.name" and (baseline := ours("estimator.baseline", name)) != name:
         raise ValueError(
             f"estimator.name is {name!r}, which is estimator.name 'reinforce' with estimator.baseline {baseline!r}: "
             f"set estimator.baseline to {baseline}, and leave estimator.name out"
         )
-    return TODAY.get(field, {}).get(name.lower(), name)
+    known = {today.lower(): one for today, one in TODAY.get(field, {}).items()}
+    return known.get(name.lower(), name)
 
 
 ENUMERATED = 4096

@@ -104,7 +104,9 @@ class Attention(Section):
                     "recurrent network could read instead: leave it out"
                 )
             if self.heads > 1:
-                raise ValueError(f"attention.feed 'expected' is for one head, but attention.heads is {self.heads}")
+                raise ValueError(
+                    f"attention.feed 'expected' is for one head, but attention.heads is {self.heads}: set it to 1"
+                )
 
     @property
     def learned(self) -> bool:

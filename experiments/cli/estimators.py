@@ -44,7 +44,7 @@ def estimators(command: Estimators) -> None:
     from attend.experiments.laboratory.measure import measure, summary, write
     from attend.experiments.laboratory.subjects import tiny, trained
 
-    from attend.config.catalogue import FACTS
+    from attend.config.catalogue import FACTS, ours
 
     if command.run is not None and command.tiny:
         raise ValueError("--tiny has a minibatch of its own and --run that of a run: leave one of them out")
@@ -54,6 +54,10 @@ def estimators(command: Estimators) -> None:
                 raise ValueError(f"--{name} has no effect without --run: leave it out, or name a run")
     only = tuple(FACTS) if command.only is None else tuple(command.only.split(","))
     for name in only:
+        if (baseline := ours("estimator.baseline", name)) != name:
+            raise ValueError(
+                f"{name} is estimator.baseline {baseline!r} of reinforce: give reinforce, which has them all"
+            )
         if name not in FACTS:
             raise ValueError(f"unknown estimator {name!r}: known are {', '.join(FACTS)}")
     if command.run is None:

@@ -79,7 +79,7 @@ def _mistake(panel: str, known: Sequence[Option], arguments: Sequence[str]) -> s
     named |= {one.field: one for one in known if one.positional}
     if choice := re.match(r"invalid choice '(.*?)' for argument '(.*?)'", text):
         return _refused(named[choice[2]], choice[1])
-    if missing := re.match(r"Missing value for argument '(.*?)'", text):
+    if missing := re.match(r"Missing value for argument '\W*?(--[\w.-]+)", text):
         one = named[missing[1]]
         return f"{missing[1]} has {'too few values' if ' ' in one.metavar else 'no value'}: give {one.value}"
     if wrong := re.match(r"Error parsing (--[\w.-]+):", text):

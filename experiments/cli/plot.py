@@ -77,6 +77,6 @@ def plot(command: Plot) -> None:
         raise ValueError(f"--split has no effect on {command.what}, which is of the headline's images: leave it out")
     files = KINDS[command.what](command)
     if not files:
-        lacking = "no attention that is learned, no epoch that was logged, or nothing that was measured"
-        raise ValueError(f"there is nothing to draw: {lacking}")
+        why = "no attention is learned, no epoch was logged, or nothing was measured"
+        raise ValueError(f"there is nothing to draw, because {why}: name other runs")
     print(*files, sep="\n")
