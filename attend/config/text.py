@@ -53,7 +53,7 @@ def check_field(name: str) -> None:
     """Raise ValueError, with a suggestion, where a dotted name is no field's."""
     if name not in _hints():
         close = difflib.get_close_matches(name, fields(), n=1)
-        hint = f"did you mean {close[0]}?" if close else "`attend train soft --help` lists all fields"
+        hint = f"did you mean {close[0]}?" if close else "`attend train soft --help-all` lists all fields"
         raise ValueError(f"unknown field {name!r}; {hint}")
 
 

@@ -148,7 +148,7 @@ def learned(signal: Tensor, paths: Paths, settings: config.Estimator, average: A
     """C(query, image, t, caption), the critic's predicted cost per word, times the words that are charged.
 
     It has read the query that attention was asked with, never a state that has consumed s_t. Source: Mnih and Gregor
-    (2014).
+    (2014), NVIL.
     """
     return paths.level.detach() * words_charged(paths, settings), None
 

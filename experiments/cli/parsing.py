@@ -77,12 +77,12 @@ def _mistake(panel: str, known: Sequence[Option], arguments: Sequence[str]) -> s
     text = _plain(panel)
     named = {one.flag.split()[0]: one for one in known if not one.positional}
     named |= {one.field: one for one in known if one.positional}
-    if choice := re.match(r"invalid choice '(.*?)' for argument '(.*?)'", text):
+    if (choice := re.match(r"invalid choice '(.*?)' for argument '(.*?)'", text)) and choice[2] in named:
         return _refused(named[choice[2]], choice[1])
-    if missing := re.match(r"Missing value for argument '\W*?(--[\w.-]+)", text):
+    if (missing := re.match(r"Missing value for argument '\W*?(--[\w.-]+)", text)) and missing[1] in named:
         one = named[missing[1]]
         return f"{missing[1]} has {'too few values' if ' ' in one.metavar else 'no value'}: give {one.value}"
-    if wrong := re.match(r"Error parsing (--[\w.-]+):", text):
+    if (wrong := re.match(r"Error parsing (--[\w.-]+):", text)) and wrong[1] in named:
         return _refused(named[wrong[1]], _value(wrong[1], arguments))
     if text.startswith("Missing from "):
         needed = [one for one in known if one.needed and one.flag.split()[0] in text.split()]
@@ -100,14 +100,17 @@ def _refused(one: Option, value: str) -> str:
 
 
 def _value(flag: str, arguments: Sequence[str]) -> str:
-    """What follows a flag up to the next one."""
-    plain = [argument.partition("=")[0].replace("_", "-") for argument in arguments]
-    place = len(plain) - 1 - plain[::-1].index(flag)
-    if "=" in arguments[place]:
-        return arguments[place].partition("=")[2]
-    after = arguments[place + 1 :]
-    end = next((n for n, argument in enumerate(after) if argument.startswith("--")), len(after))
-    return " ".join(after[:end])
+    """What follows a flag, where it stands last, up to the next flag."""
+    found: list[str] = []
+    within_flag = False
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-") and not argument[1:2].isdigit():
+            within_flag = name.replace("_", "-") == flag
+            found = ([value] if equals else []) if within_flag else found
+        elif within_flag:
+            found.append(argument)
+    return " ".join(found)
 
 
 def _stray(words: Sequence[str], named: dict[str, Option]) -> str:
