@@ -19,7 +19,7 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, width: int) -> tuple[np.
         lines = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115
     except OSError as error:
         raise ValueError(
-            f"decoder.embeddings {str(path)!r} cannot be read ({error.strerror}): give a text file of embeddings"
+            f"decoder.embeddings {str(path)!r} cannot be read: {error.strerror}; give a text file of embeddings"
         ) from None
     with lines:
         for number, line in enumerate(lines, 1):

@@ -173,8 +173,8 @@ def run(
         perform(queue, partial(_do, {one.name: one for one in runs}), left, workers, name)
         failed = [f"{left[name].folder}: {job.error}" for name, job in queue.jobs().items() if job.state == "failed"]
         if failed:
-            told = "; ".join(failed)
-            raise ValueError(f"{len(failed)} of {len(runs)} runs failed, and the same command tries them again: {told}")
+            told = f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}"
+            raise ValueError(f"{told}; the same command tries them again")
     return sorted(one.folder for one in runs)
 
 

@@ -91,7 +91,7 @@ class Study:
                 if name not in known:
                     raise ValueError(f"{self.name} has the {what} {name!r}: known are {', '.join(known)}")
         if not self.objectives or not self.kinds:
-            raise ValueError(f"{self.name} has no kind or no objective: give one of each at least")
+            raise ValueError(f"{self.name} needs one kind and one objective at least")
 
     def only(self, kinds: Sequence[str]) -> Self:
         """The same study with these kinds alone; ValueError for an unknown kind."""

@@ -338,7 +338,10 @@ def test_the_program_measures_the_tiny_minibatch(tmp_path, capsys):
     assert list(table[0]) == COLUMNS and len(table) == 3 * 3 * 2
     assert {row["seconds"] for row in table} == {""}
     text = (tmp_path / "estimators.md").read_text()
-    assert "- xu2015-code: estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'." in text
+    assert (
+        "- xu2015-code: estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse': leave"
+        in text
+    )
     assert "**" in text and "ms a step" not in text
 
 
