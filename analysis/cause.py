@@ -192,7 +192,7 @@ def _bars(rows: Sequence[Row], intervention: str, axes: Axes | None, measures: d
     """A bar for each look, model and measure, times a factor; one that points down is hatched."""
     rows = [row for row in rows if row.intervention == intervention]
     if not rows:
-        raise ValueError(f"nothing was measured of {intervention}")
+        raise ValueError(f"nothing was measured of {intervention}: `attend evaluate RUN --look {intervention}`")
     axes = axes or Figure(figsize=(7.2, 3.2), layout="constrained").add_subplot()
     styles, wide = colours(row.variant for row in rows), 0.8 / len(rows)
     for number, row in enumerate(rows):

@@ -72,7 +72,7 @@ def dot_panels(table: Table, *, axes: Sequence[Axes] | None = None) -> tuple[Axe
     every = dots(table)
     columns = [one for one in table.columns if any(dot.column is one for dot in every)]
     if not columns:
-        raise ValueError("no variant has any of these scores, so there is nothing to draw")
+        raise ValueError("no variant has any of these scores, so there is nothing to draw: name others with --scores")
     names = list(dict.fromkeys(_name(dot.row, every) for dot in every))
     shown = panels(len(columns), axes, columns=ACROSS, size=(1.65, 0.6 + 0.3 * len(names)), level=True)
     if axes is None:

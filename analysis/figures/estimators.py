@@ -25,7 +25,8 @@ class Measured:
     """One way to estimate a gradient, over ``draws`` draws at fixed weights and a fixed minibatch.
 
     bias: |mean - G| / |G| for the exact gradient G of ``against``. chance: the bias expected of an unbiased estimator,
-    sqrt(variance / draws) / |G|. from_bound, from_marginal: the bias relative to the gradients of J and of -log p(y),
+    sqrt(variance / draws) / |G|. exactly: the bias of the mean over all K-tuples of paths, which has no chance, if they
+    can be enumerated. from_bound, from_marginal: the bias relative to the gradients of J and of -log p(y),
     for any target. variance: E|g - E g|^2 in (nats per word)^2. signal_to_noise: |E g|^2 / variance. cosine: the mean
     of cos(g, G). ``samples`` is K. A value is None if it is unknown, and ``note`` says why.
 
@@ -43,6 +44,7 @@ class Measured:
     against: str = ""
     bias: float | None = None
     chance: float | None = None
+    exactly: float | None = None
     from_bound: float | None = None
     from_marginal: float | None = None
     variance: float | None = None
@@ -56,6 +58,8 @@ class Measured:
     @property
     def biased(self) -> bool | None:
         """Whether the bias exceeds chance and rounding; None if it is unknown."""
+        if self.exactly is not None:
+            return self.exactly > ROUNDING
         return None if self.bias is None else self.bias > BEYOND * self.chance + ROUNDING
 
 
@@ -91,6 +95,7 @@ HEADER = {
     "estimator": "estimator",
     "samples": "K",
     "bias": "bias [chance]",
+    "exactly": "bias, exactly",
     "against": "against",
     "from_bound": "from G_J",
     "from_marginal": "from G_M",
@@ -106,7 +111,7 @@ HEADER = {
 def markdown(rows: Sequence[Measured]) -> str:
     """The records as tables, one for each model and group of parameters, with notes on unknown values below.
 
-    A bias beyond chance is bold.
+    A bias beyond chance is bold. So is the exact bias, if it is known and not 0.
     """
     parts = []
     for feed, checkpoint, group in dict.fromkeys((r.feed, r.checkpoint, r.group) for r in rows):
@@ -131,6 +136,8 @@ def _cell(row: Measured, name: str) -> str:
         return ""
     if name == "bias":
         return f"{f'**{value:.3f}**' if row.biased else f'{value:.3f}'} [{row.chance:.3f}]"
+    if name == "exactly":
+        return f"**{value:.3g}**" if row.biased else f"{value:.3g}"
     if name == "seconds":
         return f"{1000 * value:.3g}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

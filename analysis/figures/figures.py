@@ -160,7 +160,7 @@ def curves(records: Sequence[Record], name: str, split: str, *, axes: Axes | Non
             gid = f"{record.variant}/{record.experiment}/seed{record.seed}"
             seeds.setdefault(called[record.folder], []).append((gid, *_binned(epochs, values)))
     if not seeds:
-        raise ValueError(f"no run logged {name!r} for {split!r} in its metrics.jsonl")
+        raise ValueError(f"no run logged {name!r} for {split!r} in its metrics.jsonl: train it for an epoch first")
     axes = axes or Figure(figsize=(3.6, 2.8), layout="constrained").add_subplot()
     bundles(axes, seeds, colours(called.values()))
     axes.set_xlabel("epoch")
@@ -230,7 +230,7 @@ def curve_panels(
     there = [one for one in wanted if is_logged(records, *one)]
     if not there:
         metrics = ", ".join(dict.fromkeys(name for name, _ in wanted))
-        raise ValueError(f"no run logged any of {metrics} in its metrics.jsonl")
+        raise ValueError(f"no run logged any of {metrics} in its metrics.jsonl: train it for an epoch first")
     every = panels(len(there), axes, columns=2, size=(3.6, 2.5))
     for (name, split), one in zip(there, every, strict=True):
         curves(records, name, split, axes=one)

@@ -119,7 +119,7 @@ def heat_maps(every: Sequence[Correlations], *, axes: Sequence[Axes] | None = No
     """
     every = [one for one in every if len(one.metrics) > 1]
     if not every:
-        raise ValueError("there are no two metrics of the same images, so there is nothing to correlate")
+        raise ValueError("no run has two metrics of the same images, so there is nothing to correlate: name other runs")
     size = 0.44 * max(len(one.metrics) for one in every)
     shown = panels(len(every), axes, columns=3, size=(size + 1.0, size + 0.6))
     for one, found in zip(shown, every, strict=True):

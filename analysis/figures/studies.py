@@ -105,7 +105,7 @@ def history(trials: Sequence[Trial], name: str, direction: str, *, axes: Axes | 
         ValueError: no trial is complete or pruned.
     """
     if not any(trial.spent for trial in trials):
-        raise ValueError("no trial is done, so there is no history to draw")
+        raise ValueError("no trial is done, so there is no history to draw: run `attend study` first")
     (axes,) = panels(1, axes, columns=1, size=(5.4, 2.4))
     for level, (kind, (look, dash)) in enumerate(_styles(trials).items()):
         own = [trial for trial in trials if trial.kind == kind]
@@ -162,7 +162,7 @@ def slices(
     ranges = {parameter: one for trial in shown for parameter, one in trial.ranges.items()}
     ranges = dict(sorted(ranges.items(), key=lambda one: bool(one[1].choices)))  # long labels into the last row
     if not ranges:
-        raise ValueError("no completed trial has a parameter, so there are no slices to draw")
+        raise ValueError("no completed trial has a parameter, so there are no slices to draw: run `attend study` first")
     (best, *_) = ranked(shown, {name: direction})
     every = panels(len(ranges), axes, columns=COLUMNS, size=(2.0, 2.1), level=True)
     for place, (one, (parameter, span)) in enumerate(zip(every, ranges.items(), strict=True)):

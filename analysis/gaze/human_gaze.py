@@ -100,7 +100,8 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
             left.append(f"{path}: subject {subject} has one fixation on {image}, so no path to compare")
         scans.append(Scan(image=image, subject=subject, points=ordered[:, 1:3], durations=ordered[:, 3]))
     if not scans:
-        raise ValueError(f"{path} has no fixation on an image of these runs" + (f": {left[0]}" if left else ""))
+        why = f" ({left[0]})" if left else ""
+        raise ValueError(f"{path} has no fixation on an image of these runs{why}: name images as their split does")
     return scans, left
 
 

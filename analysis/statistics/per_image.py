@@ -69,7 +69,9 @@ def statistics_of(table: ImageTable, name: str) -> np.ndarray:
     family = RESAMPLED[name]
     lacking = [column for column in family.columns if column not in table.columns]
     if lacking:
-        raise ValueError(f"{table.path} has no column {lacking[0]}: its layout is older, or it was scored without it")
+        raise ValueError(
+            f"{table.path} has no column {lacking[0]} (an older layout, or scored without it): evaluate the run again"
+        )
     try:
         found = family.statistics(table)
     except (ValueError, IndexError):

@@ -109,9 +109,9 @@ def _groups(finished: Sequence[Record], split: str) -> list[tuple[tuple, list[Sc
 def _headline_split(finished: Sequence[Record]) -> str:
     splits = sorted({record.scores["split"] for record in finished})
     if not splits:
-        raise ValueError("no run is finished (no scores.json), so there is nothing to compare")
+        raise ValueError("no run is finished (no scores.json), so there is nothing to compare: resume one first")
     if len(splits) > 1:
-        raise ValueError(f"the runs report different splits ({', '.join(splits)}); choose one with split=...")
+        raise ValueError(f"the runs report different splits ({', '.join(splits)}); choose one with --split")
     return splits[0]
 
 

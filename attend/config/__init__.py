@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from attend.config.catalogue import ENUMERATED
 from attend.config.learning import Decode, Estimator, Intervention, Look, Objective, Search, Train
 from attend.config.model import LEVEL, Attention, Decoder, Encoder
-from attend.config.section import LARGEST, require
+from attend.config.section import LARGEST, Seed, require, within
 
 __all__ = [
     "LARGEST", "LEVEL", "Attention", "Config", "Decode", "Decoder", "Encoder", "Estimator", "Intervention", "Look",
@@ -22,8 +22,8 @@ class Config:
 
     data: str = "data/scenes"
     """a folder written by `attend prepare`"""
-    seed: int = 0
-    """of the weights at the start, the order of the data and all noise"""
+    seed: Seed = 0
+    """seed of the weights at the start, of the order of the data and of all noise"""
     start: str | None = None
     """run folder whose best weights the run begins with, as far as names and shapes agree; none begins anew"""
     encoder: Encoder = field(default_factory=Encoder)
@@ -36,7 +36,7 @@ class Config:
 
     def __post_init__(self) -> None:
         attention, rule = self.attention, self.estimator
-        require(0 <= self.seed < 2**31, "seed", self.seed, "in [0, 2147483648)")
+        within(self.seed, Seed, "seed")
         if attention.weights == "oracle" and self.train.monitor != "nll":
             raise ValueError("attention.weights 'oracle' reads given captions and writes none: set train.monitor 'nll'")
         if self.objective.supervised and not attention.learned:
@@ -95,7 +95,10 @@ class Config:
             )
         if attention.feed == "expected":
             if rule.name == "xu2015-code":
-                raise ValueError("estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'")
+                raise ValueError(
+                    "estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse': leave "
+                    "attention.feed out, or choose another estimator"
+                )
             if self.decoder.cell == "lstm" and "context" not in self.decoder.terms:
                 raise ValueError(
                     "attention.feed is 'expected', so only the readout sees the glimpse, but it does not read the "

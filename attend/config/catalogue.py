@@ -4,6 +4,7 @@ The functions are in ``attend.attention`` and ``attend.estimators``. What a user
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 SCORES = ["additive", "bilinear", "dot"]
 """Names of ``attend.attention.score.SCORES``."""
@@ -12,7 +13,40 @@ SIMPLEXES = ["softmax", "sparsemax", "entmax"]
 """Names of ``attend.attention.simplex.SIMPLEXES``."""
 
 SEVERAL = 5
-"""Samples per caption, if an estimator compares them and the configuration gives no number."""
+"""Samples per caption, if an estimator or a baseline compares them and the configuration gives no number."""
+
+COMPARED = {"leave-one-out": "the mean over the other samples", "group": "the mean and deviation of the samples"}
+"""Baselines that compare the samples of a caption, of which they need two, and what they compute."""
+
+TODAY = {
+    "estimator.name": {"Concrete": "gumbel-softmax"},
+    "estimator.baseline": {
+        "RLOO": "leave-one-out",
+        "GRPO": "group",
+        "NVIL": "learned",
+        "ReMax": "self-critical",
+        "SCST": "self-critical",
+    },
+    "train.reward_baseline": {"RLOO": "leave-one-out", "ReMax": "greedy", "SCST": "greedy"},
+}
+"""By field, the names of today's papers, and ours. The command line and files of settings take both, in any case."""
+
+
+def ours(field: str, name: Any) -> Any:
+    """Our name of what a user calls by the name of today's papers; any other value as it is.
+
+    ValueError if it names a baseline where an estimator is expected.
+    """
+    if not isinstance(name, str):
+        return name
+    if field == "estimator.name" and (baseline := ours("estimator.baseline", name)) != name:
+        raise ValueError(
+            f"estimator.name is {name!r}, which is estimator.name 'reinforce' with estimator.baseline {baseline!r}: "
+            f"set estimator.baseline to {baseline}, and leave estimator.name out"
+        )
+    known = {today.lower(): one for today, one in TODAY.get(field, {}).items()}
+    return known.get(name.lower(), name)
+
 
 ENUMERATED = 4096
 """Paths per caption that are enumerated at most, if the state reads the glimpses: L^T of L locations and T words."""

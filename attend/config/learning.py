@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from attend.config.catalogue import FACTS, Facts
-from attend.config.section import Beam, Count, Factor, Positive, Section, Share, require
+from attend.config.catalogue import COMPARED, FACTS, SEVERAL, Facts
+from attend.config.section import Beam, Count, Factor, Known, Positive, Section, Share
 
 Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
 Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]
@@ -18,32 +18,42 @@ Rate = Annotated[float, Meta(gt=0, lt=10, description="above 0 and below 10")]
 class Estimator(Section):
     """How hard attention learns; without effect on soft attention."""
 
-    name: str = "reinforce"
-    """reinforce; exact where feasible: enumeration (of the bound), marginal; of several samples: vimco, wake-sleep,
-    sum-and-sample, unordered-set; with a control variate: rebar, relax; relaxed: gumbel-softmax, straight-through,
-    gumbel-straight-through; variational, drawn from a network that has read the caption; and xu2015-code, the rule of
-    Xu et al.'s released code, with a cost and baseline of its own"""
-    samples: int | None = None
-    """K, paths taken through each caption; none is as many as the estimator needs: 1, or 5 where it compares them"""
+    name: Annotated[str, Known(FACTS)] = "reinforce"
+    """the rule by which hard attention learns (docs/estimators.md). Exact where feasible: enumeration (of the bound),
+    marginal; of several samples: vimco, wake-sleep, sum-and-sample, unordered-set; with a control variate: rebar,
+    relax; relaxed: gumbel-softmax, straight-through, gumbel-straight-through; variational samples from a network that
+    has read the caption; xu2015-code is the rule of Xu et al.'s released code, with a cost and baseline of its own"""
+    samples: Positive | None = None
+    """K, glimpse paths sampled per caption. None is as many as the estimator needs: 1, or 5 if it compares them"""
     cost: Literal["to-go", "sentence", "own"] | None = None
     """what reinforce charges a glimpse with: the words from it on, the whole sentence, or its own word. None is to-go,
     and own where attention.feed is expected; own is biased where the state reads the glimpse"""
     baseline: Literal[
-        "none", "average", "average-per-word", "average-per-place", "leave-one-out", "learned", "soft", "self-critical"
+        "none",
+        "average",
+        "average-per-word",
+        "average-per-place",
+        "leave-one-out",
+        "group",
+        "learned",
+        "soft",
+        "self-critical",
     ] = "average-per-word"
-    """what reinforce subtracts: a moving average of the cost, of the cost a word times the words that remain, or of the
-    cost from each place on; the other samples' cost; what a critic expects; or the cost of a pass with expected or
-    likeliest glimpses"""
+    """what reinforce subtracts from the cost (leave-one-out is RLOO, self-critical ReMax, group GRPO and biased). The
+    moving averages are of the cost, of the cost per word times the words that remain, and of the cost from each place
+    on; leave-one-out is the mean cost of the other samples; group is the mean of all samples, and divides by their
+    deviation; learned is the prediction of a critic; soft and self-critical are the cost of a pass with the expected
+    context or the likeliest glimpses"""
     rollout: Literal["start", "prefix"] = "start"
-    """where the pass of the last two begins: at the first word, or before each word behind the samples so far, which
-    is one pass a word"""
+    """where the pass of soft and self-critical begins: at the first word, or before each word behind the samples so
+    far, which is one pass per word"""
     decay: Share = 0.9
-    """of the moving average"""
+    """decay of the moving average"""
     scale: Factor = 1.0
     """lambda_r, the factor on the score part of what is sampled; 1 is the gradient of the bound. What is computed
-    without chance (enumeration, marginal) is not scaled"""
+    without sampling (enumeration, marginal) is not scaled"""
     entropy: Factor = 0.01
-    """weight of the entropy bonus, per nat of a word's attention"""
+    """weight of the entropy bonus, per nat of entropy of a word's attention"""
     semi: Annotated[float, Meta(ge=0, lt=1, description="in [0, 1): at 1 nothing is sampled")] | None = None
     """probability that an image takes the expected context instead of its samples; none is 0.5, and 0 for estimators
     that do not draw their paths one by one"""
@@ -52,16 +62,20 @@ class Estimator(Section):
     semi_epochs: Factor = 0.0
     """epochs after which the probability is semi; 0 with semi_start left out"""
     coin: Literal["image", "minibatch"] = "image"
-    """what that coin is thrown for"""
+    """what one coin of that probability decides for"""
     relaxation: Annotated[float, Meta(gt=0, le=100, description="above 0, at most 100")] = 1.0
     """tau_g of the Gumbel-softmax, in the estimators that relax a glimpse"""
 
     def check(self) -> None:
-        require(self.name in FACTS, "estimator.name", self.name, f"one of {', '.join(FACTS)}")
-        if self.baseline == "leave-one-out" and self.drawn < 2:
+        if self.baseline in COMPARED and self.drawn < 2:
             raise ValueError(
-                f"estimator.samples is {self.drawn}, but estimator.baseline 'leave-one-out' is the mean over the other "
-                "samples: give 2 or more"
+                f"estimator.samples is {self.drawn}, but estimator.baseline {self.baseline!r} is "
+                f"{COMPARED[self.baseline]}: give 2 or more"
+            )
+        if self.baseline == "group" and self.name != "reinforce":
+            raise ValueError(
+                "estimator.baseline 'group' divides costs by their deviation, for which estimator.name "
+                f"{self.name!r} is not made: set estimator.name to reinforce, or choose another baseline"
             )
         if self.rollout == "prefix" and self.baseline not in ("soft", "self-critical"):
             raise ValueError(
@@ -107,7 +121,7 @@ class Estimator(Section):
         """K, the paths that are sampled for each caption."""
         if self.samples is not None:
             return self.samples
-        return FACTS["vimco"].samples if self.baseline == "leave-one-out" else self.facts.samples
+        return SEVERAL if self.baseline in COMPARED else self.facts.samples
 
     @property
     def mixed(self) -> float:
@@ -146,8 +160,8 @@ class Search(Section):
     length_power: Annotated[float, Meta(ge=0, le=2, description="in [0, 2]")] = 0.7
     """hypotheses compare by log p / length^power: 1 is the mean a word and likes to repeat itself, 0 likes it short"""
     decode: Decode | None = None
-    """the context of decoding; none is argmax for hard attention, marginal (sum_s alpha_s p(y|s)) where attention.feed
-    is expected, and else what attention.select is"""
+    """context of decoding. None is argmax for hard attention, marginal (sum_s alpha_s p(y|s)) if attention.feed is
+    expected, and else what attention.select is"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +173,11 @@ class Train(Section):
     images: Positive = 16
     """images in a minibatch, each with all its captions"""
     optimiser: Literal["adam", "adamw", "rmsprop", "adadelta", "sgd"] = "adam"
-    """by name"""
+    """optimiser by name"""
     reward: Literal["likelihood", "cider", "bleu4", "cider+mass", "bleu4+mass"] = "likelihood"
-    """what a step raises: the likelihood of the given captions, or the score of captions that are sampled from the
-    model (self-critical training, from a finished run, at about a tenth of its learning rate); with mass, also the
-    attention in the boxes of the words"""
+    """what a step raises: the likelihood of the given captions, or the score of sampled ones. The score is for
+    self-critical training, which begins with a finished run and has about a tenth of its learning rate; with mass, it
+    also has the attention in the boxes of the words"""
     reward_samples: Annotated[int, Meta(ge=2, le=100, description="2 to 100")] = 5
     """captions sampled per image"""
     reward_baseline: Literal["leave-one-out", "greedy"] = "leave-one-out"
@@ -171,13 +185,13 @@ class Train(Section):
     reward_mass: Factor = 1.0
     """factor on the attention mass in the boxes"""
     learning_rate: Rate = 1e-3
-    """of everything but the encoder"""
+    """learning rate of all but the encoder, per step"""
     encoder_learning_rate: Rate = 1e-4
-    """of the encoder's tuned blocks"""
+    """learning rate of the encoder's tuned blocks, per step"""
     clip: Factor = 5.0
     """largest norm of the gradient; 0 does not clip"""
     monitor: Literal["cider", "bleu4", "nll"] = "cider"
-    """validation score that stops early and lowers the learning rate; the first two of generated captions"""
+    """validation score that stops early and lowers the learning rate; cider and bleu4 are of generated captions"""
     patience: Count = 6
     """epochs without a better validation score before stopping; 0 never stops"""
     target: Factor = 0.0
@@ -185,14 +199,14 @@ class Train(Section):
     lower_after: Count = 2
     """epochs without a better score before the learning rate is lowered; 0 never lowers it"""
     lower_by: Annotated[float, Meta(gt=0, lt=1, description="between 0 and 1")] = 0.5
-    """the factor"""
+    """factor that lowers the learning rate"""
     training_images: Count = 0
     """how many images of the training split to learn from, drawn by the seed; 0 is all. The vocabulary stays that of
     all"""
     validation_images: Count = 0
     """how many images of the validation split to score after an epoch; 0 is all"""
     validation_beam: Annotated[int, Meta(ge=1, le=1000, description="1 to 1000")] = 1
-    """width of the beam there"""
+    """width of the beam in validation"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16 computes matrix products in bfloat16 and keeps the weights in fp32"""
     graphs: bool = True

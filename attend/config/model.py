@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from attend.config.catalogue import SCORES, SIMPLEXES
-from attend.config.section import Count, Positive, Section, Share, require
+from attend.config.section import Count, Known, Positive, Section, Share
 
 LEVEL = ("uniform", "oracle")
 """Weights of which many are the largest, so that none can be told from the others."""
@@ -33,7 +33,7 @@ class Encoder(Section):
     pixels: Literal["backbone", "unit"] = "backbone"
     """what the backbone reads: pixels with its own mean and deviation, or scaled to [0, 1]"""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """in which a frozen backbone computes; bf16 is faster on machines made for it, and keeps 8 bits of a feature"""
+    """number format of a frozen backbone; bf16 is faster on machines made for it, and keeps 8 bits of a feature"""
     normalise: Literal["none", "layer"] = "none"
     """none, or layer: the features of each location have mean 0 and deviation 1 (stored features stay as they are)"""
     tune_blocks: Count = 0
@@ -52,35 +52,33 @@ class Attention(Section):
     """Score, simplex, select: e = f(a, h), alpha = g(e), z = phi(a, alpha)."""
 
     weights: Literal["learned", "first", "uniform", "centre", "random", "oracle"] = "learned"
-    """learned scores, at every word or at the first alone, whose weights all words keep (first); or a training control:
-    the mean feature (uniform), a Gaussian in the middle (centre), weights drawn for every word from the flat Dirichlet
-    (random), the boxes of the word to come (oracle)"""
-    score: str = "additive"
+    """learned scores, or a training control. Scores are computed at every word (learned), or at the first word alone,
+    and all words keep its weights (first). Controls: the mean feature (uniform), a Gaussian in the middle (centre),
+    weights sampled for every word from the flat Dirichlet (random), the boxes of the word to come (oracle)"""
+    score: Annotated[str, Known(SCORES)] = "additive"
     """additive v . activation(W a_i + U h + b), bilinear h . W a_i, or dot, the scaled product of W a_i and U h"""
     activation: Literal["tanh", "relu"] = "tanh"
-    """of the additive score"""
+    """activation of the additive score"""
     width: Positive = 512
     """units of W a_i and U h"""
     heads: Positive = 1
-    """of the dot product: each looks for itself and reads its own share of the features"""
-    simplex: str = "softmax"
+    """heads of the dot product: each has its own weights and reads its own share of the features"""
+    simplex: Annotated[str, Known(SIMPLEXES)] = "softmax"
     """softmax, sparsemax or entmax, how scores become weights; the last two give exact zeros"""
     power: Annotated[float, Meta(ge=1, le=2, description="in [1, 2]")] = 1.5
-    """of entmax: 1 is softmax, 2 sparsemax"""
+    """power of entmax: 1 is softmax, 2 sparsemax"""
     temperature: Annotated[float, Meta(gt=0, description="above 0")] = 1.0
     """tau in softmax(e / tau)"""
     select: Literal["expected", "top-k", "sample"] = "expected"
-    """expected is soft attention, top-k the same under its largest weights alone; sample is hard attention, one glimpse
-    a word"""
+    """expected is soft attention, sample is hard attention with one glimpse per word. top-k is soft attention under its
+    largest weights alone"""
     top: Annotated[int, Meta(ge=2, description="2 or more: one weight alone is always 1, and learns nothing")] = 4
-    """of top-k: how many locations are kept"""
+    """locations that top-k keeps"""
     feed: Literal["glimpse", "expected"] = "glimpse"
     """what the recurrent network reads of hard attention: the glimpse (Xu et al.), or the expected context, so that
     only the word itself depends on its glimpse (Deng et al., 2018)"""
 
     def check(self) -> None:
-        require(self.score in SCORES, "attention.score", self.score, f"one of {', '.join(SCORES)}")
-        require(self.simplex in SIMPLEXES, "attention.simplex", self.simplex, f"one of {', '.join(SIMPLEXES)}")
         if self.power != Attention.power and self.simplex != "entmax":
             raise ValueError(f"attention.power is {self.power}, which only simplex 'entmax' has: leave it out")
         if self.top != Attention.top and self.select != "top-k":
@@ -106,7 +104,9 @@ class Attention(Section):
                     "recurrent network could read instead: leave it out"
                 )
             if self.heads > 1:
-                raise ValueError(f"attention.feed 'expected' is for one head, but attention.heads is {self.heads}")
+                raise ValueError(
+                    f"attention.feed 'expected' is for one head, but attention.heads is {self.heads}: set it to 1"
+                )
 
     @property
     def learned(self) -> bool:
@@ -133,9 +133,9 @@ class Decoder(Section):
     """The network over the words, and its readout."""
 
     cell: Literal["lstm", "gru-residual", "adaptive", "transformer"] = "lstm"
-    """lstm reads the context (Xu et al.); gru-residual reads words alone, and its output plus context is normalised;
-    adaptive: an LSTM that reads words and the mean feature, and a visual sentinel beside the context (Lu et al.);
-    transformer: causal self-attention over the words, and the last block looks at the image"""
+    """network over the words. lstm reads the context (Xu et al.); gru-residual reads words alone, and its output plus
+    context is normalised; adaptive is an LSTM that reads words and the mean feature, with a visual sentinel beside the
+    context (Lu et al.); transformer is causal self-attention over the words, and its last block attends to the image"""
     embedding: Positive = 512
     """units of a word's embedding"""
     hidden: Positive = 512
@@ -161,9 +161,9 @@ class Decoder(Section):
     readout_context: bool = True
     """deep output sees the context"""
     dropout: Share = 0.5
-    """probability, on the state and on the deep output"""
+    """probability of dropout, on the state and on the deep output"""
     dropout_words: Share = 0.0
-    """probability, on the embeddings of the words given"""
+    """probability of dropout, on the embeddings of the given words"""
     embedding_range: Annotated[float, Meta(gt=0, le=10, description="above 0, at most 10")] = 0.1
     """embeddings start from U(-r, r)"""
     embeddings: str | None = None

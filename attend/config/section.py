@@ -1,20 +1,37 @@
 """What every section of a configuration checks, and how it says what is wrong."""
 
 import math
-from typing import Annotated, get_type_hints
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
 
 from msgspec import Meta
 
-from attend.documents import typed
+from attend.documents import choices, typed
 
 LARGEST = 1_000_000
 """What any size, count or factor is at most."""
 
 Positive = Annotated[int, Meta(ge=1, description="1 or more")]
+Several = Annotated[int, Meta(ge=2, description="2 or more")]
 Count = Annotated[int, Meta(ge=0, description="0 or more")]
 Factor = Annotated[float, Meta(ge=0, description="0 or more")]
 Share = Annotated[float, Meta(ge=0, lt=1, description="in [0, 1)")]
 Beam = Annotated[int, Meta(ge=0, le=1000, description="0 to 1000")]
+Paths = Annotated[int, Meta(ge=1, le=1000, description="1 to 1000 paths of each caption")]
+Tokens = Annotated[int, Meta(ge=3, description="3 or more")]
+Seed = Annotated[int, Meta(ge=0, lt=2**31, description="in [0, 2147483648)")]
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The range of a name: the keys of a table that may grow."""
+
+    names: Collection[str]
+
+    @property
+    def description(self) -> str:
+        return f"one of {', '.join(self.names)}"
 
 
 def require(holds: bool, name: str, value: object, expected: str) -> None:
@@ -23,18 +40,29 @@ def require(holds: bool, name: str, value: object, expected: str) -> None:
         raise ValueError(f"{name} is {value!r}, but must be {expected}")
 
 
+def within(value: Any, kind: Any, name: str) -> None:
+    """Raise ValueError with a setting's name and what it must be, unless the value is in the range of its type.
+
+    A number whose type has no upper bound is at most LARGEST.
+    """
+    marks = [mark for one in choices(kind) for mark in getattr(one, "__metadata__", ())]
+    if isinstance(value, float):
+        require(math.isfinite(value), name, value, "a finite number")
+    if isinstance(value, int | float) and not any(isinstance(m, Meta) and (m.le, m.lt) != (None, None) for m in marks):
+        require(abs(value) <= LARGEST, name, value, f"{LARGEST} or less")
+    typed(value, kind, name)
+    for mark in marks:
+        if isinstance(mark, Known):
+            require(value in mark.names, name, value, mark.description)
+
+
 class Section:
-    """Settings that belong together. The type of a field has its bounds."""
+    """Settings that belong together. The type of a field has its range."""
 
     def __post_init__(self) -> None:
         name = type(self).__name__.lower()
         for key, kind in get_type_hints(type(self), include_extras=True).items():
-            value = getattr(self, key)
-            if isinstance(value, float):
-                require(math.isfinite(value), f"{name}.{key}", value, "a finite number")
-            if isinstance(value, int | float):  # none so large that only a slip of the keyboard explains it
-                require(abs(value) <= LARGEST, f"{name}.{key}", value, f"{LARGEST} or less")
-            typed(value, kind, f"{name}.{key}")
+            within(getattr(self, key), kind, f"{name}.{key}")
         self.check()
 
     def check(self) -> None:

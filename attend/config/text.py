@@ -9,6 +9,7 @@ from functools import cache, reduce
 from typing import Any
 
 from attend.config import Config
+from attend.config.catalogue import ours
 from attend.documents import choices, typed
 
 to_dict = dataclasses.asdict
@@ -52,7 +53,7 @@ def check_field(name: str) -> None:
     """Raise ValueError, with a suggestion, where a dotted name is no field's."""
     if name not in _hints():
         close = difflib.get_close_matches(name, fields(), n=1)
-        hint = f"did you mean {close[0]}?" if close else "`attend train soft --help` lists all fields"
+        hint = f"did you mean {close[0]}?" if close else "`attend train soft --help-all` lists all fields"
         raise ValueError(f"unknown field {name!r}; {hint}")
 
 
@@ -76,7 +77,15 @@ def _build(values: Any) -> Config:
     for name in _flat(values):
         if name not in Config.__dataclass_fields__:
             check_field(name)
-    return typed(values, Config)
+    return typed(_ours(values), Config)
+
+
+def _ours(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The same with our names in place of those of today's papers."""
+    return {
+        name: _ours(value, f"{prefix}{name}.") if isinstance(value, dict) else ours(prefix + name, value)
+        for name, value in values.items()
+    }
 
 
 def _from_text(hint: Any, text: str) -> Any:

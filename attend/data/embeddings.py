@@ -18,7 +18,9 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, width: int) -> tuple[np.
     try:
         lines = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115
     except OSError as error:
-        raise ValueError(f"decoder.embeddings {str(path)!r} cannot be read: {error.strerror}") from None
+        raise ValueError(
+            f"decoder.embeddings {str(path)!r} cannot be read: {error.strerror}; give a text file of embeddings"
+        ) from None
     with lines:
         for number, line in enumerate(lines, 1):
             word, *values = line.rstrip().split(" ")
@@ -32,10 +34,12 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, width: int) -> tuple[np.
                     f"{path}, line {number}: {len(values)} numbers, but decoder.embedding is {width}: set it to that"
                 )
             if not all(map(_is_number, values)):
-                raise ValueError(f"{path}, line {number}: not a word and its numbers")
+                raise ValueError(f"{path}, line {number}: not a word and its numbers: correct or remove it")
             table[row], known[row] = np.array(values, dtype=np.float32), True
     if not known.any():
-        raise ValueError(f"{path} knows no word of the vocabulary: is it a text file of embeddings?")
+        raise ValueError(
+            f"{path} knows no word of the vocabulary: give a text file of embeddings in the language of the captions"
+        )
     return table, known
 
 

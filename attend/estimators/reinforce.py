@@ -16,7 +16,8 @@ from attend.estimators.signals import reward_to_go, signal_with_kl
 def reinforce(paths: Paths, settings: config.Estimator, average: Average) -> Charges:
     """charge_t^k = (R_t^k - b_t^k) / K, share_k = 1/K: the mean over K paths. With K = 1 it is REINFORCE.
 
-    Unbiased for any b_t that depends on neither s_t nor what follows it. Words that were not sampled (semi-sampling)
+    Unbiased for any b_t that depends on neither s_t nor what follows it. The baseline ``group`` also divides the
+    difference by the deviation of the K costs, and is biased. Words that were not sampled (semi-sampling)
     take no part, neither here nor in the averages.
 
     Where s was drawn from q (variational), grad log q takes the place of grad log alpha, and R_t holds the KL of the
@@ -26,8 +27,10 @@ def reinforce(paths: Paths, settings: config.Estimator, average: Average) -> Cha
     sentence; ``reward_to_go`` drops what is past, which has the same mean.
     """
     signal = signal_with_kl(paths, settings)
-    level, observed = BASELINES[settings.baseline].function(signal, paths, settings, average)
-    charge = (signal - level) * paths.sampled / signal.shape[-2]
+    baseline = BASELINES[settings.baseline]
+    level, observed = baseline.function(signal, paths, settings, average)
+    advantage = signal - level if baseline.divisor is None else (signal - level) / baseline.divisor(signal)
+    charge = advantage * paths.sampled / signal.shape[-2]
     return Charges(equal_shares(paths), charge, observed=observed)
 
 

@@ -67,7 +67,8 @@ class ImageCaptioner:
         self.model = Model.read(RunFolder(found(run)))
         if self.model.config.attention.weights == "oracle":
             raise ValueError(
-                f"{run} has oracle attention, which sees the boxes of given captions: it cannot caption images"
+                f"{run} has oracle attention, which sees the boxes of given captions and so captions no images: "
+                "name another run"
             )
         self.device = accelerator()
         self.model.to(self.device.device)

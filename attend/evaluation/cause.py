@@ -162,7 +162,8 @@ def evaluate_cause(
     total = np.sum([line[1:] for line in table], axis=0)
     if not total[0]:
         raise ValueError(
-            f"no caption of {dataset.folder} names two objects of one image, so none can be moved to another"
+            f"no caption of {dataset.folder} names two objects of one image, so none can be moved to another: name "
+            "other captions with --data or --split"
         )
     scores = {"split": split, "decode": decode, "look": intervention, "words": int(total[0])}
     scores |= {"means": dict(zip(titles, (total[1:] / total[0]).tolist(), strict=True))}

@@ -22,7 +22,10 @@ def check_look(settings: Attention, look: Look | None, decode: Decode, boxes: bo
             "learned nothing: evaluate a soft or a hard run"
         )
     if look == "shuffled" and images < 2:
-        raise ValueError("look 'shuffled' is at what another image's words look at, and the split has one image only")
+        raise ValueError(
+            "look 'shuffled' is at what another image's words look at, and the split has one image only: choose "
+            "another look or another split"
+        )
     if weights in LEVEL and decode in ("argmax", "top-k"):
         raise ValueError(
             f"decode {decode!r} looks where weights are largest, and of {weights!r} weights many are: "

@@ -8,7 +8,8 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from attend.config import Decode, Intervention, require
+from attend.config import Decode, Intervention
+from attend.config.section import Paths, within
 from attend.config.setting import HEADLINE, Setting
 from attend.data.batches import Batches
 from attend.data.prepared import Prepared
@@ -83,7 +84,7 @@ def evaluate_bound(
 
     Returns the folder written and its scores. If ``again`` is False, existing bounds are read instead.
     """
-    require(1 <= draws <= 1000, "bound", draws, "1 to 1000 paths of each caption")
+    within(draws, Paths, "bound")
     run = RunFolder(folder)
     config = run.config()
     if config.attention.weights in ("oracle", "random"):

@@ -252,7 +252,7 @@ def read_images(folder: str | Path, expected: int | None = None) -> ImageTable:
     """
     path = Path(folder) / "images.csv"
     if not path.is_file():
-        raise ValueError(f"{path} is missing: the run is of an older layout, or was copied without it")
+        raise ValueError(f"{path} is missing (an older layout, or a copy without it): evaluate the run again")
     try:
         with open(path, encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file, strict=True)

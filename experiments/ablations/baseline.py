@@ -4,7 +4,7 @@
 
 All learn by REINFORCE with the same scale and differ in what is subtracted from a glimpse's cost. Leave-one-out draws
 five samples a caption where the others draw one, and soft and self-critical make another pass: equal epochs are not
-equal work.
+equal work. The biased baseline, group, is not among them.
 
 Source: Xu et al. (2015), section 4.1 (moving average); Mnih and Gregor (2014, learned); Deng et al. (2018, soft);
 Rennie et al. (2017, self-critical); Kool et al. (2019, leave-one-out).

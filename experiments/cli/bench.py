@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from attend.experiments.cli.common import at_least
+from attend.config.section import Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Bench:
     parts: str | None = None
     """parts to measure, separated by commas: train, captured, operations, kernels, samples, decoders, memory, search,
     features, waiting, stores, scoring, startup, processes, growth; if not given, all"""
-    rounds: int = 5
+    rounds: Positive = 5
     """rounds of measurement; the table has their median, minimum and maximum"""
     device: Literal["cpu", "cuda"] | None = None
     """where to measure; if not given, on the GPU if there is one. For a GPU that is not here the plan is shown"""
@@ -39,7 +39,6 @@ def bench(command: Bench) -> None:
         for one in chosen[name]:
             if one not in known:
                 raise ValueError(f"unknown {name} {one!r}: known are {', '.join(known)}")
-    at_least(1, rounds=command.rounds)
     options = {"rounds": command.rounds, "precision": command.precision, "data": command.data}
     options |= {"device": command.device}
     print(*measure(command.out, **chosen, **options), sep="\n")

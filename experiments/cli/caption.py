@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from attend.experiments.cli.common import Images, OneRun, check_beam
+from attend.experiments.cli.common import Images, OneRun
 
 from attend.config import Decode
+from attend.config.section import Beam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Caption:
     """folder for the pictures"""
     decode: Decode | None = None
     """decoding context; if not given, the run's own"""
-    beam: int | None = None
+    beam: Beam | None = None
     """beam width; 1 is greedy search, 0 samples every word from the model; if not given, the run's own"""
 
 
@@ -36,7 +37,6 @@ def caption(command: Caption) -> None:
     from attend.runs.folder import RunFolder
     from attend.shipped import found
 
-    check_beam(command.beam)
     if not command.images:
         raise ValueError("no image is named: give image files, or folders of them, after the run folder")
     weights = RunFolder(found(command.run)).config().attention.weights

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from attend.config import LARGEST, Search
+from attend.config import LARGEST
+from attend.config.section import Positive
 from attend.config.text import check_field
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Queued:
     """folder of the prepared dataset, or of Flickr8k as distributed; if not given, the built-in world is made"""
     out: Path = Path("runs")
     """folder of all experiments"""
-    workers: int | None = None
+    workers: Positive | None = None
     """runs at the same time; if not given, one per core, or one in all if there is a GPU"""
     storage: str | None = None
     """storage of the queue of runs: sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a
@@ -90,12 +91,6 @@ def settings_of(command: Queued) -> dict[str, str]:
 def named(runs: Sequence[Path]) -> None:
     if not runs:
         raise ValueError("no run is named: give run folders, or folders of them, as runs/quickstart")
-
-
-def check_beam(beam: int | None) -> None:
-    """ValueError if no run can have this beam width."""
-    if beam is not None:
-        Search(beam=beam)
 
 
 def at_least(least: int, **values: int | None) -> None:

@@ -24,7 +24,7 @@ def sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in DISK:
         return DISK[error.errno].format(at=f" at {error.filename}" if error.filename else "")
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'}: {error.strerror}"
+        return f"{error.filename or 'a file'}: {error.strerror}; try again, and --debug shows where it failed"
     if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
         return (
             "there is not enough memory for this: take smaller sizes (attention.width, decoder.hidden, "
@@ -32,4 +32,10 @@ def sentence(error: BaseException) -> str:
         )
     if type(error).__name__ == "DistBackendError" or "gloo" in str(error):
         return LOST
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    ours = (
+        not isinstance(error, RuntimeError | ImportError)
+        or "pip install" in text
+        or type(error).__module__ != "builtins"
+    )
+    return text if ours else f"{text}; --debug shows where it failed"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from attend.experiments.cli.common import at_least
+from attend.config.section import Count, Positive, Seed, Several
 
 TINY_SAMPLES = 3
 """K on the tiny minibatch: a sum over all K-tuples of paths is possible."""
@@ -22,19 +22,19 @@ class Estimators:
     """checkpoints of the run, separated by commas: fresh, epoch<k> (see train.keep_every), best, last; or all"""
     split: Literal["train", "val", "test"] = "val"
     """split of the run's data that the minibatch comes from"""
-    images: int = 4
+    images: Positive = 4
     """images of the minibatch"""
     data: Path | None = None
     """prepared dataset, if it has moved since training"""
-    draws: int = 200
+    draws: Several = 200
     """samples of each gradient"""
-    samples: int | None = None
+    samples: Positive | None = None
     """K of the estimators that take several samples; if not given, 3 with --tiny, as in training with --run"""
-    rounds: int = 5
+    rounds: Count = 5
     """rounds of steps to time; 0 measures neither time nor memory"""
     only: str | None = None
     """names of estimators, separated by commas; if not given, all"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the minibatch and the samples; equal seeds give equal tables, apart from time and memory"""
     out: Path = Path("runs/estimators")
     """folder for estimators.csv, estimators.md and the figures"""
@@ -44,7 +44,7 @@ def estimators(command: Estimators) -> None:
     from attend.experiments.laboratory.measure import measure, summary, write
     from attend.experiments.laboratory.subjects import tiny, trained
 
-    from attend.config.catalogue import FACTS
+    from attend.config.catalogue import FACTS, ours
 
     if command.run is not None and command.tiny:
         raise ValueError("--tiny has a minibatch of its own and --run that of a run: leave one of them out")
@@ -54,11 +54,12 @@ def estimators(command: Estimators) -> None:
                 raise ValueError(f"--{name} has no effect without --run: leave it out, or name a run")
     only = tuple(FACTS) if command.only is None else tuple(command.only.split(","))
     for name in only:
+        if (baseline := ours("estimator.baseline", name)) != name:
+            raise ValueError(
+                f"{name} is estimator.baseline {baseline!r} of reinforce: give reinforce, which has them all"
+            )
         if name not in FACTS:
             raise ValueError(f"unknown estimator {name!r}: known are {', '.join(FACTS)}")
-    at_least(2, draws=command.draws)
-    at_least(1, images=command.images, samples=command.samples)
-    at_least(0, rounds=command.rounds, seed=command.seed)
     if command.run is None:
         subjects, samples = tiny(command.seed), command.samples or TINY_SAMPLES
     else:

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from attend.experiments.cli.common import OneRun, at_least, check_beam, summary
+from attend.experiments.cli.common import OneRun, summary
 
 from attend.config import Decode, Intervention, Look
+from attend.config.section import Beam, Paths, Positive
 from attend.config.setting import Setting
 
 
@@ -20,19 +21,20 @@ class Evaluate:
     """split to caption; if not given, test, or val if there is no test split"""
     decode: Decode | None = None
     """decoding context; if not given, the run's own"""
-    beam: int | None = None
+    beam: Beam | None = None
     """beam width; 1 is greedy search, 0 samples every word from the model; if not given, the run's own"""
-    draws: int = 1
-    """repetitions of a random evaluation (`sample`, a beam of 0 or random weights); scores.json has mean and standard
+    draws: Positive = 1
+    """repetitions of a random evaluation (`sample`, a beam of 0 or random weights). scores.json has mean and standard
     deviation"""
     look: Look | Intervention | None = None
-    """evaluation control that replaces the model's attention: uniform, centre (a Gaussian), random (sampled for every
-    word), shuffled (the model's attention to another image of the split at the same word), oracle (the boxes of the
-    given captions, so it generates none) or first (the model's attention at the first word, for all words). Or an
-    intervention at single words of given captions: redirect (attention is moved to another object's box: does the model
-    name that?) or without (the attended cells are removed: how much less likely is the word?)"""
-    bound: int | None = None
-    """bound the likelihood of the given captions instead of captioning, with this number of paths per caption. Reports
+    """replace the model's attention by a control, or intervene at single words (redirect, without). Controls: uniform,
+    centre (a Gaussian), random (sampled for every word), shuffled (the model's attention to another image of the split
+    at the same word), oracle (the boxes of the given captions, so it generates none) or first (the model's attention at
+    the first word, for all words). Interventions at single words of given captions: redirect (attention is moved to
+    another object's box: does the model name that?) or without (the attended cells are removed: how much less likely is
+    the word?)"""
+    bound: Paths | None = None
+    """bound the likelihood of the given captions, with this number of paths per caption, instead of captioning. Reports
     nats per token of the bound that hard attention learns from, of the bounds from 1, 5, 50 and all paths, and of the
     exact sum if it can be computed"""
     data: Path | None = None
@@ -59,8 +61,6 @@ def evaluate(command: Evaluate) -> None:
         )
         print(*intervened(folder, scores), sep="\n")
         return
-    check_beam(command.beam)
-    at_least(1, draws=command.draws)
     folder, scores = saved.evaluate_run(command.run, setting, data=data)
     print(f"{folder}: {summary(scores)}")
 

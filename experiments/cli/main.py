@@ -1,31 +1,26 @@
 """The program `attend`: read the command line, call the verb, and report an error in one sentence."""
 
-import contextlib
-import io
 import os
-import re
 import sys
-import textwrap
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 
-import tyro
 from attend.experiments.cli.bench import Bench, bench
 from attend.experiments.cli.caption import Caption, caption
 from attend.experiments.cli.errors import EXPECTED, LOST, sentence
 from attend.experiments.cli.estimators import Estimators, estimators
 from attend.experiments.cli.evaluate import Evaluate, evaluate
+from attend.experiments.cli.help import HELP, entries
+from attend.experiments.cli.parsing import parse, unknown
 from attend.experiments.cli.plot import Plot, plot
 from attend.experiments.cli.prepare import Prepare, prepare
 from attend.experiments.cli.report import Report, report
 from attend.experiments.cli.run import Run, run
 from attend.experiments.cli.study import Study, study
 from attend.experiments.cli.table import Table, table
-from attend.experiments.cli.train import Train, train
+from attend.experiments.cli.train import Train, presets, train
 from attend.experiments.runner import plugins
 
-from attend.config import Config
 from attend.config.presets import PRESETS
 
 VERBS: dict[str, tuple[type, Callable]] = {
@@ -42,6 +37,13 @@ VERBS: dict[str, tuple[type, Callable]] = {
     "report": (Report, report),
 }
 """The options of each verb, and what it does."""
+BEGIN = {
+    "attend caption flickr8k-hard photo.jpg": "caption a photograph of yours",
+    "attend run quickstart": "train soft and hard attention on small pictures, and compare",
+    "attend prepare DIR --out data/mine": "read a dataset of yours",
+    "attend train hard --data data/mine": "train on it",
+}
+"""What a newcomer can do at once."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -67,52 +69,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _dispatch(arguments: list[str]) -> None:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or arguments[0] in HELP:
         print(_usage())
         return
     verb, *rest = arguments
     if verb not in VERBS:
-        raise ValueError(f"unknown verb {verb!r}: `attend --help` lists them")
+        raise ValueError(f"{unknown('verb', verb, VERBS)}; see `attend --help`")
     kind, function = VERBS[verb]
     if verb != "train":
         if _launched():
             raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
-        function(_parse(kind, rest, f"attend {verb}"))
+        function(parse(kind, rest, f"attend {verb}"))
     elif rest and rest[0] in PRESETS:
-        function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
-    elif not rest or rest[0] in ("-h", "--help"):
-        changes = {n: f" Differs from soft: {one.differences}." for n, one in PRESETS.items() if one.differences}
-        presets = {name: one.about + changes.get(name, "") for name, one in PRESETS.items()}
-        print(f"attend train PRESET [--FIELD VALUE ...]\n\n{_list(presets)}\n")
-        print("`attend train soft --help` shows every field with its unit and default.")
+        function(parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
+    elif not rest or rest[0] in HELP:
+        print(presets(everything="--help-all" in rest))
+    elif rest[0].startswith("-"):
+        raise ValueError(
+            f"a preset comes before {rest[0]}: write `attend train hard {rest[0]} ...`; see `attend train --help`"
+        )
     else:
-        raise ValueError(f"unknown preset {rest[0]!r}: known are {', '.join(PRESETS)}")
-
-
-def _parse(kind: type, arguments: list[str], program: str, default: Config | None = None):
-    """Read the options of a verb with tyro. An error of tyro becomes one sentence."""
-    said, options = io.StringIO(), {}
-    if default is not None:
-        options["default"] = kind(**{one.name: getattr(default, one.name) for one in fields(default)})
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, prog=program, args=arguments, **options)
-    except SystemExit as stop:
-        if stop.code:
-            raise ValueError(f"{_plain(said.getvalue())}; see `{program} --help`") from None
-        sys.stderr.write(said.getvalue())
-        raise
-
-
-def _plain(panel: str) -> str:
-    """The core of tyro's framed message: its first paragraph, and the option that it suggests."""
-    lines = [line.strip("│ \n") for line in panel.splitlines() if line.strip() and line[0] not in "╭╰"]
-    paragraphs = re.split(r"\n[─-]+\n", "\n".join(lines))
-    framed = any(line.startswith("╭") for line in panel.splitlines())
-    gist = " ".join(paragraphs[0 if framed or len(paragraphs) == 1 else 1].split())  # else the first is a title
-    gist = re.sub(r"^Error parsing (?!--)[\w.-]+: ", "", gist)
-    meant = re.search(r"meant:.*?(--[\w.-]+)", " ".join(lines))
-    return gist.rstrip(".") + (f", did you mean {meant[1]}?" if meant else "")
+        raise ValueError(f"{unknown('preset', rest[0], PRESETS)}; see `attend train --help`")
 
 
 def _fail(sentence: str, status: int = 2) -> None:
@@ -134,14 +111,9 @@ def _usage() -> str:
     verbs = {name: kind.__doc__.split("\n")[0] for name, (kind, _) in VERBS.items()}
     return (
         "attend VERB ...  soft and hard attention for image captioning\n\n"
-        + _list(verbs)
-        + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error,\n"
-        "and --plugin FILE.py runs a file of yours first (docs/your-own-attention-or-estimator.md)."
+        f"Begin with one of these:\n{entries(BEGIN)}\n\n"
+        f"Verbs:\n{entries(verbs)}\n\n"
+        "`attend VERB --help` shows the options of a verb, and --help-all all that is known of each.\n"
+        "--debug shows the traceback of an error, and --plugin FILE.py runs a file of yours first\n"
+        "(docs/your-own-attention-or-estimator.md)."
     )
-
-
-def _list(entries: dict[str, str]) -> str:
-    lines, width = [], max(map(len, entries)) + 2
-    for name, text in entries.items():
-        lines += textwrap.wrap(text, 100, initial_indent=f"  {name:<{width}}", subsequent_indent=" " * (width + 2))
-    return "\n".join(lines)

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from attend.experiments.cli.common import Runs, at_least, named
-from tyro.conf import Positional, UseAppendAction
+from attend.experiments.cli.common import Runs, named
+from tyro.conf import Positional, UseAppendAction, arg
 
 from attend.config import Decode
+from attend.config.section import Positive, Seed
 
 Kind = Literal[
     "curves", "health", "scores", "differences", "beam", "metrics", "study", "estimators", "saccades", "gaze",
@@ -28,7 +29,7 @@ class Plot:
     words, by kind and size. cause: what is said if attention is moved, or if what it attends to is removed.
     """
 
-    what: Positional[Kind]
+    what: Annotated[Positional[Kind], arg(metavar="KIND")]
     """kind of picture"""
     runs: Runs
     """run folders, or folders of them"""
@@ -46,7 +47,7 @@ class Plot:
     that the runs have captioned (`attend evaluate RUN --data`)"""
     ways: bool = False
     """scores, differences: every evaluation of a run, not only the headline"""
-    images: int = 4
+    images: Positive = 4
     """saccades: number of images"""
     image: UseAppendAction[tuple[str, ...]] = ()
     """saccades: an image by its name instead; can be repeated"""
@@ -58,9 +59,9 @@ class Plot:
     """saccades: also write an animated GIF, word by word"""
     decode: Decode | None = None
     """saccades, gaze: the decoding of hard runs to draw, as in sample; if not given, that of the headline scores"""
-    draws: int = 20
+    draws: Positive = 20
     """saccades, gaze: paths to sample from the weights of a hard model"""
-    seed: int = 0
+    seed: Seed = 0
     """saccades, gaze: seed of these samples"""
     people: Path | None = None
     """gaze: a CSV of human fixations (image, subject, order, x, y) to compare with"""
@@ -71,13 +72,11 @@ class Plot:
 def plot(command: Plot) -> None:
     from attend.experiments.cli.plotting import KINDS
 
-    at_least(1, images=command.images, draws=command.draws)
-    at_least(0, seed=command.seed)
     named(command.runs)
     if command.split and command.what not in ("scores", "differences", "beam", "metrics", "grounding", "gaze"):
         raise ValueError(f"--split has no effect on {command.what}, which is of the headline's images: leave it out")
     files = KINDS[command.what](command)
     if not files:
-        lacking = "no attention that is learned, no epoch that was logged, or nothing that was measured"
-        raise ValueError(f"there is nothing to draw: {lacking}")
+        why = "no attention is learned, no epoch was logged, or nothing was measured"
+        raise ValueError(f"there is nothing to draw, because {why}: name other runs")
     print(*files, sep="\n")

@@ -9,6 +9,7 @@ from attend.experiments.cli.common import at_least
 from tyro.conf import Positional, arg
 
 from attend.config import Encoder
+from attend.config.section import Count, Positive, Tokens
 
 if TYPE_CHECKING:
     from attend.data.sources.readers import Reading
@@ -33,17 +34,17 @@ class Prepare:
     """shares of train, val and test, also as 0.8 0.1 0.1; used to split images if the dataset has no splits"""
     split_seed: int = 0
     """seed of these splits"""
-    captions_per_image: int | None = None
+    captions_per_image: Positive | None = None
     """captions per image: sampled if an image has more, repeated if it has fewer; if not given, all"""
     caption_seed: int = 0
     """seed of these captions"""
-    minimum_count: int = 5
+    minimum_count: Count = 5
     """occurrences in the training captions that a word needs to enter the vocabulary"""
     classic: str | None = None
     """write the classic input files (HDF5 and JSON) under this name, as flickr8k, instead of a prepared folder"""
     count: Literal["all", "train"] = "all"
     """captions in which the classic word map counts words; it keeps those that occur more than minimum-count times"""
-    maximum_length: int = 52
+    maximum_length: Tokens = 52
     """tokens per caption in the classic files, with the start and end marks"""
     strict: bool = False
     """treat stray entries and missing or unreadable images as errors, instead of skipping them"""

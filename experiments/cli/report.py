@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from attend.experiments.cli.common import Runs, at_least, named
+from attend.experiments.cli.common import Runs, named
 from tyro.conf import arg
+
+from attend.config.section import Positive, Seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +19,11 @@ class Report:
     """run folders, or folders of them"""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
     """file to write"""
-    images: int | None = None
+    images: Positive | None = None
     """maximum number of images in the gallery; if not given, all that were scored"""
     pictures: bool = True
     """lay the attention maps over small copies of the photographs; otherwise the page has no photographs"""
-    seed: int | None = None
+    seed: Seed | None = None
     """seed of the runs in the gallery; if not given, the first of each variant"""
     data: Path | None = None
     """prepared dataset, if it has moved since training"""
@@ -32,8 +34,6 @@ def report(command: Report) -> None:
 
     from attend.runs.files import write_text
 
-    at_least(1, images=command.images)
-    at_least(0, seed=command.seed)
     named(command.runs)
     options = {name: getattr(command, name) for name in ("images", "pictures", "seed", "data")}
     html, notes = page(command.runs, **options)

@@ -6,8 +6,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from attend.experiments.cli.common import Queued, agreed, at_least, settings_of
+from attend.experiments.cli.common import Queued, agreed, settings_of
 from tyro.conf import Positional, arg
+
+from attend.config.section import Positive
 
 if TYPE_CHECKING:
     from attend.experiments.runner.experiment import Experiment
@@ -25,9 +27,9 @@ class Run(Queued):
     """name of an experiment (`attend run list` prints them), or a file that declares one: path/to/mine.py"""
     from_study: str | None = None
     """run the best trials of this study on new seeds, instead of an experiment"""
-    best: int = 1
+    best: Positive = 1
     """with --from-study, number of the best trials of each kind"""
-    seeds: int | None = None
+    seeds: Positive | None = None
     """seeds of every variant; if not given, the experiment's own"""
     detect: str | None = None
     """with --dry-run, say how many seeds a difference of this size needs, as in cider=0.05, from the variances of
@@ -48,7 +50,6 @@ def run(command: Run) -> None:
         stated(command.detect)
         if not command.dry_run:
             raise ValueError("--detect has no effect without --dry-run: add it, or leave --detect out")
-    at_least(1, seeds=command.seeds, workers=command.workers, best=command.best)
     settings = settings_of(command)
     address(command.storage, command.out)  # what cannot be is said before data are made
     experiment = _experiment(command).with_settings(settings)

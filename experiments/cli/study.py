@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from attend.experiments.cli.common import Queued, agreed, at_least, settings_of
+from attend.experiments.cli.common import Queued, agreed, settings_of
 from tyro.conf import Positional, arg
+
+from attend.config.section import Positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +15,7 @@ class Study(Queued):
 
     study: Annotated[Positional[str], arg(metavar="NAME")]
     """name of a study (`attend study list` prints them), or a file that declares one: path/to/mine.py"""
-    trials: int | None = None
+    trials: Positive | None = None
     """trials of each kind; if not given, the study's own. A later command can add more"""
     objectives: str | None = None
     """objectives on validation, separated by commas: cider, bleu4, meteor, nll, mass, pointing, parameters, seconds;
@@ -22,7 +24,7 @@ class Study(Queued):
     """tpe, random or nsga2; if not given, the study's own"""
     pruner: str | None = None
     """median, halving, hyperband or none; if not given, the study's own"""
-    heartbeat: int = 20
+    heartbeat: Positive = 20
     """seconds between two signs of life of a worker. If a worker gives none for 120 seconds (or three heartbeats, if
     longer), another one resumes its trial"""
     requeue: bool = False
@@ -41,7 +43,6 @@ def study(command: Study) -> None:
     if command.study == "list":
         print(catalogue(STUDIES))
         return
-    at_least(1, trials=command.trials, workers=command.workers, heartbeat=command.heartbeat)
     if command.show and command.requeue:
         raise ValueError("--show and --requeue are two things to do: leave one of them out")
     changes = {name: getattr(command, name) for name in ("trials", "sampler", "pruner")}

@@ -3,23 +3,44 @@
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from attend.experiments.cli.common import summary
+from attend.experiments.cli.help import entries, extended, first_sentence, page
 from tyro.conf import arg
 
 from attend.config import Config
+from attend.config.presets import PRESETS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Config):
     """Train and evaluate one run, and keep everything in a run folder. Run it again to resume."""
 
-    start: Annotated[str | None, arg(name="from")] = None
-    """run folder whose best weights the run begins with, as far as names and shapes agree (its optimiser is fresh);
-    what was taken is reported and stands in environment.json"""
+    FIRST: ClassVar[tuple[str, ...]] = (
+        "out", "data", "from", "seed", "encoder.name", "encoder.stride", "attention.weights", "attention.select",
+        "estimator.name", "estimator.baseline", "estimator.samples", "estimator.scale", "decoder.cell",
+        "decoder.hidden", "decoder.dropout", "objective.doubly_stochastic", "search.beam", "search.decode",
+        "train.epochs", "train.images", "train.learning_rate", "train.patience",
+    )  # fmt: skip
+    """Two options of the verb, and the twenty settings that people change first."""
+    start: Annotated[str | None, arg(name="from", metavar="RUN")] = None
+    """run folder whose best weights the run begins with, as far as names and shapes agree. Its optimiser is fresh; what
+    was taken is reported and stands in environment.json"""
     out: Path | None = None
     """run folder; if not given, runs/train/<preset>/seed<k>"""
+
+
+def presets(everything: bool) -> str:
+    """The help of the verb without a preset: what the presets are, and the settings as `soft` has them."""
+    if everything:
+        changes = {name: f" Differs from soft: {one.differences}." for name, one in PRESETS.items() if one.differences}
+        texts = {name: one.about + changes.get(name, "") for name, one in PRESETS.items()}
+    else:
+        texts = {name: first_sentence(one.about) for name, one in PRESETS.items()}
+    settings = page(Train, "attend train PRESET", extended(Train, PRESETS["soft"].config), everything)
+    usage, _, rest = settings.partition("\n")
+    return f"{usage}\n\nPRESET is one of\n{entries(texts)}\n{rest}"
 
 
 def train(command: Train, preset: str) -> None:

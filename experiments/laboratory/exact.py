@@ -14,6 +14,7 @@ from attend.experiments.laboratory.subjects import Subject
 from torch import Tensor, nn
 
 from attend.captioner.captioner import Captioner
+from attend.captioner.unrolled import Readout
 from attend.config import Config, Estimator, Objective
 from attend.estimators.noise import Noise
 from attend.estimators.paths import by_path
@@ -82,13 +83,17 @@ class Exact:
             self.known[target, samples] = gradient_of(self.captioner, loss).double()
         return self.known[target, samples]
 
-    def _paths(self) -> tuple[Tensor, Tensor]:
-        """Costs and log-probabilities of all paths, (N, C, P), or (N, C, T, L) if words are independent."""
+    def every(self) -> Readout:
+        """The pass over all paths, or over all locations of every word if words are independent."""
         subject, batch = self.subject, self.subject.batch
         noise, given = noise_of(subject, self.settings, 0), Given(subject.features, batch.words, batch.lengths)
-        u = every_path(self.captioner, given, noise, self.settings, None)
+        return every_path(self.captioner, given, noise, self.settings, None)
+
+    def _paths(self) -> tuple[Tensor, Tensor]:
+        """Costs and log-probabilities of all paths, (N, C, P), or (N, C, T, L) if words are independent."""
+        u = self.every()
         cost, log_p = by_path(u, u.costs), by_path(u, u.log_probs)
-        by_word = subject.feed == "expected"
+        by_word = self.subject.feed == "expected"
         cost, log_p = (part.transpose(-1, -2) if by_word else part.sum(-1) for part in (cost, log_p))
         return cost, torch.log_softmax(log_p, -1)  # paths that differ only in padding share one's probability
 

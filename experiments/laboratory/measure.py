@@ -17,7 +17,8 @@ from attend.analysis.figures.from_runs import draw_estimators
 from attend.experiments.bench.clock import in_turn
 from attend.experiments.bench.memory import peak
 from attend.experiments.laboratory.exact import Exact, gradient_of, noise_of, parts, ruled
-from attend.experiments.laboratory.statistics import Running
+from attend.experiments.laboratory.expectation import expectation
+from attend.experiments.laboratory.statistics import Running, distance
 from attend.experiments.laboratory.subjects import Subject
 from torch import Tensor
 from tqdm import tqdm
@@ -160,6 +161,7 @@ def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
             why = str(error)
     against = next((name for name in (target, "bound") if name in known), "")
     note = why and (f"{why}; its bias is that against the bound" if against else f"no exact gradient: {why}")
+    mean = expectation(exact, way.learner, way.average) if against else None
     running = Running(parts(way.captioner), known.get(against))
     for number in range(2 if rule.facts.select == "all" else draws):
         running.add(way.draw(number))
@@ -171,6 +173,7 @@ def drawn(title: str, way: Way, exact: Exact, draws: int) -> list[Measured]:
                 "bias": running.bias(group, known[against]),
                 "chance": running.chance(group, known[against]),
                 "cosine": running.cosine(group),
+                "exactly": None if mean is None else distance(mean, known[against], running.parts[group]),
             }
         others = {f"from_{name}": running.bias(group, known[name]) for name in ("bound", "marginal") if name in known}
         return Measured(

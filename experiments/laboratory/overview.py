@@ -5,7 +5,7 @@ python -m attend.experiments.laboratory.overview
 
 from attend.analysis.tables.text import markdown
 
-from attend.config.catalogue import FACTS
+from attend.config.catalogue import FACTS, TODAY
 from attend.estimators.baselines import BASELINES
 
 TAKES = {
@@ -33,10 +33,11 @@ def estimators() -> str:
 
 def baselines() -> str:
     """The table of REINFORCE's baselines in Markdown."""
-    rows = [("estimator.baseline", "samples, at least", "pass beside it", "source")]
+    rows = [("estimator.baseline", "known today as", "without bias", "samples, at least", "pass beside it", "source")]
     for name, one in BASELINES.items():
         policy = "none" if one.rollout is None else type(one.rollout).__name__.lower()
-        rows.append((name, str(one.paths), policy, one.source))
+        known = ", ".join(today for today, name_here in TODAY["estimator.baseline"].items() if name_here == name)
+        rows.append((name, known, "yes" if one.unbiased else "no", str(one.paths), policy, one.source))
     return markdown(rows, left=range(len(rows[0])))
 
 

@@ -52,8 +52,7 @@ class Running:
 
     def bias(self, part: str, exact: Tensor) -> float:
         """|mean - exact| / |exact|."""
-        where = self.parts[part]
-        return float((self.mean[where] - exact[where]).norm()) / length(exact[where])
+        return distance(self.mean, exact, self.parts[part])
 
     def chance(self, part: str, exact: Tensor) -> float:
         """The root mean square of ``bias`` for an unbiased estimator: sqrt(variance / count) / |exact|."""
@@ -63,6 +62,11 @@ class Running:
 def cosine(one: Tensor, other: Tensor) -> float:
     """The cosine of the angle between two vectors; 0 if one of them is 0."""
     return float(one @ other) / (length(one) * length(other))
+
+
+def distance(mean: Tensor, exact: Tensor, where: slice) -> float:
+    """|mean - exact| / |exact| over some places of two vectors."""
+    return float((mean[where] - exact[where]).norm()) / length(exact[where])
 
 
 def length(vector: Tensor) -> float:

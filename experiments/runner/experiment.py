@@ -123,7 +123,7 @@ def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data
     with blaming(file):
         found = declare(data, tiny)
     if not isinstance(found, kind):
-        raise ValueError(f"{file}: {what}(data, tiny) returns {type(found).__name__}, and no {kind.__name__}")
+        raise ValueError(f"{file}: {what}(data, tiny) returns {type(found).__name__}: return a {kind.__name__}")
     return found
 
 

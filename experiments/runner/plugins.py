@@ -29,4 +29,4 @@ def load() -> None:
         try:
             runpy.run_path(file)
         except Exception as error:
-            raise ValueError(f"--plugin {file} fails: {type(error).__name__}: {error}") from error
+            raise ValueError(f"--plugin {file} fails ({type(error).__name__}: {error}): correct it") from error

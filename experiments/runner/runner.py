@@ -173,7 +173,8 @@ def run(
         perform(queue, partial(_do, {one.name: one for one in runs}), left, workers, name)
         failed = [f"{left[name].folder}: {job.error}" for name, job in queue.jobs().items() if job.state == "failed"]
         if failed:
-            raise ValueError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+            told = f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}"
+            raise ValueError(f"{told}; the same command tries them again")
     return sorted(one.folder for one in runs)
 
 

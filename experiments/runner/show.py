@@ -109,7 +109,8 @@ def draw_found(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
     if above != folder:
         spaces = {name: space for name, space in spaces.items() if folder.name in (name, name.rpartition("-")[0])}
     if not spaces:
-        raise ValueError(f"{above / 'queue.db'} holds no study{'' if above == folder else f' of {folder.name}'}")
+        of = "" if above == folder else f" of {folder.name}"
+        raise ValueError(f"{above / 'queue.db'} holds no study{of}: run `attend study` first")
     kinds: dict[str, dict[str, Queue]] = {}
     for name in sorted(spaces, key=lambda name: (FIRST.get(name.rpartition("-")[2], len(FIRST)), name)):
         title, _, kind = name.rpartition("-")

@@ -16,7 +16,7 @@ from attend.attention.simplex import SIMPLEXES
 from attend.captioner.captioner import DECODINGS
 from attend.config import Config
 from attend.config import catalogue as facts
-from attend.config.catalogue import FACTS
+from attend.config.catalogue import COMPARED, FACTS, TODAY
 from attend.config.text import difference, fields, from_dict, replace, to_dict
 from attend.decoder import DECODERS
 from attend.estimators import ESTIMATORS
@@ -180,6 +180,8 @@ def test_a_section_that_is_no_object_is_refused(values):
             "estimator.cost is 'own', but attention.select 'top-k' samples no glimpses",
         ),
         (hard(baseline="leave-one-out", samples=1), "estimator.samples is 1, .*'leave-one-out'"),
+        (hard(baseline="group", samples=1), "estimator.samples is 1, .*'group' .* give 2 or more"),
+        (hard(name="rebar", baseline="group"), "'group' .* estimator.name 'rebar' .* choose another baseline"),
         (hard(name="vimco", baseline="average"), "estimator.baseline is 'average', but estimator.name 'vimco'"),
         (hard(name="wake-sleep", cost="own"), "estimator.cost is 'own', but estimator.name 'wake-sleep'"),
         (hard(name="xu2015-code", samples=2), "estimator.samples is 2, but estimator.name 'xu2015-code' takes 1"),
@@ -298,6 +300,27 @@ def test_an_estimator_draws_as_many_samples_as_its_entry_says(name):
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_baseline_has_the_samples_it_needs(name):
     assert from_dict(hard(baseline=name)).samples >= BASELINES[name].paths
+    assert (name in COMPARED) == (BASELINES[name].paths > 1)
+
+
+@pytest.mark.parametrize("field", TODAY)
+def test_names_of_today_s_papers_are_taken_for_ours(field):
+    """In any case, from a file and from text. Ours is what the configuration holds."""
+    section, leaf = field.split(".")
+    other = {"train": {"reward": "cider"}} if section == "train" else {}
+    for today, name in TODAY[field].items():
+        for spelt in (today, today.lower()):
+            values = {"attention": {"select": "sample"}} | other
+            values[section] = values.get(section, {}) | {leaf: spelt}
+            found = from_dict(values)
+            assert flat(to_dict(found))[field] == name
+            assert replace(from_dict({"attention": {"select": "sample"}} | other), {field: spelt}) == found
+
+
+@pytest.mark.parametrize("name", ["RLOO", "remax", "GRPO"])
+def test_a_baseline_that_is_named_as_an_estimator_is_said_to_be_one(name):
+    with pytest.raises(ValueError, match=f"'{name}', which is estimator.name 'reinforce' with estimator.baseline '"):
+        from_dict(hard(name=name))
 
 
 def test_the_catalogue_says_how_each_estimator_takes_its_glimpses():

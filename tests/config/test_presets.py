@@ -194,7 +194,7 @@ def test_every_cell_is_evaluated_and_captions(data, tmp_path, monkeypatch, capsy
 
 
 def test_the_help_says_how_presets_differ(capsys):
-    main(["train", "--help"])
+    main(["train", "--help-all"])
     shown = " ".join(capsys.readouterr().out.split())
     assert all(f" {name} " in shown for name in PRESETS)
     assert "encoder.name 'vgg16' (was 'tf_efficientnet_lite0')" in shown

@@ -165,8 +165,8 @@ def test_the_plan_of_an_ablation_is_as_its_head_says(name):
     assert found.name == (f"{name}-flickr8k" if name == "table1" else name)
 
 
-def test_every_baseline_is_compared():
-    assert set(baseline.BASELINES) == set(BASELINES)
+def test_every_unbiased_baseline_is_compared():
+    assert set(baseline.BASELINES) == {name for name, one in BASELINES.items() if one.unbiased}
 
 
 def test_which_published_scores_stand_below_is_the_datasets_name(tmp_path):

@@ -338,7 +338,10 @@ def test_the_program_measures_the_tiny_minibatch(tmp_path, capsys):
     assert list(table[0]) == COLUMNS and len(table) == 3 * 3 * 2
     assert {row["seconds"] for row in table} == {""}
     text = (tmp_path / "estimators.md").read_text()
-    assert "- xu2015-code: estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse'." in text
+    assert (
+        "- xu2015-code: estimator.name 'xu2015-code' is the rule of code whose attention.feed is 'glimpse': leave"
+        in text
+    )
     assert "**" in text and "ms a step" not in text
 
 
@@ -411,7 +414,7 @@ def test_where_there_are_too_many_paths_the_bias_is_empty_with_a_reason(run, tmp
     [
         (["--tiny", "--run", "RUN"], "leave one of them out"),
         (["--tiny", "--images", "3"], "--images has no effect without --run"),
-        (["--draws", "1"], "draws is 1, but must be 2 to"),
+        (["--draws", "1"], "--draws is 1, but must be 2 or more"),
         (["--rounds", "-1"], "rounds is -1"),
         (["--only", "reinforced"], "unknown estimator 'reinforced': known are reinforce, enumeration"),
         (["--run", "nowhere"], "nowhere is no run folder"),

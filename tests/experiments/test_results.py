@@ -100,7 +100,10 @@ def test_just_the_biased_estimators_were_found_to_be(feed):
     found = {name for name, row in measured.items() if float(row["bias"]) > BEYOND * float(row["chance"]) + ROUNDING}
     entries = {name: FACTS[name] for name in measured if name in FACTS}
     biased = {name for name, one in entries.items() if not one.unbiased or one.target == "bound by q"}  # against J
-    assert found == biased | ({"reinforce, soft, own cost"} if feed == "glimpse" else set())
+    assert found == biased | {"reinforce, group"} | ({"reinforce, soft, own cost"} if feed == "glimpse" else set())
+    exactly = {name: float(row["exactly"]) > ROUNDING for name, row in measured.items() if row["exactly"]}
+    assert {"reinforce, none", "reinforce, group", "reinforce, leave-one-out", "vimco", "wake-sleep"} <= exactly.keys()
+    assert {name for name, beyond in exactly.items() if beyond} == found & exactly.keys()
     settings = Config(attention=Attention(select="sample", feed=feed))
     assert measured.keys() == ways(settings).keys() - ({"xu2015-code"} if feed == "expected" else set())
 

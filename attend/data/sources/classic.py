@@ -22,14 +22,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import h5py
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from attend.config.section import require
+from attend.config import section
 from attend.data.examples import SPLITS, Caption, Entry, Example, Listing, Source
 from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
 from attend.data.prepared import refuse_other
@@ -49,23 +49,24 @@ class Classic:
     """What is written. Raises ValueError for settings that make no such files."""
 
     name: str
-    captions_per_image: int
+    captions_per_image: section.Positive
     """drawn where an image has more, repeated where it has fewer"""
     caption_seed: int = 0
     """seed of that draw"""
-    minimum_count: int = 5
+    minimum_count: section.Count = 5
     """the word map has the words that occur more often than this"""
     count: Count = "all"
     """in all captions, or in those of train"""
-    maximum_length: int = 52
+    maximum_length: section.Tokens = 52
     """tokens of a caption, with the two marks. A longer one is passed over while its image has others, and cut where it
     has not"""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w.-]+", self.name):
             raise ValueError(f"the name of the classic files is {self.name!r}; use letters, digits, dots, dashes")
-        for name, least in (("captions_per_image", 1), ("minimum_count", 0), ("maximum_length", 3)):
-            require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+        hints = get_type_hints(Classic, include_extras=True)
+        for name in ("captions_per_image", "minimum_count", "maximum_length"):
+            section.within(getattr(self, name), hints[name], name)
 
     @property
     def label(self) -> str:

@@ -97,7 +97,7 @@ def _split_lists(file: Path) -> dict[str, str]:
         return splits
     for split, (pattern, found) in lists.items():
         if len(found) != 1:
-            raise ValueError(f"{len(found)} files beside {file} are named {pattern}; exactly one is needed")
+            raise ValueError(f"{len(found)} files beside {file} are named {pattern}; keep one of them there")
         for _, line in _lines(found[0]):
             image = line.strip()
             if splits.setdefault(image, split) != split:

@@ -332,10 +332,13 @@ def renamed(path):
 
 
 DAMAGE = {
-    "missing": (lambda path: path.unlink(), "is missing: the run is of an older layout, or was copied without it"),
+    "missing": (
+        lambda path: path.unlink(),
+        "is missing (an older layout, or a copy without it): evaluate the run again",
+    ),
     "cut": (cut, "is not a whole table of 40 images: copy it again, or evaluate the run again"),
     "empty": (lambda path: path.write_text(""), "is no table: copy it again"),
-    "older": (older, "has no column cider: its layout is older, or it was scored without it"),
+    "older": (older, "has no column cider (an older layout, or scored without it): evaluate the run"),
     "column": (lambda path: path.write_text(path.read_text().replace("cider", "score")), "has no column cider"),
     "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00"), "is no table"),
     "number": (lambda path: path.write_text(path.read_text().replace("\n7.jpg,", "\n7.jpg,x,", 1)), "whole table"),

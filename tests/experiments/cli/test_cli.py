@@ -73,7 +73,10 @@ def test_help_shows_every_verb_and_every_field_with_its_default(capsys):
         main(["train", "hard", "--help"])
     shown = capsys.readouterr().out
     assert stop.value.code == 0
-    assert "--train.learning-rate FLOAT" in shown and "(default: 0.001)" in shown
+    assert "--train.learning-rate X " in shown and "default 0.001)" in shown and "--estimator.semi" not in shown
+    with pytest.raises(SystemExit):
+        main(["train", "hard", "--help-all"])
+    shown = capsys.readouterr().out
     assert "--estimator.semi" in shown and "probability that an image takes the expected" in shown
     main(["train", "--help"])
     assert "uniform" in capsys.readouterr().out
@@ -292,14 +295,16 @@ def test_fields_that_do_not_fit(fails, data, tmp_path, arguments, words):
 
 
 def test_unknown_names(fails):
-    assert "unknown verb 'trian'" in fails("trian")
-    assert "known are soft, hard, uniform, oracle" in fails("train", "sotf")
+    assert "unknown verb 'trian': did you mean train?" in fails("trian")
+    assert "known are soft, hard, uniform, oracle" in fails("train", "mine")
+    assert "unknown preset 'sotf': did you mean soft?" in fails("train", "sotf")
+    assert "write `attend train hard --seed ...`" in fails("train", "--seed", "3")
     assert "no.field" in fails("run", "quickstart", "--tiny", "--set", "no.field=3")
     assert "--data DIR" in fails("run", "flickr8k")
     assert "images is 0" in fails("plot", "saccades", "runs", "--images", "0")
     assert "no run is named" in fails("table") and "no run is named" in fails("plot", "curves")
-    assert "search.beam is 1001, but must be 0 to 1000" in fails("caption", "run", "x.jpg", "--beam", "1001")
-    assert "search.beam is -1, but must be 0 to 1000" in fails("evaluate", "run", "--beam", "-1")
+    assert "--beam is 1001, but must be 0 to 1000" in fails("caption", "run", "x.jpg", "--beam", "1001")
+    assert "--beam is -1, but must be 0 to 1000" in fails("evaluate", "run", "--beam", "-1")
 
 
 def test_a_dataset_is_never_written_over_by_the_built_in_world(fails, tmp_path):
