@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from attend.attention.attention import Memory
-from attend.kernels.capture import Capture
+from attend.kernels.capture import Capture, CudaGraphs
 
 MOST = 8
 """Kinds of words that are captured: of whole minibatches of images, and of the last one, by several policies."""
@@ -100,6 +100,12 @@ class Replays:
             self.broken = True
             first = str(error).strip().splitlines()[0]
             tqdm.write(f"this search cannot be captured in a CUDA graph, and runs without ({first})", file=sys.stderr)
+
+
+def capture_words(captioner: nn.Module, device: torch.device) -> None:
+    """Let searches with this captioner capture and replay their words, on CUDA."""
+    if device.type == "cuda" and captioner.replays is None:
+        captioner.replays = Replays(CudaGraphs())
 
 
 def _casting_anew(device: str) -> contextlib.AbstractContextManager:

@@ -8,12 +8,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from attend.captioner.captioner import decoding
-from attend.captioner.replay import Replays
+from attend.captioner.replay import capture_words
 from attend.captioner.search import Hypotheses, ancestral, beam_search
 from attend.chance import uniform
 from attend.config import Decode
 from attend.data.batches import Batches, in_order
-from attend.kernels.capture import CudaGraphs
 from attend.model import Model
 from attend.runs.evaluations import Hypothesis
 from attend.runs.processes import gather, share
@@ -61,12 +60,6 @@ def hypotheses_of(
     return [_hypothesis(model, found, n, row) for n, row in enumerate(rows)]
 
 
-def capture_words(model: Model, device: torch.device) -> None:
-    """Let searches with this model capture and replay their words, on CUDA."""
-    if device.type == "cuda" and model.config.train.graphs and model.captioner.replays is None:
-        model.captioner.replays = Replays(CudaGraphs())
-
-
 def _hypothesis(model: Model, found: Hypotheses, n: int, row: int) -> Hypothesis:
     """The caption of image n, on the host."""
     words = model.vocabulary.decode(found.words[n, : int(found.lengths[n])].tolist())
@@ -98,7 +91,8 @@ def generate(
     Several processes share the minibatches.
     """
     model.captioner.eval()
-    capture_words(model, accelerator.device)
+    if model.config.train.graphs:
+        capture_words(model.captioner, accelerator.device)
     reader = Batches(batches.dataset, batches.store, captions=False)
     pieces, captions = in_order(rows, IMAGES)[share(accelerator)], []
     with tqdm(

@@ -11,6 +11,7 @@ from attend.experiments.bench.textbook import Textbook
 from torch import Tensor
 
 from attend.attention.select import Expected
+from attend.captioner.replay import capture_words
 from attend.captioner.search import LAST, beam_search
 from attend.config import Attention, Config, Decoder, Estimator, Objective
 from attend.config.text import replace
@@ -137,6 +138,7 @@ class SearchBed(Bed):
     ) -> None:
         super().__init__(size, "soft", device, precision, changed)
         self.captioner.eval()
+        capture_words(self.captioner, device)
         self.beam = beam
         generator = torch.Generator().manual_seed(2)
         self.features = torch.rand(images, *self.features.shape[1:], generator=generator)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import fields
-from unittest import mock
 
 import pytest
 import torch
@@ -16,8 +15,6 @@ from attend.captioner import replay
 from attend.captioner.captioner import decoding
 from attend.captioner.replay import Replays
 from attend.captioner.search import _Extending, beam_search
-from attend.config.text import from_dict
-from attend.evaluation import generate
 from attend.kernels.capture import CudaGraphs
 from tests import bed
 from tests.recorded import Recorded
@@ -144,21 +141,16 @@ def test_so_many_kinds_and_no_more():
     assert len(model.replays.captured) == replay.MOST
 
 
-def test_evaluation_captures_on_a_gpu_alone():
-    class Model:
-        config, captioner = from_dict({}), captioner({}, {})
-
-    with mock.patch.object(generate, "CudaGraphs", Recorded):
-        generate.capture_words(Model, torch.device("cpu"))
-        assert Model.captioner.replays is None
-        Model.config = from_dict({"train": {"graphs": False}})
-        generate.capture_words(Model, torch.device("cuda"))
-        assert Model.captioner.replays is None
-        Model.config = from_dict({})
-        generate.capture_words(Model, torch.device("cuda"))
-        kept = Model.captioner.replays
-        generate.capture_words(Model, torch.device("cuda"))
-        assert Model.captioner.replays is kept and isinstance(kept.capture, Recorded)
+def test_words_are_captured_on_a_gpu_alone_and_by_one_capture(monkeypatch):
+    monkeypatch.setattr(replay, "CudaGraphs", Recorded)
+    model = captioner({}, {})
+    replay.capture_words(model, torch.device("cpu"))
+    assert model.replays is None
+    replay.capture_words(model, torch.device("cuda"))
+    kept = model.replays
+    replay.capture_words(model, torch.device("cuda"))
+    assert model.replays is kept and isinstance(kept.capture, Recorded)
+    assert copy.deepcopy(model).replays is not kept
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
