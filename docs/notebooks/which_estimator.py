@@ -15,6 +15,7 @@
 #    estimates is as good.
 
 # %%
+import warnings
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from IPython.display import Image, Markdown, display
 
 from attend.config.catalogue import FACTS
 
+warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars in this notebook
 torch.set_num_threads(1)  # the model is tiny: one thread is fastest
 facts = [(name, one.target, "yes" if one.unbiased else "no", one.samples) for name, one in FACTS.items()]
 display(Markdown(markdown([("estimator", "target", "unbiased", "samples"), *facts], left=(0, 1, 2))))
