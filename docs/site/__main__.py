@@ -12,9 +12,10 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("build/site"), help="folder that is made anew (default: %(default)s)"
     )
-    out = parser.parse_args().out
+    parser.add_argument("--quick", action="store_true", help="do not run the notebooks")
+    options = parser.parse_args()
     try:
-        html = build(Path(__file__).parents[2], out.resolve())
+        html = build(Path(__file__).parents[2], options.out.resolve(), execute=not options.quick)
     except ValueError as error:
         sys.exit(f"the site is not right:\n{error}")
     print(f"open {html}/index.html, or with search: {sys.executable} -m http.server --directory {html}")

@@ -19,15 +19,19 @@ HERE = Path(__file__).parent
 SHOWN = (".png", ".csv")
 
 
-def build(root: Path, out: Path) -> Path:
+def build(root: Path, out: Path, execute: bool = True) -> Path:
     """Build the site of the repository at ``root`` in the folder ``out``, and return the folder of its HTML.
+
+    Without ``execute`` the notebooks are not run, and their pages have no outputs.
 
     Raises ValueError, with a sentence for each problem, if a link, an anchor, a picture or a name of the library is
     missing, or a page loads anything from elsewhere.
     """
     shutil.rmtree(out, ignore_errors=True)
     generated = reference()
-    collect(root, out / "pages", {page: text for page, (_, text) in generated.items()})
+    for page, (_, text) in generated.items():
+        _write(out / "pages" / page, text)
+    collect(root, out / "pages", execute)
     configure(root, out, menu(root, {title: page for page, (title, _) in generated.items()}))
     render(out)
     wrong = problems(out / "html")
@@ -36,11 +40,11 @@ def build(root: Path, out: Path) -> Path:
     return out / "html"
 
 
-def collect(root: Path, pages: Path, generated: dict[str, str]) -> None:
-    """Write all pages, what they show, and a page for each file of the source that they link to."""
+def collect(root: Path, pages: Path, execute: bool) -> None:
+    """Write the pages that people wrote, what they show, and a page for each file of the source that they link to."""
     linked: set[str] = set()
     for file in sources(root):
-        text, found = rewritten(_text(root / file, pages), file, root)
+        text, found = rewritten(_text(root / file, pages, execute), file, root)
         linked |= found
         _write(pages / site_path(file), text)
     for file in sorted(linked - {*sources(root), "README.md"}):
@@ -48,17 +52,16 @@ def collect(root: Path, pages: Path, generated: dict[str, str]) -> None:
             _write(pages / site_path(file), (root / file).read_bytes())
         else:
             _write(pages / site_path(file), source_page(file, (root / file).read_text(encoding="utf-8")))
-    for page, text in generated.items():
-        _write(pages / page, text)
     _write(pages / "site.css", (HERE / "site.css").read_bytes())
 
 
-def _text(file: Path, pages: Path) -> str:
-    """The Markdown of a page. A notebook is executed, and its pictures are written."""
+def _text(file: Path, pages: Path, execute: bool) -> str:
+    """The Markdown of a page. The pictures of a notebook are written."""
     if file.suffix != ".py":
         return file.read_text(encoding="utf-8")
-    print(f"running {file.name}", file=sys.stderr, flush=True)
-    text, pictures = notebooks.page(notebooks.executed(file), file.stem)
+    if execute:
+        print(f"running {file.name}", file=sys.stderr, flush=True)
+    text, pictures = notebooks.page(notebooks.read(file, execute), file.stem)
     for name, picture in pictures.items():
         _write(pages / "notebooks" / name, picture)
     return text
