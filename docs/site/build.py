@@ -17,6 +17,7 @@ from docs.site.reference import reference
 
 HERE = Path(__file__).parent
 SHOWN = (".png", ".csv")
+CONFIGURATION = "mkdocs.yml"
 
 
 def build(root: Path, out: Path, execute: bool = True) -> Path:
@@ -25,14 +26,16 @@ def build(root: Path, out: Path, execute: bool = True) -> Path:
     Without ``execute`` the notebooks are not run, and their pages have no outputs.
 
     Raises ValueError, with a sentence for each problem, if a link, an anchor, a picture or a name of the library is
-    missing, or a page loads anything from elsewhere.
+    missing, or a page loads anything from elsewhere; and if ``out`` holds anything but a site, which is made anew.
     """
+    if out.exists() and not (out / CONFIGURATION).is_file():
+        raise ValueError(f"{out} exists, and is no site that was built before: choose another folder")
     shutil.rmtree(out, ignore_errors=True)
     generated = reference()
+    configure(root, out, menu(root, {title: page for page, (title, _) in generated.items()}))
     for page, (_, text) in generated.items():
         _write(out / "pages" / page, text)
     collect(root, out / "pages", execute)
-    configure(root, out, menu(root, {title: page for page, (title, _) in generated.items()}))
     render(out)
     wrong = problems(out / "html")
     if wrong:
@@ -85,7 +88,7 @@ def configure(root: Path, out: Path, sections: Menu) -> None:
         (python / name).symlink_to((root / name).resolve())
     settings = {"docs_dir": "pages", "site_dir": "html", "nav": sections}
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()]
-    _write(out / "mkdocs.yml", (HERE / "zensical.yml").read_text(encoding="utf-8") + "\n".join(lines) + "\n")
+    _write(out / CONFIGURATION, (HERE / "zensical.yml").read_text(encoding="utf-8") + "\n".join(lines) + "\n")
 
 
 def render(out: Path) -> None:
@@ -93,7 +96,7 @@ def render(out: Path) -> None:
 
     Raises ValueError with what it says.
     """
-    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", out / "mkdocs.yml"]
+    command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", out / CONFIGURATION]
     environment = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     ran = subprocess.run(command, cwd=out / "python", env=environment, capture_output=True, text=True)
     if ran.returncode:

@@ -171,6 +171,14 @@ def test_a_build_breaks_where_something_is_missing(tmp_path, text, says):
         render(tmp_path)
 
 
+def test_a_folder_of_something_else_is_left_alone(tmp_path):
+    build = pytest.importorskip("docs.site.build").build
+    (tmp_path / "mine").touch()
+    with pytest.raises(ValueError, match="is no site that was built before"):
+        build(ROOT, tmp_path)
+    assert (tmp_path / "mine").exists()
+
+
 NOTEBOOK = """# %% [markdown]
 # # A notebook
 # See [statistics](../statistics.md).
