@@ -136,8 +136,9 @@ def _stacking(lines: list[str]) -> str:
 def _cell(text: str) -> str:
     """Prose in a cell: no character of it is markup, but for code in backticks."""
     parts = html.escape(text, quote=False).replace("|", "&#124;").replace("*", "&#42;").split("`")
-    return "`".join(part.replace("_", "&#95;") if number % 2 == 0 else html.unescape(part).replace("|", "\\|")
-                    for number, part in enumerate(parts))  # fmt: skip
+    parts[::2] = [prose.replace("_", "&#95;") for prose in parts[::2]]
+    parts[1::2] = [html.unescape(code).replace("|", "\\|") for code in parts[1::2]]
+    return "`".join(parts)
 
 
 def settings_page() -> str:
