@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import importlib.util
 from pathlib import Path
 
 import attend
@@ -48,12 +47,7 @@ def reference() -> dict[str, tuple[str, str]]:
 
 def public() -> dict[str, str]:
     """The names of ``import attend`` and what each is, as attend.evaluation.caption.ImageCaptioner."""
-    found = {}
-    for name in getattr(attend, "__all__", attend._LATER):
-        thing = getattr(attend, name)
-        if inspect.isfunction(thing) or inspect.isclass(thing):
-            found[name] = f"{thing.__module__}.{thing.__qualname__}"
-    return found
+    return {name: ".".join(path) for name, path in attend._LATER.items()}
 
 
 def face() -> str:
