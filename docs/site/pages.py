@@ -9,6 +9,7 @@ HOME = "docs/README.md"
 GUIDES, RESULTS = "How-to guides", "Results"
 SECTIONS: dict[str, dict[str, str]] = {
     GUIDES: {
+        "Attention in your own model": "docs/attention-in-your-own-model.md",
         "Your own data": "docs/your-own-data.md",
         "Your own attention or estimator": "docs/your-own-attention-or-estimator.md",
         "Recipes": "docs/recipes.md",
