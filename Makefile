@@ -1,4 +1,5 @@
 # `make quickstart` runs the main job, `make test` the tests; both set up `.venv` first, once.
+# `make docs` builds the documentation in build/site/html, and fails on a broken link.
 # `make test-slow` runs the slow ones too, on the newest dependencies there are, and the others and the kills again on
 # the oldest that setup.cfg promises, in `.venv-oldest`: so PYTHON_OLDEST must be 3.11 or 3.12, as old as they are. A
 # warning is an error but there: later versions have mended what old ones warn of.
@@ -8,7 +9,7 @@ BIN := .venv/bin
 # The tests run on one thread each, a file on each core: what a file's tests share is made once.
 PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: quickstart test test-slow test-services test-browser lint
+.PHONY: quickstart test test-slow test-services test-browser lint docs
 
 quickstart: .venv/installed
 	$(BIN)/attend run quickstart --yes
@@ -37,6 +38,9 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+docs: .venv/installed-docs
+	$(BIN)/python -m docs.site
+
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "attend needs Python 3.11 or newer: make PYTHON=/path/to/python3"; exit 1; }
@@ -49,6 +53,10 @@ lint: .venv/installed-test
 
 .venv/installed-test: setup.cfg pyproject.toml .venv/installed
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/installed-docs: setup.cfg pyproject.toml .venv/installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .venv-oldest/installed: setup.cfg pyproject.toml tests/oldest.txt

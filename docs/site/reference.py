@@ -1,0 +1,83 @@
+"""The pages of the reference: the face of the library, its packages, the settings and the verbs."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import attend
+from docs.site.settings import settings_page, verbs_page
+
+PACKAGES = {
+    "attend.attention": "score, simplex, select",
+    "attend.estimators": "the gradient of hard attention",
+    "attend.captioner": "attention and decoder over a caption",
+    "attend.decoder": "the network over the words",
+    "attend.encoder": "images to features",
+    "attend.model": "a captioner with its encoder and vocabulary",
+    "attend.training": "objective and loop",
+    "attend.evaluation": "captions, controls and bounds",
+    "attend.metrics": "scores of captions and of attention",
+    "attend.data": "datasets, prepared",
+    "attend.runs": "the files of a run folder",
+    "attend.config": "configurations",
+    "attend.geometry": "grid cells and pixels",
+    "attend.chance": "random streams",
+    "attend.analysis.records": "runs as records",
+    "attend.analysis.statistics": "intervals and tests",
+    "attend.analysis.tables": "tables of scores",
+    "attend.analysis.figures": "figures of scores",
+    "attend.analysis.gaze": "where the gaze goes",
+    "attend.analysis.grounding": "attention in the boxes of words",
+}
+"""What has a page of its own, and what it is about."""
+
+
+def reference() -> dict[str, tuple[str, str]]:
+    """The pages by their place in the site, each with its short title and its Markdown."""
+    pages = {
+        "reference/attend.md": ("attend", face()),
+        "reference/settings.md": ("Settings", settings_page()),
+        "reference/verbs.md": ("Verbs", verbs_page()),
+    }
+    for name, about in PACKAGES.items():
+        pages[f"reference/{name}.md"] = (name, package(name, about))
+    return pages
+
+
+def public() -> dict[str, str]:
+    """The names of ``import attend`` and what each is, as attend.evaluation.caption.ImageCaptioner."""
+    return {name: ".".join(path) for name, path in attend._LATER.items()}
+
+
+def face() -> str:
+    """The page of `import attend`."""
+    text = [
+        "# attend",
+        "`import attend` loads nothing heavy. Each of these names is imported when it is first used.",
+        _without_heading("attend", "members: false"),
+    ]
+    for name, path in public().items():
+        text.append(f"::: {path}\n    options:\n      heading: attend.{name}\n      toc_label: {name}")
+    return "\n\n".join(text) + "\n"
+
+
+def _without_heading(name: str, *more: str) -> str:
+    return "\n      ".join(
+        [f"::: {name}\n    options:", "show_root_heading: false", "show_root_toc_entry: false", *more]
+    )
+
+
+def package(name: str, about: str) -> str:
+    """The page of a package: its own docstring and names, then its modules."""
+    text = [f"# {name}", f"*{about[0].upper()}{about[1:]}.*", _without_heading(name)]
+    for module in modules(name):
+        text.append(f"::: {module}\n    options:\n      show_root_full_path: true")
+    return "\n\n".join(text) + "\n"
+
+
+def modules(name: str) -> list[str]:
+    """The public modules of a package, by name; none for a module."""
+    spec = importlib.util.find_spec(name)
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    return [f"{name}.{file.stem}" for folder in folders for file in sorted(folder.glob("*.py")) if file.stem[0] != "_"]
