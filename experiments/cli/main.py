@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from typing import get_args
 
 import tyro
 from attend.experiments.cli.bench import Bench, bench
@@ -16,15 +17,16 @@ from attend.experiments.cli.caption import Caption, caption
 from attend.experiments.cli.errors import EXPECTED, LOST, sentence
 from attend.experiments.cli.estimators import Estimators, estimators
 from attend.experiments.cli.evaluate import Evaluate, evaluate
-from attend.experiments.cli.plot import Plot, plot
+from attend.experiments.cli.plot import Kind, Plot, plot
 from attend.experiments.cli.prepare import Prepare, prepare
 from attend.experiments.cli.report import Report, report
 from attend.experiments.cli.run import Run, run
 from attend.experiments.cli.study import Study, study
 from attend.experiments.cli.table import Table, table
-from attend.experiments.cli.train import Train, train
+from attend.experiments.cli.train import Train, defaults, train
 from attend.experiments.runner import plugins
 
+from attend import __version__
 from attend.config import Config
 from attend.config.presets import PRESETS
 
@@ -70,6 +72,15 @@ def _dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return
+    if arguments[0] == "--version":
+        print(f"attend {__version__}")
+        return
+    if arguments[0] == "--completion":
+        from attend.experiments.cli.completion import script
+
+        kinds, first = {name: kind for name, (kind, _) in VERBS.items()}, {"train": (*PRESETS,), "plot": get_args(Kind)}
+        print(script(" ".join(arguments[1:]), kinds, first))
+        return
     verb, *rest = arguments
     if verb not in VERBS:
         raise ValueError(f"unknown verb {verb!r}: `attend --help` lists them")
@@ -79,7 +90,8 @@ def _dispatch(arguments: list[str]) -> None:
             raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
         function(_parse(kind, rest, f"attend {verb}"))
     elif rest and rest[0] in PRESETS:
-        function(_parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
+        settings = defaults(PRESETS[rest[0]].config, rest[1:])
+        function(_parse(kind, rest[1:], f"attend train {rest[0]}", settings), rest[0])
     elif not rest or rest[0] in ("-h", "--help"):
         changes = {n: f" Differs from soft: {one.differences}." for n, one in PRESETS.items() if one.differences}
         presets = {name: one.about + changes.get(name, "") for name, one in PRESETS.items()}
@@ -136,7 +148,8 @@ def _usage() -> str:
         "attend VERB ...  soft and hard attention for image captioning\n\n"
         + _list(verbs)
         + "\n\n`attend VERB --help` shows every field; --debug shows the traceback of an error,\n"
-        "and --plugin FILE.py runs a file of yours first (docs/your-own-attention-or-estimator.md)."
+        "and --plugin FILE.py runs a file of yours first (docs/your-own-attention-or-estimator.md).\n"
+        "`attend --version` prints the version, and `attend --completion bash` (zsh, fish) a script for your shell."
     )
 
 
