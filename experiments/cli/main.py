@@ -17,10 +17,12 @@ from attend.experiments.cli.caption import Caption, caption
 from attend.experiments.cli.errors import EXPECTED, LOST, sentence
 from attend.experiments.cli.estimators import Estimators, estimators
 from attend.experiments.cli.evaluate import Evaluate, evaluate
+from attend.experiments.cli.export import Export, export
 from attend.experiments.cli.plot import Kind, Plot, plot
 from attend.experiments.cli.prepare import Prepare, prepare
 from attend.experiments.cli.report import Report, report
 from attend.experiments.cli.run import Run, run
+from attend.experiments.cli.share import Share, share
 from attend.experiments.cli.study import Study, study
 from attend.experiments.cli.table import Table, table
 from attend.experiments.cli.train import Train, defaults, train
@@ -42,6 +44,8 @@ VERBS: dict[str, tuple[type, Callable]] = {
     "table": (Table, table),
     "plot": (Plot, plot),
     "report": (Report, report),
+    "export": (Export, export),
+    "share": (Share, share),
 }
 """The options of each verb, and what it does."""
 
