@@ -20,14 +20,14 @@ from attend.data.text import SPECIALS, Vocabulary
 from attend.encoder.encoder import Encoder
 from attend.model import Model
 from attend.runs.checkpoint import write_checkpoint
-from attend.runs.files import write_bytes, write_json, write_text
+from attend.runs.files import read_json, write_bytes, write_json, write_text
 from attend.runs.folder import RunFolder
 from attend.runs.scores import Scores
-from attend.shipped.hub import FILES, OWN
+from attend.shipped.hub import CARD, ENCODER, NEEDED, NOVELTY, OWN
 
 REPORTED = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "nll", "mass", "pointing")
 """The scores in the card, by their columns."""
-CARD = """
+TEXT = """
 # {name}
 
 {kind} attention over {grid} of {encoder}, {cell} with {hidden} units, {words:,} words. It captions an image and says
@@ -37,7 +37,7 @@ for every word where it looked ({size:.1f} MB).
 import attend
 
 model = attend.load("{name}")  # this folder, or USER/NAME on the Hugging Face Hub
-print(model.caption("photo.jpg").caption)
+print(*model.caption("photo.jpg").words)
 ```
 
     attend caption {name} photo.jpg --out captions
@@ -89,7 +89,9 @@ def share(run: Path, out: Path, licence: str | None = None) -> Path:
         raise ValueError(f"{out} is not empty: choose another --out, or remove it")
     model = Model.read(folder)
     pack(out, config, model.vocabulary, model.tensors(), model.encoder)
-    write_text(out / FILES[4], card(out, folder, model, licence))
+    if (folder.path / NOVELTY).exists():
+        write_json(out / NOVELTY, read_json(folder.path / NOVELTY))
+    write_text(out / CARD, card(out, folder, model, licence))
     Model.read(RunFolder(out))
     return out
 
@@ -98,20 +100,20 @@ def pack(target: Path, config: Config, vocabulary: Vocabulary, tensors: dict[str
     """Write the settings, the vocabulary and the weights of a captioner, and those of its encoder if it got them from
     a file of this machine."""
     tuned, settings = config.encoder.tune_blocks > 0, public(config)
-    write_json(target / FILES[0], to_dict(settings))
-    vocabulary.write(target / FILES[1])
+    write_json(target / NEEDED[0], to_dict(settings))
+    vocabulary.write(target / NEEDED[1])
     about = {"vocabulary": vocabulary.fingerprint(), "encoder": None if tuned else encoder.fingerprint()}
-    write_checkpoint(target / FILES[2], tensors, about)
-    if settings.encoder.weights == FILES[3]:
+    write_checkpoint(target / NEEDED[2], tensors, about)
+    if settings.encoder.weights == ENCODER:
         weights = {name: tensor.cpu().clone() for name, tensor in encoder.backbone.state_dict().items()}
-        write_bytes(target / FILES[3], save(weights))
+        write_bytes(target / ENCODER, save(weights))
 
 
 def public(config: Config) -> Config:
     """The settings of a run without the names of this machine's files."""
     encoder = config.encoder
     if encoder.weights not in OWN:
-        encoder = replace(encoder, weights="random" if encoder.tune_blocks else FILES[3])
+        encoder = replace(encoder, weights="random" if encoder.tune_blocks else ENCODER)
     decoder = replace(config.decoder, embeddings=None, freeze_embeddings=False)  # the weights have them
     return replace(config, data=f"data/{Path(config.data).name}", start=None, encoder=encoder, decoder=decoder)
 
@@ -119,10 +121,10 @@ def public(config: Config) -> Config:
 def card(out: Path, folder: RunFolder, model: Model, licence: str | None) -> str:
     """The model card: front matter for the Hub, and what a reader wants to know, from scores.json."""
     scores, config = folder.scores(), model.config
-    origin = "come with it in encoder.safetensors" if (out / FILES[3]).exists() else ORIGINS.get(config.encoder.weights)
+    origin = "come with it in encoder.safetensors" if (out / ENCODER).exists() else ORIGINS.get(config.encoder.weights)
     environment = read_environment(folder.path)
     rows, columns = model.encoder.grid
-    text = CARD.format(
+    text = TEXT.format(
         name=out.name,
         kind="Hard" if config.attention.hard else "Soft",
         grid=f"{rows} x {columns} cells",
@@ -130,7 +132,7 @@ def card(out: Path, folder: RunFolder, model: Model, licence: str | None) -> str
         cell=config.decoder.cell,
         hidden=config.decoder.hidden,
         words=len(model.vocabulary) - len(SPECIALS),
-        size=(out / FILES[2]).stat().st_size / 1e6,
+        size=(out / NEEDED[2]).stat().st_size / 1e6,
         version=__version__,
         origin="are in the checkpoint" if model.tuned else origin,
         seed=config.seed,

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 import attend
+from tests import test_readme
 
 ROOT = Path(__file__).parents[1]
 FIELDS = {
@@ -86,13 +87,7 @@ PAGE = (ROOT / "docs/other-tools.md").read_text()
 
 @pytest.mark.parametrize("command", re.findall(r"^ {4}attend (\w+ .+?)(?: +#.*)?$", PAGE, flags=re.MULTILINE))
 def test_every_command_of_the_page_on_other_tools_is_one(command):
-    from attend.experiments.cli.main import VERBS, _parse
-
-    from attend.config.presets import PRESETS
-
-    verb, *arguments = command.split()
-    default = PRESETS[arguments.pop(0)].config if verb == "train" else None
-    assert _parse(VERBS[verb][0], arguments, f"attend {verb}", default)
+    test_readme.test_every_command_is_one(command)
 
 
 def test_the_settings_of_the_page_are_settings(tmp_path):

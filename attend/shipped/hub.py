@@ -12,8 +12,14 @@ from typing import Any
 
 from attend.documents import parsed
 
-FILES = ("config.json", "vocabulary.json", "checkpoint/best.safetensors", "encoder.safetensors", "README.md")
-"""The files of a captioner; encoder.safetensors is there if the encoder's weights came from a file."""
+NEEDED = ("config.json", "vocabulary.json", "checkpoint/best.safetensors")
+CARD = "README.md"
+ENCODER = "encoder.safetensors"
+"""The encoder's weights, if they came from a file."""
+NOVELTY = "novelty.json"
+"""What the training images were like, if the run measured it."""
+FILES = (*NEEDED, CARD, ENCODER, NOVELTY)
+"""The files of a captioner."""
 SECONDS = 8.0
 """How long the Hub may take to answer."""
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -54,13 +60,13 @@ def downloaded(name: str) -> Path:
 
 def check_contained(folder: Path, name: str) -> None:
     """Raise ValueError unless a folder holds a captioner whose configuration names no file outside of it."""
-    missing = [file for file in FILES[:3] if not (folder / file).is_file()]
+    missing = [file for file in NEEDED if not (folder / file).is_file()]
     if missing:
         raise ValueError(f"{name} is no captioner of attend: it has no {missing[0]}")
     config: dict[str, Any] = parsed((folder / "config.json").read_bytes(), dict)
     parts = {part: config.get(part) if isinstance(config.get(part), dict) else {} for part in ("encoder", "decoder")}
     weights = parts["encoder"].get("weights", OWN[0])
-    if not (weights in OWN or (weights == FILES[3] and (folder / FILES[3]).is_file())):
+    if not (weights in OWN or (weights == ENCODER and (folder / ENCODER).is_file())):
         raise ValueError(f"{name} names a file outside of its folder: encoder.weights is {weights!r}")
     for setting, value in (("start", config.get("start")), ("decoder.embeddings", parts["decoder"].get("embeddings"))):
         if value is not None:

@@ -6,7 +6,8 @@ import json
 
 import pytest
 import yaml
-from attend.experiments.cli.train import defaults
+from attend.experiments.cli.main import VERBS, main
+from attend.experiments.cli.train import Train, defaults
 
 from attend.config import Config
 from attend.config.presets import PRESETS
@@ -73,6 +74,19 @@ def test_a_file_that_is_missing_or_of_another_kind_is_named(tmp_path):
     (tmp_path / "mine.json").write_text("{")
     with pytest.raises(ValueError, match=r"mine\.json is not readable as JSON"):
         with_file(Config(), tmp_path / "mine.json")
+
+
+def test_options_beside_the_file_come_before_it(tmp_path, monkeypatch):
+    """And the file before the preset, in the program itself."""
+    found = []
+    monkeypatch.setitem(VERBS, "train", (Train, lambda command, preset: found.append(command)))
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: {epochs: 3, images: 5}")
+    main(["train", "hard", "--train.epochs", "4", "--config", str(path)])
+    (options,) = found
+    assert (options.train.epochs, options.train.images) == (4, 5)
+    assert options.train.learning_rate == PRESETS["hard"].config.train.learning_rate
+    assert options.attention == PRESETS["hard"].config.attention
 
 
 @pytest.mark.parametrize("options", [["--config", "mine.yaml"], ["--config=mine.yaml"], ["--seed", "1", "--config"]])
