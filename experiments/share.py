@@ -30,8 +30,8 @@ REPORTED = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "n
 TEXT = """
 # {name}
 
-{kind} attention over {grid} of {encoder}, {cell} with {hidden} units, {words:,} words. It captions an image and says
-for every word where it looked ({size:.1f} MB).
+{kind} attention over {grid} of `{encoder}`; decoder `{cell}` with {hidden} units; {words:,} words; {size:.1f} MB. It
+captions an image and says for every word where it looked.
 
 ```python
 import attend
@@ -42,25 +42,27 @@ print(*model.caption("photo.jpg").words)
 
     attend caption {name} photo.jpg --out captions
 
-It is read by `attend-captioning` {version} and later. The weights of the encoder {origin}.
+It is read by `attend-captioning` {version} and later. The weights of the encoder
+{origin}.
 
 ## Scores
 
 {images:,} images of the split `{split}`, decoded with {decode}, beam {beam}, one training run (seed {seed}):
 
 {table}
-BLEU, METEOR and ROUGE-L, and attention in the boxes of words, are in percent. Captions were compared after PTB
-tokenisation; CIDEr is CIDEr-D.{collapsed}
+BLEU, METEOR and ROUGE-L, and attention in the boxes of words (grounding), are in percent. CIDEr is CIDEr-D. The
+tokeniser is {tokeniser}.{collapsed}
 
 ## Training
 
-Data: `{data}` (fingerprint {fingerprint}). {epochs} passes over the training images, with PyTorch {torch} on
-{device}. All settings are in config.json.
+Data: `{data}` (fingerprint {fingerprint}). Passes over the training images: {epochs}, those of the run that it began
+from included. PyTorch {torch} on {device}. All settings are in config.json.
 
 ## Licence and terms
 
-{licence} The captions and images of the training data and the weights of the encoder have terms of their own, which
-this card does not know: **state them here before you publish it.**
+{licence}
+The captions and images of the training data and the weights of the encoder have terms of their own, which this card
+does not know: **state them here before you publish it.**
 
 ## Limits
 
@@ -140,7 +142,8 @@ def card(out: Path, folder: RunFolder, model: Model, licence: str | None) -> str
         collapsed=" **Its attention collapsed in training.**" if scores.get("collapsed") else "",
         data=Path(config.data).name,
         fingerprint=environment.get("data_fingerprint", "unknown"),
-        epochs=scores.get("epochs", "?"),
+        epochs=(scores.get("epochs") or 0) + scores.get("epochs_before", 0),
+        tokeniser=scores.get("notes", {}).get("tokeniser", "ptb"),
         torch=environment.get("versions", {}).get("torch", "unknown"),
         device=environment.get("device", "unknown"),
         licence=f"The weights: {licence}." if licence else "No licence is stated: **choose one.**",
