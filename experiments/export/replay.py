@@ -96,7 +96,8 @@ class Replay:
         last = max(self.steps.values(), default=0)
         new = [path for path in sorted(record.folder.glob("evaluations/*/scores.json")) if self._is_new(path)]
         points += [scores(path, last) for path in new]
-        self.tracker.log(points)
+        if points:
+            self.tracker.log(points)
         known = {one.folder: one for one in record.evaluations}
         for path in new:
             self.evaluated[path.parent.name] = 0

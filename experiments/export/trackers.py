@@ -168,10 +168,9 @@ class MLflow:
             tracker.finish()
 
     def log(self, points: Sequence[Point]) -> None:
-        if points:
-            with self._resumed() as tracker:
-                for point in points:
-                    tracker.log(point.named, step=point.step, timestamp=int(1000 * point.time))
+        with self._resumed() as tracker:
+            for point in points:
+                tracker.log(point.named, step=point.step, timestamp=int(1000 * point.time))
 
     def draw(self, name: str, figure: Figure, step: int) -> None:
         with self._resumed() as tracker:
@@ -192,6 +191,9 @@ class Tables:
 
     def log(self, points: Sequence[Point]) -> None:
         self.points += points
+        self._write()
+
+    def _write(self) -> None:
         logged, scored = ([one for one in self.points if one.evaluation == which] for which in (False, True))
         names = [*dict.fromkeys(name for one in logged for name in one.values)]
         rows = [(one.of, one.step, one.time, *(one.values.get(name, "") for name in names)) for one in logged]
@@ -203,7 +205,7 @@ class Tables:
         raise NotImplementedError
 
     def close(self, record: Record) -> None:
-        pass
+        self._write()
 
 
 TRACKERS: dict[str, type[Tracker]] = {
