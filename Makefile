@@ -18,7 +18,7 @@ test: .venv/installed-test
 	$(BIN)/$(PYTEST) -m "not slow and not services and not browser"
 
 test-slow: .venv/installed-test .venv-oldest/installed
-	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager --editable '.[dev]'
+	$(BIN)/pip install --quiet --upgrade --upgrade-strategy eager --editable '.[slow]'
 	HYPOTHESIS_PROFILE=slow $(BIN)/$(PYTEST) -m "not services and not browser"
 	.venv-oldest/bin/$(PYTEST) -W default -m "not slow and not services and not browser"
 	.venv-oldest/bin/$(PYTEST) -W default -m slow tests/experiments/test_kills.py

@@ -74,7 +74,8 @@ class Model:
             raise ValueError(
                 f"{run.path / 'vocabulary.json'} is not the vocabulary {path} was trained with: restore the file"
             )
-        model = cls._bare(config, vocabulary, "random" if config.encoder.tune_blocks else config.encoder.weights)
+        weights = str(run.encoder) if run.encoder.exists() else config.encoder.weights
+        model = cls._bare(config, vocabulary, "random" if config.encoder.tune_blocks else weights)
         model.load(tensors, state, str(path))
         return model
 

@@ -14,18 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from attend.experiments.share import pack
 
 from attend import shipped
-from attend.config.text import to_dict
 from attend.data.batches import Batches
 from attend.data.prepared import Prepared
 from attend.data.text import SPECIALS, Vocabulary
+from attend.encoder.encoder import Encoder
 from attend.encoder.features import ensure_store
 from attend.evaluation.generate import generate
 from attend.metrics.captions import score_captions
 from attend.model import Model
-from attend.runs.checkpoint import read_checkpoint, write_checkpoint
-from attend.runs.files import write_json, write_text
+from attend.runs.checkpoint import read_checkpoint
+from attend.runs.files import write_text
 from attend.runs.folder import RunFolder
 from attend.runs.processes import accelerator
 
@@ -61,14 +62,11 @@ def ship(run: Path, name: str, words: int, out: Path = shipped.FOLDER) -> Path:
     frequent = sorted(whole.words[len(SPECIALS) :], key=lambda word: -counts[word])[:words]
     kept = Vocabulary(SPECIALS + tuple(word for word in whole.words[len(SPECIALS) :] if word in set(frequent)))
     rows = torch.tensor([whole.ids[word] for word in kept.words])
-    tensors, state = read_checkpoint(folder.best)
+    tensors, _ = read_checkpoint(folder.best)
     small = {
         key: (value[rows] if key.removeprefix("captioner.") in ROWS else value).half() for key, value in tensors.items()
     }
-    about = {"vocabulary": kept.fingerprint(), "encoder": state["encoder"]}
-    write_json(target / "config.json", to_dict(replace(config, data="data/flickr8k", start=None)))
-    kept.write(target / "vocabulary.json")
-    write_checkpoint(target / "checkpoint/best.safetensors", small, about)
+    pack(target, replace(config, data="data/flickr8k"), kept, small, Encoder(config.encoder))
     card = _card(target, name, config, dataset, folder)
     write_text(target / "README.md", card)
     return target

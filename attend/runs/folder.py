@@ -35,6 +35,11 @@ class RunFolder:
     def best(self) -> Path:
         return self.path / "checkpoint" / "best.safetensors"
 
+    @property
+    def encoder(self) -> Path:
+        """The encoder's weights, in the folder of a captioner that was shared with them."""
+        return self.path / "encoder.safetensors"
+
     def kept(self, epoch: int) -> Path:
         """The weights after ``epoch`` epochs, which train.keep_every keeps."""
         return self.path / "checkpoint" / f"epoch{epoch}.safetensors"

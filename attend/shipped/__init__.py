@@ -6,6 +6,8 @@ Each is a folder with config.json, vocabulary.json, checkpoint/best.safetensors 
 
 from pathlib import Path
 
+from attend.shipped import hub
+
 FOLDER = Path(__file__).parent
 
 
@@ -15,14 +17,16 @@ def names() -> tuple[str, ...]:
 
 
 def found(run: Path | str) -> Path:
-    """The folder of a run, or of a captioner that comes with the package if there is no such run.
+    """The folder of a run; if there is no such run, of a captioner that comes with the package or is on the Hub.
 
-    Raises ValueError for a name that is neither.
+    Raises ValueError for a name that is none of these, and as ``hub.downloaded``.
     """
     path = Path(run)
     if path.exists():
         return path
     if str(run) in names():
         return FOLDER / str(run)
+    if hub.is_name(run):
+        return hub.downloaded(str(run))
     known = f"; {' and '.join(names())} come with attend" if names() else ""
     raise ValueError(f"there is no run {run}: name a run folder, below runs/{known}")

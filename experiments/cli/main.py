@@ -4,23 +4,27 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from attend.experiments.cli.bench import Bench, bench
 from attend.experiments.cli.caption import Caption, caption
 from attend.experiments.cli.errors import EXPECTED, LOST, sentence
 from attend.experiments.cli.estimators import Estimators, estimators
 from attend.experiments.cli.evaluate import Evaluate, evaluate
+from attend.experiments.cli.export import Export, export
 from attend.experiments.cli.help import HELP, entries
 from attend.experiments.cli.parsing import parse, unknown
-from attend.experiments.cli.plot import Plot, plot
+from attend.experiments.cli.plot import Kind, Plot, plot
 from attend.experiments.cli.prepare import Prepare, prepare
 from attend.experiments.cli.report import Report, report
 from attend.experiments.cli.run import Run, run
+from attend.experiments.cli.share import Share, share
 from attend.experiments.cli.study import Study, study
 from attend.experiments.cli.table import Table, table
-from attend.experiments.cli.train import Train, presets, train
+from attend.experiments.cli.train import Train, defaults, presets, train
 from attend.experiments.runner import plugins
 
+from attend import __version__
 from attend.config.presets import PRESETS
 
 VERBS: dict[str, tuple[type, Callable]] = {
@@ -35,6 +39,8 @@ VERBS: dict[str, tuple[type, Callable]] = {
     "table": (Table, table),
     "plot": (Plot, plot),
     "report": (Report, report),
+    "export": (Export, export),
+    "share": (Share, share),
 }
 """The options of each verb, and what it does."""
 BEGIN = {
@@ -72,6 +78,15 @@ def _dispatch(arguments: list[str]) -> None:
     if not arguments or arguments[0] in HELP:
         print(_usage())
         return
+    if arguments[0] == "--version":
+        print(f"attend {__version__}")
+        return
+    if arguments[0] == "--completion":
+        from attend.experiments.cli.completion import script
+
+        kinds, first = {name: kind for name, (kind, _) in VERBS.items()}, {"train": (*PRESETS,), "plot": get_args(Kind)}
+        print(script(" ".join(arguments[1:]), kinds, first))
+        return
     verb, *rest = arguments
     if verb not in VERBS:
         raise ValueError(f"{unknown('verb', verb, VERBS)}; see `attend --help`")
@@ -81,7 +96,8 @@ def _dispatch(arguments: list[str]) -> None:
             raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
         function(parse(kind, rest, f"attend {verb}"))
     elif rest and rest[0] in PRESETS:
-        function(parse(kind, rest[1:], f"attend train {rest[0]}", PRESETS[rest[0]].config), rest[0])
+        settings = defaults(PRESETS[rest[0]].config, rest[1:])
+        function(parse(kind, rest[1:], f"attend train {rest[0]}", settings), rest[0])
     elif not rest or rest[0] in HELP:
         print(presets(everything="--help-all" in rest))
     elif rest[0].startswith("-"):
@@ -115,5 +131,6 @@ def _usage() -> str:
         f"Verbs:\n{entries(verbs)}\n\n"
         "`attend VERB --help` shows the options of a verb, and --help-all all that is known of each.\n"
         "--debug shows the traceback of an error, and --plugin FILE.py runs a file of yours first\n"
-        "(docs/your-own-attention-or-estimator.md)."
+        "(docs/your-own-attention-or-estimator.md).\n"
+        "`attend --version` prints the version, and `attend --completion bash` (zsh, fish) a script for your shell."
     )

@@ -1,6 +1,8 @@
 """`attend train`"""
 
+import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,6 +13,7 @@ from tyro.conf import arg
 
 from attend.config import Config
 from attend.config.presets import PRESETS
+from attend.runs.settings import with_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,8 @@ class Train(Config):
     start: Annotated[str | None, arg(name="from", metavar="RUN")] = None
     """run folder whose best weights the run begins with, as far as names and shapes agree. Its optimiser is fresh; what
     was taken is reported and stands in environment.json"""
+    config: Path | None = None
+    """YAML or JSON file of settings, as config.json of a run; options beside it have precedence"""
     out: Path | None = None
     """run folder; if not given, runs/train/<preset>/seed<k>"""
 
@@ -41,6 +46,15 @@ def presets(everything: bool) -> str:
     settings = page(Train, "attend train PRESET", extended(Train, PRESETS["soft"].config), everything)
     usage, _, rest = settings.partition("\n")
     return f"{usage}\n\nPRESET is one of\n{entries(texts)}\n{rest}"
+
+
+def defaults(preset: Config, options: Sequence[str]) -> Config:
+    """The settings of a preset and, in their place, those of the file that the options name with --config."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path)
+    parser.error = lambda message: None  # tyro says what is wrong with options
+    known, _ = parser.parse_known_args(options)
+    return with_file(preset, known.config) if known.config else preset
 
 
 def train(command: Train, preset: str) -> None:
