@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from attend.experiments.cli.common import at_least
+from attend.experiments.cli.common import at_least, check_run
 
 TINY_SAMPLES = 3
 """K on the tiny minibatch: a sum over all K-tuples of paths is possible."""
@@ -41,9 +41,6 @@ class Estimators:
 
 
 def estimators(command: Estimators) -> None:
-    from attend.experiments.laboratory.measure import measure, summary, write
-    from attend.experiments.laboratory.subjects import tiny, trained
-
     from attend.config.catalogue import FACTS
 
     if command.run is not None and command.tiny:
@@ -59,6 +56,11 @@ def estimators(command: Estimators) -> None:
     at_least(2, draws=command.draws)
     at_least(1, images=command.images, samples=command.samples)
     at_least(0, rounds=command.rounds, seed=command.seed)
+    if command.run is not None:
+        check_run(command.run, command.data)
+    from attend.experiments.laboratory.measure import measure, summary, write
+    from attend.experiments.laboratory.subjects import tiny, trained
+
     if command.run is None:
         subjects, samples = tiny(command.seed), command.samples or TINY_SAMPLES
     else:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from attend.experiments.cli.common import OneRun, at_least, check_beam, summary
+from attend.experiments.cli.common import OneRun, at_least, check_beam, check_run, summary
 
 from attend.config import Decode, Intervention, Look
 from attend.config.setting import Setting
@@ -40,6 +40,9 @@ class Evaluate:
 
 
 def evaluate(command: Evaluate) -> None:
+    check_beam(command.beam)
+    at_least(1, draws=command.draws)
+    check_run(command.run, command.data)
     from attend.evaluation import saved
 
     setting = Setting(**{name: getattr(command, name) for name in Setting._fields})
@@ -59,8 +62,6 @@ def evaluate(command: Evaluate) -> None:
         )
         print(*intervened(folder, scores), sep="\n")
         return
-    check_beam(command.beam)
-    at_least(1, draws=command.draws)
     folder, scores = saved.evaluate_run(command.run, setting, data=data)
     print(f"{folder}: {summary(scores)}")
 
