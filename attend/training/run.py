@@ -116,9 +116,9 @@ def _collision(run: RunFolder, config: Config, name: str | None, other: dict[str
 
 def proposal(config: Config, name: str, other: dict[str, tuple[Any, Any]]) -> str:
     """A name for a run from what is new in its settings, whose folder is free or has a run of these settings."""
-    parts = [_part(field, new) for field, (new, _) in other.items() if field != "data"][:NAMED]
+    parts = [_part(field, new) for field, (new, _) in other.items()][:NAMED]
     wanted = re.sub(r"[^\w.+-]+", "_", "-".join([name, *parts]))
-    candidates = (wanted if n == 1 else f"{wanted}-{n}" for n in range(1 if parts else 2, 1000))
+    candidates = (wanted if n == 1 else f"{wanted}-{n}" for n in range(1, 1000))
     for one in candidates:
         run = RunFolder(folder_of(config, one))
         if not run.path.exists() or ((run.path / "config.json").exists() and run.config() == config):
@@ -127,10 +127,10 @@ def proposal(config: Config, name: str, other: dict[str, tuple[Any, Any]]) -> st
 
 
 def _part(field: str, value: Any) -> str:
-    """A setting in a name: text by itself, anything else behind the last part of its field."""
+    """A setting in a name: text by itself (of a path its last part), anything else behind the name of its field."""
     leaf = field.rpartition(".")[2]
     if isinstance(value, str):
-        return Path(value).stem if "/" in value else value
+        return next((part for part in reversed(Path(value).parts) if not re.fullmatch(r"seed\d+", part)), value)
     return f"{leaf}{'x'.join(map(str, value))}" if isinstance(value, list | tuple) else f"{leaf}{value}"
 
 

@@ -107,7 +107,7 @@ def named(runs: Sequence[Path]) -> None:
 
 def beside(runs: Sequence[Path]) -> Path:
     """The folder that holds all runs that are named, for what is made of them: the deepest one they share."""
-    shared, here = Path(os.path.commonpath([path.absolute() for path in runs])), Path.cwd()
+    shared, here = Path(os.path.commonpath([*map(os.path.abspath, runs)])), Path.cwd()
     if shared == Path(shared.anchor):
         return Path()
     return shared.relative_to(here) if shared.is_relative_to(here) else shared
