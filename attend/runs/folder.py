@@ -16,6 +16,7 @@ from typing import Any
 from attend.config import Config
 from attend.config.text import difference, from_dict, to_dict
 from attend.documents import parsed
+from attend.runs.checkpoint import read_state
 from attend.runs.files import read_json, read_line, write_json
 from attend.runs.lease import InUse, Lease, LeaseLost, held
 from attend.runs.provenance import environment
@@ -75,7 +76,7 @@ class RunFolder:
                 raise
 
     def replaceable(self, config: Config) -> bool:
-        """Whether there is a run that is not one of this configuration that was interrupted."""
+        """Whether a run is here that is finished or has another configuration, and so cannot be resumed."""
         return (self.path / "config.json").exists() and (self.finished or bool(difference(config, self.config())))
 
     @contextlib.contextmanager
@@ -128,12 +129,14 @@ class RunFolder:
         """Make a run one of more epochs, which resume goes on with from the last checkpoint.
 
         Scores and evaluations are of a model that may change: they move into evaluations-epochs<n>. config.json is
-        written last, so a process that is killed before can do this again.
+        written last, so a process that is killed before can do this again. ValueError if a finished run has no
+        checkpoint to go on from.
         """
+        if self.finished and "average" not in read_state(self.last).get("progress", {}):
+            raise ValueError(f"{self.last} cannot be resumed, so the run cannot go on: --again trains it anew")
         epochs = self.config().train.epochs
         kept = self.path / f"evaluations-epochs{epochs}"
-        old = [path for path in (self.path / "evaluations").glob("*")]
-        for path in [self.path / "scores.json", *old]:
+        for path in [self.path / "scores.json", *(self.path / "evaluations").glob("*")]:
             if path.exists():
                 kept.mkdir(exist_ok=True)
                 if (kept / path.name).is_dir():

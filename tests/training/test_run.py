@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import types
@@ -125,6 +126,25 @@ def stop_at(patch: pytest.MonkeyPatch, at: str) -> None:
     patch.setattr(folder, "os", names)
     if at == "config.json":
         patch.setattr(folder, "write_json", written)
+
+
+def test_a_run_without_its_last_checkpoint_does_not_go_on(data, tmp_path):
+    """It would be trained from nothing, or not at all."""
+    from attend.runs.checkpoint import write_checkpoint
+
+    train(settings(data, 1), tmp_path)
+    last = tmp_path / "checkpoint/last.safetensors"
+    shutil.copy(tmp_path / "checkpoint/best.safetensors", last)  # the weights alone
+    before = content(tmp_path)
+    with pytest.raises(ValueError, match="cannot be resumed, so the run cannot go on"):
+        train(settings(data, 2), tmp_path)
+    write_checkpoint(last, {}, {"vocabulary": "", "encoder": "", "progress": {"epoch": 1}})  # of an older version
+    with pytest.raises(ValueError, match="cannot be resumed"):
+        train(settings(data, 2), tmp_path)
+    last.unlink()
+    with pytest.raises(ValueError, match="does not exist"):
+        train(settings(data, 2), tmp_path)
+    assert {name: file for name, file in before.items() if "last" not in name} == content(tmp_path)
 
 
 def test_a_run_that_stopped_early_would_stop_there_again(data, tmp_path, monkeypatch, capsys):
