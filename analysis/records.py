@@ -5,7 +5,6 @@ A run is a folder with a ``config.json`` and an ``environment.json``, ``<experim
 is reported in one sentence and not repaired.
 """
 
-import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,8 +17,9 @@ import numpy as np
 
 from attend.config import Config
 from attend.config.text import from_dict
-from attend.documents import parsed, typed
-from attend.runs.files import read_json, read_line
+from attend.documents import typed
+from attend.runs.files import read_json
+from attend.runs.folder import REPLACED, RunFolder
 from attend.runs.scores import Scores, read_scores
 
 SEED = re.compile(r"seed(\d+)")
@@ -124,14 +124,7 @@ class Record:
         Raises:
             ValueError: a line is broken. An incomplete last line is ignored: the run was killed while writing it.
         """
-        path = self.folder / "metrics.jsonl"
-        if not path.exists():
-            return ()
-        *whole, torn = path.read_bytes().split(b"\n")
-        lines = [read_line(line, number, path, dict) for number, line in enumerate(whole, 1) if line.strip()]
-        with contextlib.suppress(ValueError):
-            lines.append(parsed(torn, dict))
-        return tuple(lines)
+        return tuple(RunFolder(self.folder).metrics())
 
     @cached_property
     def epochs_before(self) -> float:
@@ -159,6 +152,8 @@ class Record:
 def find_runs(folders: Iterable[str | Path]) -> list[Path]:
     """The run folders at or below ``folders``, each once, in the order of ``folders``, then by name and seed.
 
+    Folders that were put aside for a new run are passed over, unless they are named themselves.
+
     Raises:
         ValueError: a folder is missing, or has no run.
     """
@@ -166,10 +161,10 @@ def find_runs(folders: Iterable[str | Path]) -> list[Path]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise ValueError(f"{folder} is not a folder; name a run, or a folder with runs")
-        runs = [c.parent.resolve() for c in folder.rglob("config.json") if _is_run(c.parent)]
+        runs = [c.parent for c in folder.rglob("config.json") if _is_run(c.parent) and not _replaced(c.parent, folder)]
         if not runs:
             raise ValueError(f"{folder} has no run; name <experiment>/<variant>/seed<k>, or a folder above such runs")
-        found.update(dict.fromkeys(sorted(runs, key=_order)))
+        found.update(dict.fromkeys(sorted((run.resolve() for run in runs), key=_order)))
     return list(found)
 
 
@@ -285,6 +280,10 @@ def _evaluations(folder: Path) -> Iterable[Evaluation]:
             )
         fields = name.groupdict() | {"beam": int(name["beam"])}
         yield Evaluation(folder=path.parent, scores=read_scores(path), **fields)
+
+
+def _replaced(run: Path, below: Path) -> bool:
+    return any(REPLACED.fullmatch(name) for name in run.relative_to(below).parts)
 
 
 def _is_run(folder: Path) -> bool:

@@ -21,7 +21,10 @@ Names here and symbols in Xu et al. (2015):
 from importlib import import_module
 
 __version__ = "0.1.0"
-_LATER = {"load": ("attend.evaluation.caption", "ImageCaptioner")}
+_LATER = {
+    "load": ("attend.evaluation.caption", "ImageCaptioner"),
+    "train": ("attend.training.run", "train"),
+}
 """What is imported when it is first asked for, since it needs torch."""
 
 

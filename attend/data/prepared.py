@@ -14,6 +14,7 @@ from attend.data.examples import SPLITS, Example, Examples, Source, write_exampl
 from attend.data.phrases import write_phrases
 from attend.data.text import SPECIALS, Vocabulary
 from attend.runs.files import read_json, sweep, write_json
+from attend.runs.folder import RunFolder
 
 
 class Splits(TypedDict):
@@ -82,6 +83,14 @@ class Prepared:
     def boxes(self) -> bool:
         """Whether any caption has boxes."""
         return self.examples.boxes
+
+
+def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
+    """The dataset of a run, in its own folder or in ``data``."""
+    own = run.config().data
+    if data is None and not Path(own).exists():
+        raise ValueError(f"{run.path} was trained on {own}, which is not here: say where it is with --data")
+    return Prepared(data or own)
 
 
 def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared:

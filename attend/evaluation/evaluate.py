@@ -1,6 +1,7 @@
 """Evaluate a model on one split: generate captions and score them, and evaluate given captions."""
 
 import contextlib
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,11 +18,12 @@ from attend.data.prepared import Prepared
 from attend.evaluation.controls import last_goes_on, partners
 from attend.evaluation.generate import generate
 from attend.evaluation.grounded import Grounded
-from attend.evaluation.health import collapsed
+from attend.evaluation.health import standstill
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
+from attend.runs.checkpoint import read_state
 from attend.runs.evaluations import (
     Hypothesis,
     WordGrounding,
@@ -99,7 +101,8 @@ def evaluate(
     scores["grounding"] = grounded.pooled()
     scores |= {"look": look} if look else {}
     scores["data_fingerprint"] = dataset.about["fingerprint"]
-    scores["collapsed"] = collapsed(scores["health"], looking.captioner.attention.look == "learned")
+    why = standstill(scores["health"], looking.captioner.attention.look == "learned", _until_best(run))
+    scores |= {"collapsed": why == "collapsed", "unmoved": why == "unmoved"}
     hypotheses, table = [], {}
     if looking.captioner.attention.look == "oracle":
         scores |= {"captions": {}, "missing": {"captions": "oracle attention needs given captions"}}
@@ -121,6 +124,12 @@ def evaluate(
         write_images(folder / "images.csv", names, captions or [""] * len(rows), table, grounded.of_images(rows))
         write_json(folder / "scores.json", scores)
     return scores
+
+
+def _until_best(run: RunFolder) -> list[dict[str, Any]]:
+    """What training logged until the epoch of the best model."""
+    epoch = read_state(run.best).get("epoch", math.inf) if run.best.exists() else math.inf
+    return [record for record in run.metrics() if record.get("epoch", 0) <= epoch]
 
 
 def _draw(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
+from attend.bars import bar
 from attend.captioner.captioner import decoding
 from attend.captioner.replay import capture_words
 from attend.captioner.search import Hypotheses, ancestral, beam_search
@@ -95,14 +95,12 @@ def generate(
         capture_words(model.captioner, accelerator.device)
     reader = Batches(batches.dataset, batches.store, captions=False)
     pieces, captions = in_order(rows, IMAGES)[share(accelerator)], []
-    with tqdm(
-        total=sum(map(len, pieces)), desc=f"captions ({decode}, beam {beam})", unit="image", disable=None, leave=False
-    ) as bar:
+    with bar(sum(map(len, pieces)), f"captions ({decode}, beam {beam})", "image") as progress:
         for batch in reader.loader(pieces):
             with model.autocast():
                 features = model.features(batch.inputs.to(accelerator.device))
                 some = batch.rows.tolist()
                 seen = None if shown is None else torch.stack([shown[row] for row in some]).to(features.device)
                 captions.append(hypotheses_of(model, features, some, decode, beam, draw, seen))
-            bar.update(len(batch.rows))
+            progress.update(len(batch.rows))
     return [one for piece in gather(captions, accelerator) for one in piece]

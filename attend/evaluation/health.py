@@ -1,11 +1,16 @@
 """How attention is doing: entropy, largest weight, change between words, distinct glimpses."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from attend.captioner.unrolled import Readout
 
 MEASURES = ("entropy", "maximum", "change", "distinct")
+STILL = 0.01
+"""The least change between words of attention that moves, as a share of its mass."""
 
 
 def health_sums(u: Readout) -> Tensor:
@@ -39,6 +44,13 @@ def entropy(weights: Tensor) -> Tensor:
     return -(weights * weights.clamp(min=1e-12).log()).sum(-1)
 
 
-def collapsed(health: dict[str, float], learned: bool) -> bool:
-    """Whether learned attention has stopped moving: its maps change by less than 1 % of their mass between words."""
-    return learned and health.get("change", 1.0) < 0.01
+def standstill(health: dict[str, float], learned: bool, records: Iterable[dict[str, Any]]) -> str | None:
+    """Why learned attention is the same at every word: "collapsed" if it moved before, "unmoved" if it never did.
+
+    It moves if its maps change by STILL of their mass between words. None if it does, or is not learned. ``records``
+    are the lines of metrics.jsonl until then; those of validation count, since dropout moves attention too.
+    """
+    if not learned or health.get("change", 1.0) >= STILL:
+        return None
+    moved = any(record.get("change", 0.0) >= STILL for record in records if record.get("split") == "val")
+    return "collapsed" if moved else "unmoved"

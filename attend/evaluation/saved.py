@@ -12,7 +12,7 @@ from attend.config import Decode, Intervention
 from attend.config.section import Paths, within
 from attend.config.setting import HEADLINE, Setting
 from attend.data.batches import Batches
-from attend.data.prepared import Prepared
+from attend.data.prepared import Prepared, dataset_of
 from attend.encoder.features import ensure_store
 from attend.evaluation.bounds import evaluate_bounds
 from attend.evaluation.cause import evaluate_cause
@@ -135,14 +135,6 @@ def evaluate_intervention(
             model, batches, run, lease, device, split=split, decode=decode, intervention=intervention
         )
         return target, found
-
-
-def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
-    """The dataset of a run, in its own folder or in ``data``."""
-    own = run.config().data
-    if data is None and not Path(own).exists():
-        raise ValueError(f"{run.path} was trained on {own}, which is not here: say where it is with --data")
-    return Prepared(data or own)
 
 
 def check_words(run: RunFolder, model: Model, dataset: Prepared) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
+from attend.bars import through
 from attend.captioner.captioner import decoding
 from attend.captioner.unrolled import Readout
 from attend.chance import uniform
@@ -118,7 +118,7 @@ def teacher_forced(
     model.captioner.eval()
     pieces = in_order(rows, IMAGES)[share(accelerator)]
     partner = {} if learned is None else partners(rows, model.config.seed)
-    for batch in tqdm(batches.loader(pieces), total=len(pieces), desc="given captions", disable=None, leave=False):
+    for batch in through(batches.loader(pieces), len(pieces), "given captions", "minibatch"):
         if learned is not None:
             theirs = batches[[partner[row] for row in batch.rows.tolist()]]
             weights = _unrolled(learned, theirs.to(accelerator.device), decode).weights

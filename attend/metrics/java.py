@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
+from attend.bars import through
+
 # Any of these may carry options that override ours, a locale among them.
 _FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
 
@@ -98,8 +100,8 @@ def meteor(
                 raise JavaError(f"METEOR gave the score {answer!r}")
             return float(answer)
 
-        statistics = []
-        for hypothesis, alternatives in zip(hypotheses, references, strict=True):
+        statistics, pairs = [], zip(hypotheses, references, strict=True)
+        for hypothesis, alternatives in through(pairs, len(hypotheses), "METEOR", "caption"):
             send("SCORE", *alternatives, hypothesis or _NO_WORD)
             fields = java.line().split()
             if len(fields) != _METEOR_FIELDS:

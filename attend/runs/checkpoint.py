@@ -1,4 +1,9 @@
-"""A checkpoint: one safetensors file with the weights, and the state as JSON in its header."""
+"""A checkpoint: one safetensors file with the weights, and the state as JSON in its header.
+
+The state is read without torch.
+"""
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -6,14 +11,15 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from attend.documents import parsed, typed
 from attend.runs.files import write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KIND = "attend checkpoint 1"
 
@@ -22,16 +28,17 @@ KIND = "attend checkpoint 1"
 class Progress:
     """Where a run stands: with the weights and the optimiser, all that resume needs (noise is keyed by seed and step).
 
-    ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better),
-    ``stale`` the epochs since; ``average`` the moving average of the baseline, None at a place that has not started;
-    ``meters`` the sums since the last line of metrics.jsonl; ``logged`` its length; ``train_seconds`` the duration of
-    all steps.
+    ``position`` is the next minibatch of ``epoch``; ``best`` the best validation score so far (higher is better) and
+    ``best_nll`` the nats per word of the same epoch, which decide between equal scores; ``stale`` the epochs since;
+    ``average`` the moving average of the baseline, None at a place that has not started; ``meters`` the sums since the
+    last line of metrics.jsonl; ``logged`` its length; ``train_seconds`` the duration of all steps.
     """
 
     epoch: int = 0
     position: int = 0
     step: int = 0
     best: float = -math.inf
+    best_nll: float = math.inf
     stale: int = 0
     average: list[float | None] = field(default_factory=list)
     meters: dict[str, float] = field(default_factory=dict)
@@ -46,7 +53,6 @@ class State(TypedDict):
     encoder: str | None
     progress: NotRequired[Progress]
     groups: NotRequired[list[dict[str, Any]]]
-    schedule: NotRequired[dict[str, Any]]
 
 
 def read_progress(state: State) -> Progress:
@@ -62,6 +68,8 @@ def write_checkpoint(
     ``check`` is called last. If it raises, nothing is written: a process may be frozen while it writes, and another
     process may have taken over the run before it goes on.
     """
+    from safetensors.torch import save
+
     whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, metadata={"kind": KIND, "state": json.dumps(state)}), check)
 
@@ -74,16 +82,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
 
 def read_state(path: Path) -> State:
     """The state alone, without the tensors; ValueError as for both."""
-    with _opened(path) as (_, state):
+    with _opened(path, "numpy") as (_, state):
         return state
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[safe_open, State]]:
+def _opened(path: Path, framework: str = "pt") -> Iterator[tuple[safe_open, State]]:
     if not path.exists():
         raise ValueError(f"{path} does not exist: train the run first (`attend train`), or name another one")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             about = file.metadata() or {}
             kind = about.get("kind", "")
             if kind != KIND and kind.startswith(KIND.rstrip("1")):

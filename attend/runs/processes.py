@@ -55,10 +55,10 @@ def accelerator(*, several: bool = False) -> Accelerator:
 
 
 @contextmanager
-def open_run(run: RunFolder, config: Config, found: Accelerator) -> Iterator[Lease | None]:
+def open_run(run: RunFolder, config: Config, found: Accelerator, *, again: bool = False) -> Iterator[Lease | None]:
     """The run folder, held by the main process; the others get no lease, and are silent until they fail."""
     if found.is_main_process:
-        with run.open(config) as lease:
+        with run.open(config, again=again) as lease:
             found.wait_for_everyone()
             yield lease
     else:

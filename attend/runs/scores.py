@@ -32,6 +32,7 @@ class Scores(TypedDict):
     look: NotRequired[str]
     missing: NotRequired[dict[str, str]]
     collapsed: NotRequired[bool]
+    unmoved: NotRequired[bool]
     data_fingerprint: NotRequired[str]
     parameters: NotRequired[int | None]
     epochs: NotRequired[int | None]

@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from attend.bars import bar
 from attend.chance import torch_generator
 from attend.config import Config
 from attend.config.setting import Setting
@@ -39,7 +40,8 @@ from attend.training import graphs, optimiser
 from attend.training.objective import Counts
 from attend.training.progress import Meters, means
 from attend.training.reward import reads_boxes, reward_of
-from attend.training.start import BUDGET, begin, check_source
+from attend.training.run import check_start
+from attend.training.start import BUDGET, begin
 from attend.training.update import Update
 
 
@@ -73,13 +75,6 @@ class Trainer:
             self.learner = Learner(config, self.model.encoder.width, len(dataset.vocabulary)).to(accelerator.device)
         captured = graphs.wanted(config, self.model, self.learner, accelerator)
         self.update = Update(config, self.model, reward, self.learner, accelerator, capturable=captured)
-        self.schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.update.optimiser,
-            mode="max",
-            factor=config.train.lower_by,
-            patience=config.train.lower_after - 1 if config.train.lower_after else 10**9,
-            threshold=0.0,
-        )
         self.progress, self.meters = Progress(), Meters()
         if run.last.exists():
             self.resume()
@@ -102,12 +97,15 @@ class Trainer:
         settings, progress = self.config.train, self.progress
         while progress.epoch < settings.epochs and not self.stalled and not self.reached:
             self.epoch()
-            score = self.validate()
-            better = score > progress.best
-            progress.best, progress.stale = (score, 0) if better else (progress.best, progress.stale + 1)
+            score, nll = self.validate()
+            better = (score, -nll) > (progress.best, -progress.best_nll)
+            progress.stale = 0 if better else progress.stale + 1
+            if better:
+                progress.best, progress.best_nll = score, nll
             progress.epoch, progress.position = progress.epoch + 1, 0
-            self.schedule.step(score)
-            self.take.rates_changed()
+            if settings.lower_after and progress.stale and progress.stale % settings.lower_after == 0:
+                optimiser.lower(self.update.optimiser, settings.lower_by)
+                self.take.rates_changed()
             kept = settings.keep_every > 0 and progress.epoch % settings.keep_every == 0
             for path, due in ((self.run.best, better), (self.run.kept(progress.epoch), kept)):
                 if due and self.lease is not None:
@@ -117,6 +115,11 @@ class Trainer:
             self.checkpoint()
             if after_epoch is not None:
                 after_epoch()
+        if self.stalled and progress.epoch < settings.epochs:
+            tqdm.write(
+                f"{self.run.path}: stops after epoch {progress.epoch} of {settings.epochs}, since validation has not "
+                f"improved for {progress.stale} (train.patience)", file=sys.stderr,
+            )  # fmt: skip
 
     @property
     def stalled(self) -> bool:
@@ -139,13 +142,13 @@ class Trainer:
         settings, progress = self.config.train, self.progress
         batches = epoch_rows(self.rows, settings.images, self.config.seed, progress.epoch)
         saved = time.monotonic()
-        bar = tqdm(
-            total=len(batches), initial=progress.position, unit="step", disable=None, leave=False,
-            desc=f"epoch {progress.epoch + 1}/{settings.epochs}",
+        steps = bar(
+            len(batches), f"epoch {progress.epoch + 1}/{settings.epochs}", "step", done=progress.position,
+            where=str(self.run.path), beyond=(settings.epochs - progress.epoch - 1) * len(batches), note=self.note,
         )  # fmt: skip
         own = Batches(self.batches.dataset, self.batches.store, boxes=self.batches.boxes, part=self.part)
         loader = own.loader(batches[progress.position :], settings.workers)
-        with bar:
+        with steps:
             for _ in batches[progress.position :]:
                 before = time.perf_counter()
                 batch = next(loader)
@@ -160,8 +163,8 @@ class Trainer:
                 progress.train_seconds += took
                 if progress.step % settings.log_every == 0:
                     nll = self.log_training(self.epochs)
-                    bar.set_postfix(nll=f"{nll:.3f}", refresh=False)
-                bar.update()
+                    steps.set_postfix(nll=f"{nll:.3f}", refresh=False)
+                steps.update()
                 if self.agreed(time.monotonic() - saved > 60 * settings.checkpoint_minutes):
                     self.checkpoint()
                     saved = time.monotonic()
@@ -186,6 +189,11 @@ class Trainer:
         self.meters.watch(step, told.loss)
         if due:
             self.health = told.health.clone()
+
+    def note(self) -> str:
+        """The loss of the words since the last line of metrics.jsonl, for a line of progress."""
+        nll = self.meters.own_mean("nll")
+        return "" if nll is None or self.accelerator.num_processes > 1 else f"nll {nll:.3f}"
 
     def agreed(self, due: bool) -> bool:
         """What the main process says. Several processes ask it when they log, and else nothing is due."""
@@ -217,8 +225,11 @@ class Trainer:
         if self.lease is not None:
             self.run.log(self.lease, step=self.progress.step, **record)
 
-    def validate(self) -> float:
-        """Score given and generated captions of the validation split, log both, and return what is monitored."""
+    def validate(self) -> tuple[float, float]:
+        """Score given and generated captions of the validation split, and log both.
+
+        Returns the score that is monitored, of which more is better, and the nats per word.
+        """
         config, dataset = self.config, self.batches.dataset
         rows = dataset.rows("val")
         rows = rows[: config.train.validation_images or len(rows)]
@@ -234,17 +245,18 @@ class Trainer:
             beam = config.train.validation_beam
             said = generate(self.model, self.batches, rows, self.accelerator, config.decode, beam)
             values |= of_main(partial(score_quickly, dataset, said), self.accelerator)
-        values["collapsed"] = health.collapsed(scores["health"], config.attention.weights == "learned")
+        learned = config.attention.weights == "learned"
+        values["collapsed"] = health.standstill(scores["health"], learned, self.run.metrics()) == "collapsed"
         if values["collapsed"]:
             tqdm.write(
-                f"warning: after epoch {self.progress.epoch + 1} attention looks the same at every word "
+                f"warning: after epoch {self.progress.epoch + 1} attention is the same at every word again "
                 f"(change {values['change']:.4f}): it has collapsed",
                 file=sys.stderr,
             )
         self.log(epoch=self.progress.epoch + 1, split="val", **values)
         shown = ", ".join(f"{n} {values[n]:.3f}" for n in ("nll", "bleu4", "cider") if n in values)
         tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}", file=sys.stderr)
-        return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor]
+        return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor], values["nll"]
 
     def checkpoint(self) -> None:
         """Write all that resume needs, whole or not at all."""
@@ -259,7 +271,6 @@ class Trainer:
         state = self.model.identity() | {
             "progress": asdict(self.progress),
             "groups": groups,
-            "schedule": self.schedule.state_dict(),
         }
         tensors |= {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
         write_checkpoint(self.run.last, self.model.tensors() | tensors, state, self.lease.check)
@@ -279,7 +290,6 @@ class Trainer:
         self.model.load(tensors, state, str(self.run.last))
         self.learner.load_state_dict({name: tensors[f"learner.{name}"] for name in self.learner.state_dict()})
         optimiser.unpack(self.update.optimiser, tensors, state["groups"])
-        self.schedule.load_state_dict(state["schedule"])
         self.progress = read_progress(state)
         self.update.average = Average.of(self.progress.average, self.accelerator.device)
         self.meters = Meters(self.progress.meters)
@@ -289,26 +299,28 @@ class Trainer:
 
 
 def train(
-    config: Config, folder: Path | str, *, split: str | None = None, after_epoch: Callable[[], object] | None = None
+    config: Config,
+    folder: Path | str,
+    *,
+    split: str | None = None,
+    after_epoch: Callable[[], object] | None = None,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Train a run from wherever it stands, evaluate its best model, and return the headline scores.
 
     These are of ``split``; none is test, or val where there is no test split. ``after_epoch`` is called after each, and
-    what it raises ends the run, which stays as it is. A finished run is not repeated. Raises ValueError for what the
-    user can mend: data, weights, another configuration or another process in the folder. Processes that were launched
-    together train one run.
+    what it raises ends the run, which stays as it is. A finished run is not repeated, but goes on if there are more
+    epochs; with ``again`` it is put aside and trained anew. Raises ValueError for what the user can mend: data,
+    weights, another configuration or another process in the folder. Processes that were launched together train one
+    run.
     """
     run = RunFolder(folder)
-    if run.finished:
-        run.same(config)
+    if not again and run.done(config):
         clear(run.path)
         return run.scores()
-    if config.start is not None and not run.last.exists():
-        check_source(RunFolder(config.start))  # before anything is computed
-    if config.train.reward != "likelihood" and config.start is None:
-        raise ValueError(f"train.reward {config.train.reward!r} needs a model that writes captions: give --from RUN")
+    check_start(config, run, again=again)  # before anything is computed
     found = accelerator(several=True)
-    with open_run(run, config, found) as lease:
+    with open_run(run, config, found, again=again) as lease:
         trainer = Trainer(config, run, lease, found)
         trainer.train(after_epoch)
         found.wait_for_everyone()  # the best model may still be being written

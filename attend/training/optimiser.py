@@ -31,6 +31,12 @@ def make(settings: Train, parameters: list[Tensor], tuned: list[Tensor], *, capt
     return OPTIMISERS[settings.optimiser](groups, **more)
 
 
+def lower(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Multiply all learning rates by a factor."""
+    for group in optimiser.param_groups:
+        group["lr"] *= factor
+
+
 class Rates:
     """The learning rates of an optimiser as tensors on the device: in its context a step reads these."""
 

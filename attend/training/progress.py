@@ -46,6 +46,11 @@ class Meters:
             step, loss = min(bad)
             raise ValueError(f"the loss is {loss} at step {int(step)}: lower train.learning_rate or use precision fp32")
 
+    def own_mean(self, name: str) -> float | None:
+        """The mean per word of one meter, of this process alone and without a trace; None before the first word."""
+        words = self.sums.get("words")
+        return (self.sums.get(name, 0.0) + float(self.own.get(name, 0.0))) / words if words else None
+
     def read(self, summed: Callable[[dict[str, float]], dict[str, float]]) -> dict[str, float]:
         """The sums as numbers. ``summed`` adds what the other processes have."""
         if self.own:

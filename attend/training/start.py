@@ -3,7 +3,6 @@
 import sys
 from typing import Any
 
-from attend.config import Config
 from attend.config.text import difference
 from attend.model import Model
 from attend.runs.checkpoint import read_checkpoint
@@ -22,7 +21,7 @@ def begin(model: Model, source: RunFolder) -> dict[str, Any]:
     Raises:
         ValueError: no run, a run that is not finished, or no matrix that fits.
     """
-    config = check_source(source)
+    config = source.ended()
     tensors, state = read_checkpoint(source.best)
     same_words = state["vocabulary"] == model.vocabulary.fingerprint()
     own = model.tensors()
@@ -54,14 +53,6 @@ def begin(model: Model, source: RunFolder) -> dict[str, Any]:
         "epochs_before": (scores.get("epochs") or 0) + scores.get("epochs_before", 0),
         "seconds_before": (scores.get("train_seconds") or 0.0) + scores.get("seconds_before", 0.0),
     }
-
-
-def check_source(source: RunFolder) -> Config:
-    """The configuration of a run that another can begin from. ValueError if there is none, or it is not finished."""
-    config = source.config()
-    if not source.finished:
-        raise ValueError(f"{source.path} is not finished: train it to its end, or begin from another run")
-    return config
 
 
 BUDGET = ("epochs_before", "seconds_before")

@@ -6,6 +6,13 @@ from typing import Literal
 
 from attend.config.section import Positive
 
+SIZES = ("flickr8k", "lite", "coco", "quickstart", "tiny")
+PARTS = (
+    "train", "captured", "operations", "kernels", "samples", "decoders", "memory", "search", "features", "waiting",
+    "stores", "scoring", "startup", "processes", "growth",
+)  # fmt: skip
+"""The keys of the tables of ``experiments.bench``, without torch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
@@ -29,16 +36,14 @@ class Bench:
 
 
 def bench(command: Bench) -> None:
-    from attend.experiments.bench.floor import SIZES
-    from attend.experiments.bench.run import PARTS
-    from attend.experiments.bench.run import bench as measure
-
     parts = ",".join(PARTS) if command.parts is None else command.parts
     chosen = {"sizes": command.sizes.split(","), "parts": parts.split(",")}
     for name, known in (("sizes", SIZES), ("parts", PARTS)):
         for one in chosen[name]:
             if one not in known:
                 raise ValueError(f"unknown {name} {one!r}: known are {', '.join(known)}")
+    from attend.experiments.bench.run import bench as measure
+
     options = {"rounds": command.rounds, "precision": command.precision, "data": command.data}
     options |= {"device": command.device}
     print(*measure(command.out, **chosen, **options), sep="\n")

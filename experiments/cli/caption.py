@@ -29,33 +29,35 @@ class Caption:
 
 
 def caption(command: Caption) -> None:
-    from attend.analysis.figures.from_runs import draw_gaze, draw_maps
-
     from attend.data.images import gather_images
-    from attend.evaluation.caption import caption_images
-    from attend.runs.evaluations import Attention
     from attend.runs.folder import RunFolder
     from attend.shipped import found
 
     if not command.images:
         raise ValueError("no image is named: give image files, or folders of them, after the run folder")
-    weights = RunFolder(found(command.run)).config().attention.weights
+    attention = RunFolder(found(command.run)).config().attention
     files, skipped = gather_images(command.images)
     if skipped:
         some = ", ".join(map(str, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
         print(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})", file=sys.stderr)
+    from attend.analysis.figures.from_runs import draw_gaze, draw_maps
+
+    from attend.evaluation.caption import caption_images
+    from attend.runs.evaluations import Attention
+
     captions = caption_images(command.run, files, decode=command.decode, beam=command.beam)
-    if weights != "learned":
-        how = "attends to all places alike" if weights == "uniform" else f"has {weights!r} attention"
+    if attention.weights != "learned":
+        alike = attention.weights == "uniform"
+        how = "attends to all places alike" if alike else f"has {attention.weights!r} attention"
         print(f"{command.run} {how}: there is no gaze to draw", file=sys.stderr)
     for name, one in zip(picture_names(files), captions, strict=True):
-        attention = Attention(
+        look = Attention(
             image=str(one.path), caption=one.caption, words=one.words, weights=one.weights, glimpses=one.glimpses,
             gates=one.gates, geometry=one.geometry,
         )  # fmt: skip
-        pictures = draw_maps(one.image, attention, command.out / f"{name}-maps")
-        if weights == "learned":
-            pictures += draw_gaze(one.image, attention, command.out / f"{name}-gaze")
+        pictures = draw_maps(one.image, look, command.out / f"{name}-maps")
+        if attention.weights == "learned":
+            pictures += draw_gaze(one.image, look, command.out / f"{name}-gaze", hard=attention.hard)
         print(f"{one.path}: {one.caption or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
 
 

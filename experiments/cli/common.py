@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,10 @@ class Queued:
 
 def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
     """Report what these runs will cost, and return whether they shall start."""
+    from attend.data.prepared import Prepared
+
+    for data in dict.fromkeys(one.config.data for one in runs):
+        Prepared(data)  # before torch is imported
     from attend.experiments.runner.estimate import estimate
 
     plan = estimate(runs, command.workers) if runs else None
@@ -88,9 +93,25 @@ def settings_of(command: Queued) -> dict[str, str]:
     return settings
 
 
+def check_run(run: Path, data: Path | None = None) -> None:
+    """ValueError if there is no such run, or not its dataset; before torch is imported."""
+    from attend.data.prepared import dataset_of
+    from attend.runs.folder import RunFolder
+
+    dataset_of(RunFolder(run), data)
+
+
 def named(runs: Sequence[Path]) -> None:
     if not runs:
         raise ValueError("no run is named: give run folders, or folders of them, as runs/quickstart")
+
+
+def beside(runs: Sequence[Path]) -> Path:
+    """The folder that holds all runs that are named, for what is made of them: the deepest one they share."""
+    shared, here = Path(os.path.commonpath([*map(os.path.abspath, runs)])), Path.cwd()
+    if shared == Path(shared.anchor):
+        return Path()
+    return shared.relative_to(here) if shared.is_relative_to(here) else shared
 
 
 def at_least(least: int, **values: int | None) -> None:
@@ -111,5 +132,7 @@ def summary(scores: dict) -> str:
         parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
     if scores.get("collapsed"):
         parts.append("attention has collapsed")
+    if scores.get("unmoved"):
+        parts.append("attention has not moved yet: it is the same at every word")
     look = f", looking {scores['look']}" if "look" in scores else ""
     return f"{scores['split']}, {scores['decode']}, beam {scores['beam']}{look}: " + ", ".join(parts)

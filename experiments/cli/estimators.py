@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from attend.experiments.cli.common import check_run
+
 from attend.config.section import Count, Positive, Seed, Several
 
 TINY_SAMPLES = 3
@@ -41,9 +43,6 @@ class Estimators:
 
 
 def estimators(command: Estimators) -> None:
-    from attend.experiments.laboratory.measure import measure, summary, write
-    from attend.experiments.laboratory.subjects import tiny, trained
-
     from attend.config.catalogue import FACTS, ours
 
     if command.run is not None and command.tiny:
@@ -60,6 +59,11 @@ def estimators(command: Estimators) -> None:
             )
         if name not in FACTS:
             raise ValueError(f"unknown estimator {name!r}: known are {', '.join(FACTS)}")
+    if command.run is not None:
+        check_run(command.run, command.data)
+    from attend.experiments.laboratory.measure import measure, summary, write
+    from attend.experiments.laboratory.subjects import tiny, trained
+
     if command.run is None:
         subjects, samples = tiny(command.seed), command.samples or TINY_SAMPLES
     else:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from attend.experiments.cli.common import OneRun, summary
+from attend.experiments.cli.common import OneRun, check_run, summary
 
 from attend.config import Decode, Intervention, Look
 from attend.config.section import Beam, Paths, Positive
@@ -42,6 +42,7 @@ class Evaluate:
 
 
 def evaluate(command: Evaluate) -> None:
+    check_run(command.run, command.data)
     from attend.evaluation import saved
 
     setting = Setting(**{name: getattr(command, name) for name in Setting._fields})

@@ -1,10 +1,10 @@
 """`attend plot`"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from attend.experiments.cli.common import Runs, named
+from attend.experiments.cli.common import Runs, beside, named
 from tyro.conf import Positional, UseAppendAction, arg
 
 from attend.config import Decode
@@ -33,8 +33,9 @@ class Plot:
     """kind of picture"""
     runs: Runs
     """run folders, or folders of them"""
-    out: Path = Path("pictures")
-    """folder for the pictures, each with its numbers as CSV"""
+    out: Path | None = None
+    """folder for the pictures, each with its numbers as CSV; if not given, pictures in the folder that holds the runs,
+    as runs/quickstart/pictures"""
     formats: str = "png,pdf,svg"
     """formats of the pictures, separated by commas: png, pdf, svg; saccades are always png"""
     scores: str | None = None
@@ -70,11 +71,12 @@ class Plot:
 
 
 def plot(command: Plot) -> None:
-    from attend.experiments.cli.plotting import KINDS
-
     named(command.runs)
     if command.split and command.what not in ("scores", "differences", "beam", "metrics", "grounding", "gaze"):
         raise ValueError(f"--split has no effect on {command.what}, which is of the headline's images: leave it out")
+    from attend.experiments.cli.plotting import KINDS
+
+    command = replace(command, out=command.out or beside(command.runs) / "pictures")
     files = KINDS[command.what](command)
     if not files:
         why = "no attention is learned, no epoch was logged, or nothing was measured"

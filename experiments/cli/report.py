@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from attend.experiments.cli.common import Runs, named
+from attend.experiments.cli.common import Runs, beside, named
 from tyro.conf import arg
 
 from attend.config.section import Positive, Seed
@@ -17,8 +17,8 @@ class Report:
 
     runs: Runs
     """run folders, or folders of them"""
-    out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
-    """file to write"""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """file to write; if not given, report.html in the folder that holds the runs"""
     images: Positive | None = None
     """maximum number of images in the gallery; if not given, all that were scored"""
     pictures: bool = True
@@ -30,14 +30,15 @@ class Report:
 
 
 def report(command: Report) -> None:
+    named(command.runs)
     from attend.analysis.report.page import report as page
 
     from attend.runs.files import write_text
 
-    named(command.runs)
+    out = command.out or beside(command.runs) / "report.html"
     options = {name: getattr(command, name) for name in ("images", "pictures", "seed", "data")}
     html, notes = page(command.runs, **options)
-    write_text(command.out, html)
+    write_text(out, html)
     for note in notes:
         print(note, file=sys.stderr)
-    print(command.out)
+    print(out)

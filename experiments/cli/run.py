@@ -37,16 +37,16 @@ class Run(Queued):
 
 
 def run(command: Run) -> None:
-    from attend.experiments.runner import runner
     from attend.experiments.runner.experiment import EXPERIMENTS, catalogue
 
     if command.experiment == "list":
         print(catalogue(EXPERIMENTS))
         return
-    from attend.analysis.statistics.planning import stated
     from attend.experiments.runner.storages import address
 
     if command.detect:
+        from attend.analysis.statistics.planning import stated
+
         stated(command.detect)
         if not command.dry_run:
             raise ValueError("--detect has no effect without --dry-run: add it, or leave --detect out")
@@ -56,6 +56,8 @@ def run(command: Run) -> None:
     if not experiment.variants:
         _conclude(experiment, command)
         return
+    from attend.experiments.runner import runner
+
     runs = runner.plan(experiment, command.out, command.seeds)
     if experiment.prepare:
         experiment.prepare()
@@ -97,10 +99,7 @@ def _conclude(experiment: Experiment, command: Run) -> None:
 
 def _experiment(command: Run) -> Experiment:
     """The experiment of a name, or the one that confirms a study."""
-    from attend.experiments.runner.confirm import confirmation
     from attend.experiments.runner.experiment import load
-    from attend.experiments.runner.storages import address
-    from attend.experiments.runner.study import load_study
 
     if (command.experiment is None) == (command.from_study is None):
         raise ValueError("name an experiment, or a study with --from-study: `attend run list` shows the experiments")
@@ -109,6 +108,10 @@ def _experiment(command: Run) -> Experiment:
             raise ValueError("--best has no effect without --from-study: leave it out, or name a study")
         experiment = load(command.experiment, command.data, command.tiny)
         return experiment.only(command.only.split(",")) if command.only else experiment
+    from attend.experiments.runner.confirm import confirmation
+    from attend.experiments.runner.storages import address
+    from attend.experiments.runner.study import load_study
+
     study = load_study(command.from_study, command.data, command.tiny)
     url = address(command.storage, command.out)
     kinds = study.only(command.only.split(",")).kinds if command.only else study.kinds

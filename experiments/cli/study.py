@@ -36,7 +36,6 @@ class Study(Queued):
 def study(command: Study) -> None:
     from attend.experiments.runner import trials
     from attend.experiments.runner.experiment import catalogue
-    from attend.experiments.runner.show import show
     from attend.experiments.runner.storages import address
     from attend.experiments.runner.study import STUDIES, spent
 
@@ -54,6 +53,8 @@ def study(command: Study) -> None:
     if command.requeue:
         print(f"{told.study.name}: {trials.requeue(told, kinds, command.out, url)} trials put back")
         return
+    from attend.experiments.runner.show import show
+
     if command.show:
         queues, failed = trials.queues_of(told, kinds, url), ""
     else:

@@ -18,7 +18,10 @@ from attend.runs.settings import with_file
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Config):
-    """Train and evaluate one run, and keep everything in a run folder. Run it again to resume."""
+    """Train and evaluate one run, and keep everything in a run folder. Run it again to resume.
+
+    More train.epochs than a finished run has go on with it.
+    """
 
     FIRST: ClassVar[tuple[str, ...]] = (
         "out", "data", "from", "seed", "encoder.name", "encoder.stride", "attention.weights", "attention.select",
@@ -33,7 +36,11 @@ class Train(Config):
     config: Path | None = None
     """YAML or JSON file of settings, as config.json of a run; options beside it have precedence"""
     out: Path | None = None
-    """run folder; if not given, runs/train/<preset>/seed<k>"""
+    """run folder; if not given, runs/train/<name>/seed<k>"""
+    name: str | None = None
+    """name of the run below runs/train; if not given, that of the preset"""
+    again: bool = False
+    """train anew if the run is finished or has other settings; the run that is there is renamed, not removed"""
 
 
 def presets(everything: bool) -> str:
@@ -58,10 +65,9 @@ def defaults(preset: Config, options: Sequence[str]) -> Config:
 
 
 def train(command: Train, preset: str) -> None:
-    from attend.training import loop as training
+    from attend.training.run import train_config
 
     config = Config(**{one.name: getattr(command, one.name) for one in fields(Config)})
-    folder = command.out or Path("runs") / "train" / preset / f"seed{config.seed}"
-    scores = training.train(config, folder)
+    run = train_config(config, preset, out=command.out, name=command.name, again=command.again)
     if int(os.environ.get("RANK", 0)) == 0:  # of several processes the main one speaks
-        print(f"{folder}: {summary(scores)}")
+        print(f"{run.path}: {summary(run.scores)}")

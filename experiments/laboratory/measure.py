@@ -21,8 +21,8 @@ from attend.experiments.laboratory.expectation import expectation
 from attend.experiments.laboratory.statistics import Running, distance
 from attend.experiments.laboratory.subjects import Subject
 from torch import Tensor
-from tqdm import tqdm
 
+from attend.bars import through
 from attend.captioner.captioner import Captioner
 from attend.config import Config, Estimator
 from attend.config.catalogue import FACTS
@@ -135,7 +135,7 @@ def measure(
         exact, made, mine = Exact(subject), {}, []
         rules = {t: rule for t, rule in ways(subject.settings, samples).items() if rule["name"] in only}
         what = f"feed {subject.feed}, {subject.checkpoint}"
-        for title, rule in tqdm(rules.items(), desc=what, unit="estimator", disable=None, leave=False):
+        for title, rule in through(rules.items(), len(rules), what, "estimator"):
             try:
                 made[title] = Way.of(subject, rule)
             except ValueError as error:

@@ -25,8 +25,8 @@ from attend.experiments.cli.errors import EXPECTED, sentence
 from attend.experiments.runner.runner import Run
 from attend.experiments.runner.workers import default_workers
 from humanize import naturalsize, precisedelta
-from tqdm import tqdm
 
+from attend.bars import through
 from attend.config import Config, Decode
 from attend.data.batches import longest
 from attend.data.prepared import Prepared
@@ -111,7 +111,7 @@ def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
     with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder, contextlib.ExitStack() as stack:
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(max(1, torch.get_num_threads() // plan.workers))  # as many as each worker has
-        for config, some in tqdm(todo.items(), desc="estimating", unit="variant", disable=None, leave=False):
+        for config, some in through(todo.items(), len(todo), "estimating", "variant"):
             try:
                 cost = rehearse(config, set().union(*(work.searches for _, work in some)), Path(folder))
             except EXPECTED as error:

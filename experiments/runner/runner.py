@@ -27,7 +27,6 @@ from attend.config import Config, Decode
 from attend.config.setting import HEADLINE, Setting
 from attend.config.text import to_dict
 from attend.data.prepared import Prepared
-from attend.encoder.features import store_features
 from attend.metrics.java import meteor_kept
 from attend.runs.files import write_text
 from attend.runs.folder import RunFolder
@@ -68,9 +67,8 @@ class Run:
     def finished(self) -> bool:
         """Whether it is trained and completely evaluated. ValueError if its folder has another configuration."""
         run = RunFolder(self.folder)
-        if not run.finished:
+        if not run.done(self.config):
             return False
-        run.same(self.config)
         split = run.scores()["split"]
         folders = list(self.evaluations(split))
         folders += [] if self.bound is None else [run.bound(split, self.bound)]
@@ -87,10 +85,11 @@ class Run:
         from attend.runs.checkpoint import Progress, read_progress, read_state
 
         run, config, settings, split = RunFolder(self.folder), self.config, self.config.train, headline(dataset)
-        if (self.folder / "config.json").exists():
+        longer = (self.folder / "config.json").exists() and run.shorter_than(config) and not run.stopped_early
+        if (self.folder / "config.json").exists() and not run.shorter_than(config):
             run.same(config)
         steps, given, evaluated, searches = 0, 0, 0, Counter()
-        if not run.finished:
+        if not run.done(config):
             progress = read_progress(read_state(run.last)) if run.last.exists() else Progress()
             stalled = 0 < settings.patience <= progress.stale
             epochs = 0 if stalled else settings.epochs - progress.epoch
@@ -100,12 +99,13 @@ class Run:
             if settings.monitor != "nll" and epochs:
                 searches[config.decode, settings.validation_beam] += given
         for folder, way in ({run.evaluation(split, *config.way()): HEADLINE} | self.evaluations(split)).items():
-            if not (folder / "scores.json").exists():
+            if longer or not (folder / "scores.json").exists():
                 images = len(dataset.rows(way.split or split))
                 given, evaluated = given + images, evaluated + images
                 if (way.look or config.attention.weights) != "oracle":  # which generates no captions
                     searches[config.way(way.decode, way.beam)] += images * way.draws
-        if self.bound is not None and not (run.bound(split, self.bound) / "scores.json").exists():
+        bounded = not longer and (run.bound(split, self.bound or 0) / "scores.json").exists()
+        if self.bound is not None and not bounded:
             given += len(dataset.rows(split)) * (self.bound if config.attention.hard else 1)
         replaced = sum(path.stat().st_size for path in run.last.parent.glob("*.safetensors"))
         return Work(steps, steps + given / (3 * settings.images), searches, evaluated, replaced)
@@ -160,6 +160,8 @@ def run(
     run a core, or one run where there is a GPU. A run that fails does not stop the others: what failed is said at the
     end, as one ValueError.
     """
+    from attend.encoder.features import store_features
+
     left = {one.name: one for one in runs if not _finished(one)}
     if left:
         for data, encoder in dict.fromkeys((one.config.data, one.config.encoder) for one in left.values()):

@@ -16,7 +16,6 @@ from optuna.trial import Trial
 from attend.config import Config
 from attend.config.text import from_dict
 from attend.data.prepared import Prepared
-from attend.encoder.features import store_features
 from attend.metrics.java import meteor_kept
 from attend.runs.files import write_json
 from attend.runs.folder import RunFolder
@@ -44,6 +43,8 @@ def search(
     told: Told, kinds: Sequence[str], out: Path, url: str, workers: int | None, beat: int
 ) -> tuple[dict[str, Queue], str]:
     """Do the remaining trials of these kinds; returns their queues, and a sentence about the failed trials."""
+    from attend.encoder.features import store_features
+
     study, names = told.study, list(map(str, range(told.study.trials)))
     queues = {kind: study.queue(url, kind, beat=beat) for kind in kinds}
     for kind, queue in queues.items():

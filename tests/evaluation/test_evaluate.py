@@ -30,7 +30,6 @@ from attend.evaluation import teacher_forced as given_captions
 from attend.evaluation.evaluate import evaluate, score_quickly, training_frequencies
 from attend.evaluation.generate import generate, hypotheses_of
 from attend.evaluation.grounded import Grounded, training_cells
-from attend.evaluation.health import collapsed
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.geometry import Geometry
 from attend.metrics.captions import (
@@ -427,12 +426,13 @@ def test_quick_scores_are_those_of_the_evaluation(tmp_path, batches):
     assert quick == pytest.approx({"bleu4": captions["bleu4"], "cider": captions["cider_frozen"]})
 
 
-def test_attention_that_stands_still_has_collapsed(tmp_path, batches):
+def test_attention_that_stands_still_has_collapsed_if_it_had_moved(tmp_path, batches):
     model = make_model(batches, temperature=1e4)
     done = evaluated(tmp_path, model, batches)
-    assert done.scores["collapsed"] and done.scores["health"]["change"] < 0.01
-    assert collapsed({"change": 0.0099}, learned=True) and not collapsed({"change": 0.01}, learned=True)
-    assert not collapsed({}, learned=True)  # captions of one word: nothing could change
+    assert done.scores["unmoved"] and not done.scores["collapsed"] and done.scores["health"]["change"] < 0.01
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"split": "val", "epoch": 1, "change": 0.02}) + "\n")
+    done = evaluated(tmp_path, model, batches)
+    assert done.scores["collapsed"] and not done.scores["unmoved"]
 
 
 def test_a_lost_lease_stops_before_anything_is_written(tmp_path, batches):

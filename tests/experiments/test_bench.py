@@ -17,6 +17,7 @@ from attend.experiments.bench.memory import peak, peaks, tensors
 from attend.experiments.bench.operations import count, operations
 from attend.experiments.bench.sample import sample
 from attend.experiments.bench.steps import train
+from attend.experiments.cli import bench
 from attend.experiments.cli.main import main
 
 from attend.decoder import DECODERS
@@ -27,6 +28,10 @@ from tests.training.test_graphs import Recorded
 CPU = torch.device("cpu")
 TINY = SIZES["tiny"]
 SETUP = Setup(sizes=[TINY], rounds=1, device=CPU, precision="fp32")
+
+
+def test_the_program_knows_all_sizes_and_parts():
+    assert (tuple(SIZES), tuple(run.PARTS)) == (bench.SIZES, bench.PARTS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -200,7 +200,9 @@ def test_a_run_whose_steps_are_captured_is_the_eager_one_and_goes_on_where_it_wa
     of_train = halves.SMALL["train"] | {"epochs": 3, "monitor": "nll", "lower_after": 1, "learning_rate": 2**-8}
     wanted = from_dict(halves.SMALL | {"data": str(few), "attention": attention, "train": of_train})
     monkeypatch.setattr(loop, "evaluate", lambda *_, **__: {})
-    monkeypatch.setattr(loop.Trainer, "validate", lambda trainer: -float(trainer.progress.epoch))  # worse and worse
+    monkeypatch.setattr(
+        loop.Trainer, "validate", lambda trainer: (-float(trainer.progress.epoch), 1.0)
+    )  # worse and worse
     loop.train(wanted, tmp_path / "eager")
     captures = []
     monkeypatch.setattr(graphs, "wanted", lambda *_: True)

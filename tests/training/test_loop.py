@@ -205,8 +205,8 @@ def test_a_finished_run_is_not_repeated_and_another_configuration_is_refused(dat
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["device"] == "cpu" and environment["precision"] == "fp32" and environment["data_fingerprint"]
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=r"another configuration: train.epochs 2 \(was 1\)"):
-        train(settings(dataset, "expected", epochs=2, monitor="nll"), folder)
+    with pytest.raises(ValueError, match=r"another configuration: train.patience 2 \(was 6\)"):
+        train(settings(dataset, "expected", epochs=1, monitor="nll", patience=2), folder)
 
 
 def test_kept_weights_are_those_of_a_run_that_ended_there(dataset, tmp_path, monkeypatch):
@@ -276,22 +276,33 @@ def test_fine_tuning_moves_the_last_blocks_alone(dataset, tmp_path):
 def test_stalled_validation_lowers_the_rate_and_stops(dataset, tmp_path, monkeypatch):
     from attend.training.loop import Trainer, train
 
-    monkeypatch.setattr(Trainer, "validate", lambda self: -1.0)
+    monkeypatch.setattr(Trainer, "validate", lambda self: (-1.0, 1.0))
     train(settings(dataset, "expected", epochs=9, patience=3, lower_after=1, lower_by=0.5), tmp_path / "run")
     rates = [record["learning_rate"] for record in metrics(tmp_path / "run")]
     assert sorted(set(rates), reverse=True) == [0.01, 0.005, 0.0025]
     assert max(record["epoch"] for record in metrics(tmp_path / "run")) == 4
 
 
-def test_collapse_is_warned_of_and_marked(dataset, tmp_path, capsys):
-    """At an enormous temperature every map is flat, and the same at every word."""
-    from attend.training.loop import train
+def test_collapse_is_warned_of_and_marked_once_attention_has_moved(dataset, tmp_path, capsys):
+    """At an enormous temperature every map is flat, and the same at every word; the log says that one was not."""
+    from attend.training.loop import Trainer, train
 
-    wanted = replace(settings(dataset, "expected", epochs=1), {"attention.temperature": 1e6})
-    scores = train(wanted, tmp_path / "run")
-    assert scores["collapsed"] is True
-    assert "attention looks the same at every word" in "".join(capsys.readouterr())
-    assert [record["collapsed"] for record in metrics(tmp_path / "run") if record["split"] == "val"] == [True]
+    wanted = replace(settings(dataset, "expected", epochs=2), {"attention.temperature": 1e6})
+    scores = train(wanted, tmp_path / "flat")
+    assert (scores["collapsed"], scores["unmoved"]) == (False, True) and "collapsed" not in capsys.readouterr().err
+    assert [record["collapsed"] for record in metrics(tmp_path / "flat") if record["split"] == "val"] == [False] * 2
+
+    log = Trainer.log
+
+    def moving(trainer, **record):
+        log(trainer, **record | {"change": 0.02} if record["split"] == "val" and record["epoch"] == 1 else record)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "log", moving)
+        scores = train(wanted, tmp_path / "moved")
+    assert (scores["collapsed"], scores["unmoved"]) == (True, False)
+    assert "after epoch 2 attention is the same at every word again" in capsys.readouterr().err
+    assert [record["collapsed"] for record in metrics(tmp_path / "moved") if record["split"] == "val"] == [False, True]
 
 
 def test_a_disk_that_fills_up_leaves_the_last_checkpoint_whole(tmp_path):

@@ -27,8 +27,8 @@ from typing import Any, Literal, get_type_hints
 import h5py
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
+from attend.bars import bar, through
 from attend.config import section
 from attend.data.examples import SPLITS, Caption, Entry, Example, Listing, Source
 from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
@@ -155,11 +155,11 @@ def _write_images(path: Path, images: Sequence[Path], captions_per_image: int) -
         rows = file.create_dataset("images", shape, dtype="uint8")
         file.flush()
         _reserve(partial, len(images) * 3 * SIDE * SIDE)
-        with tqdm(total=len(images), desc=path.name, unit="image", disable=None) as bar:
+        with bar(len(images), path.name, "image") as progress:
             for start in range(0, len(images), CHUNK):
                 chunk = images[start : start + CHUNK]
                 rows[start : start + len(chunk)] = np.stack([*pool.map(square, chunk)])
-                bar.update(len(chunk))
+                progress.update(len(chunk))
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -246,7 +246,7 @@ def _unpack(path: Path, out: Path, split: str) -> None:
     sweep(out / split)
     try:
         with h5py.File(path, "r") as file:
-            for i in tqdm(range(count), desc=path.name, unit="image", disable=None):
+            for i in through(range(count), count, path.name, "image"):
                 memory = io.BytesIO()
                 pixels = np.ascontiguousarray(file["images"][i].transpose(1, 2, 0))
                 Image.fromarray(pixels).save(memory, "PNG", compress_level=1)

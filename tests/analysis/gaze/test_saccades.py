@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from attend.analysis.figures.figures import colours, drawn, save
+from attend.analysis.figures.from_runs import draw_gaze
 from attend.analysis.gaze.labels import place
 from attend.analysis.gaze.pictures import Glance, side_by_side
 from attend.analysis.gaze.saccades import spread, tabulate
@@ -158,6 +159,17 @@ def test_pictures_are_not_empty(tmp_path):
     gaze = drawn_path(grey, WORDS[:4], weights, geometry, glimpses=cells).figure
     for figure in (maps, gaze):
         assert pixels(figure, tmp_path).std() > 10
+
+
+def test_a_captioned_image_has_the_colour_of_its_attention(tmp_path):
+    """Soft is blue and hard vermilion, as in every other figure."""
+    geometry = Geometry.of("crop", (240, 160), (7, 7))
+    weights, cells = wandering(WORDS[:4], (7, 7))
+    one = attention_of(WORDS[:4], weights, geometry, glimpses=cells)
+    for hard in (False, True):
+        file, *_ = draw_gaze(np.full((160, 240, 3), 128, np.uint8), one, tmp_path / f"{hard}", hard=hard)
+        found = {tuple(pixel) for pixel in np.asarray(Image.open(file).convert("RGB")).reshape(-1, 3).tolist()}
+        assert [(0x00, 0x72, 0xB2) in found, (0xD5, 0x5E, 0x00) in found] == [not hard, hard]
 
 
 def test_labels_do_not_collide_where_the_gaze_hardly_moves():

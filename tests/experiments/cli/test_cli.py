@@ -319,6 +319,7 @@ def test_settings_of_an_experiment_add_up(monkeypatch, tmp_path):
     planned = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("attend.experiments.quickstart.prepare_scenes", lambda *_, **__: None)
+    monkeypatch.setattr("attend.data.prepared.Prepared", Mock())
     monkeypatch.setattr("attend.experiments.runner.estimate.estimate", Mock())
     monkeypatch.setattr("attend.experiments.runner.runner.run", lambda runs, *_: planned.extend(runs))
     monkeypatch.setattr("attend.experiments.runner.runner.present", lambda *_, **__: [])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from attend.analysis.figures.estimators import Measured, read_rows, write_rows
+from attend.experiments.cli.common import beside
 from attend.experiments.cli.main import main
 from attend.experiments.cli.plot import Kind
 from attend.experiments.cli.plotting import KINDS
@@ -74,6 +75,21 @@ def test_each_has_its_numbers_beside_it(runs, plot, kind):
     stems = {"curves": {"curves", "health"}}.get(kind, {kind})
     assert names == {f"{stem}.{suffix}" for stem in stems for suffix in ("svg", "csv")}
     assert all(file.stat().st_size > 100 for file in files)
+
+
+def test_pictures_and_a_report_lie_beside_the_runs(runs, tmp_path, capsys, monkeypatch):
+    """In the deepest folder that the runs share; never in the folder where the command was given."""
+    monkeypatch.chdir(tmp_path)
+    main(["plot", "health", "made/soft", "made/hard/seed1", "--formats", "png"])
+    assert "made/pictures/health.png" in capsys.readouterr().out.splitlines()
+    main(["plot", "health", str(runs / "hard"), "--formats", "png"])
+    assert (runs / "hard/pictures/health.png").exists()
+    main(["report", "made", "--no-pictures"])
+    assert "made/report.html" in capsys.readouterr().out and (runs / "report.html").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    monkeypatch.chdir(runs)
+    assert beside([Path("soft"), Path("hard/seed0")]) == Path() and beside([Path("soft/seed0")]) == Path("soft/seed0")
+    assert beside([Path("../elsewhere"), runs]) == tmp_path and beside([Path("/a"), Path("/b")]) == Path()
 
 
 def test_scores_are_those_of_the_table(runs, plot):

@@ -136,7 +136,7 @@ def test_a_resumed_run_costs_what_is_left_of_it(data, tmp_path, monkeypatch):
 
 def test_training_that_has_stalled_is_over(data, tmp_path, monkeypatch):
     one = experiment(data, patience=1).only(["soft"])
-    monkeypatch.setattr(Trainer, "validate", lambda self: 0.0)
+    monkeypatch.setattr(Trainer, "validate", lambda self: (0.0, 1.0))
     monkeypatch.setattr("attend.training.loop.evaluate", Mock(side_effect=ValueError("enough")))
     with pytest.raises(ValueError, match="enough"):
         perform(one, tmp_path)
