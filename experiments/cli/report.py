@@ -17,6 +17,8 @@ class Report:
     """run folders, or folders of them"""
     out: Annotated[Path, arg(aliases=["-o"])] = Path("report.html")
     """file to write"""
+    columns: str | None = None
+    """scores of the table, separated by commas, named as in `attend table`"""
     images: int | None = None
     """maximum number of images in the gallery; if not given, all that were scored"""
     pictures: bool = True
@@ -29,14 +31,16 @@ class Report:
 
 def report(command: Report) -> None:
     from attend.analysis.report.page import report as page
+    from attend.analysis.tables.columns import DEFAULT
 
     from attend.runs.files import write_text
 
     at_least(1, images=command.images)
     at_least(0, seed=command.seed)
     named(command.runs)
+    columns = command.columns.split(",") if command.columns else DEFAULT
     options = {name: getattr(command, name) for name in ("images", "pictures", "seed", "data")}
-    html, notes = page(command.runs, **options)
+    html, notes = page(command.runs, columns=columns, **options)
     write_text(command.out, html)
     for note in notes:
         print(note, file=sys.stderr)
