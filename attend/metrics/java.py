@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
+from tqdm import tqdm
+
 # Any of these may carry options that override ours, a locale among them.
 _FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
 
@@ -99,7 +101,10 @@ def meteor(
             return float(answer)
 
         statistics = []
-        for hypothesis, alternatives in zip(hypotheses, references, strict=True):
+        pairs = zip(hypotheses, references, strict=True)
+        for hypothesis, alternatives in tqdm(
+            pairs, "METEOR", len(hypotheses), unit="caption", disable=None, leave=False
+        ):
             send("SCORE", *alternatives, hypothesis or _NO_WORD)
             fields = java.line().split()
             if len(fields) != _METEOR_FIELDS:

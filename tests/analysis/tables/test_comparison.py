@@ -12,7 +12,7 @@ from attend.analysis.tables.published import PUBLISHED
 from attend.experiments.cli.main import main
 
 from attend.runs.files import write_rows
-from tests.made_runs import CONTROLS, GROUNDING, images_of, make_run, make_study, scores
+from tests.made_runs import CONTROLS, GROUNDING, images_of, make_run, make_scored, make_study, scores
 
 
 def lines(table):
@@ -265,7 +265,7 @@ def test_wrong_choices(tmp_path):
         comparison([])
     with pytest.raises(ValueError, match="no published scores of 'scenes'; known are those of flickr8k"):
         comparison(records[:1], published="scenes")
-    with pytest.raises(ValueError, match="format is 'word'; known are markdown"):
+    with pytest.raises(ValueError, match="format is 'word'; known are text, markdown"):
         render(comparison(records[:1]), "word")
 
 
@@ -274,6 +274,20 @@ def test_the_analysis_needs_no_torch():
     modules = ", ".join(f"attend.analysis.{name}" for name in names)
     check = f"import sys, {modules}; sys.exit(bool({{'torch', 'optuna'}} & {{*sys.modules}}))"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_text_is_aligned_and_names_its_marks(tmp_path):
+    for seed in (1, 2, 3):
+        make_scored(tmp_path, f"made/soft/seed{seed}", chance=seed, better=0.9)
+        make_scored(tmp_path, f"made/a-long-name/seed{seed}", chance=seed)
+    table = comparison(read_runs([tmp_path]), columns=("bleu4", "cider"))
+    header, rule, *rest = render(table, "text").splitlines()
+    rows = rest[:2]
+    assert header.split("  ")[0] == "Variant" and set(rule) == {"-", " "}
+    assert {len(line) for line in (header, rule, *rows)} == {len(rule)}  # numbers are aligned right
+    assert [line.split()[0] for line in rows] == ["a-long-name", "soft"] and "  *" in rows[1]
+    assert "*: the best of a column. ~: not resolved" in " ".join(rest) and "Bold" not in " ".join(rest)
+    assert all(len(line) <= 100 for line in rest[2:])
 
 
 def named(root, name, absent, named, **more):

@@ -10,7 +10,7 @@ from attend.analysis.tables.columns import COLUMNS
 
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
-    for line in (Path(__file__).parents[1] / "docs/columns.md").read_text().splitlines()
+    for line in (Path(__file__).parents[3] / "docs/columns.md").read_text().splitlines()
     if line.startswith("| `")
 ]
 
