@@ -16,6 +16,7 @@ Names here and symbols in Xu et al. (2015):
     costs      l_t           -log p(y_t | ...), in nats     signal     R_t        what a glimpse is charged with
 
     attend.load("flickr8k-hard").caption("photo.jpg")       # a run folder, or a captioner that comes with the package
+    attend.score("captions.json", "references.json")        # all caption metrics with intervals; ``compare`` for two
 """
 
 from importlib import import_module
@@ -24,8 +25,10 @@ __version__ = "0.1.0"
 _LATER = {
     "load": ("attend.evaluation.caption", "ImageCaptioner"),
     "train": ("attend.training.run", "train"),
+    "score": ("attend.analysis.scoring.score", "score"),
+    "compare": ("attend.analysis.scoring.score", "compare"),
 }
-"""What is imported when it is first asked for, since it needs torch."""
+"""What is imported when it is first asked for: models need torch, and scores numpy and scipy."""
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ from attend.analysis.figures.figures import health_curves, learning_curves
 from attend.analysis.records import Record, one_dataset, read_environment, read_runs
 from attend.analysis.report.gallery import gallery
 from attend.analysis.report.svg import inline
-from attend.analysis.tables.comparison import Table, comparison
+from attend.analysis.tables.comparison import DEFAULT, Table, check_columns, comparison
 from attend.analysis.tables.render import grid
 from attend.analysis.tables.text import templates
 from markupsafe import Markup, escape
@@ -38,6 +38,7 @@ def report(
     pictures: bool = True,
     seed: int | None = None,
     data: str | Path | None = None,
+    columns: Sequence[str] = DEFAULT,
 ) -> tuple[str, list[str]]:
     """The page as HTML, and a sentence for each part that is left out.
 
@@ -47,15 +48,17 @@ def report(
         pictures: whether the gallery has photographs.
         seed: the seed of the runs in the gallery; None: the first of each variant.
         data: the prepared dataset, if it was moved after training.
+        columns: the scores of the table.
 
     Raises:
-        ValueError: no folder has a run that can be read.
+        ValueError: no folder has a run that can be read, or a column is unknown.
     """
     notes: list[str] = []
     broken: list[str] = []
+    check_columns(columns)
     records = read_runs(folders, unfinished=True, broken=broken)
     notes += [f"Left out: {one.rstrip('.')}." for one in broken]
-    table = _maybe(lambda: comparison(records), "There is no table", notes)
+    table = _maybe(lambda: comparison(records, columns=columns), "There is no table", notes)
     curves = list(_curves(records, notes))
     looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
     notes += lacking

@@ -22,6 +22,9 @@ ALPHA = 0.05
 LEAST = 2
 """The number of seeds that a test needs: the images of one run say nothing of another run."""
 
+PARTS = ("captions", "grounding", "diversity", "hallucination")
+"""The parts of scores.json that have scores of single images. No name is in two of them."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -37,7 +40,7 @@ class Scored:
 
     def value(self, name: str) -> float | None:
         """A corpus score as recorded: for several draws, their mean."""
-        for part in ("captions", "grounding"):
+        for part in PARTS:
             if name in (self.scores.get(part) or {}):
                 value = self.scores[part][name]
                 return value if value is not None and math.isfinite(value) else None

@@ -1,8 +1,8 @@
 """The columns of images.csv as sums over images, from which corpus scores are computed again.
 
-BLEU, its length ratio and METEOR are functions of counts over the whole corpus. ROUGE-L and CIDEr are means over
-images, grounding scores are means over words. CIDEr keeps the document frequencies of all references of the split in
-every resample: they count as known, as frozen ones do.
+BLEU, its length ratio and METEOR are functions of counts over the whole corpus. ROUGE-L, CIDEr and the share of novel
+captions are means over images, grounding scores are means over words, and hallucination is a quotient of counts. CIDEr
+keeps the document frequencies of all references of the split in every resample: they count as known, as frozen ones do.
 """
 
 from collections.abc import Callable
@@ -33,14 +33,24 @@ def _bleu(name: str, sums: np.ndarray) -> np.ndarray:
     return corpus_bleu(dict(zip(BLEU_STATISTICS, np.moveaxis(sums, -1, 0), strict=True)))[name]
 
 
-def _mean(name: str) -> Family:
-    return Family((name,), lambda table: means(table.numbers(name))[0], {name: ratio})
+def _mean(column: str, name: str = "") -> Family:
+    """The mean of a column over images, under the name of the column if it has no other."""
+    return Family((column,), lambda table: means(table.numbers(column))[0], {name or column: ratio})
 
 
 def _grounding(name: str) -> Family:
     """A mean over words: the weight of an image is its number of words with boxes."""
     columns = ("grounding_words", f"grounding_{name}")
     return Family(columns, lambda table: means(*(table.numbers(one) for one in columns[::-1]))[0], {name: ratio})
+
+
+def _rate(name: str, part: str, whole: str) -> Family:
+    """Counts divided by counts: of what the captions name, the share that the images do not have."""
+
+    def statistics(table: ImageTable) -> np.ndarray:
+        return np.column_stack([table.numbers(part), table.numbers(whole)])
+
+    return Family((part, whole), statistics, {name: ratio})
 
 
 BLEU = ("length_ratio", *(f"bleu{n}{free}" for n in ORDERS for free in ("", "_free")))
@@ -55,6 +65,10 @@ FAMILIES = (
     ),
     *map(_mean, ("rouge_l", "cider", "cider_frozen")),
     *map(_grounding, ("mass", "pointing", "mass_beyond", "pointing_beyond")),
+    *map(_mean, ("novel", "objects_named")),
+    _mean("hallucinates", "hallucinated_captions"),
+    _rate("hallucinated_objects", "objects_absent", "objects_named"),
+    _rate("hallucinated_attributes", "attributes_absent", "attributes_named"),
 )
 RESAMPLED = {name: family for family in FAMILIES for name in family.scores}
 """Scores that can be computed again from images.csv. Teacher-forced scores and attention health cannot."""

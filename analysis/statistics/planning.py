@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from attend.analysis.records import Record
 from attend.analysis.statistics.evidence import Evidence, Scored
+from attend.analysis.statistics.per_image import RESAMPLED
 from attend.analysis.statistics.power import seeds_needed
 from attend.analysis.tables.columns import COLUMNS
 
@@ -17,8 +18,8 @@ def stated(text: str) -> tuple[str, float]:
         difference = 0.0
     if not equals or not 0 < difference < float("inf"):
         raise ValueError(f"{text!r} is no difference of a score: write it as cider=0.05, with a number above 0")
-    if name not in COLUMNS or COLUMNS[name].part not in ("captions", "grounding"):
-        known = ", ".join(name for name, column in COLUMNS.items() if column.part in ("captions", "grounding"))
+    if name not in COLUMNS or COLUMNS[name].name not in RESAMPLED:
+        known = ", ".join(name for name, column in COLUMNS.items() if column.name in RESAMPLED)
         raise ValueError(f"{text!r} names no score of single images: known are {known}")
     return name, difference
 

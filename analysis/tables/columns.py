@@ -67,6 +67,23 @@ COLUMNS = {
     "top1": Column(title="Top-1", part="given", name="top1", better=1),
     "top5": Column(title="Top-5", part="given", name="top5", better=1),
     "content_top1": Column(title="Top-1 of content words", part="given", name="content_top1", better=1),
+    "distinct_captions": Column(title="Distinct captions", part="diversity", name="distinct_captions"),
+    "words_used": Column(title="Words used", part="diversity", name="words_used", scale=1, decimals=0),
+    "vocabulary_used": Column(title="Vocabulary used", part="diversity", name="vocabulary_used"),
+    "novel": Column(title="Novel captions", part="diversity", name="novel"),
+    "mbleu": Column(title="mBLEU-4 between samples", part="diversity", name="mbleu"),
+    "objects_named": Column(
+        title="Objects named per caption", part="hallucination", name="objects_named", scale=1, decimals=2
+    ),
+    "hallucinated_objects": Column(
+        title="Hallucinated objects", part="hallucination", name="hallucinated_objects", better=-1, margin=2.0
+    ),
+    "hallucinated_attributes": Column(
+        title="Hallucinated attributes", part="hallucination", name="hallucinated_attributes", better=-1, margin=2.0
+    ),
+    "hallucinated_captions": Column(
+        title="Captions with a hallucination", part="hallucination", name="hallucinated_captions", better=-1, margin=2.0
+    ),
     "entropy": Column(title="Entropy (nats)", part="health", name="entropy", scale=1, decimals=2),
     "maximum": Column(title="Largest weight", part="health", name="maximum"),
     "change": Column(title="Change between words", part="health", name="change"),

@@ -19,6 +19,7 @@ from attend.analysis.tables.render import COLLAPSED, DASH, FORMATS, render
 __all__ = ["COLUMNS", "DEFAULT", "FORMATS", "Cell", "Column", "Row", "Table", "comparison", "render"]
 
 
+UNKNOWN_OBJECTS = "only for the images of the built-in world are all objects known"
 BEGUN = "If a run began from another run, its epochs and training time include those of that run."
 
 
@@ -42,7 +43,9 @@ def comparison(
         ValueError: columns, dataset or base are unknown, no run is finished, runs have different data, their headlines
             are on several splits, or none was scored on this one.
     """
-    _known(columns, published)
+    check_columns(columns)
+    if published is not None and published not in PUBLISHED:
+        raise ValueError(f"no published scores of {published!r}; known are those of {', '.join(PUBLISHED)}")
     records = list(records)
     finished = [record for record in records if record.finished]
     split = split or _headline_split(finished)
@@ -83,10 +86,8 @@ def comparison(
     )
 
 
-def _known(columns: Sequence[str], published: str | None) -> None:
-    """ValueError for an unknown column or dataset."""
-    if published is not None and published not in PUBLISHED:
-        raise ValueError(f"no published scores of {published!r}; known are those of {', '.join(PUBLISHED)}")
+def check_columns(columns: Sequence[str]) -> None:
+    """ValueError for an unknown column."""
     if unknown := [name for name in columns if name not in COLUMNS]:
         raise ValueError(f"unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
 
@@ -344,4 +345,10 @@ def _trial_notes(records: Iterable[Record]) -> Iterable[str]:
 
 def _reason(column: Column, scores: dict) -> str:
     missing = scores.get("missing", {})
+    if column.part in ("diversity", "hallucination") and "captions" not in missing:
+        if column.part not in scores:
+            return "they are older than this score, so evaluate the run again"
+        if column.part == "diversity":
+            return "only several draws can be compared (`attend evaluate RUN --decode sample --draws 5`)"
+        return "the captions name none" if scores[column.part] else UNKNOWN_OBJECTS
     return str(missing.get(column.name, missing.get(column.part, "no reason recorded"))).rstrip(".")

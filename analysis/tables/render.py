@@ -1,7 +1,9 @@
-"""A table as text: Markdown, LaTeX with booktabs, HTML and CSV. All but CSV print the same cells."""
+"""A table as text: aligned for a terminal, Markdown, LaTeX with booktabs, HTML and CSV. All but CSV print the same
+cells, which are a ``Sheet``."""
 
 import html
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,7 @@ def render(table: Table, format: str = "markdown") -> str:
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; known are {', '.join(FORMATS)}")
-    return FORMATS[format](table)
+    return _csv(table) if format == "csv" else SHEETS[format](sheet_of(table))
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,18 @@ class Printed:
     beside: str = ""
     mark: str = ""
     about: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A table as it is printed. The first ``left`` columns are aligned left. ``caption`` explains the numbers, and each
+    of the ``notes`` is a paragraph below."""
+
+    header: list[str]
+    rows: list[list[Printed]]
+    caption: str
+    notes: tuple[str, ...] = ()
+    left: int = 2
 
 
 def grid(table: Table) -> tuple[list[str], list[list[Printed]]]:
@@ -99,12 +113,37 @@ def _time(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def _markdown(table: Table) -> str:
+def sheet_of(table: Table) -> Sheet:
+    """The comparison table as it is printed."""
     header, rows = grid(table)
+    return Sheet(header=header, rows=rows, caption=table.caption, notes=table.notes)
+
+
+WIDTH = 100
+"""Characters of a line of explanation in a terminal."""
+
+
+def _text(sheet: Sheet) -> str:
+    """Columns aligned by spaces. Explanations are wrapped."""
+    marks = {"best": "*", "differs": "*", "tied": "~", "equal": "≈"}
+    lines = [[f"{marks.get(c.mark, '')}{c.text} {c.beside}".strip() for c in row] for row in sheet.rows]
+    widths = [max(map(len, column)) for column in zip(sheet.header, *lines, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        sides = [one.ljust if place < sheet.left else one.rjust for place, one in enumerate(cells)]
+        return "  ".join(side(width) for side, width in zip(sides, widths, strict=True)).rstrip()
+
+    body = [line(sheet.header), "  ".join("-" * width for width in widths), *map(line, lines)]
+    notes = [note.replace("Bold:", "*:").replace("Italic:", "~:") for note in (sheet.caption, *sheet.notes)]
+    explained = [textwrap.fill(note, WIDTH) for note in notes]
+    return "\n".join([*body, "", *explained]) + "\n"
+
+
+def _markdown(sheet: Sheet) -> str:
     marks = {"best": "**{}**", "differs": "**{}**", "tied": "*{}*", "equal": "≈{}", "": "{}"}
-    lines = [[f"{marks[c.mark].format(c.text)} {c.beside}".strip() for c in row] for row in rows]
-    body = markdown([header, *lines], left=(0, 1))
-    return "\n".join([body, table.caption, *("\n" + note for note in table.notes)]) + "\n"
+    lines = [[f"{marks[c.mark].format(c.text)} {c.beside}".strip() for c in row] for row in sheet.rows]
+    body = markdown([sheet.header, *lines], left=range(sheet.left))
+    return "\n".join([body, sheet.caption, *("\n" + note for note in sheet.notes)]) + "\n"
 
 
 LATEX = {
@@ -123,10 +162,9 @@ LATEX = {
 }
 
 
-def _latex(table: Table) -> str:
+def _latex(sheet: Sheet) -> str:
     """A table no wider than a line, with intervals below their numbers; needs booktabs and graphicx."""
-    header, rows = grid(table)
-    return TEMPLATES.get_template("table.tex").render(table=table, header=header, rows=rows) + "\n"
+    return TEMPLATES.get_template("table.tex").render(sheet=sheet) + "\n"
 
 
 def _number(text: str) -> str:
@@ -140,10 +178,9 @@ def _tex(text: str) -> str:
     return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
 
 
-def _html(table: Table) -> str:
+def _html(sheet: Sheet) -> str:
     """An HTML fragment with its own style, for a page of any colours."""
-    header, rows = grid(table)
-    return TEMPLATES.get_template("table.html").render(table=table, header=header, rows=rows) + "\n"
+    return TEMPLATES.get_template("table.html").render(sheet=sheet) + "\n"
 
 
 def _web(text: str) -> str:
@@ -213,4 +250,5 @@ def _numbers(cell: Cell, more: list[str]) -> list:
     return found
 
 
-FORMATS: dict[str, Callable[[Table], str]] = {"markdown": _markdown, "latex": _latex, "csv": _csv, "html": _html}
+SHEETS: dict[str, Callable[[Sheet], str]] = {"text": _text, "markdown": _markdown, "latex": _latex, "html": _html}
+FORMATS = (*SHEETS, "csv")

@@ -13,9 +13,7 @@ from attend.data.sources.classic import Classic, count_long, frequent_words, unp
 from attend.data.sources.entities import join_entities
 from attend.data.sources.readers import UNREADABLE, Reading, read_source
 from attend.data.sources.sampling import draw_captions
-from attend.data.sources.scenes import write_scenes
-
-SCENES = "scenes"
+from attend.data.sources.scenes import SCENES, write_scenes
 
 
 def prepare_scenes(out: Path, *, minimum_count: int = 5, **world: int) -> Prepared:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from attend.evaluation.generate import generate
 from attend.evaluation.grounded import Grounded
 from attend.evaluation.health import standstill
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
+from attend.evaluation.wording import diversity_of, hallucination_of
 from attend.metrics.captions import CaptionScores, DocumentFrequencies, score_captions, tokenise
 from attend.metrics.java import JavaError, meteor_kept
 from attend.model import Model
@@ -108,13 +109,8 @@ def evaluate(
         scores |= {"captions": {}, "missing": {"captions": "oracle attention needs given captions"}}
     else:
         draw = partial(_draw, model, looking, batches, accelerator, setting)
-        hypotheses = draw(0)
-        scored = of_main(partial(_score, dataset, hypotheses), accelerator)
-        scores |= {"captions": scored.corpus, "missing": scored.missing, "notes": scored.notes}
-        table = scored.images
-        if setting.draws > 1:
-            others = (of_main(partial(_score, dataset, draw(n)), accelerator) for n in range(1, setting.draws))
-            scores["draws"] = _spread([scored.corpus, *(other.corpus for other in others)])
+        hypotheses, more, table = _captioned(dataset, draw, setting.draws, accelerator)
+        scores |= more
     scores["seconds"] = round(time.time() - start, 1)
     if lease is not None:
         lease.check()
@@ -130,6 +126,26 @@ def _until_best(run: RunFolder) -> list[dict[str, Any]]:
     """What training logged until the epoch of the best model."""
     epoch = read_state(run.best).get("epoch", math.inf) if run.best.exists() else math.inf
     return [record for record in run.metrics() if record.get("epoch", 0) <= epoch]
+
+
+def _captioned(
+    dataset: Prepared, draw: Callable[[int], list[Hypothesis]], draws: int, accelerator: Accelerator
+) -> tuple[list[Hypothesis], dict[str, Any], dict[str, list]]:
+    """The captions of the first draw, what scores.json holds of the captions, and their columns of images.csv."""
+    hypotheses, scored, samples = [], [], []
+    for number in range(draws):
+        some = draw(number)
+        hypotheses = hypotheses or some
+        scored.append(of_main(partial(_score, dataset, some), accelerator))
+        samples.append([one.words for one in some])
+    rows, first = [one.row for one in hypotheses], scored[0]
+    diversity, novel = of_main(partial(diversity_of, dataset, samples), accelerator)
+    hallucination, named = hallucination_of(dataset, rows, samples[0])
+    scores = {"captions": first.corpus, "missing": first.missing, "notes": first.notes}
+    scores |= {"diversity": diversity, "hallucination": hallucination}
+    if draws > 1:
+        scores["draws"] = _spread([one.corpus for one in scored])
+    return hypotheses, scores, first.images | novel | named
 
 
 def _draw(

@@ -28,6 +28,8 @@ class Scores(TypedDict):
     given: Part
     health: NotRequired[Part | None]
     grounding: NotRequired[Part | None]
+    diversity: NotRequired[Part | None]
+    hallucination: NotRequired[Part | None]
     draws: NotRequired[Draws]
     look: NotRequired[str]
     missing: NotRequired[dict[str, str]]

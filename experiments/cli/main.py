@@ -18,6 +18,7 @@ from attend.experiments.cli.plot import Kind, Plot, plot
 from attend.experiments.cli.prepare import Prepare, prepare
 from attend.experiments.cli.report import Report, report
 from attend.experiments.cli.run import Run, run
+from attend.experiments.cli.score import Score, score
 from attend.experiments.cli.share import Share, share
 from attend.experiments.cli.study import Study, study
 from attend.experiments.cli.table import Table, table
@@ -37,6 +38,7 @@ VERBS: dict[str, tuple[type, Callable]] = {
     "estimators": (Estimators, estimators),
     "bench": (Bench, bench),
     "table": (Table, table),
+    "score": (Score, score),
     "plot": (Plot, plot),
     "report": (Report, report),
     "export": (Export, export),

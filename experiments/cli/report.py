@@ -19,6 +19,8 @@ class Report:
     """run folders, or folders of them"""
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
     """file to write; if not given, report.html in the folder that holds the runs"""
+    columns: str | None = None
+    """scores of the table, separated by commas, named as in `attend table`"""
     images: Positive | None = None
     """maximum number of images in the gallery; if not given, all that were scored"""
     pictures: bool = True
@@ -32,12 +34,14 @@ class Report:
 def report(command: Report) -> None:
     named(command.runs)
     from attend.analysis.report.page import report as page
+    from attend.analysis.tables.columns import DEFAULT
 
     from attend.runs.files import write_text
 
     out = command.out or beside(command.runs) / "report.html"
+    columns = command.columns.split(",") if command.columns else DEFAULT
     options = {name: getattr(command, name) for name in ("images", "pictures", "seed", "data")}
-    html, notes = page(command.runs, **options)
+    html, notes = page(command.runs, columns=columns, **options)
     write_text(out, html)
     for note in notes:
         print(note, file=sys.stderr)

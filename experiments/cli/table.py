@@ -12,8 +12,8 @@ class Table:
 
     runs: Runs
     """run folders, or folders of them"""
-    format: Literal["markdown", "latex", "csv", "html"] = "markdown"
-    """format of the table"""
+    format: Literal["text", "markdown", "latex", "html", "csv"] = "markdown"
+    """format of the table; text is aligned for a terminal"""
     base: str | None = None
     """report the differences of all variants to this one"""
     columns: str | None = None

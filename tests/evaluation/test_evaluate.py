@@ -40,6 +40,7 @@ from attend.metrics.captions import (
     meteor_rows,
     score_captions,
 )
+from attend.metrics.diversity import mbleu
 from attend.metrics.grounding import BEYOND, NAMES, Cells
 from attend.model import Model, build_captioner
 from attend.runs.evaluations import read_attention
@@ -351,6 +352,28 @@ def test_draws_give_mean_and_standard_deviation(tmp_path, batches, decode, beam)
     assert scores["draws"]["mean"]["bleu1"] == pytest.approx(mean)
     assert scores["draws"]["std"]["bleu1"] == pytest.approx(math.sqrt(sum((d - mean) ** 2 for d in draws) / 2))
     assert len(set(draws)) > 1
+    samples = [
+        [one.words for one in generate(model, batches, dataset.rows("test"), CPU, decode, beam, n)] for n in range(3)
+    ]
+    assert scores["diversity"]["mbleu"] == mbleu(samples)
+    assert scores["diversity"]["distinct_captions"] == len(set(samples[0])) / len(TEST)
+
+
+def test_what_the_captions_say_is_counted(tmp_path, batches):
+    """Novel captions are those that no training image has; objects are known in the built-in world alone."""
+    done = evaluated(tmp_path, make_model(batches), batches)
+    said, training = [row["caption"] for row in done.table], {raw for image in TRAINING for raw in image}
+    novel = [float(bool(caption) and caption not in training) for caption in said]
+    assert column(done.table, "novel").tolist() == novel
+    words = {word for caption in said for word in caption.split()}
+    known = {word for image in TRAINING for raw in image for word in raw.split()}
+    assert done.scores["diversity"] == {
+        "distinct_captions": len(set(said)) / len(TEST),
+        "words_used": len(words),
+        "vocabulary_used": len(words) / len(known),
+        "novel": sum(novel) / len(TEST),
+    }
+    assert words <= known and done.scores["hallucination"] is None and "objects_named" not in done.table[0]
 
 
 def test_a_model_that_looks_at_the_boxes_is_grounded_and_says_nothing(tmp_path, batches):

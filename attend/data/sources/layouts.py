@@ -194,7 +194,7 @@ def _coco_captions(file: Path) -> dict[str, list[str]]:
 
 
 def own_csv(files: Sequence[Path]) -> Listing:
-    """Anybody's CSV with the columns image, caption and, if there are splits, split; a row a caption."""
+    """Anybody's CSV with the columns image (or image_id), caption and, if there are splits, split; a row a caption."""
     (file,) = files
     text = _text(file)
     header = text.partition("\n")[0]
@@ -206,6 +206,8 @@ def own_csv(files: Sequence[Path]) -> Listing:
         raise ValueError(f"line {lines.line_num} of {file} is not CSV ({error}); correct its quotes") from None
     (_, names), *rows = [(number, values) for number, values in rows if any(values)] or [(0, [])]
     columns = [name.lower() for name in names]
+    if "image" not in columns:
+        columns = ["image" if name == "image_id" else name for name in columns]
     if not columns:
         raise ValueError(f"{file} is empty; its first line must name the columns image and caption")
     if not {"image", "caption"} <= set(columns) or len(set(columns)) < len(columns):

@@ -21,6 +21,9 @@ from attend.chance import numpy_generator
 from attend.data.examples import SPLITS, Caption, Example, Phrase, Source
 from attend.geometry import Box
 
+SCENES = "scenes"
+"""The name of the world as a dataset."""
+
 SIZES = {"small": (46, 54), "large": (72, 84)}  # shortest and longest side, in pixels of an image of 224
 COLOURS = {
     "red": (215, 25, 30),
@@ -106,7 +109,25 @@ def write_scenes(folder: Path, **same) -> Source:
             error.filename = str(path)  # a full disk does not say which file it was
             raise
         examples.append(example)
-    return Source(name="scenes", root=root, examples=examples)
+    return Source(name=SCENES, root=root, examples=examples)
+
+
+def objects_of(example: Example) -> list[frozenset[str]]:
+    """The four objects of an image, each as its size, colour and shape.
+
+    The captions name all objects with colour and shape. A size is read from the box, since some are never named.
+    """
+    words: dict[Box, set[str]] = {}
+    for caption in example.captions:
+        for token, boxes in zip(caption.tokens, caption.boxes, strict=True):
+            for box in boxes or ():
+                words.setdefault(box, set()).add(token)
+    return [frozenset({*named, _size(box)}) for box, named in words.items()]
+
+
+def _size(box: Box) -> str:
+    between = (SIZES["small"][1] + SIZES["large"][0]) / 2
+    return "small" if (box[2] - box[0]) * FULL < between else "large"
 
 
 def _scene(seed: int, number: int, split: str, i: int, size: int) -> tuple[np.ndarray, Example]:

@@ -185,6 +185,14 @@ def test_images_pictures_seed_and_data(made, tmp_path, plain):
     ]
 
 
+def test_the_table_has_the_columns_that_are_named(made, plain):
+    _, runs = made
+    page, notes = report([runs], columns=("cider", "nll"))
+    assert "CIDEr" in page and "NLL (nats per token)" in page and "BLEU-4</th>" not in page and not notes
+    with pytest.raises(ValueError, match="unknown columns nothing; known are bleu1"):
+        report([runs], columns=("nothing",))
+
+
 def spoil_image(data, runs):
     (data / "images" / names(data)[1]).unlink()
 

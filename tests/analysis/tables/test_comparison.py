@@ -4,13 +4,15 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from attend.analysis.records import read_runs
 from attend.analysis.tables.comparison import COLUMNS, FORMATS, comparison, render
 from attend.analysis.tables.published import PUBLISHED
 from attend.experiments.cli.main import main
 
-from tests.made_runs import CONTROLS, GROUNDING, make_run, make_study, scores
+from attend.runs.files import write_rows
+from tests.made_runs import CONTROLS, GROUNDING, images_of, make_run, make_scored, make_study, scores
 
 
 def lines(table):
@@ -263,7 +265,7 @@ def test_wrong_choices(tmp_path):
         comparison([])
     with pytest.raises(ValueError, match="no published scores of 'scenes'; known are those of flickr8k"):
         comparison(records[:1], published="scenes")
-    with pytest.raises(ValueError, match="format is 'word'; known are markdown"):
+    with pytest.raises(ValueError, match="format is 'word'; known are text, markdown"):
         render(comparison(records[:1]), "word")
 
 
@@ -272,3 +274,58 @@ def test_the_analysis_needs_no_torch():
     modules = ", ".join(f"attend.analysis.{name}" for name in names)
     check = f"import sys, {modules}; sys.exit(bool({{'torch', 'optuna'}} & {{*sys.modules}}))"
     subprocess.run([sys.executable, "-c", check], check=True)
+
+
+def test_text_is_aligned_and_names_its_marks(tmp_path):
+    for seed in (1, 2, 3):
+        make_scored(tmp_path, f"made/soft/seed{seed}", chance=seed, better=0.9)
+        make_scored(tmp_path, f"made/a-long-name/seed{seed}", chance=seed)
+    table = comparison(read_runs([tmp_path]), columns=("bleu4", "cider"))
+    header, rule, *rest = render(table, "text").splitlines()
+    rows = rest[:2]
+    assert header.split("  ")[0] == "Variant" and set(rule) == {"-", " "}
+    assert {len(line) for line in (header, rule, *rows)} == {len(rule)}  # numbers are aligned right
+    assert [line.split()[0] for line in rows] == ["a-long-name", "soft"] and "  *" in rows[1]
+    assert "*: the best of a column. ~: not resolved" in " ".join(rest) and "Bold" not in " ".join(rest)
+    assert all(len(line) <= 100 for line in rest[2:])
+
+
+def named(root, name, absent, named, **more):
+    """A run whose images.csv says which of the objects named are absent."""
+    total = {"hallucinated_objects": sum(absent) / sum(named), "objects_named": sum(named) / len(named)}
+    headline = scores() | {"images": len(named), "hallucination": total | {"hallucinated_captions": None}, **more}
+    run = make_run(root, name, headline=headline, evaluations=[headline])
+    rows = [["image", "caption", "objects_named", "objects_absent", "novel"]]
+    rows += [[f"{i}.jpg", "", whole, part, 1] for i, (whole, part) in enumerate(zip(named, absent, strict=True))]
+    write_rows(images_of(run), rows)
+    return run
+
+
+def test_hallucination_has_intervals_over_seeds_and_images(tmp_path):
+    """A quotient of counts: 10 of 40 objects are absent, and a resample keeps both counts of its images together."""
+    draw = np.random.default_rng(0)
+    for seed in (1, 2, 3):
+        objects = draw.integers(1, 4, 50)
+        named(tmp_path, f"made/soft/seed{seed}", draw.binomial(objects, 0.3), objects)
+    table = comparison(read_runs([tmp_path]), columns=("hallucinated_objects", "objects_named", "mbleu"))
+    first, second, third = table.rows[0].cells
+    assert 20 < first.mean < 40 and first.interval.low < first.mean < first.interval.high < 50
+    assert first.interval.images == 50 and 1.5 < second.mean < 2.5 and second.interval is not None and third is None
+    assert table.notes == (
+        "– mBLEU-4 between samples missing in 3 of 3 evaluations: they are older than this score, so evaluate the run "
+        "again.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({}, "they are older than this score, so evaluate the run again"),
+        ({"hallucination": None, "diversity": {}}, "only for the images of the built-in world are all objects known"),
+        ({"hallucination": {"hallucinated_objects": None}}, "the captions name none"),
+    ],
+)
+def test_a_run_without_hallucination_says_why(tmp_path, more, why):
+    make_run(tmp_path, headline=scores() | more)
+    table = comparison(read_runs([tmp_path]), columns=("hallucinated_objects",))
+    assert table.notes == (f"– Hallucinated objects missing in 1 of 1 evaluations: {why}.",)
