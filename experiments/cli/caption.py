@@ -28,11 +28,10 @@ class Caption:
 
 
 def caption(command: Caption) -> None:
-    from attend.analysis.figures.from_runs import draw_gaze, draw_maps
+    from attend.analysis.gaze.drawing import draw_maps, draw_path
 
     from attend.data.images import gather_images
     from attend.evaluation.caption import caption_images
-    from attend.runs.evaluations import Attention
     from attend.runs.folder import RunFolder
     from attend.shipped import found
 
@@ -49,14 +48,12 @@ def caption(command: Caption) -> None:
         how = "attends to all places alike" if weights == "uniform" else f"has {weights!r} attention"
         print(f"{command.run} {how}: there is no gaze to draw", file=sys.stderr)
     for name, one in zip(picture_names(files), captions, strict=True):
-        attention = Attention(
-            image=str(one.path), caption=one.caption, words=one.words, weights=one.weights, glimpses=one.glimpses,
-            gates=one.gates, geometry=one.geometry,
-        )  # fmt: skip
-        pictures = draw_maps(one.image, attention, command.out / f"{name}-maps")
+        pictures = draw_maps(one.image, one.attention, command.out / f"{name}-maps")
         if weights == "learned":
-            pictures += draw_gaze(one.image, attention, command.out / f"{name}-gaze")
-        print(f"{one.path}: {one.caption or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
+            pictures += draw_path(one.image, one.attention, command.out / f"{name}-gaze")
+        print(f"{one.path}: {one.text or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
+        for sentence in one.warnings:
+            print(f"warning: {sentence}", file=sys.stderr)
 
 
 def picture_names(images: Sequence[Path]) -> list[str]:
