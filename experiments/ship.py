@@ -22,6 +22,7 @@ from attend.data.prepared import Prepared
 from attend.data.text import SPECIALS, Vocabulary
 from attend.encoder.features import ensure_store
 from attend.evaluation.generate import generate
+from attend.evaluation.novelty import Novelty
 from attend.metrics.captions import score_captions
 from attend.model import Model
 from attend.runs.checkpoint import read_checkpoint, write_checkpoint
@@ -69,6 +70,8 @@ def ship(run: Path, name: str, words: int, out: Path = shipped.FOLDER) -> Path:
     write_json(target / "config.json", to_dict(replace(config, data="data/flickr8k", start=None)))
     kept.write(target / "vocabulary.json")
     write_checkpoint(target / "checkpoint/best.safetensors", small, about)
+    if novelty := Novelty.read(folder.path):
+        novelty.write(target)
     card = _card(target, name, config, dataset, folder)
     write_text(target / "README.md", card)
     return target

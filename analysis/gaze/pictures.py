@@ -152,9 +152,10 @@ def gaze_paths(
     """
     check(image, one)
     count = parts(one)
-    note = f"{_area(sizes)} Path through the content words; {explained(boxes, one.glimpses is not None)}"
+    dots = "; ".join(explained(boxes, one.glimpses is not None))
+    note = f"path through the content words; {dots}; {_area(sizes)}"
     figure, every = panels(
-        count, one.geometry.size, one.caption, width=5.0 if count == 1 else 3.55, across=2, below=0.42
+        count, one.geometry.size, one.caption, width=5.0 if count == 1 else 3.55, across=2, below=0.36
     )
     for part, axes in enumerate(every):
         gaze_path(image, one, part=part, sizes=sizes, boxes=boxes, axes=axes)
@@ -208,7 +209,7 @@ def side_by_side(
             axes.set_title(glance.name, color=colour, fontweight="bold", pad=4)
             look = {"ha": "center", "va": "top"}
             axes.annotate(written[id(glance)], (0.5, 0), (0, -4), "axes fraction", "offset points", **look)
-    _note(figure, f"{_area(sizes)} {dots} {note}")
+    _note(figure, f"{'; '.join(dots)}; {_area(sizes)} {note}")
     if bar:
         cells = glances[0].attention.geometry.grid[0] * glances[0].attention.geometry.grid[1]
         colour_bar(figure, cells, bottom=0.3)
@@ -227,9 +228,9 @@ def _draw(image: Picture, glance: Glance, axes: Axes, colour: str, sizes: str | 
     """A glance in its panel."""
     one = glance.attention
     if glance.path is None:
-        weights = np.asarray(one.weights)[:spoken]
         check(image, one)
-        attention_map(image, one, weights.mean(axis=0) if len(weights) else np.zeros(1), axes=axes)
+        total = np.sum(one.weights, axis=0)  # zeros, if there is no word
+        attention_map(image, one, total / max(len(one.words), 1), axes=axes)
         return
     end = None if spoken is None else min(spoken, len(one.words))
     options = {"sizes": sizes, "spoken": end, "path": glance.path, "part": glance.part, "boxes": glance.boxes}
@@ -238,8 +239,8 @@ def _draw(image: Picture, glance: Glance, axes: Axes, colour: str, sizes: str | 
 
 def _area(sizes: str | None) -> str:
     """What the area of a dot means."""
-    of = {"attention": f"attention at the place, up to {TOP} times an even look.", "gate": "gate on the context."}
-    return f"Area of a dot: {of[sizes]}" if sizes else ""
+    of = {"attention": f"attention at the place, up to {TOP} times an even look", "gate": "gate on the context"}
+    return f"area of a dot: {of[sizes]}" if sizes else ""
 
 
 def _note(figure: Figure, text: str) -> None:
@@ -308,7 +309,8 @@ def _write(axes: Axes, radii: np.ndarray, whole: Numbered, visible: Numbered, co
 
 def label(number: int, fixation: Fixation) -> str:
     """The label of a fixation: its number on the path and its words, ``2 a red circle``."""
-    return textwrap.fill(f"{number} {' '.join(fixation.words)}", 26)
+    words = " ".join(fixation.words)
+    return textwrap.fill(f"{number} {words}", 26, max_lines=3, placeholder=" ...")
 
 
 def _arc(here: np.ndarray, there: np.ndarray) -> np.ndarray:

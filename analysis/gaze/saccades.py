@@ -127,7 +127,8 @@ def attention_maps(
         _word(image, one, t, axes, boxes, smooth, size=6.5)
     if one.words:
         colour_bar(figure, len(one.weights[0]))
-        figure.text(1 - 0.07 / inches[0], 0.06 / inches[1], explained(boxes, one.glimpses is not None), **NOTE)
+        lines = explained(boxes, one.glimpses is not None)
+        figure.text(1 - 0.07 / inches[0], 0.06 / inches[1], "\n".join(lines), **NOTE)
     return figure
 
 

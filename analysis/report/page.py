@@ -18,7 +18,7 @@ from attend.analysis.figures.figures import health_curves, learning_curves
 from attend.analysis.records import Record, one_dataset, read_environment, read_runs
 from attend.analysis.report.gallery import gallery
 from attend.analysis.report.svg import inline
-from attend.analysis.tables.comparison import Table, comparison
+from attend.analysis.tables.comparison import DEFAULT, Table, comparison
 from attend.analysis.tables.render import grid
 from attend.analysis.tables.text import templates
 from markupsafe import Markup, escape
@@ -26,8 +26,10 @@ from markupsafe import Markup, escape
 from attend.config.text import difference
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("data.js", "heat.js", "gaze.js", "card.js", "gallery.js")
+SCRIPTS = ("data.js", "heat.js", "gaze.js", "boxes.js", "card.js", "gallery.js")
 """The files of the page's program, in their order."""
+COLUMNS = tuple(name for name in DEFAULT if name not in ("bleu2", "bleu3"))
+"""Scores of the table: all of DEFAULT are too wide for a page."""
 ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
@@ -55,7 +57,7 @@ def report(
     broken: list[str] = []
     records = read_runs(folders, unfinished=True, broken=broken)
     notes += [f"Left out: {one.rstrip('.')}." for one in broken]
-    table = _maybe(lambda: comparison(records), "There is no table", notes)
+    table = _maybe(lambda: comparison(records, columns=COLUMNS), "There is no table", notes)
     curves = list(_curves(records, notes))
     looked, lacking = gallery(records, images=images, pictures=pictures, seed=seed, data=data)
     notes += lacking
@@ -69,6 +71,7 @@ def report(
         table=table and _for_template(table),
         curves=curves,
         gallery=looked,
+        boxed=any(entry["boxes"] for entry in looked["images"]),
         data=Markup(script_json(looked)),
         notes=notes,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
