@@ -100,8 +100,8 @@ def doubts(name: str, words: Sequence[str], longest: int, novelty: Novelty | Non
     found = []
     if novelty is not None and score is not None and novelty.beyond(score):
         found.append(
-            f"{name} is unlike the images that this model learned from (novelty {score:.1f}, and 999 of 1,000 images "
-            f"like the validation images stay below {novelty.limit:.1f}): do not trust its caption"
+            f"{name} is unlike the images that this model learned from (novelty {score:.1f}, the limit is "
+            f"{novelty.limit:.1f}): do not trust its caption"
         )
     if again := repeated(words):
         found.append(f"the caption of {name} repeats {again!r}: the model is lost")

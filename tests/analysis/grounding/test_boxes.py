@@ -35,13 +35,13 @@ def test_phrases_are_words_in_a_row_with_equal_boxes():
 
 
 def test_the_words_before_a_noun_choose_between_boxes():
-    assert boxes_of_words("a large black star".split(), THEIRS) == [(), STAR, STAR, STAR]
-    assert boxes_of_words("a red star".split(), THEIRS) == [(), OTHER, OTHER]
-    assert boxes_of_words("two stars".split(), THEIRS)[1] == (*STAR, *OTHER)  # plural, and nothing chooses
-    assert boxes_of_words("a blue star".split(), THEIRS)[2] == (*STAR, *OTHER)
+    assert boxes_of_words(["a", "large", "black", "star"], THEIRS) == [(), STAR, STAR, STAR]
+    assert boxes_of_words(["a", "red", "star"], THEIRS) == [(), OTHER, OTHER]
+    assert boxes_of_words(["two", "stars"], THEIRS)[1] == (*STAR, *OTHER)  # plural, and nothing chooses
+    assert boxes_of_words(["a", "blue", "star"], THEIRS)[2] == (*STAR, *OTHER)
 
 
 def test_a_word_that_ends_no_phrase_has_none():
-    found = boxes_of_words("a dog sits right of the green arrow".split(), THEIRS)
+    found = boxes_of_words(["a", "dog", "sits", "right", "of", "the", "green", "arrow"], THEIRS)
     assert found[:6] == [()] * 6 and found[6:] == [ARROW, ARROW]
     assert boxes_of_words([], THEIRS) == [] and boxes_of_words(["star"], ()) == [()]
