@@ -23,6 +23,7 @@ from attend.data.text import SPECIALS, Vocabulary
 from attend.encoder.encoder import Encoder
 from attend.encoder.features import ensure_store
 from attend.evaluation.generate import generate
+from attend.evaluation.novelty import Novelty
 from attend.metrics.captions import score_captions
 from attend.model import Model
 from attend.runs.checkpoint import read_checkpoint
@@ -67,6 +68,8 @@ def ship(run: Path, name: str, words: int, out: Path = shipped.FOLDER) -> Path:
         key: (value[rows] if key.removeprefix("captioner.") in ROWS else value).half() for key, value in tensors.items()
     }
     pack(target, replace(config, data="data/flickr8k"), kept, small, Encoder(config.encoder))
+    if novelty := Novelty.read(folder.path):
+        novelty.write(target)
     card = _card(target, name, config, dataset, folder)
     write_text(target / "README.md", card)
     return target

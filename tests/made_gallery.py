@@ -36,7 +36,7 @@ def names(data: Path) -> list[str]:
 
 def make(root: Path, variants=("soft", "hard"), seeds=(0, 1), captions=CAPTIONS, attention=True) -> tuple[Path, Path]:
     """The folder of the dataset and that of the runs; CIDEr of image i is i / 10 for soft and 0.3 for the others."""
-    data = root / "data" if (root / "data").exists() else halves.write(root / "data", SPLIT)
+    data = root / "data" if (root / "data").exists() else halves.write(root / "data", SPLIT, boxes=True)
     for variant in variants:
         for seed in seeds:
             made = scores(decode=DECODES.get(variant, "expected"), beam=3) | {"images": len(captions)}

@@ -68,8 +68,8 @@ def attention_of(words, weights, geometry, *, glimpses=None, gates=None, caption
     return Attention(image="a.jpg", caption=caption, words=tuple(words), geometry=geometry, **arrays)
 
 
-def maps_of(image, words, weights, geometry, *, smooth=True, **more):
-    return attention_maps(image, attention_of(words, weights, geometry, **more), smooth=smooth)
+def maps_of(image, words, weights, geometry, *, smooth=True, boxes=None, **more):
+    return attention_maps(image, attention_of(words, weights, geometry, **more), boxes=boxes, smooth=smooth)
 
 
 def drawn_path(image, words, weights, geometry, *, glimpses=None, gates=None, caption="", **options):

@@ -1,25 +1,12 @@
-"""Write figures of runs: learning curves, attention maps and gaze paths."""
+"""Write figures of runs: learning curves, attention health and the estimators of a laboratory."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from attend.analysis.figures.estimators import Measured, estimator_panels
-from attend.analysis.figures.figures import (
-    FIRST,
-    HEALTH,
-    PALETTE,
-    health_curves,
-    is_logged,
-    learning_curves,
-    save,
-    titled,
-)
-from attend.analysis.gaze.pictures import gaze_path
-from attend.analysis.gaze.saccades import attention_maps, tabulate
+from attend.analysis.figures.figures import HEALTH, health_curves, is_logged, learning_curves, save, titled
 from attend.analysis.records import Record
-
-from attend.runs.evaluations import Attention
 
 
 def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
@@ -61,14 +48,3 @@ def draw_estimators(rows: Sequence[Measured], folder: Path, formats: Sequence[st
 def say(sentence: str) -> None:
     """Print a note on something left out to stderr."""
     print(f"left out: {sentence}", file=sys.stderr)
-
-
-def draw_maps(image, look: Attention, path: Path, *, smooth: bool = True) -> list[Path]:
-    """The attention of every word over the picture."""
-    return save(attention_maps(image, look, smooth=smooth), path, formats=("png",), numbers=tabulate(look))
-
-
-def draw_gaze(image, look: Attention, path: Path, *, hard: bool) -> list[Path]:
-    """The path of the gaze over the picture, in the colour of soft or of hard attention."""
-    colour = PALETTE[FIRST["hard" if hard else "soft"]]
-    return save(gaze_path(image, look, sizes="attention", colour=colour).figure, path, formats=("png",))

@@ -15,6 +15,8 @@ from attend.runs.evaluations import Attention
 Picture = Image.Image | np.ndarray
 ACROSS = 7
 """The largest number of panels in a row of attention maps."""
+GAP = 0.07
+"""Inches between panels."""
 
 
 def panels(
@@ -28,10 +30,10 @@ def panels(
     below: float = 0.0,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of equal panels in balanced rows, with room for titles above and ``foot`` inches below each."""
-    rows = -(-count // across)
-    columns = -(-count // rows)
-    gap, head = 0.07, 0.22 if count > 1 or foot else 0.05
-    width = width or min(1.6, 7.2 / columns - gap)
+    columns, fitting = columns_of(count, across)
+    rows = -(-count // columns)
+    gap, head = GAP, 0.22 if count > 1 or foot else 0.05
+    width = width or fitting
     width, tall = fit(width, size)
     lines = textwrap.wrap(caption, int(14 * columns * (width + gap)))
     top = 0.17 * len(lines) + 0.05
@@ -45,6 +47,12 @@ def panels(
         panels.append(figure.add_axes(box))
     figure.text(gap / whole[0], 1 - 0.06 / whole[1], "\n".join(lines), va="top", fontsize=9)
     return figure, panels
+
+
+def columns_of(count: int, across: int = ACROSS) -> tuple[int, float]:
+    """The number of columns of so many panels in balanced rows, and the width of a panel in inches."""
+    columns = -(-count // -(-count // across))
+    return columns, min(1.6, 7.2 / columns - GAP)
 
 
 def fit(width: float, size: tuple[int, int]) -> tuple[float, float]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from attend.analysis.figures.figures import FORMATS, save
-from attend.analysis.figures.from_runs import draw_maps
 from attend.analysis.figures.panels import Picture
+from attend.analysis.gaze.drawing import draw_maps
 from attend.analysis.gaze.film import film
 from attend.analysis.gaze.human_gaze import MEASURES as AGREEMENT
 from attend.analysis.gaze.human_gaze import by_image, compare_people, read_people
@@ -19,13 +19,15 @@ from attend.analysis.gaze.path_figures import (
     tabulate_differences,
     tabulate_gaze,
 )
-from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Gaze, drawn_cells, measure, paths, read_gaze
-from attend.analysis.gaze.pictures import Glance, dot_values, side_by_side
+from attend.analysis.gaze.paths import DRAWS, LARGEST, MASS, Gaze, measure, paths, read_gaze
+from attend.analysis.gaze.pictures import Boxes, Glance, dot_values, side_by_side
 from attend.analysis.gaze.similarity import similarity_table, tabulate_similarity
+from attend.analysis.grounding.boxes import boxes_of_words
 from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import interval
 from attend.analysis.tables.text import bracketed, markdown
 
+from attend.data.examples import Caption
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
 from attend.runs.files import write_rows, write_text
@@ -48,7 +50,7 @@ class Pictures:
 
     ``dots``: the quantity in the area of a dot. ``raw``: maps show cells instead of a smooth surface. ``moving``: also
     a film. ``decode``: the evaluation of hard models (None: that of their headline scores). ``draws``: the number of
-    paths sampled from a hard model's weights, with this ``seed``.
+    paths sampled from a hard model's weights, with this ``seed``, for the numbers beside a picture.
     """
 
     images: int = 4
@@ -70,28 +72,38 @@ def draw_saccades(records: Sequence[Record], folder: Path, pictures: Pictures) -
         try:
             dataset = Prepared(looks[0][0].config.data)
             picture = open_image(dataset.folder / dataset.about["images"] / name)
+            captions = captions_of(dataset, name)
         except ValueError as error:
             say(f"{error}; this image is left out")
             continue
         stem = Path(name).stem if pictures.names else str(list(looks[0][1].attention).index(name))
         gazes = [one for _, one in looks]
-        files += _draw_gazes(picture, name, gazes, folder / f"gaze-{stem}", pictures)
-        for one in gazes:
+        boxes = [boxes_of_words(one.attention[name].words, captions) if captions else None for one in gazes]
+        files += _draw_gazes(picture, name, gazes, boxes, folder / f"gaze-{stem}", pictures)
+        for one, own in zip(gazes, boxes, strict=True):
             path = folder / f"maps-{stem}-{one.variant.replace('/', '-')}"
-            files += draw_maps(picture, one.attention[name], path, smooth=not pictures.raw)
+            files += draw_maps(picture, one.attention[name], path, boxes=own, smooth=not pictures.raw)
     return files
 
 
-def _draw_gazes(picture: Picture, name: str, looks: Sequence[Gaze], path: Path, how: Pictures) -> list[Path]:
+def captions_of(dataset: Prepared, image: str) -> tuple[Caption, ...]:
+    """The captions of an image, if the dataset has boxes."""
+    if not dataset.boxes:
+        return ()
+    return next((one.captions for one in dataset.examples if one.image == image), ())
+
+
+def _draw_gazes(
+    picture: Picture, name: str, looks: Sequence[Gaze], boxes: Sequence[Boxes | None], path: Path, how: Pictures
+) -> list[Path]:
     """The gaze of several variants over one image side by side, with its numbers, and a film if ``moving``."""
-    rows = [glances(one, name, how.draws, how.seed) for one in looks]
+    rows = [glances(one, name, own) for one, own in zip(looks, boxes, strict=True)]
     sizes = None if how.dots == "equal" else how.dots
     if sizes == "gate" and any(glance.attention.gates is None for row in rows for glance in row):
         say(f"not every model of {name} has a gate: dots are sized by attention")
         sizes = "attention"
-    note = _note(looks, how.draws, how.seed, " Dots of a cloud: the number of fixations in the cell.")
     numbers = [FIXATIONS, *(line for one in looks for line in exported(one, [name], how.draws, how.seed))]
-    figure = side_by_side(picture, rows, sizes=sizes, note=note)
+    figure = side_by_side(picture, rows, sizes=sizes)
     files = save(figure, path, formats=("png",), numbers=numbers)
     if how.moving:
         longest = max(len(one.attention[name].words) for one in looks)
@@ -102,16 +114,15 @@ def _draw_gazes(picture: Picture, name: str, looks: Sequence[Gaze], path: Path, 
     return files
 
 
-def glances(looks: Gaze, name: str, draws: int, seed: int) -> list[Glance]:
-    """The panels of one run: soft with largest weight and centre of mass; hard as decoded, one draw, and many draws."""
+def glances(looks: Gaze, name: str, boxes: Boxes | None = None) -> list[Glance]:
+    """The panels of one run: its path (soft attention: two readings of it), and the mean of its weights."""
     one, variant = looks.attention[name], looks.variant
     read = replace(one, glimpses=None) if looks.ways[0] == LARGEST else one
-    first = Glance(name=f"{variant}: {looks.ways[0]}", variant=variant, attention=read)
+    shared = {"variant": variant, "attention": read, "boxes": boxes}
+    found = [Glance(name=f"{variant}: {looks.ways[0]}", **shared)]
     if not looks.glimpsed:
-        return [first, Glance(name=f"{variant}: {MASS}", variant=variant, attention=one, path="mass")]
-    cells = drawn_cells(one, draws, seed)
-    single = Glance(name=f"{variant}: one draw", variant=variant, attention=replace(one, glimpses=cells[0]))
-    return [first, single, Glance(name=f"{variant}: {draws} draws", variant=variant, attention=one, cloud=cells)]
+        found.append(Glance(name=f"{variant}: {MASS}", path="mass", **shared))
+    return [*found, Glance(name=f"{variant}: mean over words", path=None, **shared)]
 
 
 def exported(looks: Gaze, images: Sequence[str], draws: int, seed: int = 0) -> Iterator[tuple]:

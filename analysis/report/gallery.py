@@ -13,11 +13,14 @@ from pathlib import Path
 
 import numpy as np
 from attend.analysis.figures.figures import colours
+from attend.analysis.grounding.boxes import boxes_of_words, phrases_of
 from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.tables.comparison import COLUMNS
 
+from attend.data.examples import Caption
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
+from attend.geometry import Box
 from attend.metrics.gaze import fixations
 from attend.runs.evaluations import Attention, read_attention, read_images
 
@@ -67,10 +70,11 @@ def gallery(
             look["scores"] = [look["scores"].get(score) for score in shown]
     sizes = {name: [of[name]["size"] for of in looks.values() if name in of] for name in images_shown}
     pages = _pages(models[0], sizes, data, pictures, notes) if models else {}
-    entries = [
-        {"name": name, "looks": [looks[model.name].get(name) for model in models], **page}
-        for name, page in pages.items()
-    ]
+    entries = []
+    for name, page in pages.items():
+        entry = {"name": name, "looks": [looks[model.name].get(name) for model in models], **page}
+        _add_boxes(entry, entry.pop("captions"))
+        entries.append(entry)
     styles = colours(model.name for model in models)
     return {
         "models": [_about(model, styles[model.name][0]) for model in models],
@@ -198,6 +202,19 @@ def _look(attention: Attention, path: Path) -> dict:
     }
 
 
+def _add_boxes(entry: dict, captions: Sequence[Caption]) -> None:
+    """Add the boxes of an image's captions, each with its noun, and for each word of a look the numbers of its own."""
+    nouns: dict[Box, str] = {}
+    for words, boxes in phrases_of(captions):
+        for box in boxes:
+            nouns.setdefault(box, words[-1])
+    number = {box: place for place, box in enumerate(nouns)}
+    entry["boxes"] = [[noun, *(round(edge, 4) for edge in box)] for box, noun in nouns.items()]
+    for look in filter(None, entry["looks"]):
+        own = boxes_of_words(look["words"], captions) if number else [()] * len(look["words"])
+        look["boxes"] = [[number[box] for box in boxes] for boxes in own]
+
+
 def quantise(weights: np.ndarray) -> bytes:
     """Weights (T, L) as T L bytes: 255 times the weight over the word's largest, rounded."""
     return np.rint(255 * weights / np.maximum(weights.max(axis=1, keepdims=True), 1e-12)).astype(np.uint8).tobytes()
@@ -206,13 +223,13 @@ def quantise(weights: np.ndarray) -> bytes:
 def _pages(
     model: Model, sizes: dict[str, list], data: str | Path | None, pictures: bool, notes: list[str]
 ) -> dict[str, dict]:
-    """The picture, size and references of each image, if they can be read."""
-    references, failed = {}, {}
+    """The picture, size, references and captions with boxes of each image, if they can be read."""
+    captions, failed = {}, {}
     try:
         dataset = Prepared(data or model.record.config.data)
         folder = dataset.folder / dataset.about["images"]
         for example in map(dataset.examples.__getitem__, dataset.rows(model.record.scores["split"])):
-            references[example.image] = [caption.raw for caption in example.captions]
+            captions[example.image] = example.captions
         own = dataset.about.get("fingerprint")
         if own != model.record.scores.get("data_fingerprint", own):
             notes.append(f"{dataset.folder} is not the dataset of {model.name}: their fingerprints differ.")
@@ -227,7 +244,9 @@ def _pages(
             picture, size = shrink(folder / name, size) if pictures else (None, size)
         except (OSError, ValueError) as error:
             failed[name] = str(error).rstrip(".")
-        pages[name] = {"picture": picture, "size": size, "references": references.get(name, [])}
+        theirs = captions.get(name, ())
+        raw = [caption.raw for caption in theirs]
+        pages[name] = {"picture": picture, "size": size, "references": raw, "captions": theirs}
     if failed:
         name, why = next(iter(failed.items()))
         count = "1 photograph" if len(failed) == 1 else f"{len(failed)} photographs"

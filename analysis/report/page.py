@@ -26,8 +26,10 @@ from markupsafe import Markup, escape
 from attend.config.text import difference
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("data.js", "heat.js", "gaze.js", "card.js", "gallery.js")
+SCRIPTS = ("data.js", "heat.js", "gaze.js", "boxes.js", "card.js", "gallery.js")
 """The files of the page's program, in their order."""
+COLUMNS = tuple(name for name in DEFAULT if name not in ("bleu2", "bleu3"))
+"""Scores of the table: all of DEFAULT are too wide for a page."""
 ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
@@ -38,7 +40,7 @@ def report(
     pictures: bool = True,
     seed: int | None = None,
     data: str | Path | None = None,
-    columns: Sequence[str] = DEFAULT,
+    columns: Sequence[str] = COLUMNS,
 ) -> tuple[str, list[str]]:
     """The page as HTML, and a sentence for each part that is left out.
 
@@ -72,6 +74,7 @@ def report(
         table=table and _for_template(table),
         curves=curves,
         gallery=looked,
+        boxed=any(entry["boxes"] for entry in looked["images"]),
         data=Markup(script_json(looked)),
         notes=notes,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),

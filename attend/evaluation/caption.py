@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from PIL.Image import Image
 from torch import Tensor
 
@@ -16,29 +17,56 @@ from attend.data.images import open_image, to_square
 from attend.encoder.features import compute_features
 from attend.evaluation.cause import into
 from attend.evaluation.generate import hypotheses_of
+from attend.evaluation.novelty import Novelty, doubts
 from attend.geometry import Box, Geometry
 from attend.model import Model
+from attend.runs.evaluations import Attention
 from attend.runs.folder import RunFolder
 from attend.runs.processes import accelerator
 from attend.shipped import found
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageCaption:
-    """The caption of an image file: ``words``, and for each word the ``weights`` (T, L) over the locations, the sampled
-    location in ``glimpses`` (T,) and the gate in ``gates``; None if the model has none. ``geometry`` maps locations to
-    pixels of the ``image``. ``look_at`` says what the model says if it must look at one box."""
+    """The caption of an image file: its ``text`` and its ``words``, and the attention of each word.
+
+    ``weights`` (T, rows, columns) are those over the grid, which sum to 1. ``glimpses`` (T,) are the numbers of the
+    sampled cells, counted row by row, and ``gates`` (T,) those on the context; None if the model has none. ``geometry``
+    maps cells to pixels of the ``image``. ``novelty`` is about 1 for an image like the training images (None: the run
+    did not measure it). ``warnings`` are sentences that say why the caption should not be trusted.
+    """
 
     path: Path
     image: Image
-    caption: str
+    text: str
     words: tuple[str, ...]
     weights: np.ndarray
     glimpses: np.ndarray | None
     gates: np.ndarray | None
     geometry: Geometry
+    novelty: float | None = None
+    warnings: tuple[str, ...] = ()
     say: Callable[[Tensor], "ImageCaption"] = field(repr=False, compare=False)
-    one_cell: bool = False
+    one_cell: bool = field(default=False, repr=False)
+
+    @property
+    def attention(self) -> Attention:
+        """The same as one caption of attention.h5, which ``attend.analysis`` draws: weights are (T, L)."""
+        return Attention(
+            image=str(self.path), caption=self.text, words=self.words, glimpses=self.glimpses, gates=self.gates,
+            weights=self.weights.reshape(len(self.words), -1), geometry=self.geometry,
+        )  # fmt: skip
+
+    def plot(self, file: Path | str | None = None, *, path: bool = False) -> "Figure":
+        """Draw the attention of each word over the image, or with ``path`` the path of the gaze.
+
+        The figure is also written into ``file`` if it is named, in the format of its suffix: png, pdf or svg.
+        """
+        drawing = import_module("attend.analysis.gaze.drawing")  # the analysis reads the library, and not the reverse
+        return drawing.draw(self.image, self.attention, file, path=path)
 
     def look_at(self, box: Box) -> "ImageCaption":
         """The caption of the same image if the model looks into a box at every word.
@@ -64,7 +92,8 @@ class ImageCaptioner:
     """
 
     def __init__(self, run: Path | str) -> None:
-        self.model = Model.read(RunFolder(found(run)))
+        folder = found(run)
+        self.model, self.novelty = Model.read(RunFolder(folder)), Novelty.read(folder)
         if self.model.config.attention.weights == "oracle":
             raise ValueError(
                 f"{run} has oracle attention, which sees the boxes of given captions and so captions no images: "
@@ -90,7 +119,39 @@ class ImageCaptioner:
     ) -> Iterator[ImageCaption]:
         """The captions of image files in their order, one at a time."""
         way = self.model.config.way(decode, beam)
-        return (_caption(self.model, Path(one), number, *way, self.device) for number, one in enumerate(images))
+        return (self._caption(Path(one), number, *way) for number, one in enumerate(images))
+
+    @torch.no_grad()
+    def _caption(
+        self, path: Path, number: int, decode: Decode, beam: int, weights: Tensor | None = None
+    ) -> ImageCaption:
+        """The caption of one image, with given weights (L,) at every word or the model's own; its noise is keyed by its
+        number."""
+        model, image = self.model, open_image(path)
+        settings, longest, device = model.encoder.settings, model.config.search.max_length, self.device.device
+        square = to_square(image, model.encoder.size, settings.transform, model.encoder.interpolation)
+        features = torch.from_numpy(compute_features(model.encoder, np.stack([square]), device)).float().to(device)
+        shown = None if weights is None else weights.to(device).expand(1, longest, -1)
+        looking = model if weights is None else model.looking("oracle")
+        with model.autocast():
+            (hypothesis,) = hypotheses_of(looking, model.normalised(features), [number], decode, beam, shown=shown)
+        score = None
+        if self.novelty is not None:
+            (score,) = self.novelty.score(model.normalised(features).mean(1).cpu().numpy()).tolist()
+        return ImageCaption(
+            path=path,
+            image=image,
+            text=hypothesis.caption,
+            words=hypothesis.words,
+            weights=np.asarray(hypothesis.weights).reshape(len(hypothesis.words), *model.encoder.grid),
+            glimpses=hypothesis.glimpses,
+            gates=hypothesis.gates,
+            geometry=Geometry.of(settings.transform, image.size, model.encoder.grid),
+            novelty=score,
+            warnings=tuple(doubts(path.name, hypothesis.words, longest, self.novelty, score)),
+            say=partial(self._caption, path, number, decode, beam),
+            one_cell=decode == "argmax",
+        )
 
 
 def caption_images(
@@ -105,32 +166,3 @@ def caption_images(
         ValueError: as ``ImageCaptioner``, or a file is no image.
     """
     return ImageCaptioner(run).captions(images, decode=decode, beam=beam)
-
-
-@torch.no_grad()
-def _caption(
-    model: Model, path: Path, number: int, decode: Decode, beam: int, device: Accelerator, weights: Tensor | None = None
-) -> ImageCaption:
-    """The caption of one image, with given weights (L,) at every word or the model's own; its noise is keyed by its
-    number."""
-    image, settings = open_image(path), model.encoder.settings
-    square = to_square(image, model.encoder.size, settings.transform, model.encoder.interpolation)
-    features = torch.from_numpy(compute_features(model.encoder, np.stack([square]), device.device)).float()
-    shown = None if weights is None else weights.to(device.device).expand(1, model.config.search.max_length, -1)
-    looking = model if weights is None else model.looking("oracle")
-    with model.autocast():
-        (said,) = hypotheses_of(
-            looking, model.normalised(features.to(device.device)), [number], decode, beam, shown=shown
-        )
-    return ImageCaption(
-        path=path,
-        image=image,
-        caption=said.caption,
-        words=said.words,
-        weights=np.asarray(said.weights),
-        glimpses=said.glimpses,
-        gates=said.gates,
-        geometry=Geometry.of(settings.transform, image.size, model.encoder.grid),
-        say=partial(_caption, model, path, number, decode, beam, device),
-        one_cell=decode == "argmax",
-    )

@@ -28,6 +28,7 @@ from attend.estimators.noise import Noise
 from attend.evaluation import health
 from attend.evaluation.evaluate import evaluate, score_quickly
 from attend.evaluation.generate import generate
+from attend.evaluation.novelty import measure_novelty
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.kernels.capture import CudaGraphs
 from attend.model import Model
@@ -331,6 +332,7 @@ def train(
         if lease is not None:
             started = read_json(run.path / "environment.json", dict).get("start", {})
             scores |= {name: started[name] for name in BUDGET if name in started}
+            measure_novelty(model, trainer.batches, trainer.rows, found).write(run.path)
             run.finish(lease, scores)
     return scores
 

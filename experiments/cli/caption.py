@@ -40,10 +40,9 @@ def caption(command: Caption) -> None:
     if skipped:
         some = ", ".join(map(str, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
         print(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})", file=sys.stderr)
-    from attend.analysis.figures.from_runs import draw_gaze, draw_maps
+    from attend.analysis.gaze.drawing import draw_maps, draw_path
 
     from attend.evaluation.caption import caption_images
-    from attend.runs.evaluations import Attention
 
     captions = caption_images(command.run, files, decode=command.decode, beam=command.beam)
     if attention.weights != "learned":
@@ -51,14 +50,12 @@ def caption(command: Caption) -> None:
         how = "attends to all places alike" if alike else f"has {attention.weights!r} attention"
         print(f"{command.run} {how}: there is no gaze to draw", file=sys.stderr)
     for name, one in zip(picture_names(files), captions, strict=True):
-        look = Attention(
-            image=str(one.path), caption=one.caption, words=one.words, weights=one.weights, glimpses=one.glimpses,
-            gates=one.gates, geometry=one.geometry,
-        )  # fmt: skip
-        pictures = draw_maps(one.image, look, command.out / f"{name}-maps")
+        pictures = draw_maps(one.image, one.attention, command.out / f"{name}-maps")
         if attention.weights == "learned":
-            pictures += draw_gaze(one.image, look, command.out / f"{name}-gaze", hard=attention.hard)
-        print(f"{one.path}: {one.caption or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
+            pictures += draw_path(one.image, one.attention, command.out / f"{name}-gaze")
+        print(f"{one.path}: {one.text or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
+        for sentence in one.warnings:
+            print(f"warning: {sentence}", file=sys.stderr)
 
 
 def picture_names(images: Sequence[Path]) -> list[str]:

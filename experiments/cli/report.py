@@ -33,13 +33,13 @@ class Report:
 
 def report(command: Report) -> None:
     named(command.runs)
+    from attend.analysis.report.page import COLUMNS
     from attend.analysis.report.page import report as page
-    from attend.analysis.tables.columns import DEFAULT
 
     from attend.runs.files import write_text
 
     out = command.out or beside(command.runs) / "report.html"
-    columns = command.columns.split(",") if command.columns else DEFAULT
+    columns = command.columns.split(",") if command.columns else COLUMNS
     options = {name: getattr(command, name) for name in ("images", "pictures", "seed", "data")}
     html, notes = page(command.runs, columns=columns, **options)
     write_text(out, html)

@@ -21,7 +21,7 @@ PICTURES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Run(Queued):
-    """Run an experiment: all its variants and seeds, then a table and pictures. Run it again to resume."""
+    """Run an experiment: all its variants and seeds, then a table, pictures and a report. Run it again to resume."""
 
     experiment: Annotated[Positional[str | None], arg(metavar="NAME")] = None
     """name of an experiment (`attend run list` prints them), or a file that declares one: path/to/mine.py"""
@@ -66,8 +66,7 @@ def run(command: Run) -> None:
             print(_seeds_for(command, experiment))
         return
     runner.run(runs, experiment.name, command.out, command.storage, command.workers)
-    for file in runner.present(experiment, command.out, pictures=1 if command.tiny else PICTURES):
-        print(file)
+    runner.present(experiment, command.out, pictures=1 if command.tiny else PICTURES)
 
 
 def _seeds_for(command: Run, experiment: Experiment) -> str:

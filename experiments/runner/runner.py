@@ -245,12 +245,21 @@ def identity(out: Path) -> str:
     return path.read_text()
 
 
+GALLERY = 200
+"""The largest number of images in the report of an experiment."""
+
+
 def present(experiment: Experiment, out: Path, pictures: int = 1) -> list[Path]:
-    """Write the table, the learning curves and some gaze pictures of an experiment's runs; prints the table."""
+    """Write the table, the learning curves, some gaze pictures and the report of an experiment's runs.
+
+    Prints a short table and the names of the files to open. Returns all files.
+    """
     from attend.analysis.figures.from_runs import draw_curves
     from attend.analysis.gaze.from_runs import Pictures, draw_saccades
     from attend.analysis.records import read_runs
+    from attend.analysis.report.page import report
     from attend.analysis.tables.comparison import DEFAULT, comparison, render
+    from attend.analysis.tables.terminal import brief
 
     folder = out / experiment.name
     broken: list[str] = []
@@ -260,9 +269,13 @@ def present(experiment: Experiment, out: Path, pictures: int = 1) -> list[Path]:
     files = [folder / "table.md", folder / "table.csv"]
     for file, format in zip(files, ("markdown", "csv"), strict=True):
         write_text(file, render(table, format))
-    print(render(table, "markdown"))
     if experiment.conclude:
         files += experiment.conclude(records, folder)
     files += draw_curves(records, folder / "pictures")
     files += draw_saccades(records, folder / "pictures", Pictures(images=pictures))
-    return files
+    html, _ = report([folder], images=GALLERY)  # its notes are a part of the page
+    write_text(folder / "report.html", html)
+    print(f"\n{brief(table)}\n")
+    print(f"{folder / 'table.md'} has all columns and notes, {folder / 'pictures'} the pictures.")
+    print(f"Open {folder / 'report.html'}")
+    return [*files, folder / "report.html"]

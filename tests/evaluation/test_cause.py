@@ -259,16 +259,18 @@ def test_a_caption_can_be_made_to_look_at_a_box(runs, world, kind):
     said = {one["image_id"]: one["caption"] for one in json.loads((folder / "captions.json").read_text())}
     name = next(iter(said))
     (one,) = caption_images(run, [world / "data/images" / name])
-    assert one.caption == said[name]
+    assert one.text == said[name]
     model = attend.load(run)
     again, (first, second) = (
         model.caption(world / "data/images" / name),
         model.caption([world / "data/images" / other for other in (name, [*said][1])]),
     )
-    assert again.caption == first.caption == said[name] and second.caption == said[[*said][1]]
+    assert again.text == first.text == said[name] and second.text == said[[*said][1]]
     box = (0.0, 0.0, 0.5, 1.0)
     moved = one.look_at(box)
-    assert np.allclose(moved.weights, into((box,), moved.geometry, kind == "hard"), atol=1e-6)
+    rows, columns = moved.geometry.grid
+    assert moved.weights.shape == (len(moved.words), rows, columns)
+    assert np.allclose(moved.attention.weights, into((box,), moved.geometry, kind == "hard"), atol=1e-6)
     assert len(moved.words) == len(moved.weights) > 0 and moved.image.size == one.image.size
     with pytest.raises(ValueError, match="is not in the image"):
         one.look_at((2.0, 2.0, 3.0, 3.0))

@@ -36,14 +36,18 @@ def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monke
     before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("metrics.jsonl")}
     main([*RUN, "--seeds", "1", "--workers", "1"])
     said = capsys.readouterr().out
+    *table, _, files, last = said.strip().splitlines()
+    assert last == "Open runs/quickstart-tiny/report.html" and "runs/quickstart-tiny/table.md has all columns" in files
+    header, rule, *rows = [line for line in table if "  " in line]
+    assert header.split() == ["Variant", "Decoding", "BLEU-4", "CIDEr", "Grounding", "mass"]
+    assert [row.split()[0] for row in rows] == ["hard", "soft", "soft-longer", "uniform"] and len(rule.split()) == 5
     for variant in ("soft", "hard", "soft-longer", "uniform"):
-        assert f"| {variant}" in said
+        assert f"| {variant}" in (done / "runs/quickstart-tiny/table.md").read_text()
         scores = json.loads((done / f"runs/quickstart-tiny/{variant}/seed0/scores.json").read_text())
         assert scores["images"] == 6 and scores["grounding"]["words"] > 0
-    files = [Path(line) for line in said.splitlines() if line.startswith("runs/")]
-    assert all((done / file).exists() for file in files)
-    names = {file.name for file in files}
-    assert {"table.md", "table.csv", "curves.png", "gaze-0.png", "maps-0-soft.png", "maps-0-hard.png"} <= names
+    names = {file.name for file in (done / "runs/quickstart-tiny").rglob("*.*")}
+    pictures = {"curves.png", "gaze-0.png", "maps-0-soft.png", "maps-0-hard.png"}
+    assert pictures | {"table.md", "table.csv", "report.html", "novelty.json"} <= names
     assert before == {path: path.stat().st_mtime_ns for path in before}  # nothing was trained twice
 
 
@@ -111,8 +115,8 @@ def test_the_same_command_on_another_machine_joins_the_work(done, forks, tmp_pat
     logs = [tmp_path / "one.log", tmp_path / "other.log"]
     for process, log in [(forks.start(main, command, folder=done, log=log), log) for log in logs]:
         finish(process, log)
-    tables = [[line for line in log.read_text().splitlines() if line.startswith("|")] for log in logs]
-    assert tables[0] == tables[1] and any("| soft" in line for line in tables[0])
+    tables = [log.read_text().partition("Variant ")[2] for log in logs]
+    assert tables[0] == tables[1] and "\nsoft " in tables[0]
     for folder in tmp_path.glob("quickstart-tiny/*/seed*"):
         steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert steps == sorted(steps) and not (folder / "lease.json").exists()

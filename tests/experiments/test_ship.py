@@ -9,16 +9,19 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from attend.experiments import ship as shipping
 from attend.experiments.cli.main import main
 from attend.experiments.share import share
+from PIL import Image
 
 from attend import shipped
 from attend.config.text import from_dict
 from attend.data.text import SPECIALS
 from attend.evaluation.caption import caption_images
+from attend.evaluation.novelty import Novelty
 from attend.model import Model
 from attend.runs.folder import RunFolder
 from attend.shipped import hub
@@ -42,16 +45,17 @@ def run(tmp_path_factory):
 def test_a_small_captioner_says_what_its_run_says_in_the_words_that_it_keeps(run, tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
     images = sorted((run.parents[3] / "data/images").glob("3*.png"))
-    whole = [one.caption for one in caption_images(run, images)]
+    whole = [one.text for one in caption_images(run, images)]
     shipping.ship(run, "all-words", 1000, tmp_path)
-    assert [one.caption for one in caption_images("all-words", images)] == whole
+    assert [one.text for one in caption_images("all-words", images)] == whole
+    assert (tmp_path / "all-words/novelty.json").read_text() == (run / "novelty.json").read_text()
     folder = shipping.ship(run, "few-words", 4, tmp_path)
     small = Model.read(RunFolder(folder))
     assert len(small.vocabulary) == len(SPECIALS) + 4 and len(small.captioner.decoder.logits.weight) == len(
         small.vocabulary
     )
     assert {*small.vocabulary.words[len(SPECIALS) :]} <= {"a", "half", "and", "then", "red", "green", "blue", "yellow"}
-    spoken = " ".join(one.caption for one in caption_images("few-words", images)).split()
+    spoken = " ".join(one.text for one in caption_images("few-words", images)).split()
     assert {*spoken} <= {*small.vocabulary.words} and shipped.names() == ("all-words", "few-words")
     card = (folder / "README.md").read_text()
     assert re.search(r"an LSTM of\s\d+, 4 words, 0\.\d MB in fp16", card) and re.search(r"BLEU-4 \d+\.\d", card)
@@ -73,6 +77,15 @@ def test_the_program_names_those_that_there_are(capsys, tmp_path):
     with pytest.raises(SystemExit):
         main(["caption", "flickr9k-soft", str(tmp_path)])
     assert "there is no run flickr9k-soft: name a run folder, below runs/" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_what_is_shipped_knows_what_is_new_to_it(name, tmp_path):
+    """Noise is no photograph: its novelty is beyond the limit, and the caption says so."""
+    pixels = np.random.default_rng(0).integers(0, 255, (200, 300, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "noise.png")
+    (one,) = caption_images(name, [tmp_path / "noise.png"])
+    assert one.novelty > Novelty.read(shipped.FOLDER / name).limit and "noise.png is unlike" in one.warnings[0]
 
 
 @pytest.mark.parametrize("name", KNOWN)

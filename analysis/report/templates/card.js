@@ -45,7 +45,7 @@ class Card {
     const said = make("p", { class: "said" });
     const name = `What ${model.name} wrote; arrow keys move between words`;
     const text = make("p", { class: "text", role: "group", dir: "auto", "aria-label": name });
-    const panel = { look, model, view, canvas, svg, said, words: [] };
+    const panel = { entry, look, model, view, canvas, svg, said, words: [] };
     look.words.forEach((word, t) => {
       const found = this.settings.terms.some((term) => word.toLowerCase().startsWith(term));
       const button = make("button", { type: "button", tabindex: t ? -1 : 0, ...(found && { class: "found" }) }, word);
@@ -125,7 +125,7 @@ class Card {
   }
 
   draw(panel, t) {
-    const { look, view, canvas, svg, words, said } = panel, { maps, gaze } = this.settings;
+    const { entry, look, view, canvas, svg, words, said } = panel, { maps, gaze, boxes } = this.settings;
     const now = t != null && t < look.words.length ? t : null, weights = now == null ? null : weightsAt(look, now);
     words.forEach((word, i) => word.classList.toggle("now", i === now));
     panel.now = now;
@@ -134,6 +134,7 @@ class Card {
     canvas.hidden = !weights;
     if (weights) paint(canvas, weights, look, maps);
     drawGaze(svg, look, now, panel.model.colour, gaze);
+    drawBoxes(svg, entry, look, now, boxes);
     said.textContent = now != null ? describe(look, now) : this.scores(panel, t);
   }
 

@@ -21,7 +21,7 @@ function settings() {
     const ours = scored(entry, sort.of), theirs = sort.minus == null ? 0 : scored(entry, sort.minus);
     return ours == null || theirs == null ? null : ours - theirs;
   };
-  return { sort, models, terms, value, maps: field("maps").value, gaze: field("gaze").value };
+  return { sort, models, terms, value, maps: field("maps").value, gaze: field("gaze").value, boxes: field("boxes").value };
 }
 
 /** Whether a caption of a shown model has, for every term, a word that begins with it. */
@@ -82,6 +82,7 @@ function start() {
   });
   if (data.models.length > 1) field("minus").value = "1";
   field("models").hidden = data.models.length < 2;
+  field("boxes").closest("label").hidden = !data.images.some((entry) => entry.boxes.length);
   field("controls").addEventListener("submit", (event) => event.preventDefault());
   field("controls").addEventListener("input", () => {
     state.page = 0;

@@ -6,8 +6,12 @@ import csv
 
 import numpy as np
 import pytest
-from attend.analysis.gaze.paths import DRAWS, drawn_cells, paths
-from attend.analysis.gaze.pictures import Glance, side_by_side
+from attend.analysis.figures.figures import drawn
+from attend.analysis.gaze.from_runs import _read_records, glances
+from attend.analysis.gaze.paths import DRAWS, path_of, paths
+from attend.analysis.gaze.pictures import content, side_by_side
+from attend.analysis.gaze.saccades import heated, times_even
+from attend.analysis.records import read_runs
 from attend.experiments.cli.main import main
 from PIL import Image
 
@@ -44,29 +48,34 @@ def test_pictures_a_film_and_fixations(runs, tmp_path, capsys):
     assert {r["way"] for r in found} == {"largest weight", "centre of mass", "argmax", "draws"}
 
 
-def test_panels_are_the_ways(runs):
-    look = read_attention(runs / "hard/seed0/evaluations/test-argmax-beam3/attention.h5", 0)
-    cells = drawn_cells(look, 20, 0)
-    first = Glance(name="hard: argmax", variant="hard", attention=look)
-    cloud = Glance(name="hard: 20 draws", variant="hard", attention=look, cloud=cells)
-    figure = side_by_side(np.zeros((32, 32, 3), np.uint8), [[first], [first, cloud]], sizes="gate", note="More.")
-    assert [axes.get_title() for axes in figure.axes] == ["hard: argmax", "hard: argmax", "hard: 20 draws"]
-    lines = [line for line in figure.axes[2].lines if len(line.get_xdata()) == len(look.words)]
-    assert len(lines) == 40  # each path over its white casing
-    nearest = [np.abs(GEOMETRY.centres()[:, None] - line.get_xydata()).sum(-1).argmin(0) for line in lines[1::2]]
-    np.testing.assert_array_equal(nearest, cells)
+def test_no_path_above_a_caption_that_it_did_not_write(runs):
+    """The panels of hard attention are the path that wrote the caption and the mean of the weights; no sampled path."""
+    records = read_runs([runs])
+    (hard,) = (one for _, one in _read_records(records, None, once=True) if one.glimpsed)
+    panels = glances(hard, IMAGES[0])
+    assert [glance.name for glance in panels] == ["hard: argmax", "hard: mean over words"]
+    assert panels[0].attention is hard.attention[IMAGES[0]]
+    figure = side_by_side(np.zeros((32, 32, 3), np.uint8), [panels], sizes="gate", note="More.")
+    *drawn_panels, bar = figure.axes
+    assert [axes.get_title() for axes in drawn_panels] == ["hard: argmax", "hard: mean over words"]
+    points = [(x, y) for panel, name, x, y in drawn(figure)]
+    named, _ = content(panels[0].attention)
+    assert points == [fixation.point for fixation in path_of(named)] and not drawn_panels[1].lines
+    even = heated(np.zeros((32, 32, 3)), times_even(panels[1].attention.weights.mean(0), GEOMETRY, (32, 32)))
+    np.testing.assert_allclose(drawn_panels[1].images[0].get_array(), even, atol=1e-6)
+    assert bar.get_title(loc="left").endswith("(1/16)")
     (note,) = [text.get_text() for text in figure.texts if text.get_text()]
-    assert "largest 0." in note and note.replace("\n", " ").endswith("More.")
+    assert "area of a dot: gate" in note and note.endswith("More.")
 
 
 def test_dots_are_as_large_as_what_they_show():
-    words, weights = ["a", "b", "c"], peaked([0, 5, 10])
+    words, weights = ["dog", "cat", "men"], peaked([0, 5, 10])
     weights[1] = peaked([5], 0.2)[0]
     picture = np.zeros((32, 32, 3), np.uint8)
     axes = drawn_path(picture, words, weights, GEOMETRY, sizes="attention")
     dots = sorted(line.get_markersize() for line in axes.lines if line.get_marker() == "o")
-    areas = (np.array(dots) - 3.5) ** 2
-    np.testing.assert_allclose(areas / areas[-1], [0.2 / 0.7, 1, 1], rtol=1e-6)
+    areas = (np.array(dots) - 4) ** 2 / 64  # one scale for all pictures: 16 times an even look of 1/16
+    np.testing.assert_allclose(areas, [0.2, 0.7, 0.7], rtol=1e-6)
     with pytest.raises(ValueError, match="no gate to size dots by"):
         drawn_path(picture, words, weights, GEOMETRY, sizes="gate")
     with pytest.raises(ValueError, match="sized by 'length'; known are attention, gate"):
@@ -77,16 +86,16 @@ def test_dots_are_as_large_as_what_they_show():
 
 def test_a_film_adds_to_what_stands():
     """After every word the labels lie where they lie at the end, and say no more than was said."""
-    words, weights = ["a", "red", "dog", "runs", "to", "a"], peaked([0, 5, 5, 10, 0, 0])
+    words, weights = ["snow", "red", "dog", "a", "runs", "home"], peaked([0, 5, 5, 3, 10, 0])
     picture = np.zeros((32, 32, 3), np.uint8)
     end = {tuple(t.get_position()): t.get_text() for t in drawn_path(picture, words, weights, GEOMETRY).texts}
-    assert list(end.values()) == ["1 a\n4 to a", "2 red dog", "3 runs"]
+    assert list(end.values()) == ["1 snow\n4 home", "2 red dog", "3 runs"]
     for spoken in range(1, 7):
         axes = drawn_path(picture, words, weights, GEOMETRY, spoken=spoken)
         texts = {tuple(t.get_position()): t.get_text() for t in axes.texts}
         assert texts.keys() == end.keys()
         said = sorted(" ".join(texts.values()).split())
-        assert sum(not word.isdigit() for word in said) == spoken
+        assert sum(not word.isdigit() for word in said) == spoken - (spoken > 3)  # without "a"
         assert all(end[at].startswith(text) for at, text in texts.items())
 
 

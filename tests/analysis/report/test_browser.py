@@ -146,6 +146,32 @@ def test_pointing_at_a_word_shows_both_maps(browser):
     assert browser.now() == [None, None]
 
 
+def frames(browser, panel=1) -> list[list[float]]:
+    """The dashed boxes of a panel of the third card, whose caption is `a green half and more`: x, y, width, height."""
+    script = """return [...document.querySelectorAll(arguments[0])].map((frame) =>
+      ['x', 'y', 'width', 'height'].map((name) => +frame.getAttribute(name)))"""
+    return browser(script, f".card:nth-child(3) .panel:nth-child({panel}) .boxes rect[stroke-dasharray]")
+
+
+def test_peoples_boxes_are_those_of_the_word_or_all_or_none(browser):
+    """The image 04.png is red on the left and green on the right."""
+    assert frames(browser) == []
+    browser.click(browser.words(3, 1)[1])
+    assert browser.now(3) == ["green", "green"]
+    assert frames(browser, 1) == frames(browser, 2) == [[SIZE[0] / 2, 0, SIZE[0] / 2, SIZE[1]]]
+    browser.choose("boxes", "all")
+    assert frames(browser) == [[0, 0, SIZE[0] / 2, SIZE[1]], [SIZE[0] / 2, 0, SIZE[0] / 2, SIZE[1]]]
+    browser.choose("boxes", "off")
+    browser.click(browser.words(3, 1)[1])
+    assert frames(browser) == []
+
+
+def test_the_table_fits_a_laptop(browser):
+    """No part of the page is wider than its place at 1280 pixels."""
+    wide = "(one) => one.scrollWidth > one.clientWidth + 1"
+    assert browser(f"return [...document.querySelectorAll('html, .wide')].filter({wide})") == []
+
+
 def test_a_word_is_answered_by_the_same_word_or_else_by_its_place(browser):
     answer = "return answer({words: arguments[0]}, arguments[1], {words: arguments[2]})"
     assert browser(answer, ["a", "dog", "runs"], 1, ["the", "big", "dog"]) == 2

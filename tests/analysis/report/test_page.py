@@ -88,6 +88,14 @@ def test_the_gallery_holds_the_first_seed_of_every_variant(html, made):
     assert all(len(image["references"]) == 2 for image in data["images"])
 
 
+def test_the_gallery_holds_peoples_boxes(html):
+    """Of the first test image the left half is blue and the right one red; each caption names its own colours."""
+    first, second, *_ = Page(html).data["images"]
+    assert first["boxes"] == [["blue", 0.0, 0.0, 0.5, 1.0], ["red", 0.5, 0.0, 1.0, 1.0]]
+    assert first["looks"][1]["words"] == ["a", "red", "half"] and first["looks"][1]["boxes"] == [[], [1], []]
+    assert second["looks"][1]["words"] == ["a", "dog", "runs"] and second["looks"][1]["boxes"] == [[], [], []]
+
+
 @pytest.mark.parametrize(("place", "variant"), [(0, "hard"), (1, "soft")])
 def test_weights_come_back_as_they_were(html, place, variant):
     for number, image in enumerate(Page(html).data["images"]):

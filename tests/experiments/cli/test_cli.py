@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 from attend.experiments.cli.main import VERBS, main
 from PIL import Image
 
+import attend
 from attend.config.setting import Setting
 from attend.evaluation.saved import evaluate_run
 from tests import halves
@@ -113,10 +115,36 @@ def test_the_library_captions_in_silence_what_the_program_prints(trained, data, 
     assert capfd.readouterr() == ("", "")
     main(["caption", str(trained), *map(str, photos), "--out", str(tmp_path / "out")])
     lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("  ")]
-    assert lines == [f"{one.path}: {one.caption}" for one in found]
+    assert lines == [f"{one.path}: {one.text}" for one in found]
     for one in found:
-        assert one.weights.shape == (len(one.words), 4) and one.image.size == one.geometry.size == (32, 32)
+        assert (
+            one.weights.shape == (len(one.words), 2, 2)
+            and one.text == " ".join(one.words)
+            and one.image.size == one.geometry.size == (32, 32)
+        )
         assert len(one.glimpses) == len(one.gates) == len(one.words) > 0
+
+
+def test_a_caption_draws_itself(trained, data, tmp_path):
+    one = attend.load(trained).caption(data / "images/03.png")
+    maps, path = one.plot(tmp_path / "maps.svg"), one.plot(path=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["maps.svg"]
+    assert "weight, in multiples of an even look (1/4)" in [axes.get_title(loc="left") for axes in maps.axes]
+    assert len(maps.axes) == len(one.words) + 2 and len(path.axes) >= 1  # the picture, and the colour bar
+    with pytest.raises(ValueError, match=r"gaze.txt has no suffix of a picture: name a file that ends in .png"):
+        one.plot(tmp_path / "gaze.txt")
+
+
+def test_a_picture_unlike_the_training_images_is_said(trained, data, tmp_path, capsys):
+    """The data are halves in plain colours; a run without the file warns of repetition alone."""
+    noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    main(["caption", str(trained), str(tmp_path / "noise.png"), str(data / "images/03.png"), "--out", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert "warning: noise.png is unlike the images that this model learned from" in said and "03.png is" not in said
+    older = shutil.copytree(trained, tmp_path / "older", ignore=shutil.ignore_patterns("novelty.json"))
+    one = attend.load(older).caption(tmp_path / "noise.png")
+    assert one.novelty is None and not any("unlike" in sentence for sentence in one.warnings)
 
 
 def test_caption_takes_a_folder_and_names_what_it_leaves_out(trained, data, tmp_path, capsys):
