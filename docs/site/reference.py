@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+from itertools import pairwise
 from pathlib import Path
 
 import attend
@@ -69,11 +71,39 @@ def _without_heading(name: str, *more: str) -> str:
 
 
 def package(name: str, about: str) -> str:
-    """The page of a package: its own docstring and names, then its modules."""
-    text = [f"# {name}", f"*{about[0].upper()}{about[1:]}.*", _without_heading(name)]
+    """The page of a package: its docstring, the names to import from it, its own names, then its modules."""
+    own, shared = names(Path(importlib.util.find_spec(name).origin))
+    text = [f"# {name}", f"*{about[0].upper()}{about[1:]}.*"]
+    if shared:
+        links = (f"[`{one}`][{path}.{one}]" if one in documented(path) else f"`{one}`" for one, path in shared.items())
+        text.append(f"Import these from `{name}`: {', '.join(links)}.")
+    text.append(_without_heading(name, f"members: {own}" if own else "members: false"))
     for module in modules(name):
         text.append(f"::: {module}\n    options:\n      show_root_full_path: true")
     return "\n\n".join(text) + "\n"
+
+
+def names(file: Path) -> tuple[list[str], dict[str, str]]:
+    """The public names that a file defines, and those that its ``__all__`` shares from other modules, with these."""
+    own, imported, listed = [], {}, None
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom):
+            imported |= {alias.name: str(node.module) for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            own.append(node.name)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            own.append(node.targets[0].id)
+            listed = ast.literal_eval(node.value) if own[-1] == "__all__" else listed
+    public = listed if listed is not None else [name for name in own if not name.startswith("_")]
+    return [name for name in own if name in public], {name: imported[name] for name in public if name in imported}
+
+
+def documented(module: str) -> set[str]:
+    """The names of a module that have a docstring, and so an entry on its page."""
+    body = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")).body
+    found = {one.name for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(one)}
+    pairs = ((one, text) for one, text in pairwise(body) if isinstance(one, ast.Assign) and isinstance(text, ast.Expr))
+    return found | {target.id for one, _ in pairs for target in one.targets if isinstance(target, ast.Name)}
 
 
 def modules(name: str) -> list[str]:

@@ -11,6 +11,7 @@ import attend
 from docs.site.check import problems
 from docs.site.links import rewritten, source_page
 from docs.site.pages import GUIDES, HOME, RESULTS, SECTIONS, menu, site_path, sources, title
+from docs.site.reference import PACKAGES, names, public
 
 ROOT = Path(__file__).parents[2]
 
@@ -171,6 +172,15 @@ def test_a_build_breaks_where_something_is_missing(tmp_path, text, says):
         render(tmp_path)
 
 
+def test_the_names_of_a_package_are_its_own_and_those_that_it_shares(tmp_path):
+    file = tmp_path / "__init__.py"
+    text = "from a.b import c, d\nimport os\n_hidden = 1\nE = 2\n\nclass F: ...\n\ndef g(): ...\n"
+    file.write_text(text)
+    assert names(file) == (["E", "F", "g"], {})
+    file.write_text(text + "__all__ = ['c', 'F']\n")
+    assert names(file) == (["F"], {"c": "a.b"})
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     build = pytest.importorskip("docs.site.build").build
     (tmp_path / "mine").touch()
@@ -215,7 +225,6 @@ def test_a_notebook_is_executed_and_its_page_has_the_outputs(tmp_path):
 @pytest.mark.slow
 def test_the_site_is_built_and_has_every_page_and_name(tmp_path):
     from docs.site.build import build
-    from docs.site.reference import PACKAGES, public
 
     html = build(ROOT, tmp_path / "site", execute=False)
     for file in sources(ROOT):
