@@ -34,6 +34,7 @@ def read(file: Path, execute: bool = True) -> NotebookNode:
     Raises ValueError with the cell and its error if one fails.
     """
     notebook = jupytext.read(file)
+    notebook.metadata["language_info"] = {"name": "python"}
     if not execute:
         return notebook
     with tempfile.TemporaryDirectory() as folder:

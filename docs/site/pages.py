@@ -9,17 +9,23 @@ HOME = "docs/README.md"
 GUIDES, RESULTS = "How-to guides", "Results"
 SECTIONS: dict[str, dict[str, str]] = {
     GUIDES: {
-        "Attention in your own model": "docs/attention-in-your-own-model.md",
+        "Your own photographs": "docs/your-own-photographs.md",
         "Your own data": "docs/your-own-data.md",
+        "Your own captions, scored": "docs/score.md",
+        "Attention in your own model": "docs/attention-in-your-own-model.md",
         "Your own attention or estimator": "docs/your-own-attention-or-estimator.md",
+        "Runs": "docs/runs.md",
         "Recipes": "docs/recipes.md",
         "Several processes": "docs/processes.md",
         "Figures": "docs/figures.md",
+        "Other tools": "docs/other-tools.md",
     },
     "Explanation": {
         "Soft and hard attention": "docs/attention.md",
         "Estimators": "docs/estimators.md",
         "Statistics": "docs/statistics.md",
+        "Columns of a table": "docs/columns.md",
+        "Why my CIDEr differs": "docs/why-my-cider-differs.md",
         "Grounding": "docs/grounding.md",
         "Gaze": "docs/saccades.md",
         "Cause": "docs/cause.md",

@@ -26,6 +26,7 @@ PACKAGES = {
     "attend.geometry": "grid cells and pixels",
     "attend.chance": "random streams",
     "attend.analysis.records": "runs as records",
+    "attend.analysis.scoring": "captions of any program, scored and compared",
     "attend.analysis.statistics": "intervals and tests",
     "attend.analysis.tables": "tables of scores",
     "attend.analysis.figures": "figures of scores",
@@ -33,6 +34,13 @@ PACKAGES = {
     "attend.analysis.grounding": "attention in the boxes of words",
 }
 """What has a page of its own, and what it is about."""
+RETURNED = (
+    "attend.evaluation.caption.ImageCaption",
+    "attend.runs.finished.FinishedRun",
+    "attend.analysis.scoring.results.ScoreResult",
+    "attend.analysis.scoring.results.Comparison",
+)
+"""What the names of `import attend` return."""
 
 
 def reference() -> dict[str, tuple[str, str]]:
@@ -61,6 +69,7 @@ def face() -> str:
     ]
     for name, path in public().items():
         text.append(f"::: {path}\n    options:\n      heading: attend.{name}\n      toc_label: {name}")
+    text += ["## What they return", *(f"::: {path}\n    options:\n      heading_level: 3" for path in RETURNED)]
     return "\n\n".join(text) + "\n"
 
 

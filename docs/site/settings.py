@@ -66,12 +66,12 @@ def table(rows: list[Option], command: str = "") -> str:
             default = "`true`" if about.startswith(OFF) else "`false`"
             about, limits = about.removeprefix(OFF), "true or false"
         lines.append(f"| `{name}`{{#{anchor}}} | {_cell(about)} | {_cell(limits)} | {default} |")
-    return _stacking(lines)
+    return _stacking(lines, "stacking options")
 
 
-def _stacking(lines: list[str]) -> str:
+def _stacking(lines: list[str], style: str = "stacking") -> str:
     """A table whose cells stand below each other where the screen is narrow (site.css)."""
-    return "\n".join(['<div class="stacking" markdown>', "", *lines, "", "</div>"])
+    return "\n".join([f'<div class="{style}" markdown>', "", *lines, "", "</div>"])
 
 
 def _cell(text: str) -> str:
