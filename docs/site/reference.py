@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 from itertools import pairwise
 from pathlib import Path
 
 import attend
 from docs.site.settings import settings_page, verbs_page
 
+ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "attend.attention": "score, simplex, select",
     "attend.estimators": "the gradient of hard attention",
@@ -81,7 +81,7 @@ def _without_heading(name: str, *more: str) -> str:
 
 def package(name: str, about: str) -> str:
     """The page of a package: its docstring, the names to import from it, its own names, then its modules."""
-    own, shared = names(Path(importlib.util.find_spec(name).origin))
+    own, shared = names(file_of(name))
     text = [f"# {name}", f"*{about[0].upper()}{about[1:]}.*"]
     if shared:
         links = (f"[`{one}`][{path}.{one}]" if one in documented(path) else f"`{one}`" for one, path in shared.items())
@@ -109,7 +109,7 @@ def names(file: Path) -> tuple[list[str], dict[str, str]]:
 
 def documented(module: str) -> set[str]:
     """The names of a module that have a docstring, and so an entry on its page."""
-    body = ast.parse(Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")).body
+    body = ast.parse(file_of(module).read_text(encoding="utf-8")).body
     found = {one.name for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(one)}
     pairs = ((one, text) for one, text in pairwise(body) if isinstance(one, ast.Assign) and isinstance(text, ast.Expr))
     return found | {target.id for one, _ in pairs for target in one.targets if isinstance(target, ast.Name)}
@@ -117,6 +117,13 @@ def documented(module: str) -> set[str]:
 
 def modules(name: str) -> list[str]:
     """The public modules of a package, by name; none for a module."""
-    spec = importlib.util.find_spec(name)
-    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
-    return [f"{name}.{file.stem}" for folder in folders for file in sorted(folder.glob("*.py")) if file.stem[0] != "_"]
+    file = file_of(name)
+    files = sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else []
+    return [f"{name}.{one.stem}" for one in files if one.stem[0] != "_"]
+
+
+def file_of(name: str) -> Path:
+    """The file of a package or module, found without importing anything, since most of them need torch."""
+    first, *rest = name.split(".")
+    path = ROOT.joinpath(*rest) if rest and rest[0] in ("analysis", "experiments") else ROOT.joinpath(first, *rest)
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
