@@ -226,14 +226,14 @@ def test_other_settings_get_a_name_of_their_own(data, tmp_path, monkeypatch):
     soft = replace(PRESETS["soft"].config, {"data": str(data)})
     begun(Path("runs/train/soft/seed0"), soft)
     with pytest.raises(
-        ValueError, match=r"learning_rate 0.01 \(was 0.001\); add --name soft-learning_rate0.01 to keep"
+        ValueError, match=r"learning_rate 0.01 \(was 0.001\): add --name soft-learning_rate0.01 to keep"
     ):
         attend.train("soft", data=data, **{"train.learning_rate": 0.01})
-    with pytest.raises(ValueError, match="give another folder with --out to keep both, or --again trains anew"):
+    with pytest.raises(ValueError, match="give another folder with --out to keep both, or --again to train anew"):
         attend.train("soft", data=data, out="runs/train/soft/seed0", **{"train.learning_rate": 0.01})
     many = {"encoder.name": "resnet50", "decoder.hidden": 7, "encoder.grid": "2 2", "attention.width": 9, "seed": 0,
             "decoder.dropout": 0.0}  # fmt: skip
-    with pytest.raises(ValueError, match=r"and 1 more; add --name soft-resnet50-grid2x2-width9 to"):
+    with pytest.raises(ValueError, match=r"and 1 more: add --name soft-resnet50-grid2x2-width9 to"):
         attend.train("soft", data=data, **many)
     slow = replace(soft, {"train.learning_rate": 0.01})
     other = {"train.learning_rate": (0.01, 0.001)}
