@@ -53,6 +53,10 @@ FLAT = {
 """Settings of a small model by dotted names."""
 
 
+SCORES = {"split": "test", "decode": "argmax", "beam": 1, "images": 1, "captions": {}, "given": {}}
+"""Scores of a run that nobody evaluated."""
+
+
 def content(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -164,7 +168,7 @@ def test_equal_scores_are_decided_by_the_likelihood(data, tmp_path, monkeypatch)
     """CIDEr stays 0 while the likelihood improves: the second epoch is the best, and the third is stale."""
     judged = iter([(0.0, 3.0), (0.0, 2.0), (0.0, 2.5), (0.1, 9.0), (0.1, 9.0)])
     monkeypatch.setattr(Trainer, "validate", lambda self: next(judged))
-    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: {})
+    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: dict(SCORES))
     bests = []
     for epochs in range(1, 6):
         train(settings(data, epochs, **{"train.lower_after": 0}), tmp_path)
@@ -175,6 +179,7 @@ def test_equal_scores_are_decided_by_the_likelihood(data, tmp_path, monkeypatch)
 
 def test_train_returns_the_run(data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
     run = attend.train("hard", data=data, epochs=1, seed=3, **FLAT | {"train.monitor": "nll"})
     assert run.path == Path("runs/train/hard/seed3") and run.config.attention.hard and run.config.seed == 3
     assert run.config == replace(PRESETS["hard"].config, FLAT | {"train.monitor": "nll", "train.epochs": 1, "seed": 3,
@@ -215,9 +220,7 @@ def begun(folder: Path, config: Config, *, finished: bool = True) -> RunFolder:
         run.last.parent.mkdir()
         run.last.touch()
         if finished:
-            run.finish(
-                lease, {"split": "test", "decode": "argmax", "beam": 1, "images": 1, "captions": {}, "given": {}}
-            )
+            run.finish(lease, SCORES)
     return run
 
 
