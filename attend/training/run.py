@@ -109,9 +109,9 @@ def _collision(run: RunFolder, config: Config, name: str | None, other: dict[str
     """The sentence about a folder that has a run with other settings, with a name of its own for the new one."""
     differs = ", ".join(f"{field} {new!r} (was {old!r})" for field, (new, old) in [*other.items()][:LISTED])
     differs += f" and {len(other) - LISTED} more" if len(other) > LISTED else ""
-    aside = "--again trains anew and keeps the run that is there aside"
+    again = "--again to train anew and keep the run that is there aside"
     own = "give another folder with --out" if name is None else f"add --name {proposal(config, name, other)}"
-    return f"{run.path} has another configuration: {differs}; {own} to keep both, or {aside}"
+    return f"{run.path} has another configuration, {differs}: {own} to keep both, or {again}"
 
 
 def proposal(config: Config, name: str, other: dict[str, tuple[Any, Any]]) -> str:

@@ -24,12 +24,12 @@ class Train(Config):
     """
 
     FIRST: ClassVar[tuple[str, ...]] = (
-        "out", "data", "from", "seed", "encoder.name", "encoder.stride", "attention.weights", "attention.select",
-        "estimator.name", "estimator.baseline", "estimator.samples", "estimator.scale", "decoder.cell",
-        "decoder.hidden", "decoder.dropout", "objective.doubly_stochastic", "search.beam", "search.decode",
-        "train.epochs", "train.images", "train.learning_rate", "train.patience",
+        "out", "name", "again", "data", "from", "seed", "encoder.name", "encoder.stride", "attention.weights",
+        "attention.select", "estimator.name", "estimator.baseline", "estimator.samples", "estimator.scale",
+        "decoder.cell", "decoder.hidden", "decoder.dropout", "objective.doubly_stochastic", "search.beam",
+        "search.decode", "train.epochs", "train.images", "train.learning_rate", "train.patience",
     )  # fmt: skip
-    """Two options of the verb, and the twenty settings that people change first."""
+    """Four options of the verb, and the twenty settings that people change first."""
     start: Annotated[str | None, arg(name="from", metavar="RUN")] = None
     """run folder whose best weights the run begins with, as far as names and shapes agree. Its optimiser is fresh; what
     was taken is reported and stands in environment.json"""

@@ -53,6 +53,10 @@ FLAT = {
 """Settings of a small model by dotted names."""
 
 
+SCORES = {"split": "test", "decode": "argmax", "beam": 1, "images": 1, "captions": {}, "given": {}}
+"""Scores of a run that nobody evaluated."""
+
+
 def content(folder: Path) -> dict[str, bytes]:
     """Every file of a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -164,7 +168,7 @@ def test_equal_scores_are_decided_by_the_likelihood(data, tmp_path, monkeypatch)
     """CIDEr stays 0 while the likelihood improves: the second epoch is the best, and the third is stale."""
     judged = iter([(0.0, 3.0), (0.0, 2.0), (0.0, 2.5), (0.1, 9.0), (0.1, 9.0)])
     monkeypatch.setattr(Trainer, "validate", lambda self: next(judged))
-    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: {})
+    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: dict(SCORES))
     bests = []
     for epochs in range(1, 6):
         train(settings(data, epochs, **{"train.lower_after": 0}), tmp_path)
@@ -175,6 +179,7 @@ def test_equal_scores_are_decided_by_the_likelihood(data, tmp_path, monkeypatch)
 
 def test_train_returns_the_run(data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
     run = attend.train("hard", data=data, epochs=1, seed=3, **FLAT | {"train.monitor": "nll"})
     assert run.path == Path("runs/train/hard/seed3") and run.config.attention.hard and run.config.seed == 3
     assert run.config == replace(PRESETS["hard"].config, FLAT | {"train.monitor": "nll", "train.epochs": 1, "seed": 3,
@@ -215,9 +220,7 @@ def begun(folder: Path, config: Config, *, finished: bool = True) -> RunFolder:
         run.last.parent.mkdir()
         run.last.touch()
         if finished:
-            run.finish(
-                lease, {"split": "test", "decode": "argmax", "beam": 1, "images": 1, "captions": {}, "given": {}}
-            )
+            run.finish(lease, SCORES)
     return run
 
 
@@ -226,14 +229,14 @@ def test_other_settings_get_a_name_of_their_own(data, tmp_path, monkeypatch):
     soft = replace(PRESETS["soft"].config, {"data": str(data)})
     begun(Path("runs/train/soft/seed0"), soft)
     with pytest.raises(
-        ValueError, match=r"learning_rate 0.01 \(was 0.001\); add --name soft-learning_rate0.01 to keep"
+        ValueError, match=r"learning_rate 0.01 \(was 0.001\): add --name soft-learning_rate0.01 to keep"
     ):
         attend.train("soft", data=data, **{"train.learning_rate": 0.01})
-    with pytest.raises(ValueError, match="give another folder with --out to keep both, or --again trains anew"):
+    with pytest.raises(ValueError, match="give another folder with --out to keep both, or --again to train anew"):
         attend.train("soft", data=data, out="runs/train/soft/seed0", **{"train.learning_rate": 0.01})
     many = {"encoder.name": "resnet50", "decoder.hidden": 7, "encoder.grid": "2 2", "attention.width": 9, "seed": 0,
             "decoder.dropout": 0.0}  # fmt: skip
-    with pytest.raises(ValueError, match=r"and 1 more; add --name soft-resnet50-grid2x2-width9 to"):
+    with pytest.raises(ValueError, match=r"and 1 more: add --name soft-resnet50-grid2x2-width9 to"):
         attend.train("soft", data=data, **many)
     slow = replace(soft, {"train.learning_rate": 0.01})
     other = {"train.learning_rate": (0.01, 0.001)}

@@ -34,7 +34,8 @@ def test_the_help_of_training_fits_two_screens(capsys, arguments):
     lines = shown(capsys, *arguments, "--help")
     assert len(lines) <= SCREENS and max(map(len, lines)) <= 100
     flags = [line.split()[0] for line in lines if line.startswith("  --")]
-    assert len(flags) == 22 and flags[:2] == ["--out", "--data"], "the verb's own two, and twenty settings"
+    assert len(flags) == 24, "the verb's own four, and twenty settings"
+    assert flags[:4] == ["--out", "--name", "--again", "--data"]
     assert shown(capsys, *arguments, "-h") == lines
 
 
@@ -45,7 +46,7 @@ def test_every_first_setting_has_its_default_and_its_range():
         one = known[name]
         limits = "; ".join(filter(None, [one.range, one.default and f"default {one.default}"]))
         assert f"{one.flag} " in text and (not limits or f"({limits})" in text), name
-        assert one.about and (one.default or name in ("out", "from")), name
+        assert one.about and (one.default or name in ("out", "name", "again", "from")), name
 
 
 def test_everything_shows_every_field_of_a_configuration(capsys):
