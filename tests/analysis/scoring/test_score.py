@@ -112,6 +112,13 @@ def test_empty_captions_score_zero_and_are_counted():
     assert f"Different captions of captions: 1 of {count} (empty: {count}). Different words: 0." in str(found)
 
 
+def test_images_that_are_left_out_are_counted():
+    some = dict(list(CAPTIONS.items())[:5])
+    found = score(some | {"unknown": "x"}, REFERENCES, partial=True, **FAST)
+    assert found.images == tuple(some) and found.left_out == len(REFERENCES) - 5 + 1
+    assert f"they lack a caption or references: {found.left_out}." in " ".join(str(found).split())
+
+
 # As records and text
 
 
