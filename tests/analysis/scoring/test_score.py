@@ -197,7 +197,7 @@ def test_the_verb_prints_the_table_and_writes_the_images(files, tmp_path, capsys
         (["--references", "OURS", "--base", "nowhere.csv"], "there is no file nowhere.csv"),
         (["--references", "OURS", "--base", "PEOPLE"], "have several captions, as"),
         (["--references", "PEOPLE", "--metrics", "spice"], "unknown metric 'spice'; known are bleu, meteor"),
-        (["--references", "PEOPLE", "--format", "word"], "invalid choice"),
+        (["--references", "PEOPLE", "--format", "word"], "--format is 'word', but must be one of text, markdown"),
     ],
 )
 def test_wrong_use_is_one_sentence(files, capsys, arguments, says):
