@@ -1,13 +1,20 @@
 """The images that captions and references have in common, and what is wrong if they do not fit."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from attend.analysis.scoring.files import CaptionSource
 
 
-def pair(
-    sources: Sequence[CaptionSource], references: CaptionSource, partial: bool = False
-) -> tuple[list[dict[str, str]], dict[str, list[str]]]:
+class Pairs(NamedTuple):
+    """The caption of each image for each source, the references of these images, and the number of images left out."""
+
+    captions: list[dict[str, str]]
+    references: dict[str, list[str]]
+    left_out: int
+
+
+def pair(sources: Sequence[CaptionSource], references: CaptionSource, partial: bool = False) -> Pairs:
     """One caption per image of each source, and the references of the same images.
 
     Images have the names and the order of the first source. If the references have splits, only those splits count in
@@ -33,7 +40,9 @@ def pair(
         raise ValueError(f"{' and '.join(source.name for source in sources)} have no image in common")
     names = {references.find(image): image for image in sources[0].captions}
     captions = [{names[image]: some[image] for image in common} for some in found]
-    return captions, {names[image]: list(references.captions[image]) for image in common}
+    known = {names[image]: list(references.captions[image]) for image in common}
+    strange = {image for source in sources for image in source.captions if references.find(image) is None}
+    return Pairs(captions, known, len({*wanted}.union(*found)) - len(common) + len(strange))
 
 
 def _by_reference(source: CaptionSource, references: CaptionSource, partial: bool) -> dict[str, str]:

@@ -15,6 +15,7 @@ class ScoreResult:
     length_ratio. ``of_images``: metric -> one value per image, in the order of ``images``; a corpus BLEU or METEOR is
     not their mean. ``references`` is the smallest and the largest number of references of an image. ``diversity`` has
     distinct_captions and words_used. ``missing`` says why a metric is missing, ``notes`` how captions were tokenised.
+    ``left_out`` images lack a caption or references.
     """
 
     name: str
@@ -26,6 +27,7 @@ class ScoreResult:
     diversity: Mapping[str, float]
     missing: Mapping[str, str]
     notes: Mapping[str, str]
+    left_out: int = 0
 
     def __getitem__(self, metric: str) -> Interval:
         """The score of a metric: ``.value``, ``.low`` and ``.high``."""

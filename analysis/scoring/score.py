@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from attend.analysis.scoring.files import Captions, CaptionSource, read
-from attend.analysis.scoring.pairing import pair
+from attend.analysis.scoring.pairing import Pairs, pair
 from attend.analysis.scoring.results import Comparison, ScoreResult
 from attend.analysis.statistics.intervals import Difference, Interval, holm, of_pair, of_sums, within
 from attend.analysis.statistics.per_image import RESAMPLED, Family, statistics_of
@@ -76,21 +76,18 @@ def _results(
     sources: Sequence[CaptionSource], references: Captions, metrics: Sequence[str], tokeniser: str, partial: bool
 ) -> tuple[list[ScoreResult], dict[str, Sums]]:
     """The scores of each source, and for each score the sums that it is a function of, all on the same resamples."""
-    captions, targets = pair(sources, read(references, "references"), partial)
+    pairs = pair(sources, read(references, "references"), partial)
     with meteor_kept():
         scored = [
-            score_captions(some, targets, metrics=metrics, tokeniser=tokeniser, time_limit=TIME_LIMIT)
-            for some in captions
+            score_captions(some, pairs.references, metrics=metrics, tokeniser=tokeniser, time_limit=TIME_LIMIT)
+            for some in pairs.captions
         ]
     labels = [source.label for source in sources]
     if len(set(labels)) < len(labels):
         labels = [source.name for source in sources]
     names = [name for name in NAMES if all(name in one.corpus for one in scored)]
-    drawn = _drawn(names, scored, list(targets))
-    return [
-        _result(number, label, some, targets, one, drawn)
-        for number, (label, some, one) in enumerate(zip(labels, captions, scored, strict=True))
-    ], drawn
+    drawn = _drawn(names, scored, list(pairs.references))
+    return [_result(number, label, pairs, scored[number], drawn) for number, label in enumerate(labels)], drawn
 
 
 def _drawn(names: Sequence[str], scored: Sequence[CaptionScores], images: Sequence[str]) -> dict[str, Sums]:
@@ -109,15 +106,9 @@ def _drawn(names: Sequence[str], scored: Sequence[CaptionScores], images: Sequen
     return drawn
 
 
-def _result(
-    number: int,
-    name: str,
-    captions: Mapping[str, str],
-    references: Mapping[str, Sequence[str]],
-    scored: CaptionScores,
-    drawn: Mapping[str, Sums],
-) -> ScoreResult:
-    texts, counts = list(captions.values()), [len(some) for some in references.values()]
+def _result(number: int, name: str, pairs: Pairs, scored: CaptionScores, drawn: Mapping[str, Sums]) -> ScoreResult:
+    captions, counts = pairs.captions[number], [len(some) for some in pairs.references.values()]
+    texts = list(captions.values())
     words = [tuple(text.split()) for text in tokenise(texts, tokeniser="simple")]
     return ScoreResult(
         name=name,
@@ -129,6 +120,7 @@ def _result(
         diversity=diversity(words),
         missing=scored.missing,
         notes=scored.notes,
+        left_out=pairs.left_out,
     )
 
 

@@ -102,6 +102,8 @@ def _notes(results: Sequence[ScoreResult]) -> list[str]:
     ]
     if len(first.images) == 1 and "cider" in first.scores:
         notes.append("On one image CIDEr is 0, because every word is in the references of all images.")
+    if first.left_out:
+        notes.append(f"Images left out, because they lack a caption or references: {first.left_out:,}.")
     notes += [f"{COLUMNS[name].title} is missing: {why.rstrip('.')}." for name, why in first.missing.items()]
     for one in results:
         images, empty = len(one.images), sum(not caption.strip() for caption in one.captions)

@@ -54,7 +54,7 @@ def test_images_are_matched_by_number_by_name_and_by_the_name_without_folders(tm
         (tmp_path / "r.json").write_text(json.dumps(references))
         people = read(tmp_path / "r.json", "references")
         for images in ((7, 9), ("dog.jpg", "cat.jpg"), ("test/dog.jpg", "test/cat.jpg"), ("7", "cat.jpg")):
-            (captions,), targets = pair([read(dict(zip(images, ("x", "y"), strict=True)), "captions")], people)
+            (captions,), targets, _ = pair([read(dict(zip(images, ("x", "y"), strict=True)), "captions")], people)
             assert captions == {str(images[0]): "x", str(images[1]): "y"}
             assert targets == {str(images[0]): ["a dog", "the dog"], str(images[1]): ["a cat"]}
 
@@ -67,13 +67,15 @@ def test_only_the_splits_of_the_captions_count(tmp_path):
         pair([read({"dog.jpg": "x"}, "captions")], people)
     with pytest.raises(ValueError, match=r"1 of the 3 images of .*r.json have no caption in captions, as 'cat.jpg'"):
         pair([read({"cow.jpg": "x", "dog.jpg": "x"}, "captions")], people)
-    assert len(pair([read({"dog.jpg": "x", "cat.jpg": "y"}, "captions")], people)[1]) == 2
+    assert len(pair([read({"dog.jpg": "x", "cat.jpg": "y"}, "captions")], people).references) == 2
 
 
 def test_with_partial_the_common_images_are_left(tmp_path):
     a, b = read({"1": "x", "2": "y", "3": "z"}, "a"), read({"2": "v", "3": "w", "4": "u"}, "b")
-    captions, targets = pair([a, b], read({"3": "r", "2": ["s", "t"], "1": "q"}, "references"), partial=True)
+    people = read({"3": "r", "2": ["s", "t"], "1": "q", "9": "p"}, "references")
+    captions, targets, left_out = pair([a, b], people, partial=True)
     assert captions == [{"2": "y", "3": "z"}, {"2": "v", "3": "w"}] and targets == {"2": ["s", "t"], "3": ["r"]}
+    assert left_out == 3  # 1 has no caption of b, 9 no caption at all, and 4 no references
     with pytest.raises(ValueError, match="a and b have no image in common"):
         pair([read({"1": "x"}, "a"), b], read({"1": "r", "2": "r", "3": "r"}, "references"), partial=True)
 

@@ -112,6 +112,13 @@ def test_empty_captions_score_zero_and_are_counted():
     assert f"Different captions of captions: 1 of {count} (empty: {count}). Different words: 0." in str(found)
 
 
+def test_images_that_are_left_out_are_counted():
+    some = dict(list(CAPTIONS.items())[:5])
+    found = score(some | {"unknown": "x"}, REFERENCES, partial=True, **FAST)
+    assert found.images == tuple(some) and found.left_out == len(REFERENCES) - 5 + 1
+    assert f"they lack a caption or references: {found.left_out}." in " ".join(str(found).split())
+
+
 # As records and text
 
 
@@ -190,7 +197,7 @@ def test_the_verb_prints_the_table_and_writes_the_images(files, tmp_path, capsys
         (["--references", "OURS", "--base", "nowhere.csv"], "there is no file nowhere.csv"),
         (["--references", "OURS", "--base", "PEOPLE"], "have several captions, as"),
         (["--references", "PEOPLE", "--metrics", "spice"], "unknown metric 'spice'; known are bleu, meteor"),
-        (["--references", "PEOPLE", "--format", "word"], "invalid choice"),
+        (["--references", "PEOPLE", "--format", "word"], "--format is 'word', but must be one of text, markdown"),
     ],
 )
 def test_wrong_use_is_one_sentence(files, capsys, arguments, says):
