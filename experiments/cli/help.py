@@ -145,7 +145,7 @@ def _metavar(hint: Any) -> str:
     if get_origin(kind) is tuple:
         return " ".join(_metavar(one) for one in get_args(kind) if one is not ...)
     named = get_origin(kind) is typing.Literal or any(hasattr(mark, "names") for mark in marks)
-    return "NAME" if named else METAVARS[kind]
+    return "NAME" if named else METAVARS.get(kind, "VALUE")
 
 
 def _range(hint: Any) -> str:

@@ -76,12 +76,16 @@ def _mistake(panel: str, known: Sequence[Option], arguments: Sequence[str]) -> s
     """What tyro's framed message says, in the words of our options."""
     text = _plain(panel)
     named = {one.flag.split()[0]: one for one in known if not one.positional}
-    named |= {one.field: one for one in known if one.positional}
-    if (choice := re.match(r"invalid choice '(.*?)' for argument '(.*?)'", text)) and choice[2] in named:
-        return _refused(named[choice[2]], choice[1])
-    if (missing := re.match(r"Missing value for argument '\W*?(--[\w.-]+)", text)) and missing[1] in named:
-        one = named[missing[1]]
-        return f"{missing[1]} has {'too few values' if ' ' in one.metavar else 'no value'}: give {one.value}"
+    places = {one.field: one for one in known if one.positional}
+    if choice := re.match(r"invalid choice '(.*?)' for argument '(.*?)'", text):
+        one = _named(choice[2], named | places)
+        return _refused(one, choice[1]) if one else text
+    if missing := re.match(r"Missing value for argument '(.*)'\. Expected", text):
+        one = _named(missing[1], named | places)
+        if one is None or one.positional:
+            return f"{one.flag} is missing: {one.about}" if one else text
+        few = "too few values" if " " in one.metavar else "no value"
+        return f"{one.flag.split()[0]} has {few}: give {one.value}"
     if (wrong := re.match(r"Error parsing (--[\w.-]+):", text)) and wrong[1] in named:
         return _refused(named[wrong[1]], _value(wrong[1], arguments))
     if text.startswith("Missing from "):
@@ -90,6 +94,11 @@ def _mistake(panel: str, known: Sequence[Option], arguments: Sequence[str]) -> s
     if stray := re.match(r"Unrecognized options: (.*)", text):
         return _stray(stray[1].split(", "), named)
     return text
+
+
+def _named(argument: str, known: dict[str, Option]) -> Option | None:
+    """The option that tyro names, as --out, -o/--out, ('--out',) or the field of what has no flag."""
+    return next((known[name] for name in re.findall(r"--[\w.-]+|\w+", argument) if name in known), None)
 
 
 def _refused(one: Option, value: str) -> str:
@@ -120,7 +129,7 @@ def _stray(words: Sequence[str], named: dict[str, Option]) -> str:
         return f"no option takes {words[0]!r}: leave it out, or name its option before it"
     name = flags[0].lstrip("-").replace("-", "_")
     ends = [flag for flag, one in named.items() if one.name == ELSEWHERE.get(name) or one.name.endswith(f".{name}")]
-    close = ends or difflib.get_close_matches(flags[0], named, n=1)
+    close = ends or difflib.get_close_matches(flags[0], named, n=1, cutoff=0.7)
     return f"there is no option {flags[0]}" + (f", did you mean {' or '.join(close)}?" if close else "")
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 
 import pytest
+from attend.experiments.cli.help import options
 from attend.experiments.cli.main import VERBS
 from attend.experiments.cli.parsing import parse, unknown
 from attend.experiments.cli.train import Train
@@ -98,8 +99,17 @@ def test_a_wrong_use_is_answered_with_the_next_step(fails, tmp_path, monkeypatch
     assert not [path for path in tmp_path.rglob("*") if path.is_file()], "the corrected command would be refused"
 
 
-def test_wrong_uses_of_every_verb_are_sampled():
-    assert {line.split()[0] for line in WRONG} >= set(VERBS)
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_answers_an_option_that_it_has_not_and_one_without_a_value(fails, verb):
+    before = [verb, "hard"] if verb == "train" else [verb]
+    said = fails(*before, "--nonsense", "3", alone=True)
+    assert "is missing: " in said or said.endswith(
+        "there is no option --nonsense; see `attend " + " ".join(before) + " --help`"
+    )
+    first = next(one for one in options(VERBS[verb][0]) if not one.positional and one.metavar)
+    flag = first.flag.split()[0]
+    said = fails(*before, flag, alone=True)
+    assert f"{flag} has no value: give " in said or f"{flag} has too few values: give " in said, said
 
 
 @pytest.mark.parametrize("field", TODAY)
