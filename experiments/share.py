@@ -37,7 +37,7 @@ captions an image and says for every word where it looked.
 import attend
 
 model = attend.load("{name}")  # this folder, or USER/NAME on the Hugging Face Hub
-print(*model.caption("photo.jpg").words)
+print(model.caption("photo.jpg").text)
 ```
 
     attend caption {name} photo.jpg --out captions

@@ -13,8 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NotRequired, Protocol, TypedDict
 
-from attend.analysis.figures.figures import colours
-from attend.analysis.gaze.pictures import gaze_path
+from attend.analysis.gaze.pictures import gaze_paths
 from attend.analysis.records import Evaluation, Record, find_runs, read_run
 from matplotlib.figure import Figure
 
@@ -158,8 +157,7 @@ def drawn(record: Record, evaluation: Evaluation, images: int, data: Path | None
         dataset = Prepared(data or record.config.data)
         for one in islice(read_all(evaluation.attention), images):
             picture = open_image(dataset.folder / dataset.about["images"] / one.image)
-            axes = gaze_path(picture, one, sizes="attention", colour=colours([record.variant])[record.variant][0])
-            yield f"{evaluation.folder.name}/gaze/{Path(one.image).stem}", axes.figure
+            yield f"{evaluation.folder.name}/gaze/{Path(one.image).stem}", gaze_paths(picture, one)
     except ValueError as error:
         print(f"{run_name(record)} is exported without its gaze: {error}", file=sys.stderr)
 
