@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from attend.experiments.cli.main import VERBS, _parse
+from attend.experiments.cli.main import VERBS
+from attend.experiments.cli.parsing import parse
 
 from attend.config.presets import PRESETS
 
@@ -26,7 +27,7 @@ def test_every_command_is_one(command):
     default = None
     if verb == "train":
         default = PRESETS[arguments.pop(0)].config
-    assert _parse(VERBS[verb][0], arguments, f"attend {verb}", default)
+    assert parse(VERBS[verb][0], arguments, f"attend {verb}", default)
 
 
 def test_both_make_targets_are_there():
