@@ -46,8 +46,8 @@ def test_which_estimator(tmp_path):
     text, pictures = executed(ROOT / "docs/notebooks/which_estimator.py", tmp_path)
     assert pictures == 1
     biased = re.findall(r"^(.*): bias", text, re.M)
-    assert {"gumbel-softmax", "straight-through"} <= set(biased)
-    assert not {"enumeration", "reinforce, leave-one-out", "vimco"} & set(biased)
+    assert "gumbel-softmax" in biased
+    assert set(biased) <= {"gumbel-softmax", "straight-through", "reinforce, soft, own cost"}
     worth = [float(one) for one in re.findall(r"^\| \d \| (\S+) \| \S+ \|$", text, re.M)]
     assert len(worth) == 4 and worth[0] < worth[-1]
 
