@@ -68,9 +68,10 @@ def cut(given: Tensor | None, at: At | None) -> Tensor | None:
 
 
 def _by_row(given: Tensor, at: At | None, weights: Tensor, name: str) -> Tensor:
-    """The part (N, R) of what is given that belongs to the words of ``at``. ValueError if it has another shape."""
+    """The part (N, R) of what is given that belongs to the words of ``at``. ValueError if there is no ``at`` and it has
+    another shape."""
     part = cut(given, at)
-    if part.shape != weights.shape[:2]:
+    if at is None and part.shape != weights.shape[:2]:
         raise ValueError(
             f"{name} is {tuple(part.shape)}, but must have one number for each row of the weights (N, R), "
             f"{tuple(weights.shape[:2])}"

@@ -174,8 +174,8 @@ plt.show()
 # %% [markdown]
 # ## Where do they look?
 #
-# Soft attention may divide a look between two cells. Hard attention cannot: it has to look at the underlined digits one
-# after the other, and nobody told it in which order.
+# The frames show the weights. Soft attention may divide a look between two cells. Hard attention reads one cell per
+# look, so it has to look at the underlined digits one after the other. Nobody told it in which order.
 
 # %%
 torch.manual_seed(1)
@@ -188,8 +188,8 @@ for row, (name, policy, colour) in zip(grid, rows, strict=True):
     for place, axes in enumerate(row):
         picture, time = divmod(place, 2)
         draw(axes, cells[picture], looks[time].weights[picture, 0], colour)
-        answer = f"answer {logits[picture, 0].argmax()}, true {sums[picture]}"
-        axes.set_title(f"look {time + 1}" if time == 0 else f"look 2: {answer}", fontsize=8)
+        answer = f"{logits[picture, 0].argmax()} (true {sums[picture]})"
+        axes.set_title("look 1" if time == 0 else f"look 2: {answer}", fontsize=8)
     row[0].set_ylabel(name, fontsize=11, color=colour)
 plt.show()
 

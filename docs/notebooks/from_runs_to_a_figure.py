@@ -7,6 +7,9 @@
 
 # %%
 import warnings
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars in this notebook
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +29,6 @@ from attend.data.prepare import prepare_scenes
 from attend.runs.evaluations import read_attention
 from attend.training.loop import train
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars in this notebook
 torch.set_num_threads(1)  # the models are small: one thread is fastest
 
 # %% [markdown]
@@ -37,13 +39,13 @@ torch.set_num_threads(1)  # the models are small: one thread is fastest
 # much too small and trained much too briefly to say anything about attention. They show how the analysis works.
 
 # %%
-data = prepare_scenes(Path("data/world"), train=160, val=20, test=40, size=128, minimum_count=2)
+data = prepare_scenes(Path("data/world"), train=96, val=16, test=24, size=128, minimum_count=2)
 soft = Config(
     data="data/world",
-    encoder=Encoder(weights="pypi", size=128, stride=16, normalise="layer"),
+    encoder=Encoder(weights="pypi", size=128, stride=32),
     attention=Attention(width=48),
     decoder=Decoder(embedding=48, hidden=64, dropout=0.0, embedding_range=1.0),
-    train=Train(epochs=4, learning_rate=8e-3, patience=0, log_every=5),
+    train=Train(images=8, epochs=4, learning_rate=8e-3, patience=0, log_every=4),
 )
 hard = replace(soft, attention=Attention(width=48, select="sample"), estimator=LEARNS_HARD)
 for seed in (0, 1):
@@ -107,8 +109,8 @@ display(Image("pictures/small.png"))
 # ## What the model looked at
 #
 # An evaluation of a run holds the caption of each test image and the attention of each word. The maps below are those
-# of the hard model on one test image: each word's panel is lit where the weights are large. A frame marks the sampled
-# cell.
+# of the hard model on one test image. Each content word has a panel with the weights of its attention. A dot marks the
+# fixation: the sampled cell, or the cell with the largest weight.
 
 # %%
 record = next(one for one in records if one.variant == "hard")

@@ -16,6 +16,9 @@
 
 # %%
 import warnings
+
+warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars in this notebook
+
 from pathlib import Path
 
 import torch
@@ -29,7 +32,6 @@ from IPython.display import Image, Markdown, display
 
 from attend.config.catalogue import FACTS
 
-warnings.filterwarnings("ignore", message="IProgress not found")  # no progress bars in this notebook
 torch.set_num_threads(1)  # the model is tiny: one thread is fastest
 facts = [(name, one.target, "yes" if one.unbiased else "no", one.samples) for name, one in FACTS.items()]
 display(Markdown(markdown([("estimator", "target", "unbiased", "samples"), *facts], left=(0, 1, 2))))
@@ -76,9 +78,9 @@ for row in attention:
         print(f"{row.estimator}: bias {row.bias:.2f} of the gradient, {row.chance:.2f} expected by chance")
 
 # %% [markdown]
-# Relaxed and straight-through estimators are biased by construction. REINFORCE is biased if a glimpse is charged with
-# the cost of its own word alone (`own cost`), since later words depend on the glimpse too. That bias is smaller, and it
-# may take more than 100 draws to show it: a thousand do.
+# Three of these are biased: `gumbel-softmax`, `straight-through`, and REINFORCE if a glimpse is charged with the cost
+# of its own word alone (`own cost`), since later words depend on the glimpse too. A small bias needs many draws to
+# stand out from chance. With a thousand draws all three are found, and no others.
 #
 # ## Who is fastest to a usable direction?
 #
@@ -95,7 +97,7 @@ for row in attention:
         seconds = row.seconds / row.signal_to_noise
         prices.append((seconds, row.estimator, row.samples, 1 / row.signal_to_noise, "yes" if row.biased else ""))
 table = [
-    (name, samples, f"{n:.2g}", f"{1000 * price:.2g}", biased) for price, name, samples, n, biased in sorted(prices)
+    (name, samples, f"{n:.1f}", f"{1000 * price:.0f}", biased) for price, name, samples, n, biased in sorted(prices)
 ]
 display(Markdown(markdown([("estimator", "K", "draws", "ms", "biased here"), *table])))
 
@@ -121,9 +123,9 @@ display(Markdown(markdown([("K", "signal / noise", "per sample"), *table])))
 # %% [markdown]
 # ## Rules of thumb
 #
-# - **Begin with `reinforce` and the baseline `leave-one-out`, K = 3 to 5.** It is unbiased, has no parameters and is
-#   hard to beat at equal time. It is also what `attend.estimators.reinforce_loss` does in [a model of your
-#   own](attention_in_your_own_model.py).
+# - **Begin with `reinforce` and the baseline `leave-one-out`, K = 3 or more.** It is unbiased, has no parameters and is
+#   hard to beat at equal time. In the last table more samples make even a single one worth more. It is also what
+#   `attend.estimators.reinforce_loss` does in [a model of your own](attention_in_your_own_model.py).
 # - **If the decoder reads the expected context (`--attention.feed expected`), use `enumeration` or `marginal`.** Then
 #   the sum over L locations per word is exact, and nothing has to be sampled.
 # - **If memory allows one sample alone, use the baseline `soft` or `self-critical`** (one more pass without sampling)
