@@ -60,7 +60,7 @@ def table(rows: list[Option], command: str = "") -> str:
     for one in rows:
         name = one.flag if command else f"{one.section}.{one.field}".lstrip(".")
         anchor = f"{command}-{one.field}" if command else name
-        default = f"`{one.default}`" if one.default else "required" if one.needed else ""
+        default = f"`{one.default}`" if one.default else "required" if one.needed else "" if command else "`none`"
         about, limits = one.about, one.range or FREE.get(one.metavar, "")
         if not one.metavar and not command:  # true or false, which on a command line is a flag
             default = "`true`" if about.startswith(OFF) else "`false`"
