@@ -1,5 +1,6 @@
 """Caption image files with a trained run: words, and the attention behind each."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -57,7 +58,7 @@ class ImageCaption:
         """The same as one caption of attention.h5, which ``attend.analysis`` draws: weights are (T, L)."""
         return Attention(
             image=str(self.path), caption=self.text, words=self.words, glimpses=self.glimpses, gates=self.gates,
-            weights=self.weights.reshape(len(self.words), -1), geometry=self.geometry,
+            weights=self.weights.reshape(len(self.words), math.prod(self.weights.shape[1:])), geometry=self.geometry,
         )  # fmt: skip
 
     def plot(self, file: Path | str | None = None, *, path: bool = False) -> "Figure":

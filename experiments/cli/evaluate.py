@@ -42,21 +42,16 @@ class Evaluate:
 
 
 def evaluate(command: Evaluate) -> None:
+    _check_options(command)
     check_run(command.run, command.data)
     from attend.evaluation import saved
 
     setting = Setting(**{name: getattr(command, name) for name in Setting._fields})
     data = None if command.data is None else str(command.data)
     if command.bound is not None:
-        for name in ("decode", "beam", "draws", "look"):
-            if getattr(command, name) != getattr(Evaluate, name):
-                raise ValueError(f"--{name} has no effect with --bound, which captions nothing: leave one of them out")
         print(*bounds(*saved.evaluate_bound(command.run, command.bound, data=data, split=command.split)), sep="\n")
         return
     if command.look in get_args(Intervention):
-        for name in ("beam", "draws"):
-            if getattr(command, name) != getattr(Evaluate, name):
-                raise ValueError(f"--{name} has no effect with --look {command.look}: leave one of them out")
         folder, scores = saved.evaluate_intervention(
             command.run, command.look, decode=command.decode, data=data, split=command.split
         )
@@ -64,6 +59,18 @@ def evaluate(command: Evaluate) -> None:
         return
     folder, scores = saved.evaluate_run(command.run, setting, data=data)
     print(f"{folder}: {summary(scores)}")
+
+
+def _check_options(command: Evaluate) -> None:
+    """ValueError if two options exclude each other."""
+    without, why = (), ""
+    if command.bound is not None:
+        without, why = ("decode", "beam", "draws", "look"), "--bound, which captions nothing"
+    elif command.look in get_args(Intervention):
+        without, why = ("beam", "draws"), f"--look {command.look}"
+    for name in without:
+        if getattr(command, name) != getattr(Evaluate, name):
+            raise ValueError(f"--{name} has no effect with {why}: leave one of them out")
 
 
 def intervened(folder: Path, scores: dict) -> list[str]:

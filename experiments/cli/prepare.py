@@ -72,7 +72,6 @@ CLASSIC = ("maximum_length", "count")
 
 def prepare(command: Prepare) -> None:
     from attend.data import prepare as sources
-    from attend.encoder.features import store_features
 
     reading = sources.Reading(shares=command.split, **_options(command, READING))
     if command.classic is not None:
@@ -91,6 +90,8 @@ def prepare(command: Prepare) -> None:
         dataset = sources.prepare_dataset(command.source, command.out, reading, **given)
     sources.say(dataset)
     if command.features:
+        from attend.encoder.features import store_features  # it needs torch
+
         print(store_features(dataset, command.encoder, compress=command.compress))
     print(command.out)
 

@@ -19,6 +19,7 @@ from attend.runs.checkpoint import read_checkpoint
 from attend.runs.folder import RunFolder
 from attend.training import loop as training
 from tests import halves
+from tests.made_runs import scores
 
 SHAPES = {  # rows, columns and D of the features
     "xu2015-paper": (14, 14, 512),
@@ -143,8 +144,7 @@ def small(name: str) -> list[str]:
 @pytest.mark.parametrize(("name", "more"), TRAINED)
 def test_every_preset_trains(headless, data, tmp_path, monkeypatch, name, more):
     """Two epochs of two steps on small images: the loss is finite and everything that should learn moves, alone."""
-    said = {"split": "test", "decode": "", "beam": 1, "captions": {}, "given": {"nll": 1.0}, "grounding": None}
-    monkeypatch.setattr(training, "evaluate", lambda *_, **__: said)
+    monkeypatch.setattr(training, "evaluate", lambda *_, **__: scores(grounding=None))
     run = tmp_path / "run"
     main(["train", name, "--data", str(data), "--out", str(run), *small(name), *more])
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

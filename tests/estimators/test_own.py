@@ -21,6 +21,7 @@ from attend.estimators.noise import Noise
 from attend.estimators.take import Given
 from attend.training.loop import Trainer
 from tests import bed, halves
+from tests.made_runs import scores
 
 PAGE = Path(__file__).parents[2] / "docs/your-own-attention-or-estimator.md"
 WORDS, LENGTHS = torch.tensor([[[5, 2]]]), torch.tensor([[2]])
@@ -133,7 +134,7 @@ def test_the_page_trains_and_evaluates(forks, files, tmp_path):
 
 def test_the_page_s_network_is_trained_and_resumed(tables, files, tmp_path, monkeypatch, capsys):
     """Stopped in its second epoch and resumed by the program, a run ends as one that was never stopped."""
-    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: {})
+    monkeypatch.setattr("attend.training.loop.evaluate", lambda *_, **__: scores())
     monkeypatch.setattr("attend.experiments.cli.train.summary", str)
     data, step = halves.write(tmp_path / "data"), Trainer.step
     plugin = ["--plugin", str(files["locations"])]

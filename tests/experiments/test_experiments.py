@@ -54,8 +54,8 @@ def test_quickstart_ends_with_table_curves_and_gaze_pictures(done, capsys, monke
 def test_a_changed_setting_is_refused_for_runs_that_are_there(done, capsys, monkeypatch):
     monkeypatch.chdir(done)
     with pytest.raises(SystemExit):
-        main([*RUN, "--seeds", "1", "--workers", "1", "--only", "soft", "--set", "train.epochs=2"])
-    assert "train.epochs 2 (was 1)" in capsys.readouterr().err
+        main([*RUN, "--seeds", "1", "--workers", "1", "--only", "soft", "--set", "train.images=3"])
+    assert "train.images 3 (was 16)" in capsys.readouterr().err
 
 
 def test_the_plan_starts_with_the_variants_that_have_most_runs_to_come(tmp_path):

