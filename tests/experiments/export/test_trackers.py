@@ -47,7 +47,7 @@ def test_tensorboard_reads_what_was_logged(run, tmp_path):
     assert picture.width > 300 and picture.height > 300 and picture.encoded_image_string.startswith(b"\x89PNG")
     (hparams,) = [events.summary_metadata["_hparams_/session_start_info"]]
     assert b"estimator.baseline" in hparams.plugin_data.content
-    assert events.Scalars("headline/captions/cider")[0].value == 0.5
+    assert events.Scalars("headline/cider")[0].value == 0.5
 
 
 def exported(run: Path, out: Path, name: str) -> None:
