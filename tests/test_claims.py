@@ -1,4 +1,4 @@
-"""Every number that the README quotes stands in the file that docs/claims.md names for it."""
+"""Every number of the README and the pages of results stands in the file that docs/claims.md names for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ ROWS = [
     if line.startswith("| ") and not line.startswith(("| page", "| ---"))
 ]
 VERSIONS = {"3.11", "0.05", "0.5"}
-"""Numbers of the README that claim nothing: a version, and stated margins."""
+"""Numbers that claim nothing: a version, and stated margins."""
+PAGES = ("README", "docs/built-in-world.md", "docs/photographs.md")
+"""The pages of which every number is listed."""
+
+
+def file_of(page: str) -> Path:
+    return ROOT / ("README.md" if page == "README" else page)
 
 
 def numbers(text: str) -> list[str]:
@@ -31,10 +37,10 @@ def stands(number: str, there: set[float]) -> bool:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}: {row[1][:40]}")
 def test_every_number_of_a_claim_stands_in_its_file(row):
-    page, claim, file, command, seeds = row
+    pages, claim, file, command, seeds = row
     text = (ROOT / file).read_text()
     there = {float(one) for one in re.findall(r"[-+]?\d+(?:\.\d+)?(?:e-?\d+)?", text)}
-    assert (ROOT / page).exists() or page == "README"
+    assert all(file_of(page).exists() for page in pages.split(", "))
     assert command.startswith("`attend ") and seeds and numbers(claim)
     assert [one for one in numbers(claim) if not stands(one, there)] == []
 
@@ -43,10 +49,11 @@ def test_a_number_that_is_nowhere_is_found_out():
     assert not stands("57.9", {0.5778, 57.8}) and stands("57.8", {0.5778}) and stands("2.4", {-2.41})
 
 
-def test_the_readme_quotes_no_number_that_is_not_listed():
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_quotes_no_number_that_is_not_listed(page):
     """Outside of its tables and commands."""
-    listed = " ".join(row[1] for row in ROWS if row[0] == "README")
+    listed = " ".join(row[1] for row in ROWS if page in row[0].split(", "))
     known = {one.lstrip("+-") for one in numbers(listed)} | VERSIONS
-    blocks = re.split(r"\n\n", (ROOT / "README.md").read_text())
+    blocks = re.split(r"\n\n", file_of(page).read_text())
     prose = " ".join(block for block in blocks if not block.startswith(("    ", "|")))
     assert {one.lstrip("+-") for one in numbers(prose)} - known == set()

@@ -1,4 +1,4 @@
-"""The README's commands exist, and its pictures and numbers are there."""
+"""The README is short, and its program runs. The commands, pictures and tables of the README and its pages are true."""
 
 from __future__ import annotations
 
@@ -6,19 +6,48 @@ import csv
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from attend.experiments.cli.main import VERBS
 from attend.experiments.cli.parsing import parse
+from PIL import Image
 
 from attend.config.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^ {4}attend (.+?)(?: +#.*)?$", README, flags=re.MULTILINE)
+PAGES = {
+    page: (ROOT / page).read_text()
+    for page in ("docs/command-line.md", "docs/experiments.md", "docs/built-in-world.md", "docs/photographs.md")
+}
+"""What the README leaves to pages of their own."""
+COMMAND = re.compile(r"^ {4}attend (.+?)(?: +#.*)?$", flags=re.MULTILINE)
+COMMANDS = COMMAND.findall("\n".join(PAGES.values()))
+(PROGRAM,) = re.findall(r"```python\n(.+?)```", README, flags=re.DOTALL)
 
 
-def test_there_are_commands():
-    assert {command.split()[0] for command in COMMANDS} == set(VERBS)
+def test_the_readme_has_at_most_120_lines():
+    assert len(README.splitlines()) <= 120
+
+
+def test_the_program_has_eight_lines():
+    assert len([line for line in PROGRAM.splitlines() if line]) == 8
+
+
+@pytest.mark.slow
+def test_the_program_runs_in_an_empty_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("dog.jpg", "street.jpg")):
+        noise = np.random.default_rng(number).integers(256, size=(48, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(name)
+    exec(compile(PROGRAM, "README.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert re.match(r"[a-z]+ \d+\n", said) and "CIDEr" in said
+    assert (tmp_path / "maps.png").stat().st_size > 10_000
+
+
+def test_the_page_of_commands_has_every_verb():
+    assert {command.split()[0] for command in COMMAND.findall(PAGES["docs/command-line.md"])} == set(VERBS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -38,9 +67,9 @@ def test_both_make_targets_are_there():
 
 
 def test_pictures_and_links_exist():
+    """Those of other pages are tested in tests/docs/test_site.py."""
     for path in re.findall(r"\]\(([^)#]+)\)", README):
-        if "://" not in path:
-            assert (ROOT / path).exists(), path
+        assert (ROOT / path).exists(), path
 
 
 COLUMNS = {
@@ -50,16 +79,17 @@ COLUMNS = {
     "epochs": "Epochs",
     "content words known": "Top-1 of content words",
 }
-"""Headings of the README -> those of the results, where they differ."""
-TABLE = r"\((?:experiments/results/)?([\w-]+\.csv)\)(?:(?!\.csv\)).)*?\n\n((?:\|[^\n]*\n)+)"
+"""Headings of our tables -> those of the results, where they differ."""
+TABLE = r"\((?:(?:\.\./)?experiments/results/)?([\w-]+\.csv)\)(?:(?!\.csv\)).)*?\n\n((?:\|[^\n]*\n)+)"
 """A link to results, and the first table after it."""
 RESULTS = ROOT / "experiments/results"
-TABLES = re.findall(TABLE, README + (RESULTS / "arrangements.md").read_text(), flags=re.DOTALL)
+TEXTS = [README, *PAGES.values(), (RESULTS / "arrangements.md").read_text()]
+TABLES = [table for text in TEXTS for table in re.findall(TABLE, text, flags=re.DOTALL)]
 
 
 @pytest.mark.parametrize(("results", "table"), TABLES)
 def test_every_number_of_a_table_is_in_its_results(results, table):
-    """Mean, lowest and highest, as they are rounded in the README."""
+    """Mean, lowest and highest, as they are rounded in the table."""
     with open(RESULTS / results) as file:
         rows = {(row["Variant"], row["Decode"]): row for row in csv.DictReader(file)}
     header, _, *lines = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in table.splitlines()]
@@ -78,4 +108,4 @@ def test_every_number_of_a_table_is_in_its_results(results, table):
 
 def test_the_tables_were_found():
     found = [results for results, _ in TABLES]
-    assert found == ["quickstart.csv", "world.csv", "photographs.csv", "arrangements.csv"]
+    assert found == ["quickstart.csv", "quickstart.csv", "world.csv", "photographs.csv", "arrangements.csv"]

@@ -14,7 +14,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "Your own captions, scored": "docs/score.md",
         "Attention in your own model": "docs/attention-in-your-own-model.md",
         "Your own attention or estimator": "docs/your-own-attention-or-estimator.md",
+        "Commands": "docs/command-line.md",
         "Runs": "docs/runs.md",
+        "Experiments and studies": "docs/experiments.md",
         "Recipes": "docs/recipes.md",
         "Several processes": "docs/processes.md",
         "Figures": "docs/figures.md",
@@ -33,6 +35,8 @@ SECTIONS: dict[str, dict[str, str]] = {
         "Claims": "docs/claims.md",
     },
     RESULTS: {
+        "The built-in world": "docs/built-in-world.md",
+        "Photographs": "docs/photographs.md",
         "Ablations": "experiments/results/ablations.md",
         "Bound or variance": "experiments/results/bound_or_variance.md",
         "Soft or hard, tuned": "experiments/results/soft_or_hard.md",
