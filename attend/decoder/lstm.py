@@ -32,7 +32,8 @@ class LSTM(nn.Module):
     Args:
         features: D.
         vocabulary: V.
-        embedding, hidden: E and H.
+        embedding: E.
+        hidden: H.
         gate: of the context: "none", one number per word ("scalar") or one per feature ("vector").
         readout: the terms of the deep output, some of TERMS; none is a linear map of the state.
         initial: h_0 and c_0 are a perceptron of the mean feature ("tanh"), a linear map of it ("linear"), or 0

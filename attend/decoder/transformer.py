@@ -58,8 +58,10 @@ class Transformer(nn.Module):
     Args:
         features: D.
         vocabulary: V.
-        embedding, hidden: E, and H, the width of the blocks.
-        blocks, heads: of self-attention; ``heads`` divides H.
+        embedding: E.
+        hidden: H, the width of the blocks.
+        blocks: of self-attention.
+        heads: of each block; they divide H.
         looks: last, every or shared.
         embedding_range: r of U(-r, r).
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 class FinishedRun:
     """A run that was trained and evaluated: ``path`` is its folder, which ``attend.load`` takes.
 
-    run = attend.train("soft", data="data/mine", out="runs/mine")
-    run.scores["captions"]["cider"]
+    ``attend.train("soft").scores["captions"]["cider"]`` is a CIDEr.
     """
 
     path: Path

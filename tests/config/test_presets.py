@@ -121,6 +121,7 @@ SAMPLED = ("--attention.select", "sample")
 TRAINED += [("gru-residual", SLIM + more) for more in (SAMPLED, HEADS, HEADS + SAMPLED)]
 TRAINED += [(name, SAMPLED) for name in ("adaptive", "transformer")]
 TRAINED += [("tutorial", ("--encoder.tune-blocks", "3"))]
+TRAINED = [one if not one[1] else pytest.param(*one, marks=pytest.mark.slow) for one in TRAINED]
 
 
 @pytest.fixture()

@@ -1,4 +1,4 @@
-"""The measured results hold what the README and the pages of results say of them: the order of the variants, by more than the seeds differ."""
+"""The measured results hold what the pages say of them: the order of variants, by more than the seeds differ."""
 
 from __future__ import annotations
 

@@ -125,7 +125,9 @@ def test_the_best_trials_what_mattered_and_all_of_them_in_files(make, capsys):
     assert float(soft[7]["params_rate"]) == pytest.approx(GRID[7]["rate"]) and soft[7]["gone"] == "False"
 
 
-@pytest.mark.parametrize(("kind", "matters"), [("soft", "rate"), ("hard", "dropout")])
+@pytest.mark.parametrize(
+    ("kind", "matters"), [("soft", "rate"), pytest.param("hard", "dropout", marks=pytest.mark.slow)]
+)
 def test_the_one_parameter_that_matters_is_found(make, capsys, kind, matters):
     study, queues = make("cider")
     do(study, queues[kind], kind, lambda params: [params[matters]])
