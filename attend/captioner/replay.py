@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from attend.attention.attention import Memory
-from attend.kernels.capture import Capture, CudaGraphs
+from attend.decoder.protocol import each
+from attend.kernels.capture import Capture, CudaGraphs, say_refused
 
 MOST = 8
 """Kinds of words that are captured: of whole minibatches of images, and of the last one, by several policies."""
@@ -83,10 +82,10 @@ class Replays:
             one.held = memory
         if going is not one.going:
             _copy(_flat(one.going), _flat(going))
-        return one.going, _each(one.replay(), torch.clone)
+        return one.going, each(one.replay(), torch.clone)
 
     def _capture(self, shape: tuple, extend: Extend, memory: Memory, going: Going) -> None:
-        memory, going = _buffers(memory), _each(going, torch.clone)
+        memory, going = _buffers(memory), each(going, torch.clone)
 
         def word() -> Seen:
             with _casting_anew(memory.features.device.type):
@@ -98,8 +97,7 @@ class Replays:
             self.captured[shape] = _Captured(memory, going, self.capture.record(word))
         except RuntimeError as error:  # what a driver or an operation of one's own refuses
             self.broken = True
-            first = str(error).strip().splitlines()[0]
-            tqdm.write(f"this search cannot be captured in a CUDA graph, and runs without ({first})", file=sys.stderr)
+            say_refused("this search", error)
 
 
 def capture_words(captioner: nn.Module, device: torch.device) -> None:
@@ -127,14 +125,6 @@ def _buffers(memory: Memory) -> Memory:
     mask, keys = (None if part is None else part.clone() for part in (memory.mask, memory.keys))
     values = features if memory.values is memory.features else memory.values.clone()
     return replace(memory, features=features, mask=mask, keys=keys, values=values)
-
-
-def _each(nest: Any, do: Callable[[Tensor], Tensor]) -> Any:
-    """The nest of tuples with every tensor changed."""
-    if isinstance(nest, Tensor):
-        return do(nest)
-    parts = [_each(part, do) for part in nest]
-    return nest._make(parts) if hasattr(nest, "_make") else tuple(parts)
 
 
 def _flat(nest: Any) -> list[Tensor]:

@@ -175,8 +175,11 @@ class _Again:
 
 
 def each(state: tuple | Tensor, do: Callable[[Tensor], Any]) -> Any:
-    """The state with every tensor changed."""
-    return do(state) if isinstance(state, Tensor) else tuple([each(part, do) for part in state])
+    """The state, or any nest of tuples, with every tensor changed; a named tuple stays one."""
+    if isinstance(state, Tensor):
+        return do(state)
+    parts = [each(part, do) for part in state]
+    return state._make(parts) if hasattr(state, "_make") else tuple(parts)
 
 
 def first_of(state: tuple | Tensor, images: int, rows: int) -> tuple | Tensor:

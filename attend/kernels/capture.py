@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 Result = TypeVar("Result")
+
+
+def say_refused(what: str, error: RuntimeError) -> None:
+    """Report work that could not be captured, and why, to stderr."""
+    first = str(error).strip().splitlines()[0]
+    tqdm.write(f"{what} cannot be captured in a CUDA graph, and runs without ({first})", file=sys.stderr)
 
 
 class Capture(Protocol):

@@ -29,7 +29,7 @@ from attend.decoder.protocol import Dropout
 from attend.estimators import Learner
 from attend.estimators.noise import Noise
 from attend.estimators.take import every_path
-from attend.kernels.capture import Capture
+from attend.kernels.capture import Capture, say_refused
 from attend.model import Model
 from attend.training.optimiser import Rates
 from attend.training.update import Told, Update
@@ -80,8 +80,7 @@ class Graphs:
         except RuntimeError as error:  # what a driver or an operation of one's own refuses
             self.broken = True
             self.update.optimiser.zero_grad()  # what it had captured until then is no gradient
-            first = str(error).strip().splitlines()[0]
-            tqdm.write(f"this step cannot be captured in a CUDA graph, and runs without ({first})", file=sys.stderr)
+            say_refused("this step", error)
 
     def _step(self, buffers: dict[str, Tensor]) -> Told:
         """The step on the buffers. The moving average keeps its place, and health is always told."""

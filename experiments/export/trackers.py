@@ -202,7 +202,7 @@ class Tables:
         write_rows(self.folder / "scores.csv", [("evaluation", "score", "value"), *rows])
 
     def draw(self, name: str, figure: Figure, step: int) -> None:
-        raise NotImplementedError
+        """Nothing: tables have no ``pictures``."""
 
     def close(self, record: Record) -> None:
         self._write()
