@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "geometry", "chance", "documents", "bars", "config", "shipped", "runs", "metrics", "data", "encoder", "kernels",
+    "geometry", "chance", "documents", "paths", "bars", "config", "shipped", "runs", "metrics", "data", "encoder", "kernels",
     "attention", "decoder", "captioner", "estimators", "model", "evaluation", "training", "analysis", "experiments",
     "__main__",
 )  # fmt: skip
