@@ -40,6 +40,7 @@ def accelerator(*, several: bool = False) -> Accelerator:
             f"{here} processes were launched on a machine with {devices} devices: launch {devices}, or set "
             "ACCELERATE_USE_CPU=true"
         )
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # products in bf16 add up in fp32
     found = Accelerator(
         cpu=together and on_cpu,  # or processes on a machine without a device do not find each other
         mixed_precision="no",  # train.precision says it, whatever accelerate is configured for

@@ -289,6 +289,16 @@ def test_an_image_is_captioned_once_however_many_captions_it_has(batches, monkey
     assert [one.row for one in said] == rows and sum(searched) == len(TEST) < sum(map(len, TEST))
 
 
+@pytest.mark.parametrize("graphs", [True, False])
+def test_words_of_a_search_are_captured_if_the_configuration_has_graphs(batches, monkeypatch, graphs):
+    captured = []
+    monkeypatch.setattr(generation, "capture_words", lambda captioner, device: captured.append(device))
+    model = make_model(batches)
+    model = replace(model, config=replace(model.config, train=replace(model.config.train, graphs=graphs)))
+    generate(model, batches, batches.dataset.rows("test")[:1], CPU, "expected", 1)
+    assert captured == [CPU.device] * graphs
+
+
 def test_captions_come_in_the_order_of_their_rows(batches):
     model, rows = make_model(batches), [9, 6, 10]
     for one in generate(model, batches, rows, CPU, "expected", 2):

@@ -417,6 +417,13 @@ def test_more_processes_than_devices_are_refused(monkeypatch):
         processes.accelerator(several=True)
 
 
+def test_products_in_bf16_add_up_in_fp32():
+    matmul = torch.backends.cuda.matmul
+    matmul.allow_bf16_reduced_precision_reduction = True
+    processes.accelerator()
+    assert not matmul.allow_bf16_reduced_precision_reduction
+
+
 def test_a_process_that_was_lost_is_told_of_plainly():
     broken = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:37547"
     assert sentence(RuntimeError(broken)) == LOST
