@@ -12,6 +12,8 @@ from tyro.conf import arg, subcommand
 SHELLS = ("bash", "zsh", "fish")
 SPEC = "COMPLETION_SPEC = "
 """How the line begins in which tyro's scripts hold all options."""
+ARGUMENT, PIPE = '($python_cmd -c "$pycode" ', '(printf %s "$pycode" | $python_cmd - '
+"""How tyro's script for fish starts Python, and how ours does: an argument may have 128 kB, and ours has 400."""
 
 
 def script(shell: str, verbs: Mapping[str, type], first: Mapping[str, Sequence[str]]) -> str:
@@ -30,7 +32,8 @@ def script(shell: str, verbs: Mapping[str, type], first: Mapping[str, Sequence[s
         raise ValueError(f"this version of tyro writes no script for {shell}: pip install --upgrade tyro") from None
     lines = written.getvalue().replace("complete -F", "complete -o default -F").splitlines()  # else names of files
     # A description is shown on one line. The script splits what it has at the ends of lines.
-    return "\n".join(line.replace("\\n", " ") if line.startswith(SPEC) else line for line in lines)
+    lines = [line.replace("\\n", " ") if line.startswith(SPEC) else line for line in lines]
+    return "\n".join(line.replace(ARGUMENT, PIPE) for line in lines)
 
 
 def _chosen(kind: type, words: Sequence[str]) -> type:

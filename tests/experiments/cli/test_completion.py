@@ -1,9 +1,10 @@
-"""`attend --completion`, in a real bash; and `attend --version`."""
+"""`attend --completion`, in a real bash and fish; and `attend --version`."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -41,8 +42,31 @@ def test_verbs_presets_options_and_choices_are_completed_in_bash(script):
     assert completed(script, "train", "") == {*PRESETS}
     assert completed(script, "train", "hard", "--train.lear") == {"--train.learning-rate"}
     assert completed(script, "train", "soft", "--estimator.coin", "") == {"image", "minibatch"}
-    assert completed(script, "table", "runs", "--format", "") == {"markdown", "latex", "csv", "html"}
+    assert completed(script, "table", "runs", "--format", "") == {"text", "markdown", "latex", "csv", "html"}
     assert completed(script, "plot", "ga") == {"gaze"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("fish") is None, reason="needs fish")
+def test_verbs_presets_options_and_choices_are_completed_in_fish(tmp_path, capsys):
+    main(["--completion", "fish"])
+    (tmp_path / "attend.fish").write_text(capsys.readouterr().out)
+
+    def words(line: str) -> set[str]:
+        command = [
+            "fish",
+            "--no-config",
+            "-c",
+            'source $argv[1]; complete -C "$argv[2]"',
+            tmp_path / "attend.fish",
+            line,
+        ]
+        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+        return {one.partition("\t")[0] for one in ran.stdout.splitlines()}
+
+    assert words("attend ex") == {"export"} and words("attend train ha") == {"hard"}
+    assert words("attend train hard --train.lear") == {"--train.learning-rate"}
+    assert words("attend table runs --format ma") == {"markdown"}
 
 
 def test_no_description_is_taken_for_words_and_file_names_are_left_to_bash(script):
