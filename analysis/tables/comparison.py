@@ -49,8 +49,7 @@ def comparison(
     records = list(records)
     finished = [record for record in records if record.finished]
     split = split or _headline_split(finished)
-    own = {name: {"margin": margin} for name, margin in (margins or {}).items()}
-    chosen = tuple(replace(COLUMNS[name], **own.get(name, {})) for name in columns)
+    chosen = _chosen(columns, margins or {})
     ways = _groups(finished, split)
     everything = [run.scores for _, group in ways for run in group]
 
@@ -58,15 +57,7 @@ def comparison(
     if not (begun := any(run.record.scores.get("epochs_before") for _, group in ways for run in group)):
         rows = [replace(row, epochs=()) for row in rows]
     evidence = Evidence([group for _, group in ways])
-    if base is None:
-        cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], chosen)
-        about = _best_notes(tests, [rows[r].name for r in sorted(untested)], chosen)
-    else:
-        bases = _bases(base, ways)
-        rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
-        cells, found = against(evidence, bases, chosen)
-        about = _base_notes(rows, evidence, bases, found)
-    rows = [replace(row, cells=tuple(some)) for row, some in zip(rows, cells, strict=True)]
+    rows, about = _tested(rows, evidence, chosen, None if base is None else _bases(base, ways))
     theirs = [model for model in PUBLISHED.get(published, ()) if not model.scores.keys().isdisjoint(columns)]
     return Table(
         split=split,
@@ -90,6 +81,26 @@ def check_columns(columns: Sequence[str]) -> None:
     """ValueError for an unknown column."""
     if unknown := [name for name in columns if name not in COLUMNS]:
         raise ValueError(f"unknown columns {', '.join(unknown)}; known are {', '.join(COLUMNS)}")
+
+
+def _chosen(columns: Sequence[str], margins: Mapping[str, float]) -> tuple[Column, ...]:
+    """The columns of these names, some with a margin of their own."""
+    own = {name: {"margin": margin} for name, margin in margins.items()}
+    return tuple(replace(COLUMNS[name], **own.get(name, {})) for name in columns)
+
+
+def _tested(
+    rows: list[Row], evidence: Evidence, columns: Sequence[Column], bases: list[int] | None
+) -> tuple[list[Row], list[str]]:
+    """The rows with their differences from the best, or from their bases, and the notes on the tests."""
+    if bases is None:
+        cells, tests, untested = compared(evidence, [list(row.cells) for row in rows], columns)
+        about = _best_notes(tests, [rows[r].name for r in sorted(untested)], columns)
+    else:
+        rows = [replace(row, base=r == bases[r]) for r, row in enumerate(rows)]
+        cells, found = against(evidence, bases, columns)
+        about = _base_notes(rows, evidence, bases, found)
+    return [replace(row, cells=tuple(some)) for row, some in zip(rows, cells, strict=True)], [*about]
 
 
 def _groups(finished: Sequence[Record], split: str) -> list[tuple[tuple, list[Scored]]]:
