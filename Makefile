@@ -9,7 +9,7 @@ BIN := .venv/bin
 # The tests run on one thread each, a file on each core: what a file's tests share is made once.
 PYTEST := pytest -n auto --maxprocesses 8 --dist loadfile
 
-.PHONY: quickstart test test-slow test-services test-browser lint docs
+.PHONY: quickstart test test-slow test-services test-browser test-fuzz lint docs
 
 quickstart: .venv/installed
 	$(BIN)/attend run quickstart --yes
@@ -33,6 +33,11 @@ test-services: .venv/installed-test
 # In headless Chromium, from Debian's packages: apt-get install --no-install-recommends chromium chromium-driver
 test-browser: .venv/installed-test
 	$(BIN)/pytest -m browser
+
+# Coverage-guided, ten minutes: files of every reader, changed byte by byte. On Linux only, where atheris has wheels.
+test-fuzz: .venv/installed-test
+	$(BIN)/pip install --quiet --editable '.[fuzz]'
+	$(BIN)/python -m tests.fuzzing
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .
