@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
 import sqlite3
 import time
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import h5py
@@ -26,7 +28,7 @@ from tests import halves
 from tests.experiments.cli.test_cli import SMALL
 from tests.forks import Forks, finish, kill
 
-FEW, MANY = 1, 50
+FEW, MANY = 1, int(os.environ.get("KILLS", 50))
 VARYING = {"commit", "dirty", "time", "seconds", "train_seconds", "wait_seconds", "step_seconds", "tokens_per_second"}
 VARYING.add("started")
 PREPARE = [
@@ -56,7 +58,25 @@ def experiment(data, tiny):
     also = {"hard": [Setting("expected")]}
     return Experiment(name="mine", variants={"soft": soft, "hard": hard}, seeds={"soft": 1, "hard": 1}, also=also)
 """
-PASSED = {"queue.db", "queue.db-journal", "queue.db.lock", "queue.id", "__pycache__"}
+TUNED = """
+from attend.config.text import from_dict, replace
+from attend.experiments.runner.study import Study
+
+
+def space(trial, kind):
+    return replace(from_dict(SETTINGS), {"train.learning_rate": trial.suggest_float("rate", 1e-3, 1e-1, log=True)})
+
+
+def study(data, tiny):
+    way = {"trials": 2, "sampler": "random", "pruner": "none", "collapse": 0}
+    return Study(name="tuned", kinds=("soft",), space=space, **way)
+"""
+STUDY = ["study", "tuned.py", "--workers", "1", "--storage"]
+JOURNAL = [*STUDY, "runs/queue.journal"]
+PASSED = {
+    *("queue.db", "queue.db-journal", "queue.db.lock", "queue.id", "queue.journal", "queue.journal.lock"),
+    "__pycache__",
+}
 """Files of the queue, which remembers every try (SQLite's own check says whether it is whole), with the journal of a
 write that was killed before it began, and Python's own."""
 
@@ -83,9 +103,11 @@ def stages(forks, tmp_path_factory):
     prepared = undisturbed(forks, folder, raw, PREPARE)
     experiment = Path(shutil.copytree(prepared, folder / "experiment"))
     settings = halves.SMALL | {"data": "data", "train": halves.SMALL["train"] | {"epochs": 2, "monitor": "nll"}}
-    (experiment / "mine.py").write_text(MINE.replace("SETTINGS", repr(settings)))
+    for name, text in (("mine.py", MINE), ("tuned.py", TUNED)):
+        (experiment / name).write_text(text.replace("SETTINGS", repr(settings)))
     trained = undisturbed(forks, folder, prepared, TRAIN)
-    return {"prepare": raw, "classic": raw, "train": prepared, "evaluate": trained, "run": experiment}
+    begin = {"prepare": raw, "classic": raw, "train": prepared, "evaluate": trained}
+    return begin | dict.fromkeys(("run", "study", "journal"), experiment)
 
 
 def undisturbed(forks: Forks, folder: Path, start: Path, arguments: list[str]) -> Path:
@@ -98,13 +120,18 @@ def repeated(forks: Forks, folder: Path, start: Path, arguments: list[str], kill
     whole, broken = folder / "whole", [folder / f"broken{i}" for i in range(kills)]
     for one in (whole, *broken):
         shutil.copytree(start, one)
-    run = partial(forks.start, command, *arguments, log=folder / "log")
+
+    def run(folder: Path, *more: str) -> BaseProcess:
+        own = [part.replace("FOLDER", folder.name) for part in arguments]  # each its own database of a server
+        return forks.start(command, *own, *more, log=log, folder=folder)
+
+    log = folder / "log"
     began = time.perf_counter()
-    finish(run(folder=whole), folder / "log")
+    finish(run(whole), log)
     took, chance = time.perf_counter() - began, random.Random(0)
     for one in broken:
         while True:
-            child = run(folder=one)
+            child = run(one)
             time.sleep(chance.uniform(0, took))
             if child.is_alive():
                 break
@@ -112,11 +139,14 @@ def repeated(forks: Forks, folder: Path, start: Path, arguments: list[str], kill
             shutil.rmtree(one)
             shutil.copytree(start, one)
         kill(child)
-        finish(run(folder=one), folder / "log")
+        if "journal" in arguments[-1]:  # which knows no heartbeats
+            finish(run(one, "--requeue"), log)
+        finish(run(one), log)
     return whole, broken
 
 
 COMMANDS = {"prepare": PREPARE, "classic": CLASSIC, "train": TRAIN, "evaluate": EVALUATE, "run": RUN}
+COMMANDS |= {"study": [*STUDY, "runs/queue.db"], "journal": JOURNAL}
 LONG = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
@@ -129,7 +159,7 @@ def test_killed_and_run_again_is_as_undisturbed(forks, stages, tmp_path, kills, 
     whole, broken = repeated(forks, tmp_path, stages[verb], COMMANDS[verb], kills)
     for one in broken:
         same(one, whole)
-        if verb == "run":
+        if verb in ("run", "study"):
             with sqlite3.connect(one / "runs/queue.db") as queue:
                 assert queue.execute("pragma integrity_check").fetchall() == [("ok",)]
 
@@ -190,18 +220,18 @@ def content(path: Path) -> object:
         return [timeless(json.loads(line)) for line in path.read_text().splitlines()]
     if path.suffix == ".json":
         return timeless(json.loads(path.read_text()))
-    if path.stem == "table":
+    if path.stem in ("table", "trials"):
         return untimed(path)
     return path.read_bytes()
 
 
 def untimed(path: Path) -> list[list[str]]:
-    """The lines of a table without the column that says how long training took."""
+    """The lines of a table without the column that says how long training or a trial took."""
     if path.suffix == ".csv":
         lines = list(csv.reader(path.read_text().splitlines()))
     else:
         lines = [line.split(" | ") for line in path.read_text().splitlines()]
-    (at,) = [number for number, name in enumerate(lines[0]) if name in ("Training seconds", "Training")]
+    (at,) = [number for number, name in enumerate(lines[0]) if name in ("Training seconds", "Training", "seconds")]
     return [line[:at] + line[at + 1 :] if len(line) == len(lines[0]) else line for line in lines]
 
 

@@ -22,12 +22,13 @@ from attend.experiments.runner.study import load_study
 from optuna.trial import TrialState
 
 from attend.runs.folder import RunFolder
-from tests.experiments.test_kills import same
+from tests.experiments.test_kills import MANY, STUDY, repeated, same
+from tests.experiments.test_kills import stages as stages
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[3]
 TRIALS = 6
-STUDY = """
+SERVED = """
 from dataclasses import replace
 from attend.experiments import quickstart
 from attend.experiments.runner.study import Study
@@ -73,7 +74,7 @@ def place(tmp_path_factory):
     from attend.experiments import quickstart
 
     folder = tmp_path_factory.mktemp("served")
-    (folder / "served.py").write_text(STUDY)
+    (folder / "served.py").write_text(SERVED)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         quickstart.paint(None, tiny=True)
@@ -156,6 +157,16 @@ def test_of_three_workers_one_is_killed_and_one_frozen_and_no_trial_is_lost_or_c
         for run in (one, other):
             (run / "environment.json").unlink()
         same(one, other)
+
+
+def test_a_study_that_is_killed_at_any_moment_ends_as_an_undisturbed_one(server, forks, stages, tmp_path):
+    (programs,) = {Path(one).parent for one in glob.glob("/usr/lib/postgresql/*/bin/createdb")}
+    for name in ("whole", *(f"broken{n}" for n in range(MANY))):
+        subprocess.run([programs / "createdb", "--maintenance-db", server, name], check=True)
+    arguments = [*STUDY, f"{server.rpartition('/')[0]}/FOLDER"]
+    whole, broken = repeated(forks, tmp_path, stages["study"], arguments, MANY)
+    for one in broken:
+        same(one, whole)
 
 
 def test_three_commands_of_an_experiment_share_its_runs(server, place):
