@@ -78,9 +78,10 @@ for row in attention:
         print(f"{row.estimator}: bias {row.bias:.2f} of the gradient, {row.chance:.2f} expected by chance")
 
 # %% [markdown]
-# Three of these are biased: `gumbel-softmax`, `straight-through`, and REINFORCE if a glimpse is charged with the cost
-# of its own word alone (`own cost`), since later words depend on the glimpse too. A small bias needs many draws to
-# stand out from chance. With a thousand draws all three are found, and no others.
+# Four of these are biased: `gumbel-softmax`; `straight-through`; REINFORCE if a glimpse is charged with the cost of its
+# own word alone (`own cost`), since later words depend on the glimpse too; and the baseline `group`, which divides by
+# the deviation of the samples' costs. A small bias needs many draws to stand out from chance. With a thousand draws all
+# four are found, and no others.
 #
 # ## Who is fastest to a usable direction?
 #

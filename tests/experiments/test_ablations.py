@@ -228,7 +228,7 @@ def runs_through(name: str, tmp_path: Path, monkeypatch, capsys) -> Experiment:
     said, found = capsys.readouterr().out, load(name, None, True)
     for variant in found.variants:
         scored = json.loads((tmp_path / f"runs/{name}-tiny/{variant}/seed0/scores.json").read_text())
-        assert scored["images"] == 6 and f"\n| {variant}" in said
+        assert scored["images"] == 6 and f"\n{variant} " in said
     return found
 
 

@@ -195,8 +195,9 @@ def test_the_tiny_twin_of_flickr8k_decodes_hard_in_three_ways(tmp_path, monkeypa
     runs = len(list(Path("runs/flickr8k-tiny").glob("*/seed*")))
     assert sum("-stdio" in arguments for arguments in starts) == runs == 12, "METEOR starts once a run"
     for decode in ("argmax", "expected", "sample"):  # one so small may have collapsed, and is marked
-        assert re.search(rf"\| hard( †)? \| {decode}, beam 2", said), said
-    assert "the mean over 3 draws" in said and "Entropy (nats)" in said
+        assert re.search(rf"\nhard( †)? +{decode}, beam 2", said), said
+    table = Path("runs/flickr8k-tiny/table.md").read_text()
+    assert "the mean over 3 draws" in table and "Entropy (nats)" in table
 
 
 @pytest.mark.slow
@@ -204,14 +205,14 @@ def test_the_tiny_twin_of_the_arrangements_trains_both_soft_and_hard(tmp_path, m
     monkeypatch.chdir(tmp_path)
     main(["run", "arrangements", "--tiny", "--workers", "1"])
     said = capsys.readouterr().out
-    assert all(f"\n| {name}-{kind}" in said for name in ("tutorial", "gru-residual") for kind in ("soft", "hard"))
+    assert all(f"\n{name}-{kind} " in said for name in ("tutorial", "gru-residual") for kind in ("soft", "hard"))
 
 
 @pytest.mark.slow
 def test_the_world_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["run", "world", "--tiny", "--seeds", "1", "--workers", "1"])
-    assert "| oracle" in capsys.readouterr().out
+    assert "\noracle " in capsys.readouterr().out
 
 
 def test_what_a_kill_left_of_the_queue_s_name_is_swept(tmp_path):
