@@ -9,6 +9,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import time
@@ -220,6 +221,8 @@ def content(path: Path) -> object:
         return [timeless(json.loads(line)) for line in path.read_text().splitlines()]
     if path.suffix == ".json":
         return timeless(json.loads(path.read_text()))
+    if path.name == "report.html":
+        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC|<span>\d+ (s|min)</span>", "", path.read_text())
     if path.stem in ("table", "trials"):
         return untimed(path)
     return path.read_bytes()
