@@ -61,5 +61,6 @@ def test_the_dashboard_shows_the_trials_that_optuna_holds(place, page):
         ours = optuna.load_study(study_name=name, storage=storage).trials
         theirs = json.loads(answer(f"{page}/api/studies/{number}"))["trials"]
         values = [trial.values for trial in ours]
-        assert len(ours) == 3 and [one.get("values") for one in theirs] == values
+        jobs = [trial for trial in ours if "job" in trial.user_attrs]  # a worker that came too late has another
+        assert len(jobs) == 3 and [one.get("values") for one in theirs] == values
     assert b"<html" in answer(f"{page}/dashboard").lower()
