@@ -15,6 +15,7 @@ from attend.experiments.runner.confirm import confirmation, ranked
 from attend.experiments.runner.queue import Queue, put_back
 from attend.experiments.runner.study import Study, load_study
 from attend.experiments.runner.trials import note
+from matplotlib.figure import Figure
 from optuna.trial import TrialState
 
 from tests.made_runs import make_run, scores
@@ -53,6 +54,17 @@ def make(tmp_path, monkeypatch):
         return study, {kind: study.queue("sqlite:///runs/queue.db", kind) for kind in study.kinds}
 
     return made
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request, monkeypatch):
+    """Only tests of pictures draw them: in all others that would be most of the time."""
+    if request.function not in (
+        test_the_best_trials_what_mattered_and_all_of_them_in_files,
+        test_a_study_is_plotted_from_its_queue_alone,
+    ):
+        monkeypatch.setattr(Figure, "savefig", lambda figure, file, **_: file.write(b"no picture"))
+        monkeypatch.setattr(Figure, "draw_without_rendering", lambda figure: None)
 
 
 def do(study: Study, queue: Queue, kind: str, values, *, pruned=(), failed=(), grid=GRID) -> None:
