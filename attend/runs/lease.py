@@ -43,7 +43,9 @@ class Lease:
     """The right to write into a run folder: lease.json, renewed by a thread while it is held.
 
     A lease is taken over when it is stale: not renewed for LEASE_SECONDS, or held by a process of this machine
-    that no longer runs. Whoever lost it finds out in ``check``, which is called before every write.
+    that no longer runs. Clocks of two machines may differ, and a clock may be set back, so a lease that looks stale is
+    watched first: a process that lives renews it meanwhile. Whoever lost a lease finds out in ``check``, which is
+    called before every write.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +57,7 @@ class Lease:
     def __enter__(self) -> Self:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         holder = self._holder()
-        if holder is not None and not _stale(holder):
+        if holder is not None and (not _stale(holder) or self._renewed_by(holder)):
             raise InUse(
                 f"{self.path.parent} is in use by process {holder.pid} on {holder.host}: wait, stop it, or use another"
             )
@@ -77,6 +79,15 @@ class Lease:
         """Raise LeaseLost unless the lease on disk is still ours."""
         if (self._holder() or NOBODY).owner != self.owner:
             raise LeaseLost(f"{self.path.parent} was taken over by another process: this one stops")
+
+    def _renewed_by(self, holder: Holder) -> bool:
+        """Whether a holder that may live renews its lease within a quarter of LEASE_SECONDS."""
+        end = time.monotonic() + (0 if _gone(holder) else LEASE_SECONDS / 4)
+        while time.monotonic() < end:
+            time.sleep(LEASE_SECONDS / 300)
+            if (now := self._holder()) is not None and now != holder:
+                return not _gone(now)
+        return False
 
     def _holder(self) -> Holder | None:
         try:
@@ -132,7 +143,10 @@ def clear(folder: Path) -> None:
         lease.path.unlink(missing_ok=True)
 
 
+def _gone(holder: Holder) -> bool:
+    """Whether nobody can renew the lease: it was damaged, or its process has ended on this machine."""
+    return holder == NOBODY or (holder.host == socket.gethostname() and not running(holder.pid))
+
+
 def _stale(holder: Holder) -> bool:
-    if holder.host == socket.gethostname() and not running(holder.pid):
-        return True
-    return time.time() - holder.renewed > LEASE_SECONDS
+    return _gone(holder) or abs(time.time() - holder.renewed) > LEASE_SECONDS

@@ -138,8 +138,44 @@ def test_the_lease_of_another_machine_is_taken_over_when_it_is_stale(tmp_path, m
     leave(tmp_path, age=runs.LEASE_SECONDS - 5)
     with pytest.raises(ValueError, match="is in use by process 1 on elsewhere"), Lease(tmp_path):
         pass
-    monkeypatch.setattr(runs, "LEASE_SECONDS", runs.LEASE_SECONDS - 10)
+    monkeypatch.setattr(runs, "LEASE_SECONDS", 1.0)
     with Lease(tmp_path) as lease:
+        lease.check()
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_lease_of_a_machine_whose_clock_differs_is_taken_over_if_it_is_not_renewed_alone(
+    tmp_path, monkeypatch, hours
+):
+    monkeypatch.setattr(runs, "LEASE_SECONDS", 1.0)
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(0.1):
+            leave(tmp_path, age=-3600 * hours)
+
+    other = threading.Thread(target=renew)
+    other.start()
+    try:
+        wait_for((tmp_path / "lease.json").exists)
+        with pytest.raises(ValueError, match="is in use by process 1 on elsewhere"), Lease(tmp_path):
+            pass
+    finally:
+        stop.set()
+        other.join()
+    with Lease(tmp_path) as lease:
+        lease.check()
+
+
+def test_a_clock_that_is_set_back_an_hour_loses_no_lease(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "LEASE_SECONDS", 1.0)
+    with Lease(tmp_path) as lease:
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() - 3600)
+        for _ in range(3):  # before the lease is renewed by the new clock, and after
+            with pytest.raises(ValueError, match="is in use"), Lease(tmp_path):
+                pass
+            time.sleep(0.2)
         lease.check()
 
 
@@ -190,6 +226,13 @@ def test_a_lease_outlives_a_disk_that_was_full_for_a_moment(tmp_path, monkeypatc
         assert len(failures) == 2 and read_json(lease.path)["renewed"] > began
 
 
+def wait_for(holds) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def together(count: int, work) -> None:
     """Run ``work`` in so many threads that start at one moment."""
     start = threading.Barrier(count, timeout=10)
@@ -201,7 +244,8 @@ def together(count: int, work) -> None:
 
 
 @pytest.mark.parametrize("stale", [True, False])
-def test_of_many_takers_one_stands(tmp_path, stale):
+def test_of_many_takers_one_stands(tmp_path, monkeypatch, stale):
+    monkeypatch.setattr(runs, "LEASE_SECONDS", 4.0)
     if stale:
         leave(tmp_path, age=1e6)
     entered, refused = [], []
