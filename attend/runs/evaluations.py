@@ -244,7 +244,7 @@ def read_images(folder: str | Path, expected: int | None = None) -> ImageTable:
         ValueError: it is missing, no table, half a table, or of another number of images.
     """
     path = Path(folder) / "images.csv"
-    if not path.is_file():
+    if not regular(path).exists():
         raise ValueError(f"{path} is missing (an older layout, or a copy without it): evaluate the run again")
     try:
         with open(regular(path), encoding="utf-8", newline="") as file:
