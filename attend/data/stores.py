@@ -10,12 +10,12 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import h5py
 import numpy as np
-from msgspec import Meta
 
+from attend.documents import Count, Positive
 from attend.runs import hdf5
 from attend.runs.files import read_json, sweep, write_bytes, write_json
 
@@ -41,8 +41,8 @@ SHARD = 256
 class _Plan(TypedDict):
     """store.json: how many rows there are, how many a shard has, and where they come from."""
 
-    count: Annotated[int, Meta(ge=0)]
-    shard: Annotated[int, Meta(ge=1)]
+    count: Count
+    shard: Positive
     provenance: dict[str, Any]
 
 
@@ -115,9 +115,10 @@ class Store:
             raise ValueError(f"{self.folder} is no store: make it with `attend prepare`")
         plan = read_json(self.folder / "store.json", _Plan, remedy=f"remove {self.folder} and run again")
         self.count, self.shard, self.provenance = plan["count"], plan["shard"], plan["provenance"]
-        missing = [n for n in range(-(-self.count // self.shard)) if not _shard(self.folder, n).exists()]
-        if missing:
-            raise ValueError(f"{self.folder} lacks {len(missing)} of its shards: run the same `attend prepare` again")
+        shards = -(-self.count // self.shard)
+        there = sum(file.stem.isdecimal() and int(file.stem) < shards for file in self.folder.glob("*.h5"))
+        if there < shards:
+            raise ValueError(f"{self.folder} lacks {shards - there} of its shards: run the same `attend prepare` again")
         self._files: OrderedDict[int, hdf5.Part] = OrderedDict()
         self._process = os.getpid()
 
