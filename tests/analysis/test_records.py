@@ -147,7 +147,8 @@ def test_metrics_of_another_schema_are_refused(tmp_path, line):
 )
 def test_a_line_of_wrong_types_is_refused(tmp_path, line):
     record = read_run(make_run(tmp_path, metrics=[*make_metrics(1), {"split": "val"} | line]))
-    with pytest.raises(ValueError, match=rf"line 7 of .*metrics.jsonl is damaged: .*\({[*line][0]} is .*, but must be"):
+    (name,) = line
+    with pytest.raises(ValueError, match=rf"line 7 of .*metrics.jsonl is damaged: .*\({name} is .*, but must be"):
         record.series("nll", "val")
 
 
