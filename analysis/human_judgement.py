@@ -17,6 +17,7 @@ from attend.analysis.statistics.intervals import Interval
 from scipy.stats import kendalltau
 
 from attend.chance import numpy_generator
+from attend.paths import regular
 
 Captions = dict[str, dict[str, str]]
 """Image -> number of a caption -> caption."""
@@ -94,9 +95,9 @@ def read_crowd(path: Path, captions: Captions) -> list[Judgement]:
 
 def _rows(path: Path, columns: int):
     """The numbered lines of a file, split at tabs. Columns after the second are numbers."""
-    if not path.is_file():
+    if not regular(path).exists():
         raise ValueError(f"{path} is missing: name the folder of Flickr8k as distributed, which has this file")
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(regular(path).read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         fields = line.split("\t")

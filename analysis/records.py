@@ -17,9 +17,10 @@ import numpy as np
 
 from attend.config import Config
 from attend.config.text import from_dict
-from attend.documents import typed
+from attend.documents import Count, Finite, typed
 from attend.runs.files import read_json
 from attend.runs.folder import REPLACED, RunFolder
+from attend.runs.provenance import Environment
 from attend.runs.scores import Scores, read_scores
 
 SEED = re.compile(r"seed(\d+)")
@@ -28,37 +29,12 @@ OTHER = re.compile(r"[^-]+-(bound\d+|.+-(redirect|without))")
 """A folder among the evaluations that has no captions: bounds, and interventions on attention."""
 
 
-class Start(TypedDict):
-    """How a run began from another one: the epochs of that run, and of those before it."""
-
-    epochs_before: float
-
-
-class Environment(TypedDict):
-    """The entries of environment.json that are reported. An entry is missing if the run could not determine it."""
-
-    started: NotRequired[str]
-    command: NotRequired[list[str]]
-    python: NotRequired[str]
-    system: NotRequired[str]
-    cores: NotRequired[int | None]
-    versions: NotRequired[dict[str, str]]
-    commit: NotRequired[str]
-    dirty: NotRequired[bool]
-    device: NotRequired[str]
-    processes: NotRequired[int]
-    precision: NotRequired[str]
-    threads: NotRequired[int]
-    data_fingerprint: NotRequired[str]
-    start: NotRequired[Start]
-
-
 class Study(TypedDict):
     """study.json: the study that made an experiment, its number of trials, and the number of each kind (``of``)."""
 
     study: str
-    trials: int
-    of: NotRequired[dict[str, int]]
+    trials: Count
+    of: NotRequired[dict[str, Count]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +116,7 @@ class Record:
         """
         points = [(m.get("epoch"), m[name]) for m in self.metrics if m.get("split") == split and name in m]
         try:
-            epochs, values = np.array(typed(points, list[tuple[float, float]])).reshape(-1, 2).T
+            epochs, values = np.array(typed(points, list[tuple[Finite, Finite]])).reshape(-1, 2).T
         except ValueError:
             path = self.folder / "metrics.jsonl"
             raise ValueError(

@@ -10,14 +10,23 @@ validated, and the halves of characters in old files.
 import json
 import re
 import reprlib
+import sys
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 T = TypeVar("T")
+_LARGEST = sys.float_info.max
+Finite = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST, description="a finite number")]
+Amount = Annotated[float, Meta(ge=0, le=_LARGEST, description="a finite number of 0 or more")]
+Count = Annotated[int, Meta(ge=0, le=2**53, description="a whole number of 0 or more")]
+Positive = Annotated[int, Meta(ge=1, le=2**53, description="a whole number of 1 or more")]
+DEEPEST = 100
+"""Levels of a document that are read. Ours have seven."""
 
 EXPECTED = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", type(None): "null"}
 MISSING = re.compile(r"Object missing required field `(.*?)`")
@@ -32,7 +41,25 @@ def parsed(text: str | bytes, kind: type[T] = Any) -> T:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if len(text) > DEEPEST and _deep(value, text):
+        raise ValueError("it is nested too deeply")
     return typed(value, kind)
+
+
+def _deep(value: Any, text: str | bytes) -> bool:
+    """Whether a value has more than DEEPEST levels; most texts have too few brackets for that."""
+    brackets = (b"[", b"{") if isinstance(text, bytes) else ("[", "{")
+    level, levels = [value], 0
+    if sum(map(text.count, brackets)) <= DEEPEST:
+        return False
+    while level and levels <= DEEPEST:
+        level = [one for some in level if isinstance(some, dict | list) for one in _inner(some)]
+        levels += 1
+    return levels > DEEPEST
+
+
+def _inner(value: dict | list) -> Any:
+    return value.values() if isinstance(value, dict) else value
 
 
 def typed(value: Any, kind: type[T], name: str = "") -> T:

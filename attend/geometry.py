@@ -8,11 +8,13 @@ Boxes are (x0, y0, x1, y1) in fractions of the image's width and height, so a re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
+from msgspec import Meta
 
-Box = tuple[float, float, float, float]
+Edge = Annotated[float, Meta(ge=-1e6, le=1e6, description="a number from -1e6 to 1e6")]
+Box = tuple[Edge, Edge, Edge, Edge]
 TRANSFORMS = ("squash", "crop")
 CENTRE_WIDTH = 3 / 14
 """Standard deviation of ``centre_weights`` in sides of the grid."""

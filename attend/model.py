@@ -22,6 +22,7 @@ from attend.data.embeddings import read_embeddings
 from attend.data.text import Vocabulary
 from attend.decoder import DECODERS
 from attend.encoder.encoder import Encoder
+from attend.paths import quoted
 from attend.runs.checkpoint import read_checkpoint
 from attend.runs.folder import RunFolder
 
@@ -131,15 +132,21 @@ class Model:
         for name, ours in self.identity().items():
             if state[name] != ours:
                 raise ValueError(
-                    f"{origin} was trained with another {name} (its fingerprint is {state[name]}, this one's {ours}): "
+                    f"{origin} was trained with another {name} (its fingerprint is {quoted(state[name])}, this one's "
+                    f"{ours!r}): "
                     f"use the {name} of that run"
                 )
-        own = self.tensors()
-        odd = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
-        if odd:
-            raise ValueError(f"{origin} does not fit its configuration: {odd[0]} is missing or has another shape")
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])
+        take(self.tensors(), tensors, origin)
+
+
+def take(own: dict[str, Tensor], tensors: dict[str, Tensor], origin: str) -> None:
+    """Copy the tensors of a checkpoint into our own of these names; ValueError names one that does not fit."""
+    for name, ours in own.items():
+        theirs = tensors.get(name)
+        if theirs is None or theirs.shape != ours.shape or theirs.is_floating_point() != ours.is_floating_point():
+            raise ValueError(f"{origin} does not fit its configuration: {name} is missing or has another shape or type")
+    for name, ours in own.items():
+        ours.copy_(tensors[name])
 
 
 def build_captioner(config: Config, features: int, vocabulary: int, grid: tuple[int, int] | None = None) -> Captioner:

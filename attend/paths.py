@@ -48,16 +48,18 @@ def plain_name(name: str, what: str) -> str:
 def regular(path: Path | str) -> Path:
     """The path of a file that ends: returned as it is; ValueError for a pipe, a socket, a device or a folder.
 
-    A path where nothing is passes: whoever opens it says so in words of their own.
+    Whatever is opened for reading passes through here: ``open(regular(path))``. A path where nothing is passes: whoever
+    opens it says so in words of their own.
     """
     path = Path(path)
     try:
         mode = os.stat(path).st_mode
     except OSError:
         return path
+    if stat.S_ISDIR(mode):
+        raise ValueError(f"{path} is a folder, not a file: name a file")
     if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise ValueError(f"{path} is {kind}, not a file: name a file")
+        raise ValueError(f"{path} is a pipe or a device, not a file: write its content into a file, and name that")
     return path
 
 

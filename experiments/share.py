@@ -18,12 +18,13 @@ from attend.config import Config
 from attend.config.text import to_dict
 from attend.data.text import SPECIALS, Vocabulary
 from attend.encoder.encoder import Encoder
+from attend.evaluation.novelty import Novelty
 from attend.model import Model
 from attend.runs.checkpoint import write_checkpoint
-from attend.runs.files import read_json, write_bytes, write_json, write_text
+from attend.runs.files import write_bytes, write_json, write_text
 from attend.runs.folder import RunFolder
 from attend.runs.scores import Scores
-from attend.shipped.hub import CARD, ENCODER, NEEDED, NOVELTY, OWN
+from attend.shipped.hub import CARD, ENCODER, NEEDED, OWN
 
 REPORTED = ("bleu1", "bleu2", "bleu3", "bleu4", "meteor", "rouge_l", "cider", "nll", "mass", "pointing")
 """The scores in the card, by their columns."""
@@ -91,8 +92,8 @@ def share(run: Path, out: Path, licence: str | None = None) -> Path:
         raise ValueError(f"{out} is not empty: choose another --out, or remove it")
     model = Model.read(folder)
     pack(out, config, model.vocabulary, model.tensors(), model.encoder)
-    if (folder.path / NOVELTY).exists():
-        write_json(out / NOVELTY, read_json(folder.path / NOVELTY))
+    if (novelty := Novelty.read(folder.path)) is not None:
+        novelty.write(out)
     write_text(out / CARD, card(out, folder, model, licence))
     Model.read(RunFolder(out))
     return out

@@ -82,12 +82,12 @@ def read_rows(content: str, where: str) -> list[Measured]:
         ValueError: its columns differ, or a value does not have the type of its column.
     """
     lines = csv.DictReader(io.StringIO(content))
-    if list(lines.fieldnames or ()) != COLUMNS:
+    if content.partition("\n")[0].rstrip("\r").split(",") != COLUMNS:
         raise ValueError(f"{where} does not have the columns of `attend estimators`: run it again")
     try:
         cells = ({name: cell for name, cell in line.items() if cell != ""} for line in lines)  # empty: the default
         return [msgspec.convert(row, Measured, strict=False) for row in cells]
-    except ValueError:
+    except (ValueError, csv.Error):
         raise ValueError(f"{where} is broken in line {lines.line_num}: run `attend estimators` again") from None
 
 

@@ -71,7 +71,7 @@ def draw_saccades(records: Sequence[Record], folder: Path, pictures: Pictures) -
         looks = [(record, one) for record, one in shown if name in one.attention]
         try:
             dataset = Prepared(looks[0][0].config.data)
-            picture = open_image(dataset.folder / dataset.about["images"] / name)
+            picture = open_image(dataset.file(name))
             captions = captions_of(dataset, name)
         except ValueError as error:
             say(f"{error}; this image is left out")

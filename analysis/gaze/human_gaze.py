@@ -26,6 +26,7 @@ from attend.geometry import Geometry, centre_weights
 from attend.metrics import multimatch
 from attend.metrics.saliency import auc, cc, density, information_gain, kl, nss, shuffled_auc, sim
 from attend.metrics.scanmatch import scanmatch
+from attend.paths import regular
 
 COLUMNS = ("image", "subject", "order", "x", "y")
 OF_MAPS = ("nss", "auc", "shuffled auc", "kl", "cc", "sim", "bits beyond others' images")
@@ -61,7 +62,7 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
         ValueError: the file is not a CSV with the required columns, or no fixation in it can be used.
     """
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with open(regular(path), newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
             if missing:

@@ -227,7 +227,6 @@ def _pages(
     captions, failed = {}, {}
     try:
         dataset = Prepared(data or model.record.config.data)
-        folder = dataset.folder / dataset.about["images"]
         for example in map(dataset.examples.__getitem__, dataset.rows(model.record.scores["split"])):
             captions[example.image] = example.captions
         own = dataset.about.get("fingerprint")
@@ -241,7 +240,7 @@ def _pages(
     for name, known in sizes.items():
         picture, size = None, next(filter(None, known), None)
         try:
-            picture, size = shrink(folder / name, size) if pictures else (None, size)
+            picture, size = shrink(dataset.file(name), size) if pictures else (None, size)
         except (OSError, ValueError) as error:
             failed[name] = str(error).rstrip(".")
         theirs = captions.get(name, ())

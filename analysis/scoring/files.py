@@ -10,6 +10,7 @@ from attend.analysis.records import find_runs, read_run
 from attend.data.examples import Examples
 from attend.data.sources import layouts
 from attend.documents import typed
+from attend.paths import regular
 from attend.runs.files import read_json
 
 Captions = Mapping[Any, str | Sequence[str]] | str | Path
@@ -62,9 +63,7 @@ def read(source: Captions, name: str) -> CaptionSource:
         return _folder(path)
     if not path.exists():
         raise ValueError(f"there is no file {path}: check the name")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a regular file: save the captions as a file first")
-    if not path.stat().st_size:
+    if not regular(path).stat().st_size:
         raise ValueError(f"{path} is empty: write the captions again")
     if path.name == "examples.jsonl":
         return _examples(path)
@@ -95,16 +94,16 @@ _Listed = tuple[str, Sequence[str], Sequence[str], str | None]
 
 def _folder(path: Path) -> CaptionSource:
     """An evaluation, a run (its headline evaluation) or a prepared dataset."""
-    if (path / "captions.json").is_file():
+    if (path / "captions.json").exists():
         return _json(path / "captions.json", path.resolve().name)
-    if (path / "dataset.json").is_file():
+    if (path / "dataset.json").exists():
         return _examples(path / "examples.jsonl")
-    if (path / "config.json").is_file():
+    if (path / "config.json").exists():
         record = read_run(path)
         evaluation = record.headline() if record.finished else None
         if evaluation is None:
             raise ValueError(f"{path} has no headline evaluation: finish the run, or name one of its evaluations")
-        if not (evaluation.folder / "captions.json").is_file():
+        if not (evaluation.folder / "captions.json").exists():
             raise ValueError(f"{evaluation.folder} has no captions.json: copy it again, or evaluate the run again")
         return _json(evaluation.folder / "captions.json", f"{record.variant}/seed{record.seed}")
     try:

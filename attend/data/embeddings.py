@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from attend.data.text import Vocabulary
+from attend.paths import regular
 
 
 def read_embeddings(path: Path, vocabulary: Vocabulary, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -16,7 +17,7 @@ def read_embeddings(path: Path, vocabulary: Vocabulary, width: int) -> tuple[np.
     table = np.zeros((len(vocabulary), width), dtype=np.float32)
     known = np.zeros(len(vocabulary), dtype=bool)
     try:
-        lines = open(path, encoding="utf-8", errors="replace")  # noqa: SIM115
+        lines = open(regular(path), encoding="utf-8", errors="replace")  # noqa: SIM115
     except OSError as error:
         raise ValueError(
             f"decoder.embeddings {str(path)!r} cannot be read: {error.strerror}; give a text file of embeddings"

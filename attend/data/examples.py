@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from attend.documents import parsed
 from attend.geometry import Box
+from attend.paths import inside, regular
 from attend.runs.files import read_line, write_text
 
 SPLITS = ("train", "val", "test")
 Split = Literal["train", "val", "test"]
+AGAIN = "run `attend prepare` again"
 
 
 class Phrase(NamedTuple):
@@ -112,10 +113,11 @@ class Examples(Sequence[Example]):
         self._starts = array("q")
         if not path.exists():
             raise ValueError(f"{path} is missing: run `attend prepare` again")
-        with open(path, "rb") as lines:
+        with open(regular(path), "rb") as lines:
             start = 0
             for number, line in enumerate(lines, 1):
-                example = read_line(line, number, path, Example, "run `attend prepare` again")
+                example = read_line(line, number, path, Example, AGAIN)
+                inside(path.parent, example.image, f"the image in line {number} of {path}")
                 self._starts.append(start)
                 self.splits.append(SPLITS[SPLITS.index(example.split)])
                 self.boxes = self.boxes or any(caption.boxes for caption in example.captions)
@@ -127,4 +129,4 @@ class Examples(Sequence[Example]):
     def __getitem__(self, row: int) -> Example:
         with open(self.path, "rb") as lines:  # anew, so that processes that share this share no place in the file
             lines.seek(self._starts[row])
-            return parsed(lines.readline(), Example)
+            return read_line(lines.readline(), row + 1, self.path, Example, AGAIN)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from attend.paths import regular
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What a file may hold, whatever its suffix says: Pillow reads others by programs of their own, as EPS."""
@@ -30,7 +32,7 @@ def open_image(path: Path | str) -> Image.Image:
         raise ValueError(f"{path} is a folder, not an image: name the files in it")
     if not path.exists():
         raise ValueError(f"{path} does not exist: check the name of the image")
-    if path.stat().st_size == 0:
+    if regular(path).stat().st_size == 0:
         raise ValueError(f"{path} is an empty file, not an image: fetch it again or leave it out")
     with _opened(path) as image:
         image.load()
@@ -50,7 +52,7 @@ def check_image(path: Path) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(regular(path), formats=FORMATS) as image:
             _refuse(image)
             yield image
     except Exception as error:  # a damaged file makes Pillow raise nearly anything, from SyntaxError to struct.error

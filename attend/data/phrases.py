@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from attend.data.examples import Caption, Example, Phrase
 from attend.geometry import Box
+from attend.paths import regular
 from attend.runs.files import read_line, write_text
 
 FILE = "phrases.jsonl"
@@ -78,7 +79,7 @@ def read_phrases(folder: Path, images: Container[str] | None = None) -> Phrases:
             "command (its fingerprint stays, so its runs stay valid); data without boxes have none"
         )
     found: Phrases = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(regular(path).read_bytes().splitlines(), 1):
         record = read_line(line, number, path, Record, "run `attend prepare` again")
         if images is None or record.image in images:
             found[record.image] = record.phrases()

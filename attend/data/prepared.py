@@ -13,6 +13,8 @@ from typing import Any, NotRequired, TypedDict
 from attend.data.examples import SPLITS, Example, Examples, Source, write_examples
 from attend.data.phrases import write_phrases
 from attend.data.text import SPECIALS, Vocabulary
+from attend.documents import Count
+from attend.paths import inside, regular
 from attend.runs.files import read_json, sweep, write_json
 from attend.runs.folder import RunFolder
 
@@ -20,9 +22,9 @@ from attend.runs.folder import RunFolder
 class Splits(TypedDict):
     """Images of each split."""
 
-    train: int
-    val: int
-    test: int
+    train: Count
+    val: Count
+    test: Count
 
 
 class About(TypedDict):
@@ -31,9 +33,9 @@ class About(TypedDict):
     name: str
     images: str
     splits: Splits
-    captions: NotRequired[int]
-    words: int
-    minimum_count: NotRequired[int]
+    captions: NotRequired[Count]
+    words: Count
+    minimum_count: NotRequired[Count]
     skipped: NotRequired[dict[str, list[str]]]
     notes: NotRequired[list[str]]
     fingerprint: str
@@ -43,7 +45,8 @@ class About(TypedDict):
 class Prepared:
     """A prepared dataset. Its images are rows of the stores in the order of ``examples``.
 
-    Raises ValueError if the folder is no prepared dataset.
+    They lie below ``root``, which is in the folder, or anywhere if dataset.json has its absolute path. Links are
+    followed. Raises ValueError if the folder is no prepared dataset.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -52,6 +55,8 @@ class Prepared:
             raise ValueError(f"{folder} is no prepared dataset: make it with `attend prepare SOURCE --out {folder}`")
         self.about = read_json(self.folder / "dataset.json", About, remedy="run `attend prepare` again")
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
+        root = Path(self.about["images"])
+        self.root = root if root.is_absolute() else inside(self.folder, str(root), f"the image folder of {self.folder}")
 
     @cached_property
     def examples(self) -> Examples:
@@ -66,12 +71,16 @@ class Prepared:
 
     def image(self, row: int) -> Path:
         """The file of an image."""
-        return self.folder / self.about["images"] / self.examples[row].image
+        return self.file(self.examples[row].image)
+
+    def file(self, name: str) -> Path:
+        """The file of the image of that name; ValueError if the name leads out of the folder of the images."""
+        return inside(self.root, name, f"an image of {self.folder}")
 
     def part(self, examples: list[Example], folder: Path) -> "Prepared":
         """A dataset of some of the examples, with the same images and vocabulary, which is written into ``folder``."""
-        root, words = self.folder / self.about["images"], self.vocabulary.words[len(SPECIALS) :]
-        source = Source(name=self.about["name"], root=root, examples=examples, words=words)
+        words = self.vocabulary.words[len(SPECIALS) :]
+        source = Source(name=self.about["name"], root=self.root, examples=examples, words=words)
         return write_prepared(source, folder, minimum_count=1)
 
     @property
@@ -103,10 +112,9 @@ def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared
     else:
         vocabulary = Vocabulary(SPECIALS + source.words)
     root = Path(source.root).resolve()
-    inside = root.is_relative_to(folder.resolve())
     about = {
         "name": source.name,
-        "images": os.path.relpath(root, folder.resolve()) if inside else str(root),
+        "images": os.path.relpath(root, folder.resolve()) if root.is_relative_to(folder.resolve()) else str(root),
         "splits": {split: Counter(e.split for e in source.examples)[split] for split in SPLITS},
         "captions": sum(len(e.captions) for e in source.examples),
         "words": len(vocabulary),
@@ -145,7 +153,7 @@ def fingerprint(examples: list[Example], root: Path) -> str:
     """Hash of images (names and content), splits, captions and boxes: equal where the data are."""
     digest = hashlib.sha256()
     for example in examples:
-        with open(root / example.image, "rb") as image:
+        with open(regular(root / example.image), "rb") as image:
             content = hashlib.file_digest(image, "sha256")
         digest.update(f"{example!r} {content.hexdigest()}".encode())
     return digest.hexdigest()[:16]

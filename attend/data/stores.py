@@ -10,12 +10,13 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 import h5py
 import numpy as np
-from msgspec import Meta
 
+from attend.documents import Count, Positive
+from attend.runs import hdf5
 from attend.runs.files import read_json, sweep, write_bytes, write_json
 
 
@@ -40,8 +41,8 @@ SHARD = 256
 class _Plan(TypedDict):
     """store.json: how many rows there are, how many a shard has, and where they come from."""
 
-    count: Annotated[int, Meta(ge=0)]
-    shard: Annotated[int, Meta(ge=1)]
+    count: Count
+    shard: Positive
     provenance: dict[str, Any]
 
 
@@ -95,13 +96,14 @@ def _write_shard(path: Path, arrays: dict[str, np.ndarray], provenance: dict[str
     with h5py.File(image, "w") as file:
         for name, array in arrays.items():
             file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True, **packed)
-        file.attrs.update({key: str(value) for key, value in provenance.items()} | {"arrays": _arrays(file)})
+        facts = {key: str(value) for key, value in provenance.items()}
+        file.attrs.update(facts | {"arrays": _described(dict(file))})
     write_bytes(path, image.getbuffer())
 
 
-def _arrays(file: h5py.File) -> str:
+def _described(arrays: dict[str, h5py.Dataset]) -> str:
     """Name, type and shape of a row of every array."""
-    return ", ".join(f"{name} {array.dtype} {array.shape[1:]}" for name, array in file.items())
+    return ", ".join(f"{name} {array.dtype} {array.shape[1:]}" for name, array in arrays.items())
 
 
 class Store:
@@ -113,10 +115,11 @@ class Store:
             raise ValueError(f"{self.folder} is no store: make it with `attend prepare`")
         plan = read_json(self.folder / "store.json", _Plan, remedy=f"remove {self.folder} and run again")
         self.count, self.shard, self.provenance = plan["count"], plan["shard"], plan["provenance"]
-        missing = [n for n in range(-(-self.count // self.shard)) if not _shard(self.folder, n).exists()]
-        if missing:
-            raise ValueError(f"{self.folder} lacks {len(missing)} of its shards: run the same `attend prepare` again")
-        self._files: OrderedDict[int, h5py.File] = OrderedDict()
+        shards = -(-self.count // self.shard)
+        there = sum(file.stem.isdecimal() and int(file.stem) < shards for file in self.folder.glob("*.h5"))
+        if there < shards:
+            raise ValueError(f"{self.folder} lacks {shards - there} of its shards: run the same `attend prepare` again")
+        self._files: OrderedDict[int, hdf5.Part] = OrderedDict()
         self._process = os.getpid()
 
     def __len__(self) -> int:
@@ -125,21 +128,19 @@ class Store:
     def read(self, name: str, rows: list[int] | np.ndarray) -> np.ndarray:
         """Rows of one array, in the order asked for: (len(rows), ...)."""
         if not len(rows):
-            return self._file(0)[name][:0]
-        return np.stack([self._row(name, *divmod(int(row), self.shard)) for row in rows])
+            return self._array(name, 0)
+        return np.stack([self._array(name, *divmod(int(row), self.shard)) for row in rows])
 
-    def _row(self, name: str, number: int, row: int) -> np.ndarray:
-        try:
-            return self._file(number)[name][row]
-        except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:  # what h5py says of damage varies
-            path = _shard(self.folder, number)
-            raise ValueError(f"{path} is damaged ({error}): remove it and run `attend prepare` again") from None
+    def _array(self, name: str, number: int, row: int | slice = slice(0, 0)) -> np.ndarray:
+        """A row of an array, or none of its rows."""
+        with hdf5.refusing(_shard(self.folder, number), "is damaged", "remove it and run `attend prepare` again"):
+            return self._file(number).array(name)[row]
 
-    def _file(self, number: int) -> h5py.File:
+    def _file(self, number: int) -> hdf5.Part:
         if self._process != os.getpid():  # handles of the process we were forked from are not ours to use
             self._files, self._process = OrderedDict(), os.getpid()
         if number not in self._files:
-            file = h5py.File(_shard(self.folder, number), "r", rdcc_nbytes=0)
+            file = hdf5.Part.open(_shard(self.folder, number), rdcc_nbytes=0)
             self._check(file, min(self.shard, self.count - number * self.shard))
             self._files[number] = file
             if len(self._files) > OPEN_SHARDS:
@@ -147,16 +148,18 @@ class Store:
         self._files.move_to_end(number)
         return self._files[number]
 
-    def _check(self, file: h5py.File, rows: int) -> None:
+    def _check(self, file: hdf5.Part, rows: int) -> None:
         """Raise ValueError if a shard is not of this store, or not as it was written."""
         for key, value in self.provenance.items():
-            if key != "versions" and str(file.attrs.get(key)) != str(value):
+            if key != "versions" and str(file.attribute(key)) != str(value):
                 raise ValueError(f"its {key} is not the store's")
-        for name, array in file.items():
-            if not isinstance(array, h5py.Dataset) or array.dtype.kind not in "iuf" or array.shape[:1] != (rows,):
+        arrays = {name: file.array(name) for name in file}
+        for name, array in arrays.items():
+            if array.dtype.kind not in "iuf" or array.shape[:1] != (rows,):
                 raise ValueError(f"{name!r} is no array of {rows} rows of numbers")
-        if file.attrs.get("arrays", held := _arrays(file)) != held:
-            raise ValueError(f"it holds {held}, not {file.attrs['arrays']}")
+        written = file.attribute("arrays")
+        if written is not None and written != (held := _described(arrays)):
+            raise ValueError(f"it holds {held}, not {written}")
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": OrderedDict()}

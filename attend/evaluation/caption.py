@@ -18,6 +18,7 @@ from attend.data.images import open_image, to_square
 from attend.encoder.features import compute_features
 from attend.evaluation.cause import into
 from attend.evaluation.generate import hypotheses_of
+from attend.evaluation.novelty import FILE as NOVELTY
 from attend.evaluation.novelty import Novelty, doubts
 from attend.geometry import Box, Geometry
 from attend.model import Model
@@ -100,6 +101,9 @@ class ImageCaptioner:
                 f"{run} has oracle attention, which sees the boxes of given captions and so captions no images: "
                 "name another run"
             )
+        width = self.model.encoder.width
+        if self.novelty is not None and len(self.novelty.mean) != width:
+            raise ValueError(f"{folder / NOVELTY} is not of {width} features, as the encoder: restore it or remove it")
         self.device = accelerator()
         self.model.to(self.device.device)
         self.model.captioner.eval()

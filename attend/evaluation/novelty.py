@@ -14,15 +14,17 @@ a thousand images like them is beyond
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from msgspec import Meta
 from scipy.special import stdtrit
 from torch import Tensor
 
 from attend.data.batches import Batches, drawn_rows, in_order
+from attend.documents import Amount, Count, Finite
 from attend.model import Model
 from attend.runs.files import read_json, write_json
 
@@ -42,10 +44,10 @@ class Novelty:
     ``images`` is the number of validation images behind the limit. Less than three give none, which is a limit of 0.
     """
 
-    mean: tuple[float, ...]
-    distance: float
-    limit: float
-    images: int
+    mean: tuple[Finite, ...]
+    distance: Annotated[float, Meta(gt=0, le=1e300, description="a number above 0")]
+    limit: Amount
+    images: Count
 
     @classmethod
     def of(cls, training: np.ndarray, validation: np.ndarray) -> Self:

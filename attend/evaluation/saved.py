@@ -20,6 +20,7 @@ from attend.evaluation.controls import check_look
 from attend.evaluation.evaluate import evaluate, headline, write_looks
 from attend.evaluation.generate import generate
 from attend.model import Model
+from attend.paths import plain_name
 from attend.runs.files import read_json, write_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease
@@ -65,7 +66,7 @@ def _captioned_alone(
     for name in ("look", "draws", "split"):
         if getattr(setting, name) != getattr(HEADLINE, name):
             raise ValueError(f"{dataset.folder} has no captions, so --{name} has no effect: leave it out")
-    name = re.sub(r"[^\w.]", "_", dataset.about["name"])
+    name = plain_name(re.sub(r"[^\w.]", "_", dataset.about["name"]), f"the name of {dataset.folder}")
     with _reopened(run, dataset) as (model, batches, lease, device):
         rows, target = dataset.rows("test"), run.evaluation(name, decode, beam)
         hypotheses = generate(model, batches, rows, device, decode, beam)

@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from attend.documents import Count, Positive
 from attend.metrics.java import JavaError, find_java, meteor, ptb_tokenise, pycocoevalcap
 from attend.runs.files import read_json, write_text
 
@@ -56,8 +57,8 @@ class _Frequencies:
     """A file of document frequencies: n-grams are text, with a space between tokens."""
 
     name: str
-    images: int
-    counts: dict[str, int]
+    images: Positive
+    counts: dict[str, Count]
     tokeniser: str = "simple"
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from safetensors import SafetensorError, safe_open
 
-from attend.documents import parsed, typed
+from attend.documents import Amount, Count, Finite, parsed, typed
+from attend.paths import quoted, regular
 from attend.runs.files import write_bytes
 
 if TYPE_CHECKING:
@@ -34,16 +35,29 @@ class Progress:
     last line of metrics.jsonl; ``logged`` its length; ``train_seconds`` the duration of all steps.
     """
 
-    epoch: int = 0
-    position: int = 0
-    step: int = 0
+    epoch: Count = 0
+    position: Count = 0
+    step: Count = 0
     best: float = -math.inf
     best_nll: float = math.inf
-    stale: int = 0
-    average: list[float | None] = field(default_factory=list)
+    stale: Count = 0
+    average: list[Finite | None] = field(default_factory=list)
     meters: dict[str, float] = field(default_factory=dict)
-    logged: int = 0
-    train_seconds: float = 0.0
+    logged: Count = 0
+    train_seconds: Amount = 0.0
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.best) or math.isnan(self.best_nll):
+            raise ValueError("progress.best and progress.best_nll must be numbers")
+        if self.meters and not all(0 <= self.meters.get(name, -1) < math.inf for name in ("words", "steps")):
+            raise ValueError("progress.meters must count words and steps")
+
+
+class Group(TypedDict):
+    """Weights of one learning rate, by number, as the optimiser has them; its other settings are not read."""
+
+    lr: Amount
+    params: list[int]
 
 
 class State(TypedDict):
@@ -51,12 +65,15 @@ class State(TypedDict):
 
     vocabulary: str
     encoder: str | None
+    epoch: NotRequired[Count]
     progress: NotRequired[Progress]
-    groups: NotRequired[list[dict[str, Any]]]
+    groups: NotRequired[list[Group]]
 
 
 def read_progress(state: State) -> Progress:
     """Where the run of a state stood. The state has been checked when it was read."""
+    if "progress" not in state:
+        raise ValueError("a run's last checkpoint holds weights alone: remove it to start the run again")
     return typed(state["progress"], Progress)
 
 
@@ -91,11 +108,13 @@ def _opened(path: Path, framework: str = "pt") -> Iterator[tuple[safe_open, Stat
     if not path.exists():
         raise ValueError(f"{path} does not exist: train the run first (`attend train`), or name another one")
     try:
-        with safe_open(path, framework=framework) as file:
+        with safe_open(regular(path), framework=framework) as file:
             about = file.metadata() or {}
             kind = about.get("kind", "")
             if kind != KIND and kind.startswith(KIND.rstrip("1")):
-                raise ValueError(f"{path} is an {kind}, and this version reads {KIND}: use the version that wrote it")
+                raise ValueError(
+                    f"{path} is an {quoted(kind)[1:-1]}, and this version reads {KIND}: use the version that wrote it"
+                )
             if kind != KIND:
                 raise ValueError(f"{path} is a safetensors file but no checkpoint of attend: name a run's own")
             try:
@@ -106,4 +125,6 @@ def _opened(path: Path, framework: str = "pt") -> Iterator[tuple[safe_open, Stat
                 ) from None
             yield file, state
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is no checkpoint ({error}): restore it or train again") from None
+        raise ValueError(
+            f"{path} is no checkpoint ({' '.join(str(error).split())}): restore it or train again"
+        ) from None

@@ -4,7 +4,6 @@ scores.json beside them is in ``attend.runs.scores``. An evaluation is made of i
 in the dataset; names and geometries are given by row.
 """
 
-import contextlib
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,11 @@ import h5py
 import numpy as np
 
 from attend.geometry import Geometry
+from attend.paths import regular
+from attend.runs import hdf5
 from attend.runs.files import write_bytes, write_json, write_rows
+
+AGAIN = "evaluate the run again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +123,9 @@ def read_attention(path: str | Path, image: int | str) -> Attention:
         ValueError: there is no such image in the file, or the file is not ours.
     """
 
-    with _opened(path, "attention") as file:
-        group, number = file.get(str(image)) if isinstance(image, int) else _named(file, image), len(file)
-        found = None if group is None else _attention(group)
+    with hdf5.opened(path, "cannot be read as attention", AGAIN) as file:
+        name, number = str(image) if isinstance(image, int) else _named(file, image), len(file)
+        found = _attention(file.part(name)) if name in file else None
     if found is None:
         raise ValueError(f"{path} holds no image {image!r}; it holds {number}, numbered from 0")
     return found
@@ -134,42 +137,32 @@ def read_all(path: str | Path) -> Iterator[Attention]:
     Raises:
         ValueError: the file is not ours, or is damaged.
     """
-    with _opened(path, "attention") as file:
-        found = [_attention(file[str(i)]) for i in range(len(file))]
+    with hdf5.opened(path, "cannot be read as attention", AGAIN) as file:
+        found = [_attention(file.part(str(i))) for i in range(len(file))]
     yield from found
 
 
-@contextlib.contextmanager
-def _opened(path: str | Path, what: str) -> Iterator[h5py.File]:
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except KeyError as error:
-        raise ValueError(f"{path} is incomplete ({error.args[0]}); evaluate the run again") from None
-    except (OSError, RuntimeError, TypeError, ValueError, AttributeError) as error:  # what h5py says of damage varies
-        raise ValueError(f"{path} cannot be read as {what} ({error}); evaluate the run again") from None
-
-
-def _attention(group: h5py.Group) -> Attention:
+def _attention(group: hdf5.Part) -> Attention:
     return Attention(
-        image=str(group.attrs["image"]),
-        caption=str(group.attrs["caption"]),
-        words=tuple(group["words"].asstr()[:]),
-        weights=group["alpha"][:],
-        glimpses=group["glimpse"][:] if "glimpse" in group else None,
-        gates=group["gate"][:] if "gate" in group else None,
-        geometry=_geometry(*(group.attrs[name] for name in ("size", "grid", "affine"))),
+        image=group.text("image"),
+        caption=group.text("caption"),
+        words=group.texts("words"),
+        weights=group.values("alpha"),
+        glimpses=group.values("glimpse") if "glimpse" in group else None,
+        gates=group.values("gate") if "gate" in group else None,
+        geometry=_geometry(group.numbers("size", 2), group.numbers("grid", 2), group.numbers("affine", 4)),
     )
 
 
-def _geometry(size: np.ndarray, grid: np.ndarray, affine: np.ndarray) -> Geometry:
+def _geometry(size: Sequence[int], grid: Sequence[int], affine: Sequence[float]) -> Geometry:
     return Geometry(size=tuple(map(int, size)), grid=tuple(map(int, grid)), affine=tuple(map(float, affine)))
 
 
-def _named(file: h5py.File, name: str) -> h5py.Group | None:
-    groups = [group for group in file.values() if Path(group.attrs["image"]).name == Path(name).name]
-    exact = [group for group in groups if group.attrs["image"] == name]
-    return next(iter(exact or groups), None)
+def _named(file: hdf5.Part, name: str) -> str:
+    """The number of the image of that name, or else of the first with its file name; empty if there is none."""
+    images = {number: file.part(number).text("image") for number in file}
+    exact = [number for number, image in images.items() if image == name]
+    return next(iter(exact or [n for n, image in images.items() if Path(image).name == Path(name).name]), "")
 
 
 def write_given(
@@ -215,13 +208,13 @@ def read_given(path: Path) -> GivenWords:
     Raises:
         ValueError: the file is not ours, or is damaged.
     """
-    with _opened(path, "weights of given captions") as file:
-        sizes, affines, grid = file["size"][:], file["affine"][:], file.attrs["grid"]
+    with hdf5.opened(path, "cannot be read as weights of given captions", AGAIN) as file:
+        sizes, affines, grid = file.values("size"), file.values("affine"), file.numbers("grid", 2)
         return GivenWords(
-            images=tuple(file["images"].asstr()[:]),
+            images=file.texts("images"),
             geometries=tuple(_geometry(s, grid, a) for s, a in zip(sizes, affines, strict=True)),
-            weights=file["alpha"][:].astype(float),
-            **{name: file[name][:] for name in ("image", "caption", "word")},
+            weights=file.values("alpha").astype(float),
+            **{name: file.values(name) for name in ("image", "caption", "word")},
         )
 
 
@@ -251,10 +244,10 @@ def read_images(folder: str | Path, expected: int | None = None) -> ImageTable:
         ValueError: it is missing, no table, half a table, or of another number of images.
     """
     path = Path(folder) / "images.csv"
-    if not path.is_file():
+    if not regular(path).exists():
         raise ValueError(f"{path} is missing (an older layout, or a copy without it): evaluate the run again")
     try:
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(regular(path), encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file, strict=True)
     except (ValueError, csv.Error):  # not UTF-8, empty, or cut within quotes
         raise ValueError(f"{path} is no table: copy it again, or evaluate the run again") from None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from attend.documents import parsed, typed
+from attend.paths import regular
 
 T = TypeVar("T")
 
@@ -100,8 +101,9 @@ def read_json(
     remedy: str = "restore it or remove it",
 ) -> T:
     """Read JSON as a value of a type; ValueError names the file, the field, what was expected, and the way out."""
+    content = regular(path).read_bytes()
     try:
-        value = parsed(path.read_bytes())
+        value = parsed(content)
     except ValueError as error:
         raise ValueError(f"{path} is not readable as JSON ({error}): {remedy}") from None
     try:

@@ -11,19 +11,30 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from attend.config import Config
 from attend.config.text import difference, from_dict, to_dict
-from attend.documents import parsed
+from attend.documents import Count, Finite, parsed
+from attend.paths import regular
 from attend.runs.checkpoint import read_state
 from attend.runs.files import read_json, read_line, write_json
 from attend.runs.lease import InUse, Lease, LeaseLost, held
-from attend.runs.provenance import environment
+from attend.runs.provenance import Environment, environment
 from attend.runs.scores import read_scores
 
 REPLACED = re.compile(r".+\.replaced\d+")
 """The name of a run folder that was put aside for a new run."""
+
+
+class Line(TypedDict, total=False):
+    """A line of metrics.jsonl: what is used of it by name. All means have names of their own."""
+
+    step: Count
+    epoch: Finite
+    split: str
+    change: Finite
+    time: Finite
 
 
 class RunFolder:
@@ -156,13 +167,13 @@ class RunFolder:
         path = self.path / "environment.json"
         if not self.last.exists() or not path.exists():
             return {}
-        return {name: value for name, value in read_json(path, dict).items() if name == "start"}
+        return {name: value for name, value in read_json(path, Environment).items() if name == "start"}
 
     def note(self, lease: Lease, **facts: Any) -> None:
         """Add facts to environment.json."""
         lease.check()
         path = self.path / "environment.json"
-        write_json(path, read_json(path, dict) | facts)
+        write_json(path, read_json(path, Environment) | facts)
 
     def config(self) -> Config:
         """The configuration the run was started with."""
@@ -198,10 +209,10 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return []
-        *lines, torn = path.read_bytes().split(b"\n")
-        records = [read_line(line, number, path, dict) for number, line in enumerate(lines, 1) if line.strip()]
+        *lines, torn = regular(path).read_bytes().split(b"\n")
+        records = [read_line(line, number, path, Line) for number, line in enumerate(lines, 1) if line.strip()]
         with contextlib.suppress(ValueError):
-            records.append(parsed(torn, dict))
+            records.append(parsed(torn, Line))
         return records
 
     def logged(self) -> int:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from attend.documents import parsed
+from attend.documents import Finite, Positive, parsed
+from attend.paths import regular
 from attend.runs.files import _partial, running, sweep, write_text
 
 LEASE_SECONDS = 60.0
@@ -22,9 +23,9 @@ class Holder:
     """Who holds a run folder, as lease.json says."""
 
     owner: str
-    pid: int
+    pid: Positive
     host: str
-    renewed: float
+    renewed: Finite
 
 
 NOBODY = Holder(owner="", pid=-1, host="", renewed=0.0)
@@ -91,7 +92,7 @@ class Lease:
 
     def _holder(self) -> Holder | None:
         try:
-            return parsed(self.path.read_bytes(), Holder)
+            return parsed(regular(self.path).read_bytes(), Holder)
         except FileNotFoundError:
             return None
         except ValueError:

@@ -8,7 +8,35 @@ import sys
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
+
+from attend.documents import Finite
+
+
+class Start(TypedDict):
+    """How a run began from another one: the epochs of that run and of those before it, and their seconds."""
+
+    epochs_before: Finite
+    seconds_before: NotRequired[Finite]
+
+
+class Environment(TypedDict):
+    """The entries of environment.json that are read. An entry is missing if the run could not determine it."""
+
+    started: NotRequired[str]
+    command: NotRequired[list[str]]
+    python: NotRequired[str]
+    system: NotRequired[str]
+    cores: NotRequired[int | None]
+    versions: NotRequired[dict[str, str]]
+    commit: NotRequired[str]
+    dirty: NotRequired[bool]
+    device: NotRequired[str]
+    processes: NotRequired[int]
+    precision: NotRequired[str]
+    threads: NotRequired[int]
+    data_fingerprint: NotRequired[str]
+    start: NotRequired[Start]
 
 
 def environment() -> dict[str, Any]:

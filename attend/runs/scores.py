@@ -3,17 +3,18 @@
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from attend.documents import Count, Finite
 from attend.runs.files import read_json
 
 REMEDY = "restore it, or remove it and evaluate again"
-Part = dict[str, float | None]
+Part = dict[str, Finite | None]
 """Name -> score, as a fraction, in nats or as a share; null if there is none."""
 
 
 class Draws(TypedDict):
     """Scores that depend on chance, over ``n`` draws: their mean, and beside it their standard deviation."""
 
-    n: int
+    n: Count
     mean: Part
 
 
@@ -22,8 +23,8 @@ class Scores(TypedDict):
 
     split: str
     decode: str
-    beam: int
-    images: int
+    beam: Count
+    images: Count
     captions: Part
     given: Part
     health: NotRequired[Part | None]
@@ -33,23 +34,24 @@ class Scores(TypedDict):
     draws: NotRequired[Draws]
     look: NotRequired[str]
     missing: NotRequired[dict[str, str]]
+    notes: NotRequired[dict[str, str]]
     collapsed: NotRequired[bool]
     unmoved: NotRequired[bool]
     data_fingerprint: NotRequired[str]
-    parameters: NotRequired[int | None]
-    epochs: NotRequired[int | None]
-    train_seconds: NotRequired[float | None]
-    epochs_before: NotRequired[int]
-    seconds_before: NotRequired[float]
+    parameters: NotRequired[Count | None]
+    epochs: NotRequired[Count | None]
+    train_seconds: NotRequired[Finite | None]
+    epochs_before: NotRequired[Finite]
+    seconds_before: NotRequired[Finite]
 
 
 class Bound(TypedDict):
     """One bound in nats per word; the standard errors and the decrease from the bound before are not always known."""
 
-    nats: float
-    error: NotRequired[float | None]
-    less: NotRequired[float | None]
-    less_error: NotRequired[float | None]
+    nats: Finite
+    error: NotRequired[Finite | None]
+    less: NotRequired[Finite | None]
+    less_error: NotRequired[Finite | None]
 
 
 class Bounds(TypedDict):

@@ -5,6 +5,7 @@ from typing import Any
 
 from attend.config import Config
 from attend.config.text import fields, replace
+from attend.paths import regular
 from attend.runs.files import read_json
 
 REMEDY = "write settings as `train: {epochs: 20}` or `train.epochs: 20`"
@@ -29,7 +30,7 @@ def with_file(config: Config, path: Path) -> Config:
 
 
 def _read(path: Path) -> Any:
-    if not path.is_file():
+    if not path.exists():
         raise ValueError(f"there is no file {path}: name a YAML or JSON file of settings")
     if path.suffix == ".json":
         return read_json(path, remedy=REMEDY)
@@ -38,7 +39,7 @@ def _read(path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(regular(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         at = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
         raise ValueError(f"{path}{at} is not readable as YAML: {REMEDY}") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from attend.documents import parsed
+from attend.paths import regular
 
 NEEDED = ("config.json", "vocabulary.json", "checkpoint/best.safetensors")
 CARD = "README.md"
@@ -63,7 +64,10 @@ def check_contained(folder: Path, name: str) -> None:
     missing = [file for file in NEEDED if not (folder / file).is_file()]
     if missing:
         raise ValueError(f"{name} is no captioner of attend: it has no {missing[0]}")
-    config: dict[str, Any] = parsed((folder / "config.json").read_bytes(), dict)
+    try:
+        config: dict[str, Any] = parsed(regular(folder / "config.json").read_bytes(), dict)
+    except ValueError as error:
+        raise ValueError(f"{name} is no captioner of attend: its config.json is damaged ({error})") from None
     parts = {part: config.get(part) if isinstance(config.get(part), dict) else {} for part in ("encoder", "decoder")}
     weights = parts["encoder"].get("weights", OWN[0])
     if not (weights in OWN or (weights == ENCODER and (folder / ENCODER).is_file())):

@@ -31,12 +31,13 @@ from attend.evaluation.generate import generate
 from attend.evaluation.novelty import measure_novelty
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.kernels.capture import CudaGraphs
-from attend.model import Model
+from attend.model import Model, take
 from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, write_checkpoint
 from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease, clear
 from attend.runs.processes import accelerator, of_main, open_run, share, summed
+from attend.runs.provenance import Environment
 from attend.training import graphs, optimiser
 from attend.training.objective import Counts
 from attend.training.progress import Meters, means
@@ -279,7 +280,7 @@ class Trainer:
     def resume(self) -> None:
         """Go back to the last checkpoint."""
         tensors, state = read_checkpoint(self.run.last)
-        if "progress" not in state:
+        if "progress" not in state or "groups" not in state:
             raise ValueError(
                 f"{self.run.last} holds the weights of {self.run.best.name} alone: remove it to start again"
             )
@@ -289,9 +290,22 @@ class Trainer:
                 f"{self.run.path} to train it again"
             )
         self.model.load(tensors, state, str(self.run.last))
-        self.learner.load_state_dict({name: tensors[f"learner.{name}"] for name in self.learner.state_dict()})
-        optimiser.unpack(self.update.optimiser, tensors, state["groups"])
-        self.progress = read_progress(state)
+        own = {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
+        take(own, tensors, str(self.run.last))
+        self.progress = progress = read_progress(state)
+        try:
+            optimiser.unpack(self.update.optimiser, tensors, state["groups"])
+            batches = math.ceil(len(self.rows) / self.config.train.images)
+            epoch, position, step = progress.epoch, progress.position, progress.step
+            if position > batches or step != epoch * batches + position or epoch > self.config.train.epochs:
+                raise ValueError(
+                    f"it stands at epoch {epoch}, position {position} and step {step}, which is no place in "
+                    f"{self.config.train.epochs} epochs of {batches} steps"
+                )
+        except ValueError as error:
+            raise ValueError(
+                f"{self.run.last} does not fit its run ({error}): restore it, or train anew with --again"
+            ) from None
         self.update.average = Average.of(self.progress.average, self.accelerator.device)
         self.meters = Meters(self.progress.meters)
         tqdm.write(
@@ -330,7 +344,7 @@ def train(
         scores |= {"parameters": count(trainer.update.parameters), "epochs": trainer.progress.epoch}
         scores |= {"train_seconds": round(trainer.progress.train_seconds, 1)}
         if lease is not None:
-            started = read_json(run.path / "environment.json", dict).get("start", {})
+            started = read_json(run.path / "environment.json", Environment).get("start", {})
             scores |= {name: started[name] for name in BUDGET if name in started}
             measure_novelty(model, trainer.batches, trainer.rows, found).write(run.path)
             run.finish(lease, scores)

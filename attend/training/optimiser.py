@@ -1,5 +1,6 @@
 """The optimisers by name, and what a checkpoint keeps of one."""
 
+import json
 from functools import partial
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from attend.config import Train
+from attend.runs.checkpoint import Group
 
 OPTIMISERS = {
     "adam": partial(torch.optim.Adam, fused=True),
@@ -15,6 +17,15 @@ OPTIMISERS = {
     "adadelta": torch.optim.Adadelta,
     "sgd": partial(torch.optim.SGD, fused=True),
 }
+MOMENTS = {
+    "Adam": {"step", "exp_avg", "exp_avg_sq"},
+    "AdamW": {"step", "exp_avg", "exp_avg_sq"},
+    "RMSprop": {"step", "square_avg"},
+    "Adadelta": {"step", "square_avg", "acc_delta"},
+    "SGD": set(),
+}
+"""What each keeps of a weight."""
+SETTINGS = {"betas", "eps", "weight_decay", "alpha", "momentum", "rho"}
 COUNT_STEPS = ("adam", "adamw", "rmsprop", "adadelta")
 """Those that count their steps, on the host unless they are told not to."""
 
@@ -73,13 +84,26 @@ def packed(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[di
     return tensors, whole["param_groups"]
 
 
-def unpack(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]) -> None:
-    """Take over the tensors and groups of a checkpoint, but count steps where this optimiser does."""
+def unpack(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[Group]) -> None:
+    """Take over the tensors and learning rates of a checkpoint. ValueError if they are of another optimiser."""
+    own, weights = optimiser.state_dict()["param_groups"], [p for g in optimiser.param_groups for p in g["params"]]
+    if [group["params"] for group in groups] != [group["params"] for group in own]:
+        raise ValueError("its groups of weights are not those of the optimiser")
+    for theirs, ours in zip(groups, own, strict=True):
+        for name in SETTINGS & ours.keys() & theirs.keys():
+            if json.loads(json.dumps(ours[name])) != theirs[name]:
+                raise ValueError(f"its optimiser has another {name}")
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimiser."):
-            _, index, key = name.split(".", 2)
-            state.setdefault(int(index), {})[key] = tensor
-    places = [{name: group[name] for name in ("capturable",) if name in group} for group in optimiser.param_groups]
-    groups = [group | place for group, place in zip(groups, places, strict=True)]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
+            _, index, key = (*name.split(".", 2), "")[:3]
+            state.setdefault(int(index) if index.isdecimal() else -1, {})[key] = tensor
+    wanted = MOMENTS[type(optimiser).__name__]
+    for index, values in state.items():
+        shape = weights[index].shape if 0 <= index < len(weights) else None
+        if values.keys() != wanted or any(t.shape != (() if k == "step" else shape) for k, t in values.items()):
+            raise ValueError(f"what its optimiser keeps of weight {index} does not fit")
+    if wanted and not state:
+        raise ValueError("it lacks what the optimiser keeps of the weights")
+    rates = [ours | {"lr": theirs["lr"]} for theirs, ours in zip(groups, own, strict=True)]
+    optimiser.load_state_dict({"state": state, "param_groups": rates})

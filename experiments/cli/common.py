@@ -123,13 +123,14 @@ def at_least(least: int, **values: int | None) -> None:
 def summary(scores: dict) -> str:
     """One line of an evaluation: the scores to read first."""
     shown = {"bleu4": "BLEU-4", "meteor": "METEOR", "cider": "CIDEr"}
-    parts = [f"{title} {scores['captions'][name]:.3f}" for name, title in shown.items() if name in scores["captions"]]
-    if "nll" in scores["given"]:
-        parts.append(f"{scores['given']['nll']:.3f} nats per word")
+    captions, given, grounding = (scores.get(part) or {} for part in ("captions", "given", "grounding"))
+    parts = [f"{title} {captions[name]:.3f}" for name, title in shown.items() if captions.get(name) is not None]
+    if given.get("nll") is not None:
+        parts.append(f"{given['nll']:.3f} nats per word")
     else:
         parts.append(f"{scores['images']:,} images captioned, without captions to score them by")
-    if scores.get("grounding"):
-        parts.append(f"attention mass in boxes {scores['grounding']['mass']:.3f}")
+    if grounding.get("mass") is not None:
+        parts.append(f"attention mass in boxes {grounding['mass']:.3f}")
     if scores.get("collapsed"):
         parts.append("attention has collapsed")
     if scores.get("unmoved"):

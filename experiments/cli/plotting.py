@@ -21,6 +21,8 @@ from attend.analysis.tables.columns import COLUMNS
 from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.plot import Plot
 
+from attend.paths import regular
+
 SCORES = ("bleu4", "meteor", "cider", "mass", "pointing")
 """The default scores."""
 
@@ -96,7 +98,11 @@ def estimators(command: Plot) -> list[Path]:
     files = []
     for folder in command.runs:
         path = folder / "estimators.csv"
-        rows = _read(lambda path: read_rows(path.read_text(), str(path)), path) if path.exists() else None
+        rows = (
+            _read(lambda path: read_rows(regular(path).read_text("utf-8", "replace"), str(path)), path)
+            if path.exists()
+            else None
+        )
         if not path.exists():
             say(f"{folder} has no estimators.csv: run `attend estimators --out {folder}`")
         elif rows and not any(row.draws for row in rows):

@@ -4,7 +4,6 @@ A replay can follow runs while they train. What it reads next is what the run wr
 so that its log was cut back and written again, is replayed once: steps that were replayed are passed over.
 """
 
-import math
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -141,7 +140,7 @@ def _numbers(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
     for name, value in values.items():
         if isinstance(value, dict):
             found |= _numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             found[prefix + name] = value
     return found
 
@@ -156,7 +155,7 @@ def drawn(record: Record, evaluation: Evaluation, images: int, data: Path | None
     try:
         dataset = Prepared(data or record.config.data)
         for one in islice(read_all(evaluation.attention), images):
-            picture = open_image(dataset.folder / dataset.about["images"] / one.image)
+            picture = open_image(dataset.file(one.image))
             yield f"{evaluation.folder.name}/gaze/{Path(one.image).stem}", gaze_paths(picture, one)
     except ValueError as error:
         print(f"{run_name(record)} is exported without its gaze: {error}", file=sys.stderr)

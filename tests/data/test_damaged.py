@@ -31,6 +31,15 @@ ABOUT |= {"vocabulary": "0"}
         ("examples.jsonl", "null\n", "line 1 of .*examples.jsonl is damaged"),
         ("examples.jsonl", "\udcff\n", "line 1 of .*examples.jsonl is damaged"),
         ("vocabulary.json", "{}", "vocabulary.json is JSON but not a vocabulary"),
+        ("dataset.json", json.dumps(ABOUT | {"images": "../in"}), "the image folder of .* leads out of .*out"),
+        *(
+            (
+                "examples.jsonl",
+                json.dumps({"image": name, "split": "train", "captions": []}),
+                "line 1 of .* leads out of",
+            )
+            for name in ("../../secret.png", "/etc/secret.png", "a/../../b.png", "..\\\\b.png", "a\0.png", "")
+        ),
     ],
 )
 def test_a_damaged_prepared_folder_is_refused(tmp_path, name, content, says):
@@ -60,3 +69,26 @@ def test_a_store_of_another_encoder_and_a_truncated_shard_are_refused(tmp_path):
     shard.write_bytes(shard.read_bytes()[:-200])
     with pytest.raises(ValueError, match=rf"{shard} is damaged .*remove it"):
         Store(tmp_path).read("inputs", [0])
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", ".."])
+def test_a_picture_outside_the_folder_is_not_looked_for(tmp_path, name):
+    """As attention.h5 or a caller may name it."""
+    source = read_source(dataset(tmp_path / "in", {"a.png": ["A dog"]}))
+    prepared = write_prepared(source, tmp_path / "out", 1)
+    assert prepared.file("a.png").exists() and prepared.root.is_absolute()  # its images lie elsewhere
+    with pytest.raises(ValueError, match=r"an image of .*out is named .* leads out of .*in: name a file inside it"):
+        prepared.file(name)
+
+
+def test_images_that_are_links_are_read(tmp_path):
+    source = read_source(dataset(tmp_path / "in", {"a.png": ["A dog"]}))
+    (tmp_path / "in/a.png").rename(tmp_path / "b.png")
+    (tmp_path / "in/a.png").symlink_to(tmp_path / "b.png")
+    assert write_prepared(source, tmp_path / "out", 1).image(0).read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_a_count_that_no_folder_holds_is_refused_at_once(tmp_path):
+    (tmp_path / "store.json").write_text(json.dumps({"count": 2**52, "shard": 1, "provenance": {}}))
+    with pytest.raises(ValueError, match=rf"lacks {2**52} of its shards"):
+        Store(tmp_path)

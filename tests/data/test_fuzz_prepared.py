@@ -52,7 +52,7 @@ def damaged(content: bytes) -> st.SearchStrategy[bytes]:
     @st.composite
     def replaced(draw) -> bytes:
         value = json.loads(content)
-        places = [(value, key) for key in value]
+        places = [(value, key) for key in (value if isinstance(value, dict) else range(len(value)))]
         for holder, key in places:
             inner = holder[key]
             if isinstance(inner, dict | list):

@@ -35,11 +35,14 @@ from attend.data.images import MAXIMUM_PIXELS, open_image, to_square
 from attend.data.prepared import refuse_other
 from attend.data.sources.sampling import draw
 from attend.data.text import END, PAD, SPECIALS, START, UNK, UNWRITABLE
+from attend.paths import regular
+from attend.runs import hdf5
 from attend.runs.files import read_json, sweep, whole, write_bytes, write_text
 
 SIDE = 256
 CHUNK = 64
 """Images that are in memory at once."""
+AGAIN = "write it again"
 
 Count = Literal["all", "train"]
 
@@ -62,7 +65,7 @@ class Classic:
     has not"""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w.-]+", self.name):
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ValueError(f"the name of the classic files is {self.name!r}; use letters, digits, dots, dashes")
         hints = get_type_hints(Classic, include_extras=True)
         for name in ("captions_per_image", "minimum_count", "maximum_length"):
@@ -190,7 +193,7 @@ def read_captions(files: Sequence[Path]) -> Listing:
     for split in _splits(word_map):
         count, each = _open_images(_file(word_map, split, "IMAGES"))
         path, beside = (_file(word_map, split, what) for what in ("CAPTIONS", "CAPLENS"))
-        captions, lengths = (read_json(one, list, "is no list", "write it again") for one in (path, beside))
+        captions, lengths = (read_json(one, list, "is no list", AGAIN) for one in (path, beside))
         if not len(captions) == len(lengths) == count * each:
             raise ValueError(
                 f"{path} has {len(captions)} captions and {len(lengths)} lengths for {count} images of {each} "
@@ -228,10 +231,10 @@ def unpack_images(word_map: Path, folder: Path) -> Path:
 
     Raises ValueError if ``folder`` holds a prepared dataset of other images, and leaves nothing where it fails.
     """
-    digest = hashlib.sha256(word_map.read_bytes())
+    digest = hashlib.sha256(regular(word_map).read_bytes())
     for split in _splits(word_map):
         for what in ("IMAGES", "CAPTIONS"):
-            with open(_file(word_map, split, what), "rb") as file:
+            with open(regular(_file(word_map, split, what)), "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     out = folder / f"images-{digest.hexdigest()[:10]}"  # another set never overwrites the images of this one
     refuse_other(folder, images=out.name)
@@ -244,17 +247,12 @@ def unpack_images(word_map: Path, folder: Path) -> Path:
 def _unpack(path: Path, out: Path, split: str) -> None:
     count, _ = _open_images(path)
     sweep(out / split)
-    try:
-        with h5py.File(path, "r") as file:
-            for i in through(range(count), count, path.name, "image"):
-                memory = io.BytesIO()
-                pixels = np.ascontiguousarray(file["images"][i].transpose(1, 2, 0))
-                Image.fromarray(pixels).save(memory, "PNG", compress_level=1)
-                write_bytes(out / _image(split, i), memory.getvalue())
-    except OSError as error:
-        if error.errno is not None:  # of the disk that is written to
-            raise
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())}); write it again") from None
+    with hdf5.opened(path, "is damaged", AGAIN) as file:
+        images = file.array("images")
+        for i in through(range(count), count, path.name, "image"):
+            memory = io.BytesIO()
+            Image.fromarray(np.ascontiguousarray(images[i].transpose(1, 2, 0))).save(memory, "PNG", compress_level=1)
+            write_bytes(out / _image(split, i), memory.getvalue())
 
 
 def _image(split: str, number: int) -> str:
@@ -291,20 +289,16 @@ def _read_words(word_map: Path) -> dict[int, str]:
 
 def _open_images(path: Path) -> tuple[int, int]:
     """How many images, and how many captions each."""
-    try:
-        with h5py.File(path, "r") as file:
-            images, each = file.get("images"), file.attrs.get("captions_per_image")
-            fits = isinstance(images, h5py.Dataset) and images.ndim == 4 and images.shape[1] == 3
-            fits = fits and 1 <= images.shape[2] * images.shape[3] <= MAXIMUM_PIXELS
-            if not fits or images.dtype != np.uint8 or not (isinstance(each, np.integer) and each >= 1):
-                raise ValueError(
-                    f"{path} has no images (N, 3, {SIDE}, {SIDE}) of bytes with captions_per_image: it is of another "
-                    "version, or holds features of an encoder; write it again from the images"
-                )
-            return len(images), int(each)
-    except (OSError, RuntimeError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} is truncated or no HDF5 file ({said}); write it again") from None
+    with hdf5.opened(path, "is truncated or no HDF5 file of images", AGAIN) as file:
+        images, each = file.array("images"), file.attribute("captions_per_image")
+        fits = images.ndim == 4 and images.shape[1] == 3 and images.dtype == np.uint8
+        fits = fits and 1 <= images.shape[2] * images.shape[3] <= MAXIMUM_PIXELS
+        if not fits or not (isinstance(each, np.integer) and each >= 1):
+            raise ValueError(
+                f"it has no images (N, 3, {SIDE}, {SIDE}) of bytes with captions_per_image, so it is of another "
+                "version, or holds features of an encoder"
+            )
+        return len(images), int(each)
 
 
 def _decode(path: Path, number: int, ids: Any, length: Any, names: dict[int, str]) -> str:

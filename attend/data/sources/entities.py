@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from attend.data.examples import Caption, Example, Phrase, Source
 from attend.data.text import tokenise
 from attend.geometry import Box
+from attend.paths import regular
 
 Boxes = tuple[Box, ...]
 
@@ -45,7 +46,7 @@ def boxes_of(annotation: Path) -> dict[str, Boxes]:
     Raises ValueError if the file is malformed.
     """
     try:
-        root = ElementTree.fromstring(annotation.read_bytes(), ElementTree.XMLParser(target=_PlainTree()))
+        root = ElementTree.fromstring(regular(annotation).read_bytes(), ElementTree.XMLParser(target=_PlainTree()))
         width, height = (int(root.findtext(f"size/{name}", "")) for name in ("width", "height"))
         if width < 1 or height < 1:
             raise ValueError("the image has no size")
@@ -89,12 +90,12 @@ def join_entities(source: Source, folder: Path) -> Source:
 def _with_boxes(example: Example, folder: Path) -> Example:
     number = Path(example.image).stem.split("_")[0]
     sentences, annotation = folder / "Sentences" / f"{number}.txt", folder / "Annotations" / f"{number}.xml"
-    if not (sentences.is_file() and annotation.is_file()):
+    if not (sentences.exists() and annotation.exists()):
         return example
     chains = boxes_of(annotation)
     known = {}
     try:
-        for line in sentences.read_text(encoding="utf-8-sig").split("\n"):
+        for line in regular(sentences).read_text(encoding="utf-8-sig").split("\n"):
             tokens, found = phrases(line)
             known[_letters(tokens)] = _of_letters(tokens, found)
     except ValueError as error:

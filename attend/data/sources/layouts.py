@@ -18,6 +18,7 @@ from attend.data.examples import Entry, Listing
 from attend.data.sources import classic
 from attend.data.text import tokenise
 from attend.documents import parsed
+from attend.paths import regular
 
 LACKING = "row without all its columns, or with a quote left open"
 TWICE = "caption with the number of another"
@@ -281,7 +282,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 def _text(file: Path) -> str:
     """A file as text, whatever its line ends and byte-order mark; ValueError names the line that is not UTF-8."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return regular(file).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{file} is not UTF-8 text in line {line}; save it as UTF-8 or download it again") from None

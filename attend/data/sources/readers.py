@@ -17,6 +17,7 @@ from attend.data.images import IMAGE_SUFFIXES, check_image, images_below
 from attend.data.sources.layouts import LACKING, READERS, TWICE, Reader
 from attend.data.sources.sampling import split_images
 from attend.data.text import UNWRITABLE
+from attend.paths import inside, regular
 
 IMAGE_FOLDERS = (
     *(".", "Images", "images", "Flicker8k_Dataset", "Flickr8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset"),
@@ -97,7 +98,7 @@ def _caption_files(path: Path, layout: str | None, notes: list[str]) -> tuple[li
     if layout is not None and layout not in READERS:
         raise ValueError(f"layout is {layout!r}; known are {', '.join(READERS)}")
     known = " or ".join(reader.about for reader in READERS.values())
-    if path.is_file():
+    if not path.is_dir() and regular(path).exists():
         layout = layout or next((key for key, r in READERS.items() if r.recognises.fullmatch(path.name)), None)
         if layout is None:
             raise ValueError(f"{path} is not named like {known}; say which it is with --layout {'|'.join(READERS)}")
@@ -146,8 +147,8 @@ def _placed(entries: list[Entry], named: str, restval: bool, skipped: Skipped, n
     """The entries that are images, of a known split or of none; those of restval become train."""
     for entry in entries:
         image = entry.image
-        if image.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", image):
-            raise ValueError(f"{named} names the image {image!r}, outside the image folder; correct it")
+        if image:
+            inside(Path("the image folder"), image, f"an image in {named}")
         if "\\" in image:
             raise ValueError(f"{named} names the image {image!r}; write / between folders, from the image folder on")
         if UNWRITABLE.search(image):

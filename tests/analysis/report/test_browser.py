@@ -407,7 +407,8 @@ def test_pages_of_many_images(chromium, tmp_path, page):
     flat = base64.b64encode(bytes([255] * 6)).decode()
     look = first["looks"][0] | {"words": ["flat"], "cells": [-1], "weights": flat, "peaks": [1 / 6], "gates": None}
     held["images"] = [
-        {"name": f"{i}", "picture": None, "size": [4, 3], "references": [], "boxes": [], "looks": [look, None]} for i in range(60)
+        {"name": f"{i}", "picture": None, "size": [4, 3], "references": [], "boxes": [], "looks": [look, None]}
+        for i in range(60)
     ]
     (tmp_path / "many.html").write_text(before + start + json.dumps(held) + end + after)
     browser = Browser(chromium)

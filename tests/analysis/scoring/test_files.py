@@ -136,7 +136,7 @@ def test_what_is_no_file_is_one_sentence(tmp_path):
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "folder").mkdir()
     for path, says in (
-        ("pipe.json", "is not a regular file: save the captions as a file first"),
+        ("pipe.json", "is a pipe or a device, not a file: write its content into a file, and name that"),
         ("folder", "is a folder without captions: name a JSON list"),
         ("nothing.json", "there is no file"),
     ):

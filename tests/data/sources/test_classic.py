@@ -257,7 +257,7 @@ def cut(path: Path) -> None:
         ("TRAIN_IMAGES", lambda path: path.write_bytes(b""), "TRAIN_IMAGES_.* is truncated or no HDF5 file"),
         ("TRAIN_IMAGES", lambda path: change(path, images=np.zeros((3, 196, 512), "f2")), "features of an encoder"),
         ("TRAIN_IMAGES", lambda path: change(path, images=np.zeros((3, 3, 8, 8), "f4")), "features of an encoder"),
-        ("TRAIN_IMAGES", lambda path: declare(path, (3, 3, 10**6, 10**6)), "of another version"),
+        ("TRAIN_IMAGES", lambda path: declare(path, (3, 3, 10**6, 10**6)), "declares 9,000,000,000,000 bytes"),
         ("TRAIN_IMAGES", lambda path: declare(path, (3, 3, 0, 256)), "of another version"),
         ("TRAIN_IMAGES", lambda path: change(path, captions_per_image=0), "of another version"),
         ("TRAIN_IMAGES", lambda path: change(path, captions_per_image="five"), "of another version"),
@@ -291,6 +291,7 @@ def test_a_damaged_set_is_refused(written, tmp_path, name, damage, says):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"name": ".."}, "name of the classic files is '..'"),
         ({"name": "a/b"}, "name of the classic files is 'a/b'"),
         ({"name": ""}, "name of the classic files is ''"),
         ({"captions_per_image": 0}, "captions_per_image is 0"),

@@ -125,11 +125,11 @@ def test_an_absolute_name_in_cocos_file_is_refused(tmp_path):
     coco(tmp_path, ("train2014",))
     file = tmp_path / "annotations/captions_train2014.json"
     file.write_text(file.read_text().replace("1_a.jpg", "/etc/1_a.jpg"))
-    with pytest.raises(ValueError, match="outside the image folder"):
+    with pytest.raises(ValueError, match="leads out of the image folder"):
         read_source(tmp_path)
 
 
-@pytest.mark.parametrize("image", ["sub\\1.png", "C:\\x\\1.png"])
+@pytest.mark.parametrize("image", ["sub\\1.png", "a\\b\\1.png"])
 def test_a_backslash_between_folders_is_said(tmp_path, image):
     draw_images(tmp_path)
     (tmp_path / "mine.csv").write_text(f"image,caption\n1_a.jpg,A dog\n{image},A cat\n")

@@ -302,9 +302,9 @@ def test_malformed_json_is_refused(tmp_path, text):
         ({"split": None}, "image 0 of"),
         ({"sentences": [{"tokens": ["a"]}]}, "image 0 of"),
         ({"sentences": "raw"}, "image 0 of"),
-        ({"filename": "../a.jpg"}, "outside the image folder"),
-        ({"filename": "/etc/a.jpg"}, "outside the image folder"),
-        ({"filepath": ".."}, "outside the image folder"),
+        ({"filename": "../a.jpg"}, "leads out of the image folder"),
+        ({"filename": "/etc/a.jpg"}, "leads out of the image folder"),
+        ({"filepath": ".."}, "leads out of the image folder"),
         ({"filename": "03_b.jpg"}, "2 entries for the image '03_b.jpg'"),
     ],
 )
