@@ -70,7 +70,7 @@ class Experiment:
 ABLATIONS = (
     "table1", "doubly_stochastic", "gate", "deep_output", "baseline", "reward_scale", "entropy", "semi_sampling",
     "temperature", "decoding", "grid", "encoders", "tuning", "activation", "cell", "beam", "early_stopping",
-    "training_size", "warm_start", "reward", "normalise",
+    "training_size", "warm_start", "reward", "normalise", "minibatch",
 )  # fmt: skip
 EXPERIMENTS = {
     name: f"attend.experiments.{name}"

@@ -96,6 +96,7 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
         "encoder.stride", "train.epochs", "train.learning_rate", "estimator.semi_start", "estimator.semi_epochs",
     },
     "normalise": {"encoder.stride", "encoder.normalise", "train.epochs", "train.learning_rate"},
+    "minibatch": {"train.images", "train.epochs", "train.learning_rate", "train.lower_after", "train.patience"},
     "training_size": {"train.training_images", "train.epochs", "train.patience", "train.lower_after"},
     "speedrun": set(),
 }  # fmt: skip

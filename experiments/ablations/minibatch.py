@@ -1,0 +1,29 @@
+"""Does a minibatch of 128 images reach what one of 16 does?
+
+    attend run minibatch [--data DIR]      on the built-in world, or on photographs (DIR as for flickr8k)
+
+A GPU has room for 128 images, and a step then costs hardly more than one of 16. With the settings of 16 there are an
+eighth as many steps. `128-schedule` has a higher learning rate, three times the epochs, and waits longer for a better
+score before it lowers the rate (`experiments.flickr8k.of_128`), which is still three eighths of the steps.
+
+Source: a learning rate that rises with the root of the minibatch is common for Adam, as in Malladi et al. (2022); the
+number of epochs is ours.
+
+Not measured yet: 9 runs on two cores, nor on a GPU.
+"""
+
+from pathlib import Path
+
+from attend.experiments.ablations.base import TINY, learners, of_variants
+from attend.experiments.flickr8k import of_128
+from attend.experiments.runner.experiment import Experiment
+
+from attend.config.text import replace
+
+
+def experiment(data: Path | None, tiny: bool) -> Experiment:
+    """Soft attention, and the schedule for 128 images applied to its own."""
+    soft = learners(data, tiny)["soft"]
+    rows = {"16": {}, "128": {"train.images": 128}, "128-schedule": of_128(soft.train)}
+    variants = {f"soft-{row}": replace(soft, fields | (TINY if tiny else {})) for row, fields in rows.items()}
+    return of_variants("minibatch", variants, data, tiny)
