@@ -8,6 +8,7 @@ the score, and m the smaller number of distinct values. A score no better than c
 Source: Kendall (1945); Stuart (1953).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,14 +98,19 @@ def _rows(path: Path, columns: int):
     """The numbered lines of a file, split at tabs. Columns after the second are numbers."""
     if not regular(path).exists():
         raise ValueError(f"{path} is missing: name the folder of Flickr8k as distributed, which has this file")
-    for number, line in enumerate(regular(path).read_text(encoding="utf-8").split("\n"), 1):
+    try:
+        text = regular(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no UTF-8 text: unpack it again") from None
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         fields = line.split("\t")
         try:
-            if len(fields) != columns:
+            numbers = [float(field) for field in fields[2:]]
+            if len(fields) != columns or not all(map(math.isfinite, numbers)):
                 raise ValueError
-            yield number, (*fields[:2], *(float(field) for field in fields[2:]))
+            yield number, (*fields[:2], *numbers)
         except ValueError:
             raise ValueError(
                 f"line {number} of {path} does not have {columns} valid columns: unpack it again"

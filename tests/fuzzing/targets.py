@@ -1,4 +1,9 @@
-"""What is fuzzed: a file of a reader, sound contents of it to start from, and the call that reads it."""
+"""What is fuzzed: a file of a reader, sound contents of it to start from, and the call that reads it.
+
+HDF5 files are not: their bytes are read by the HDF5 library, which libFuzzer cannot look into, and which loops for ever
+on some damaged files. What they declare is tested in tests/runs/test_hdf5.py, and docs/reliability.md says what is not
+promised.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +33,12 @@ from attend.data.text import Vocabulary
 from attend.geometry import Geometry
 from attend.metrics.captions import DocumentFrequencies
 from attend.runs.checkpoint import read_checkpoint, write_checkpoint
-from attend.runs.evaluations import read_all, read_images
+from attend.runs.evaluations import read_images
 from attend.runs.folder import RunFolder
 from attend.runs.lease import held
 from attend.runs.settings import with_file
 from tests import halves
-from tests.made_runs import images_of, make_attention, make_metrics, make_run, make_scored, scores
+from tests.made_runs import images_of, make_metrics, make_run, make_scored, scores
 from tests.runs.test_fuzz import SOUND
 
 
@@ -105,7 +110,7 @@ def _store(name: str) -> Callable[[Path], Target]:
     return make
 
 
-TARGETS |= {"store": _store("store.json"), "shard": _store("00000.h5")}
+TARGETS["store"] = _store("store.json")
 
 
 @target
@@ -143,12 +148,6 @@ def environment(folder: Path) -> Target:
 def images(folder: Path) -> Target:
     table = images_of(make_scored(folder, "made/soft/seed1", images=3))
     return of_file(table, lambda: read_images(table.parent, 3))
-
-
-@target
-def attention(folder: Path) -> Target:
-    path = make_attention(folder / "attention.h5", ["a", "dog"], grid=(2, 2))
-    return of_file(path, lambda: [*read_all(path)])
 
 
 @target
