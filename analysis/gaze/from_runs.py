@@ -1,6 +1,5 @@
 """`attend plot saccades` and `attend plot gaze`: pictures of the gaze, and its statistics over a split."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import interval
 from attend.analysis.tables.text import bracketed, markdown
 
+from attend.bars import say
 from attend.data.examples import Caption
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
@@ -37,11 +37,6 @@ FIXATIONS = (
     *("first", "words", "attention", "gate", "caption"),
 )
 """Columns of exported fixations. With ``subject``, a model's path can be read like a person's."""
-
-
-def say(sentence: str) -> None:
-    """Print a note on something left out to stderr."""
-    print(sentence, file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,18 @@
 All that can be wrong with the arguments is found before torch is imported.
 """
 
-import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
+from attend.bars import say
 from attend.config import Config
 from attend.config.presets import PRESETS
 from attend.config.text import changes, replace
 from attend.data.prepared import Prepared
 from attend.runs.finished import FinishedRun
 from attend.runs.folder import RunFolder
+from attend.runs.launch import launched
 from attend.runs.lease import clear
 
 Value = str | int | float | bool | tuple[int, ...] | None
@@ -136,5 +136,5 @@ def _part(field: str, value: Any) -> str:
 
 def _say(sentence: str) -> None:
     """Print to stderr; of several processes the main one speaks."""
-    if int(os.environ.get("RANK", 0)) == 0:
-        print(sentence, file=sys.stderr)
+    if launched().rank == 0:
+        say(sentence)

@@ -1,6 +1,5 @@
 """`attend caption`"""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from attend.experiments.cli.common import Images, OneRun
 
+from attend.bars import say
 from attend.config import Decode
 from attend.config.section import Beam
 
@@ -39,7 +39,7 @@ def caption(command: Caption) -> None:
     files, skipped = gather_images(command.images)
     if skipped:
         some = ", ".join(map(str, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
-        print(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})", file=sys.stderr)
+        say(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})")
     from attend.analysis.gaze.drawing import draw_maps, draw_path
 
     from attend.evaluation.caption import caption_images
@@ -48,14 +48,14 @@ def caption(command: Caption) -> None:
     if attention.weights != "learned":
         alike = attention.weights == "uniform"
         how = "attends to all places alike" if alike else f"has {attention.weights!r} attention"
-        print(f"{command.run} {how}: there is no gaze to draw", file=sys.stderr)
+        say(f"{command.run} {how}: there is no gaze to draw")
     for name, one in zip(picture_names(files), captions, strict=True):
         pictures = draw_maps(one.image, one.attention, command.out / f"{name}-maps")
         if attention.weights == "learned":
             pictures += draw_path(one.image, one.attention, command.out / f"{name}-gaze")
         print(f"{one.path}: {one.text or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
         for sentence in one.warnings:
-            print(f"warning: {sentence}", file=sys.stderr)
+            say(f"warning: {sentence}")
 
 
 def picture_names(images: Sequence[Path]) -> list[str]:

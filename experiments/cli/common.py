@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from attend.bars import say
 from attend.config import LARGEST
 from attend.config.section import Positive
 from attend.config.text import check_field
@@ -71,7 +72,7 @@ def confirmed(text: str, yes: bool) -> bool:
 
     With ``yes``, or if stdin or stderr is no terminal, nothing waits for an answer.
     """
-    print(text, file=sys.stderr)
+    say(text)
     if yes or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     print("Go on? [Y/n] ", end="", file=sys.stderr, flush=True)

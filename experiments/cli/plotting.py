@@ -3,7 +3,6 @@
 If a run lacks data for a picture, one sentence says so and the other runs are drawn.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,8 @@ from attend.analysis.records import Record, one_dataset, read_runs
 from attend.analysis.tables.columns import COLUMNS
 from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.plot import Plot
+
+from attend import bars
 
 SCORES = ("bleu4", "meteor", "cider", "mass", "pointing")
 """The default scores."""
@@ -49,7 +50,7 @@ def _dots(command: Plot, name: str, records: Sequence[Record], base: str | None 
     table = comparison(records, columns=_scores(command, SCORES), split=command.split, base=base)
     for note in table.notes:
         if not note.startswith("Bold"):  # which is how the table marks what the picture fills
-            print(note, file=sys.stderr)
+            bars.say(note)
     figure = dots.dot_panels(table)[0].figure
     return save(figure, command.out / name, formats=formats(command), numbers=dots.numbers(table))
 
