@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from attend.runs.secrets import redacted
+
 
 def environment() -> dict[str, Any]:
     """Versions, machine and command, for environment.json; in a git checkout also its commit and whether it changed."""
@@ -19,7 +21,7 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [*map(redacted, sys.argv)],
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),

@@ -38,7 +38,7 @@ class Queued:
     storage: str | None = None
     """storage of the queue of runs: sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a
     shared disk); if not given, an SQLite file in --out. The same command on another machine that shares --out joins the
-    work"""
+    work. The password of a server is read from PGPASSWORD or ~/.pgpass: others can read a command line"""
     only: str | None = None
     """variants of an experiment, or kinds of attention of a study, separated by commas; if not given, all"""
     set: UseAppendAction[tuple[str, ...]] = ()

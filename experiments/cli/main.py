@@ -28,6 +28,7 @@ from attend import __version__
 from attend.bars import say
 from attend.config.presets import PRESETS
 from attend.runs.launch import launched
+from attend.runs.secrets import taken
 from attend.streams import lasting
 
 VERBS: dict[str, tuple[type, Callable]] = {
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with lasting() as out:
         try:
             try:
-                _dispatch(plugins.take(arguments))
+                _dispatch(plugins.take([*map(taken, arguments)]))
             except SystemExit as end:  # after its help
                 if not end.code:
                     out.check()
