@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -63,6 +64,22 @@ def sweep(folder: Path, pattern: str = "*.partial") -> None:
         pid = process.rpartition(".")[2]
         if host == socket.gethostname() and pid.isdecimal() and not running(int(pid)):
             partial.unlink(missing_ok=True)
+
+
+def temporary() -> str:
+    """The folder of temporary files. ValueError if none can be written: it says which were tried, and what to set."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ValueError(no_temporary(error)) from None
+
+
+def no_temporary(error: FileNotFoundError) -> str:
+    """What Python says if no folder of temporary files can be written, with the way out."""
+    tried = str(error.strerror).partition(" in ")[2].strip("[]").replace("'", "")
+    return (
+        f"no temporary file can be written in {tried}: free some space there, or set TMPDIR to a folder that has some"
+    )
 
 
 def running(pid: int) -> bool:

@@ -12,6 +12,7 @@ from attend.config import Config
 from attend.config.presets import PRESETS
 from attend.config.text import changes, replace
 from attend.data.prepared import Prepared
+from attend.runs.files import temporary
 from attend.runs.finished import FinishedRun
 from attend.runs.folder import RunFolder
 from attend.runs.launch import launched
@@ -88,7 +89,9 @@ def folder_of(config: Config, name: str) -> Path:
 
 
 def check_start(config: Config, run: RunFolder, *, again: bool = False) -> None:
-    """ValueError if a run cannot begin with the weights of another as its configuration says."""
+    """ValueError if a run cannot begin with the weights of another as its configuration says, or has no place for
+    temporary files, which its scores need at the end."""
+    temporary()
     anew = not run.last.exists() or (again and run.replaceable(config))
     if config.start is not None and anew:
         RunFolder(config.start).ended()

@@ -54,9 +54,11 @@ class Queued:
 def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
     """Report what these runs will cost, and return whether they shall start."""
     from attend.data.prepared import Prepared
+    from attend.runs.files import temporary
 
     for data in dict.fromkeys(one.config.data for one in runs):
         Prepared(data)  # before torch is imported
+    temporary()
     from attend.experiments.runner.estimate import estimate
 
     plan = estimate(runs, command.workers) if runs else None
