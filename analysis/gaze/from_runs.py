@@ -30,7 +30,7 @@ from attend.bars import say
 from attend.data.examples import Caption
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
-from attend.runs.files import write_rows, write_text
+from attend.runs.files import shortened, write_rows, write_text
 
 FIXATIONS = (
     *("image", "subject", "variant", "seed", "way", "draw", "order", "x", "y", "duration"),
@@ -71,7 +71,7 @@ def draw_saccades(records: Sequence[Record], folder: Path, pictures: Pictures) -
         except ValueError as error:
             say(f"{error}; this image is left out")
             continue
-        stem = Path(name).stem if pictures.names else str(list(looks[0][1].attention).index(name))
+        stem = shortened(Path(name).stem) if pictures.names else str(list(looks[0][1].attention).index(name))
         gazes = [one for _, one in looks]
         boxes = [boxes_of_words(one.attention[name].words, captions) if captions else None for one in gazes]
         files += _draw_gazes(picture, name, gazes, boxes, folder / f"gaze-{stem}", pictures)

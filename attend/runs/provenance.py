@@ -27,10 +27,11 @@ def environment() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "versions": versions,
     }
+    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "timeout": 10}
     git = ["git", "-C", str(Path(__file__).parent)]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], **options)
+        status = subprocess.run([*git, "status", "--porcelain"], **options)
         if not commit.returncode:
             facts |= {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
     return facts

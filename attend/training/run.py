@@ -12,6 +12,7 @@ from attend.config import Config
 from attend.config.presets import PRESETS
 from attend.config.text import changes, replace
 from attend.data.prepared import Prepared
+from attend.paths import quoted
 from attend.runs.files import temporary
 from attend.runs.finished import FinishedRun
 from attend.runs.folder import RunFolder
@@ -89,8 +90,11 @@ def folder_of(config: Config, name: str) -> Path:
 
 
 def check_start(config: Config, run: RunFolder, *, again: bool = False) -> None:
-    """ValueError if a run cannot begin with the weights of another as its configuration says, or has no place for
-    temporary files, which its scores need at the end."""
+    """ValueError if a run cannot begin with the weights of another as its configuration says, or would fail later: its
+    checkpoints need a folder whose name is UTF-8, and its scores need a place for temporary files."""
+    name = str(run.path)
+    if name != name.encode(errors="replace").decode():
+        raise ValueError(f"the run folder {quoted(name)} is no UTF-8, which its checkpoints need: give it another name")
     temporary()
     anew = not run.last.exists() or (again and run.replaceable(config))
     if config.start is not None and anew:

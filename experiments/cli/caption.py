@@ -10,6 +10,7 @@ from attend.experiments.cli.common import Images, OneRun
 from attend.bars import say
 from attend.config import Decode
 from attend.config.section import Beam
+from attend.runs.files import shortened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +60,12 @@ def caption(command: Caption) -> None:
 
 
 def picture_names(images: Sequence[Path]) -> list[str]:
-    """A name for the pictures of each image: its stem, and its number if stems repeat."""
-    stems = Counter(path.stem for path in images)
+    """A name for the pictures of each image: its stem, shortened if it is long, and its number if stems repeat."""
+    named = [shortened(path.stem) for path in images]
+    stems = Counter(named)
     names: dict[str, None] = {}
-    for number, path in enumerate(images):
-        name = path.stem if stems[path.stem] == 1 else f"{path.stem}-{number}"
+    for number, stem in enumerate(named):
+        name = stem if stems[stem] == 1 else f"{stem}-{number}"
         while name in names:  # as if a-1.jpg lies between two a.jpg
             name = f"{name}-{number}"
         names[name] = None

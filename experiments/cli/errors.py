@@ -26,6 +26,9 @@ def sentence(error: BaseException) -> str:
     """One plain sentence about an error."""
     if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):
         return no_temporary(error)
+    if isinstance(error, UnicodeEncodeError):
+        part = ascii(error.object[max(0, error.start - 40) : error.start + 40])
+        return f"{part} cannot be written as {error.encoding}: give the file another name, or set PYTHONUTF8=1"
     if isinstance(error, OSError) and error.errno in DISK:
         return DISK[error.errno].format(at=f" at {error.filename}" if error.filename else "")
     if isinstance(error, OSError) and error.strerror:

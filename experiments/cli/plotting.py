@@ -97,7 +97,7 @@ def estimators(command: Plot) -> list[Path]:
     files = []
     for folder in command.runs:
         path = folder / "estimators.csv"
-        rows = _read(lambda path: read_rows(path.read_text(), str(path)), path) if path.exists() else None
+        rows = _read(lambda path: read_rows(path.read_text("utf-8"), str(path)), path) if path.exists() else None
         if not path.exists():
             say(f"{folder} has no estimators.csv: run `attend estimators --out {folder}`")
         elif rows and not any(row.draws for row in rows):

@@ -242,7 +242,7 @@ def identity(out: Path) -> str:
     path = out / "queue.id"
     if not path.exists():
         write_text(path, uuid.uuid4().hex)
-    return path.read_text()
+    return path.read_text("utf-8")
 
 
 GALLERY = 200
