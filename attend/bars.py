@@ -7,6 +7,8 @@ from typing import Self, TypeVar
 
 from tqdm import tqdm
 
+from attend.streams import steady
+
 Item = TypeVar("Item")
 EVERY = 60.0
 """Seconds between two lines, if stderr is no terminal."""
@@ -28,8 +30,16 @@ def bar(
     ``note`` for a remark, and estimates the time of ``beyond`` more units that follow this bar.
     """
     if sys.stderr is not None and sys.stderr.isatty():
-        return tqdm(total=total, initial=done, desc=what, unit=unit, leave=False)
+        return tqdm(total=total, initial=done, desc=what, unit=unit, leave=False, file=steady(sys.stderr))
     return Lines(total, f"{where}: {what}" if where else what, unit, done=done, beyond=beyond, note=note)
+
+
+def say(*lines: object) -> None:
+    """Print lines to stderr, above the bars. Work goes on whether they can be written or not."""
+    if sys.stderr is not None:
+        stream = steady(sys.stderr)
+        tqdm.write("\n".join(map(str, lines)), file=stream)
+        stream.flush()
 
 
 def through(items: Iterable[Item], total: int, what: str, unit: str) -> Iterator[Item]:
@@ -72,7 +82,7 @@ class Lines:
         now = time.monotonic()
         if now - self.last >= EVERY and self.n > self.first:
             self.last = now
-            print(self.line(now - self.began), file=sys.stderr, flush=True)
+            say(self.line(now - self.began))
 
     def line(self, seconds: float) -> str:
         """The line after so many seconds of work."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.nn import functional as F
 from attend.attention.attention import Attention
 from attend.attention.score import SCORES
 from attend.attention.simplex import SIMPLEXES
+from attend.bars import say
 from attend.captioner.captioner import Captioner
 from attend.config import Config, Look
 from attend.data.embeddings import read_embeddings
@@ -46,7 +46,7 @@ class Model:
         if config.decoder.embeddings:
             table, known = read_embeddings(Path(config.decoder.embeddings), vocabulary, config.decoder.embedding)
             rows, count = torch.from_numpy(known), f"{known.sum()} of {len(known)}"
-            print(f"{config.decoder.embeddings}: embeddings of {count} words of the vocabulary", file=sys.stderr)
+            say(f"{config.decoder.embeddings}: embeddings of {count} words of the vocabulary")
             with torch.no_grad():
                 model.captioner.decoder.embedding.weight[rows] = torch.from_numpy(table)[rows]
         return model

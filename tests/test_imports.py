@@ -13,9 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = (
-    "geometry", "chance", "documents", "paths", "bars", "config", "shipped", "runs", "metrics", "data", "encoder",
-    "kernels", "attention", "decoder", "captioner", "estimators", "model", "evaluation", "training", "analysis",
-    "experiments", "__main__",
+    "geometry", "chance", "documents", "paths", "streams", "bars", "config", "shipped", "runs", "metrics", "data",
+    "encoder", "kernels", "attention", "decoder", "captioner", "estimators", "model", "evaluation", "training",
+    "analysis", "experiments", "__main__",
 )  # fmt: skip
 """Parts of attend. Each imports itself and what stands before it; analysis and experiments lie in folders beside."""
 

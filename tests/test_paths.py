@@ -91,6 +91,7 @@ OPENERS = {
     *("np.loadtxt", "np.genfromtxt", "np.fromfile", "ElementTree.parse", "runpy.run_path", "read_csv"),
 }
 EXEMPT = {
+    "attend/streams.py": ["open(os.devnull, mode, encoding='utf-8')"],
     "attend/data/examples.py": ["open(self.path, 'rb')"],  # a line of a file that was read when it was opened
     "analysis/gaze/film.py": ["Image.open(content)"],  # memory
     "analysis/report/page.py": [  # our own templates
@@ -98,10 +99,10 @@ EXEMPT = {
     ],
     "experiments/runner/experiment.py": ["open(importlib.util.find_spec(module).origin, encoding='utf-8')"],  # ours
     "experiments/runner/plugins.py": ["runpy.run_path(file)"],  # is_file() above it
-    "experiments/runner/runner.py": ["path.read_text()"],  # queue.id, which the queue wrote
+    "experiments/runner/runner.py": ["path.read_text('utf-8')"],  # queue.id, which the queue wrote
     "experiments/bench/data.py": ["h5py.File(path, 'r', rdcc_nbytes=0)"],  # what the bench has just written
     "experiments/bench/memory.py": [
-        "Path(f'{folder}/trace.json').read_text()", "Path('/proc/self/status').read_text()",
+        "Path(f'{folder}/trace.json').read_text('utf-8')", "Path('/proc/self/status').read_text('utf-8')",
     ],
 }  # fmt: skip
 """Reads of files that are no user's."""

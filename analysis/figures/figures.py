@@ -92,7 +92,7 @@ def colours(names: Iterable[str]) -> dict[str, tuple[str, str]]:
         if first < len(FIRST):
             wanted = [(PALETTE[first], dash) for dash in DASHES]
         else:
-            start = crc32(name.encode()) % len(others)
+            start = crc32(name.encode("utf-8", "surrogateescape")) % len(others)
             wanted = [(others[(start + i) % len(others)], dash) for dash in DASHES for i in range(len(others))]
         chosen[name] = next((style for style in wanted if style not in chosen.values()), wanted[0])
     return chosen

@@ -1,12 +1,13 @@
 """Write figures of runs: learning curves, attention health and the estimators of a laboratory."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from attend.analysis.figures.estimators import Measured, estimator_panels
 from attend.analysis.figures.figures import HEALTH, health_curves, is_logged, learning_curves, save, titled
 from attend.analysis.records import Record
+
+from attend import bars
 
 
 def draw_curves(records: Sequence[Record], folder: Path, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
@@ -47,4 +48,4 @@ def draw_estimators(rows: Sequence[Measured], folder: Path, formats: Sequence[st
 
 def say(sentence: str) -> None:
     """Print a note on something left out to stderr."""
-    print(f"left out: {sentence}", file=sys.stderr)
+    bars.say(f"left out: {sentence}")

@@ -1,6 +1,5 @@
 """`attend plot saccades` and `attend plot gaze`: pictures of the gaze, and its statistics over a split."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,21 +26,17 @@ from attend.analysis.records import Evaluation, Record, names
 from attend.analysis.statistics.intervals import interval
 from attend.analysis.tables.text import bracketed, markdown
 
+from attend.bars import say
 from attend.data.examples import Caption
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
-from attend.runs.files import write_rows, write_text
+from attend.runs.files import shortened, write_rows, write_text
 
 FIXATIONS = (
     *("image", "subject", "variant", "seed", "way", "draw", "order", "x", "y", "duration"),
     *("first", "words", "attention", "gate", "caption"),
 )
 """Columns of exported fixations. With ``subject``, a model's path can be read like a person's."""
-
-
-def say(sentence: str) -> None:
-    """Print a note on something left out to stderr."""
-    print(sentence, file=sys.stderr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +71,7 @@ def draw_saccades(records: Sequence[Record], folder: Path, pictures: Pictures) -
         except ValueError as error:
             say(f"{error}; this image is left out")
             continue
-        stem = Path(name).stem if pictures.names else str(list(looks[0][1].attention).index(name))
+        stem = shortened(Path(name).stem) if pictures.names else str(list(looks[0][1].attention).index(name))
         gazes = [one for _, one in looks]
         boxes = [boxes_of_words(one.attention[name].words, captions) if captions else None for one in gazes]
         files += _draw_gazes(picture, name, gazes, boxes, folder / f"gaze-{stem}", pictures)

@@ -81,7 +81,7 @@ def read_gaze(record: Record, evaluation: Evaluation, variant: str) -> Gaze:
 
 def drawn_cells(look: Attention, draws: int, seed: int) -> np.ndarray:
     """Sample ``draws`` paths (K, T) from the stored weights, keyed by seed and image."""
-    return draw_cells(look.weights, draws, (seed, crc32(look.image.encode())))
+    return draw_cells(look.weights, draws, (seed, crc32(look.image.encode("utf-8", "surrogateescape"))))
 
 
 def path_of(look: Attention, path: str = "cells") -> list[Fixation]:

@@ -25,7 +25,7 @@ def inline(figure: Figure, label: str) -> Markup:
         text = re.sub(colour, ours, text, flags=re.IGNORECASE)
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
-    mark = f"f{sha256(label.encode()).hexdigest()[:6]}-"
+    mark = f"f{sha256(label.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}-"
     text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{mark}", text)
     text = re.sub(
         r'^<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{escape(label)}">', text

@@ -1,11 +1,11 @@
 """From a source of images and captions to a prepared dataset: `attend prepare`, and the first step of experiments."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from attend import bars
 from attend.data.examples import SPLITS, Example, Source
 from attend.data.images import gather_images
 from attend.data.prepared import Prepared, refuse_other, write_prepared
@@ -110,4 +110,4 @@ def _say(lines: list[str], skipped: dict[str, list[str]]) -> None:
     for reason, names in skipped.items():
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         lines.append(f"skipped {len(names)}: {reason} ({some})")
-    print(*lines, sep="\n", file=sys.stderr)
+    bars.say(*lines)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
+
+from attend.bars import say
 
 Result = TypeVar("Result")
 
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 def say_refused(what: str, error: RuntimeError) -> None:
     """Report work that could not be captured, and why, to stderr."""
     first = str(error).strip().splitlines()[0]
-    tqdm.write(f"{what} cannot be captured in a CUDA graph, and runs without ({first})", file=sys.stderr)
+    say(f"{what} cannot be captured in a CUDA graph, and runs without ({first})")
 
 
 class Capture(Protocol):

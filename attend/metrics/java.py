@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import IO
 
 from attend.bars import through
+from attend.runs.files import temporary
 
 # Any of these may carry options that override ours, a locale among them.
 _FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
@@ -189,7 +190,7 @@ def _java(arguments: Sequence[str]) -> Iterator[_Java]:
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_OPTIONS} | {"LC_ALL": "C.UTF-8"}
     locale = ["-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8", "errors": "replace"}
-    with tempfile.TemporaryDirectory(prefix="attend-java-") as folder, open(f"{folder}/stderr", "w+b") as log:
+    with _folder() as folder, open(f"{folder}/stderr", "w+b") as log:
         command = [find_java(), *locale, f"-Djava.io.tmpdir={folder}", "-XX:-UsePerfData", *arguments]
         own = {"stderr": log, "cwd": folder, "env": environment}
         try:
@@ -205,6 +206,19 @@ def _java(arguments: Sequence[str]) -> Iterator[_Java]:
             # Closing flushes what the dead process never read.
             with suppress(BrokenPipeError):
                 process.stdin.close()
+
+
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder of its own, gone when the block is left. JavaError if there is no room for one."""
+    with ExitStack() as ends:
+        try:
+            folder = ends.enter_context(tempfile.TemporaryDirectory(prefix="attend-java-", dir=temporary()))
+            Path(folder, "room").write_bytes(b"x" * 4096)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise JavaError(f"Java needs a folder for temporary files, which cannot be made: {why}") from error
+        yield folder
 
 
 def _kill(process: subprocess.Popen) -> None:

@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import glob
+import hashlib
 import io
 import json
 import os
 import socket
+import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,11 +18,16 @@ from attend.documents import parsed, typed
 from attend.paths import regular
 
 T = TypeVar("T")
+LONGEST = 160
+"""Bytes of a name that is made longer: file systems take 255, and the name of a machine has up to 64."""
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    write_bytes(path, text.encode())
+    """Write a text file in UTF-8, whole or not at all.
+
+    A name that is no UTF-8 is written as JSON writes it (\\udcff), so it is read from JSON as it was.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: Path, content: bytes, check: Callable[[], object] | None = None) -> None:
@@ -38,7 +45,7 @@ def whole(path: Path) -> Iterator[Path]:
     What processes that were killed while they wrote the same file have left is removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent, f"{glob.escape(path.name)}.*.partial")
+    sweep(path.parent, f"{glob.escape(shortened(path.name))}.*.partial")
     partial = _partial(path)
     try:
         yield partial
@@ -54,7 +61,15 @@ def whole(path: Path) -> Iterator[Path]:
 
 def _partial(path: Path) -> Path:
     """The name of a file until it is whole: it contains the process and the machine that write it."""
-    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.{os.getpid()}@{socket.gethostname()}.partial")
+    return path.with_name(f"{shortened(path.name)}.{uuid.uuid4().hex[:8]}.{os.getpid()}@{socket.gethostname()}.partial")
+
+
+def shortened(name: str) -> str:
+    """A name of at most LONGEST bytes, to which something is to be added: a longer one ends in its digest."""
+    content = os.fsencode(name)
+    if len(content) <= LONGEST:
+        return name
+    return f"{content[: LONGEST - 17].decode('utf-8', 'ignore')}-{hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def sweep(folder: Path, pattern: str = "*.partial") -> None:
@@ -64,6 +79,22 @@ def sweep(folder: Path, pattern: str = "*.partial") -> None:
         pid = process.rpartition(".")[2]
         if host == socket.gethostname() and pid.isdecimal() and not running(int(pid)):
             partial.unlink(missing_ok=True)
+
+
+def temporary() -> str:
+    """The folder of temporary files. ValueError if none can be written: it says which were tried, and what to set."""
+    try:
+        return tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ValueError(no_temporary(error)) from None
+
+
+def no_temporary(error: FileNotFoundError) -> str:
+    """What Python says if no folder of temporary files can be written, with the way out."""
+    tried = str(error.strerror).partition(" in ")[2].strip("[]").replace("'", "")
+    return (
+        f"no temporary file can be written in {tried}: free some space there, or set TMPDIR to a folder that has some"
+    )
 
 
 def running(pid: int) -> bool:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypedDict
 
+from attend.bars import say
 from attend.config import Config
 from attend.config.text import difference, from_dict, to_dict
 from attend.documents import Count, Finite, parsed
@@ -106,7 +106,7 @@ class RunFolder:
         names = (self.path.with_name(f"{self.path.name}.replaced{n}") for n in count(1))
         aside = next(path for path in names if not path.exists())
         os.rename(self.path, aside)
-        print(f"{self.path}: the run that was there is kept in {aside}", file=sys.stderr)
+        say(f"{self.path}: the run that was there is kept in {aside}")
         try:
             yield
         except BaseException:
@@ -160,7 +160,7 @@ class RunFolder:
                 os.replace(path, kept / path.name)
         write_json(self.path / "config.json", to_dict(config))
         aside = f"; scores and evaluations after {epochs} are kept in {kept}" if kept.exists() else ""
-        print(f"{self.path}: goes on from {epochs} to {config.train.epochs} epochs{aside}", file=sys.stderr)
+        say(f"{self.path}: goes on from {epochs} to {config.train.epochs} epochs{aside}")
 
     def _started(self) -> dict[str, Any]:
         """What the run began with, which a resumed run does not read again."""

@@ -106,7 +106,7 @@ class Lease:
         """Make the lease where there is none; False where the file system knows no hard links."""
         partial = _partial(self.path)
         try:
-            partial.write_text(self._lease())
+            partial.write_text(self._lease(), "utf-8")
             os.link(partial, self.path)  # fails if another was faster, unlike a rename
         except FileExistsError:
             raise InUse(f"{self.path.parent} was just taken by another process: wait for it") from None

@@ -6,7 +6,6 @@ messages. When it ends, the launcher ends the others.
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -17,8 +16,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
 
+from attend.bars import say
 from attend.config import Config
 from attend.runs.folder import RunFolder
+from attend.runs.launch import launched
 from attend.runs.lease import Lease
 
 Some = TypeVar("Some")
@@ -29,10 +30,11 @@ PATIENCE = timedelta(days=7)
 def accelerator(*, several: bool = False) -> Accelerator:
     """The device, as accelerate finds it, and with ``several`` the processes that were launched together.
 
-    Raises ValueError for more of them than are wanted, or than there are devices.
+    Raises ValueError for more of them than are wanted, or than there are devices, or if the environment that
+    describes them makes no sense.
     """
-    launched, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
-    together = "LOCAL_RANK" in os.environ and launched > 1
+    _, processes, here = launched()
+    together = processes > 1
     devices = torch.accelerator.device_count() if torch.accelerator.is_available() else 0
     on_cpu = not devices or os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes", "on")
     if together and not on_cpu and here > devices:
@@ -48,10 +50,10 @@ def accelerator(*, several: bool = False) -> Accelerator:
     )
     if found.num_processes > 1 and not several:
         raise ValueError("this is for one process: start it without torchrun or `accelerate launch`")
-    if together and found.num_processes != launched:
-        raise ValueError(f"accelerate does not join {launched} processes on {found.device.type}: launch one")
+    if together and found.num_processes != processes:
+        raise ValueError(f"accelerate does not join {processes} processes on {found.device.type}: launch one")
     if several and found.num_processes == 1 and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
-        print("`accelerate launch` starts one process alone on a CPU: torchrun starts several", file=sys.stderr)
+        say("`accelerate launch` starts one process alone on a CPU: torchrun starts several")
     return found
 
 
@@ -63,7 +65,7 @@ def open_run(run: RunFolder, config: Config, found: Accelerator, *, again: bool 
             found.wait_for_everyone()
             yield lease
     else:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             found.wait_for_everyone()
             yield None
     found.wait_for_everyone()

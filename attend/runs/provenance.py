@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from attend.documents import Finite
+from attend.runs.secrets import redacted
 
 
 class Start(TypedDict):
@@ -47,16 +48,17 @@ def environment() -> dict[str, Any]:
             versions[name] = metadata.version(name)
     facts = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
+        "command": [*map(redacted, sys.argv)],
         "python": platform.python_version(),
         "system": platform.platform(),
         "cores": os.cpu_count(),
         "versions": versions,
     }
+    options = {"capture_output": True, "encoding": "utf-8", "errors": "replace", "timeout": 10}
     git = ["git", "-C", str(Path(__file__).parent)]
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
-        status = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, timeout=10)
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], **options)
+        status = subprocess.run([*git, "status", "--porcelain"], **options)
         if not commit.returncode:
             facts |= {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
     return facts

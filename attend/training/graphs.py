@@ -11,7 +11,6 @@ Graphs and eager steps agree to rounding: what is padded is more, and sums are t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import partial
@@ -19,8 +18,8 @@ from functools import partial
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from tqdm import tqdm
 
+from attend.bars import say
 from attend.captioner.captioner import BUCKET
 from attend.captioner.layout import OnDevice, rounded_up
 from attend.config import Config
@@ -100,7 +99,7 @@ def wanted(config: Config, model: Model, learner: Learner, accelerator: Accelera
         return False
     why = why_not(config, model, learner, accelerator)
     if why is not None:
-        tqdm.write(f"steps are not captured in CUDA graphs: {why}", file=sys.stderr)
+        say(f"steps are not captured in CUDA graphs: {why}")
     return why is None
 
 

@@ -1,7 +1,6 @@
 """Training: the loop, readable as the algorithm."""
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,9 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from tqdm import tqdm
 
-from attend.bars import bar
+from attend.bars import bar, say
 from attend.chance import torch_generator
 from attend.config import Config
 from attend.config.setting import Setting
@@ -118,10 +116,10 @@ class Trainer:
             if after_epoch is not None:
                 after_epoch()
         if self.stalled and progress.epoch < settings.epochs:
-            tqdm.write(
+            say(
                 f"{self.run.path}: stops after epoch {progress.epoch} of {settings.epochs}, since validation has not "
-                f"improved for {progress.stale} (train.patience)", file=sys.stderr,
-            )  # fmt: skip
+                f"improved for {progress.stale} (train.patience)"
+            )
 
     @property
     def stalled(self) -> bool:
@@ -250,14 +248,13 @@ class Trainer:
         learned = config.attention.weights == "learned"
         values["collapsed"] = health.standstill(scores["health"], learned, self.run.metrics()) == "collapsed"
         if values["collapsed"]:
-            tqdm.write(
+            say(
                 f"warning: after epoch {self.progress.epoch + 1} attention is the same at every word again "
-                f"(change {values['change']:.4f}): it has collapsed",
-                file=sys.stderr,
+                f"(change {values['change']:.4f}): it has collapsed"
             )
         self.log(epoch=self.progress.epoch + 1, split="val", **values)
         shown = ", ".join(f"{n} {values[n]:.3f}" for n in ("nll", "bleu4", "cider") if n in values)
-        tqdm.write(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}", file=sys.stderr)
+        say(f"{self.run.path}: epoch {self.progress.epoch + 1}, validation {shown}")
         return -values["nll"] if config.train.monitor == "nll" else values[config.train.monitor], values["nll"]
 
     def checkpoint(self) -> None:
@@ -308,9 +305,7 @@ class Trainer:
             ) from None
         self.update.average = Average.of(self.progress.average, self.accelerator.device)
         self.meters = Meters(self.progress.meters)
-        tqdm.write(
-            f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}", file=sys.stderr
-        )
+        say(f"{self.run.path}: resumed at epoch {self.progress.epoch + 1}, step {self.progress.step}")
 
 
 def train(

@@ -3,18 +3,20 @@
 All that can be wrong with the arguments is found before torch is imported.
 """
 
-import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
+from attend.bars import say
 from attend.config import Config
 from attend.config.presets import PRESETS
 from attend.config.text import changes, replace
 from attend.data.prepared import Prepared
+from attend.paths import quoted
+from attend.runs.files import temporary
 from attend.runs.finished import FinishedRun
 from attend.runs.folder import RunFolder
+from attend.runs.launch import launched
 from attend.runs.lease import clear
 
 Value = str | int | float | bool | tuple[int, ...] | None
@@ -88,7 +90,12 @@ def folder_of(config: Config, name: str) -> Path:
 
 
 def check_start(config: Config, run: RunFolder, *, again: bool = False) -> None:
-    """ValueError if a run cannot begin with the weights of another as its configuration says."""
+    """ValueError if a run cannot begin with the weights of another as its configuration says, or would fail later: its
+    checkpoints need a folder whose name is UTF-8, and its scores need a place for temporary files."""
+    name = str(run.path)
+    if name != name.encode(errors="replace").decode():
+        raise ValueError(f"the run folder {quoted(name)} is no UTF-8, which its checkpoints need: give it another name")
+    temporary()
     anew = not run.last.exists() or (again and run.replaceable(config))
     if config.start is not None and anew:
         RunFolder(config.start).ended()
@@ -136,5 +143,5 @@ def _part(field: str, value: Any) -> str:
 
 def _say(sentence: str) -> None:
     """Print to stderr; of several processes the main one speaks."""
-    if int(os.environ.get("RANK", 0)) == 0:
-        print(sentence, file=sys.stderr)
+    if launched().rank == 0:
+        say(sentence)

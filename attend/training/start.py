@@ -1,8 +1,8 @@
 """Begin a run with the weights of another."""
 
-import sys
 from typing import Any
 
+from attend.bars import say
 from attend.config.text import difference
 from attend.model import Model
 from attend.runs.checkpoint import read_checkpoint
@@ -43,7 +43,7 @@ def begin(model: Model, source: RunFolder) -> dict[str, Any]:
     differs = difference(model.config, config).split(", ")
     changed = [one for one in differs if one.startswith(("decoder.", "encoder.normalise"))]
     sentence += f"; it differs: {', '.join(changed)}" if changed else ""
-    print(sentence, file=sys.stderr)
+    say(sentence)
     scores = source.scores()
     return {
         "run": str(source.path),

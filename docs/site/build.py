@@ -98,6 +98,6 @@ def render(out: Path) -> None:
     """
     command = [sys.executable, "-m", "zensical", "build", "--strict", "--clean", "--config-file", out / CONFIGURATION]
     environment = os.environ | {"NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    ran = subprocess.run(command, cwd=out / "python", env=environment, capture_output=True, text=True)
+    ran = subprocess.run(command, cwd=out / "python", env=environment, capture_output=True, encoding="utf-8")
     if ran.returncode:
         raise ValueError(f"{ran.stdout}{ran.stderr}".strip())

@@ -48,7 +48,7 @@ def _measure(size: Size, kind: str, whose: str, device: torch.device, precision:
         found = peak(lambda: (call(), call()), device) - moments
         return {"tensors": found, "resident": found}
     before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak counts from here
     call(), call()
     return {"resident": _status("VmHWM") - before - moments, "tensors": tensors(call)}
 
@@ -69,7 +69,7 @@ def tensors(call: Callable[[], object]) -> int:
         call()
     with tempfile.TemporaryDirectory() as folder:
         profiler.export_chrome_trace(f"{folder}/trace.json")
-        events = json.loads(Path(f"{folder}/trace.json").read_text())["traceEvents"]
+        events = json.loads(Path(f"{folder}/trace.json").read_text("utf-8"))["traceEvents"]
     changes = sorted((event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]")
     return max(accumulate((change for _, change in changes), initial=0))
 
@@ -88,5 +88,5 @@ def _hushed() -> Iterator[None]:
 
 
 def _status(name: str) -> int:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    (line,) = (line for line in Path("/proc/self/status").read_text("utf-8").splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024

@@ -7,7 +7,6 @@ All compared calls run in one process, in turn, for several rounds. A ratio is t
 report median, minimum and maximum over rounds.
 """
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from attend.experiments.bench.operations import kernels, operations
 from attend.experiments.bench.steps import memory, samples, search, train
 from tqdm import tqdm
 
+from attend.bars import say
 from attend.data.prepared import Prepared
 from attend.runs.files import write_json, write_text
 from attend.runs.provenance import environment
@@ -53,7 +53,7 @@ def bench(
     does not have, the plan is shown, and no file is written.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        print("this machine has no GPU; with one, `attend bench --device cuda` times such steps:", file=sys.stderr)
+        say("this machine has no GPU; with one, `attend bench --device cuda` times such steps:")
         plan = Setup(sizes=[SIZES[name] for name in sizes], rounds=rounds, device=torch.device("cpu"), precision="fp32")
         print(table("plan", list(captured(plan))))
         return []
@@ -72,7 +72,7 @@ def bench(
         for row in PARTS[part](setup):
             results[part].append(row)
             shown = ", ".join(str(value) for value in row.values() if isinstance(value, str))
-            tqdm.write(f"{part}: {shown or 'done'}", file=sys.stderr)
+            say(f"{part}: {shown or 'done'}")
         tables.append(table(part, results[part]))
         if part == "growth":
             tables.append(table("growth by powers", exponents(results[part])))

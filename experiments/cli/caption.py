@@ -1,6 +1,5 @@
 """`attend caption`"""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +7,10 @@ from pathlib import Path
 
 from attend.experiments.cli.common import Images, OneRun
 
+from attend.bars import say
 from attend.config import Decode
 from attend.config.section import Beam
+from attend.runs.files import shortened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ def caption(command: Caption) -> None:
     files, skipped = gather_images(command.images)
     if skipped:
         some = ", ".join(map(str, skipped[:3])) + (", ..." if len(skipped) > 3 else "")
-        print(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})", file=sys.stderr)
+        say(f"skipped {len(skipped)}: image empty, truncated or otherwise unreadable ({some})")
     from attend.analysis.gaze.drawing import draw_maps, draw_path
 
     from attend.evaluation.caption import caption_images
@@ -48,22 +49,23 @@ def caption(command: Caption) -> None:
     if attention.weights != "learned":
         alike = attention.weights == "uniform"
         how = "attends to all places alike" if alike else f"has {attention.weights!r} attention"
-        print(f"{command.run} {how}: there is no gaze to draw", file=sys.stderr)
+        say(f"{command.run} {how}: there is no gaze to draw")
     for name, one in zip(picture_names(files), captions, strict=True):
         pictures = draw_maps(one.image, one.attention, command.out / f"{name}-maps")
         if attention.weights == "learned":
             pictures += draw_path(one.image, one.attention, command.out / f"{name}-gaze")
         print(f"{one.path}: {one.text or '(no words)'}", *(f"  {file}" for file in pictures), sep="\n")
         for sentence in one.warnings:
-            print(f"warning: {sentence}", file=sys.stderr)
+            say(f"warning: {sentence}")
 
 
 def picture_names(images: Sequence[Path]) -> list[str]:
-    """A name for the pictures of each image: its stem, and its number if stems repeat."""
-    stems = Counter(path.stem for path in images)
+    """A name for the pictures of each image: its stem, shortened if it is long, and its number if stems repeat."""
+    named = [shortened(path.stem) for path in images]
+    stems = Counter(named)
     names: dict[str, None] = {}
-    for number, path in enumerate(images):
-        name = path.stem if stems[path.stem] == 1 else f"{path.stem}-{number}"
+    for number, stem in enumerate(named):
+        name = stem if stems[stem] == 1 else f"{stem}-{number}"
         while name in names:  # as if a-1.jpg lies between two a.jpg
             name = f"{name}-{number}"
         names[name] = None

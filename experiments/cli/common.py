@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from attend.bars import say
 from attend.config import LARGEST
 from attend.config.section import Positive
 from attend.config.text import check_field
@@ -37,7 +38,7 @@ class Queued:
     storage: str | None = None
     """storage of the queue of runs: sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a
     shared disk); if not given, an SQLite file in --out. The same command on another machine that shares --out joins the
-    work"""
+    work. The password of a server is read from PGPASSWORD or ~/.pgpass: others can read a command line"""
     only: str | None = None
     """variants of an experiment, or kinds of attention of a study, separated by commas; if not given, all"""
     set: UseAppendAction[tuple[str, ...]] = ()
@@ -53,9 +54,11 @@ class Queued:
 def agreed(runs: Sequence[runner.Run], command: Queued) -> bool:
     """Report what these runs will cost, and return whether they shall start."""
     from attend.data.prepared import Prepared
+    from attend.runs.files import temporary
 
     for data in dict.fromkeys(one.config.data for one in runs):
         Prepared(data)  # before torch is imported
+    temporary()
     from attend.experiments.runner.estimate import estimate
 
     plan = estimate(runs, command.workers) if runs else None
@@ -71,7 +74,7 @@ def confirmed(text: str, yes: bool) -> bool:
 
     With ``yes``, or if stdin or stderr is no terminal, nothing waits for an answer.
     """
-    print(text, file=sys.stderr)
+    say(text)
     if yes or not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return True
     print("Go on? [Y/n] ", end="", file=sys.stderr, flush=True)

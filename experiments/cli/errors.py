@@ -2,6 +2,8 @@
 
 import errno
 
+from attend.runs.files import no_temporary
+
 EXPECTED = (ValueError, OSError, ImportError, RuntimeError, MemoryError)
 """Errors of the user or of the machine. Any other error is a mistake in the program and shows its traceback."""
 
@@ -14,6 +16,7 @@ DISK = {
     errno.ENOENT: "there is no file{at}: check the name, or make it again",
     errno.EEXIST: "there is a file{at} where a folder is needed: choose another folder, or move the file away",
     errno.ENOTDIR: "a file stands where a folder is needed{at}: choose another folder, or move the file away",
+    errno.ENAMETOOLONG: "a name is too long{at}: give the file or its folder a shorter name",
     errno.EISDIR: "there is a folder{at} where a file is needed: name a file",
 }
 LOST = "another process of this run has ended, and says why"
@@ -21,6 +24,11 @@ LOST = "another process of this run has ended, and says why"
 
 def sentence(error: BaseException) -> str:
     """One plain sentence about an error."""
+    if isinstance(error, FileNotFoundError) and "temporary directory" in str(error.strerror):
+        return no_temporary(error)
+    if isinstance(error, UnicodeEncodeError):
+        part = ascii(error.object[max(0, error.start - 40) : error.start + 40])
+        return f"{part} cannot be written as {error.encoding}: give the file another name, or set PYTHONUTF8=1"
     if isinstance(error, OSError) and error.errno in DISK:
         return DISK[error.errno].format(at=f" at {error.filename}" if error.filename else "")
     if isinstance(error, OSError) and error.strerror:

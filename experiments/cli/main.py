@@ -1,6 +1,5 @@
 """The program `attend`: read the command line, call the verb, and report an error in one sentence."""
 
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,11 @@ from attend.experiments.cli.train import Train, defaults, presets, train
 from attend.experiments.runner import plugins
 
 from attend import __version__
+from attend.bars import say
 from attend.config.presets import PRESETS
+from attend.runs.launch import launched
+from attend.runs.secrets import taken
+from attend.streams import lasting
 
 VERBS: dict[str, tuple[type, Callable]] = {
     "prepare": (Prepare, prepare),
@@ -59,21 +62,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    try:
+    with lasting() as out:
         try:
-            arguments = plugins.take(arguments)
-            _dispatch(arguments)
-        finally:
-            sys.stdout.flush()  # a reader that is gone is found out here, not at the interpreter's end
-    except KeyboardInterrupt:
-        _fail("interrupted: the same command goes on from the last checkpoint", 130)
-    except BrokenPipeError:  # whoever read the output, as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
-    except EXPECTED as error:
-        if debug:
-            raise
-        _fail(sentence(error))
+            try:
+                _dispatch(plugins.take([*map(taken, arguments)]))
+            except SystemExit as end:  # after its help
+                if not end.code:
+                    out.check()
+                raise
+            out.check()
+        except KeyboardInterrupt:
+            _fail("interrupted: the same command goes on from the last checkpoint", 130)
+        except EXPECTED as error:
+            if debug:
+                raise
+            _fail(sentence(error))
 
 
 def _dispatch(arguments: list[str]) -> None:
@@ -93,8 +96,9 @@ def _dispatch(arguments: list[str]) -> None:
     if verb not in VERBS:
         raise ValueError(f"{unknown('verb', verb, VERBS)}; see `attend --help`")
     kind, function = VERBS[verb]
+    several = launched().processes > 1
     if verb != "train":
-        if _launched():
+        if several:
             raise ValueError(f"`attend {verb}` is for one process: start it without torchrun or `accelerate launch`")
         function(parse(kind, rest, f"attend {verb}"))
     elif rest and rest[0] in PRESETS:
@@ -111,18 +115,16 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def _fail(sentence: str, status: int = 2) -> None:
-    rank = int(os.environ["RANK"]) if _launched() else 0
+    try:
+        rank = launched().rank
+    except ValueError:  # which is what is said
+        rank = 0
     if rank or sentence == LOST:
         time.sleep(5)  # what another process says too, it says first, and this one is ended meanwhile
     if rank:
         sentence = f"process {rank}: {sentence}"
-    print(f"attend: {sentence}", file=sys.stderr)
+    say(f"attend: {sentence}")
     sys.exit(status)
-
-
-def _launched() -> bool:
-    """Whether this is one of several processes, as torchrun and `accelerate launch` start them."""
-    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
 def _usage() -> str:

@@ -3,7 +3,6 @@
 If a run lacks data for a picture, one sentence says so and the other runs are drawn.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from attend.analysis.tables.columns import COLUMNS
 from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.plot import Plot
 
+from attend import bars
 from attend.paths import regular
 
 SCORES = ("bleu4", "meteor", "cider", "mass", "pointing")
@@ -51,7 +51,7 @@ def _dots(command: Plot, name: str, records: Sequence[Record], base: str | None 
     table = comparison(records, columns=_scores(command, SCORES), split=command.split, base=base)
     for note in table.notes:
         if not note.startswith("Bold"):  # which is how the table marks what the picture fills
-            print(note, file=sys.stderr)
+            bars.say(note)
     figure = dots.dot_panels(table)[0].figure
     return save(figure, command.out / name, formats=formats(command), numbers=dots.numbers(table))
 

@@ -1,6 +1,5 @@
 """`attend report`"""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 from attend.experiments.cli.common import Runs, beside, named
 from tyro.conf import arg
 
+from attend.bars import say
 from attend.config.section import Positive, Seed
 
 
@@ -44,5 +44,5 @@ def report(command: Report) -> None:
     html, notes = page(command.runs, columns=columns, **options)
     write_text(out, html)
     for note in notes:
-        print(note, file=sys.stderr)
+        say(note)
     print(out)

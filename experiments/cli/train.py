@@ -1,7 +1,6 @@
 """`attend train`"""
 
 import argparse
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from tyro.conf import arg
 
 from attend.config import Config
 from attend.config.presets import PRESETS
+from attend.runs.launch import launched
 from attend.runs.settings import with_file
 
 
@@ -69,5 +69,5 @@ def train(command: Train, preset: str) -> None:
 
     config = Config(**{one.name: getattr(command, one.name) for one in fields(Config)})
     run = train_config(config, preset, out=command.out, name=command.name, again=command.again)
-    if int(os.environ.get("RANK", 0)) == 0:  # of several processes the main one speaks
+    if launched().rank == 0:  # of several processes the main one speaks
         print(f"{run.path}: {summary(run.scores)}")

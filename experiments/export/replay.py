@@ -16,6 +16,7 @@ from attend.analysis.gaze.pictures import gaze_paths
 from attend.analysis.records import Evaluation, Record, find_runs, read_run
 from matplotlib.figure import Figure
 
+from attend.bars import say
 from attend.data.images import open_image
 from attend.data.prepared import Prepared
 from attend.documents import typed
@@ -158,7 +159,7 @@ def drawn(record: Record, evaluation: Evaluation, images: int, data: Path | None
             picture = open_image(dataset.file(one.image))
             yield f"{evaluation.folder.name}/gaze/{Path(one.image).stem}", gaze_paths(picture, one)
     except ValueError as error:
-        print(f"{run_name(record)} is exported without its gaze: {error}", file=sys.stderr)
+        say(f"{run_name(record)} is exported without its gaze: {error}")
 
 
 def replay(
@@ -195,7 +196,7 @@ def replay(
     if len(errors) == len(runs):
         raise errors[0]
     for error in errors:
-        print(error, file=sys.stderr)
+        say(error)
 
 
 class Run:
@@ -233,7 +234,7 @@ class Run:
         """Report once that nobody trains an unfinished run."""
         waits = not held(self.folder)
         if waits and not self.waits:
-            print(f"{self.name} is not finished, and nobody trains it: waiting (Ctrl-C stops)", file=sys.stderr)
+            say(f"{self.name} is not finished, and nobody trains it: waiting (Ctrl-C stops)")
         self.waits = waits
 
     def close(self) -> None:

@@ -39,7 +39,7 @@ def settings(record: Record) -> dict[str, int | float | str]:
 
 def identity(record: Record) -> str:
     """A name for a run that no other run of this machine has, by its folder."""
-    return hashlib.sha256(str(record.folder).encode()).hexdigest()[:16]
+    return hashlib.sha256(str(record.folder).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def pixels(figure: Figure) -> np.ndarray:

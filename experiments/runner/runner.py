@@ -6,7 +6,6 @@ The runs are the jobs of a queue that processes and machines share: the same com
 import hashlib
 import json
 import math
-import sys
 import time
 import uuid
 from collections import Counter
@@ -23,6 +22,7 @@ from attend.experiments.runner.workers import default_workers, together
 from optuna.trial import Trial
 from tqdm import tqdm
 
+from attend.bars import say
 from attend.config import Config, Decode
 from attend.config.setting import HEADLINE, Setting
 from attend.config.text import to_dict
@@ -211,7 +211,7 @@ def perform(
             for name, job in jobs.items():
                 if job.state == "failed" and name not in failed:
                     failed.add(name)
-                    tqdm.write(f"failed: {name}: {job.error}", file=sys.stderr)
+                    say(f"failed: {name}: {job.error}")
 
         if workers == 1:
             queue.work(do, after=look, wait=wait)
@@ -242,7 +242,7 @@ def identity(out: Path) -> str:
     path = out / "queue.id"
     if not path.exists():
         write_text(path, uuid.uuid4().hex)
-    return path.read_text()
+    return path.read_text("utf-8")
 
 
 GALLERY = 200

@@ -16,6 +16,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
 from attend.runs.lease import LEASE_SECONDS
+from attend.runs.secrets import redacted, taken
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # what fails is told by us, once
 warnings.filterwarnings("ignore", category=ExperimentalWarning)
@@ -41,16 +42,20 @@ KINDS = (
 
 
 def address(text: str | None, out: Path) -> str:
-    """The URL of the storage; None is an SQLite file in the folder of all runs. ValueError for an unknown kind."""
+    """The URL of the storage, without a password; None is an SQLite file in the folder of all runs.
+
+    ValueError for an unknown kind.
+    """
     if text is None:
         return f"sqlite:///{out / 'queue.db'}"
+    text = taken(text)
     if "://" not in text:
         kind = {".db": "sqlite", ".sqlite": "sqlite", ".journal": "journal"}.get(Path(text).suffix)
         if kind is None:
             raise ValueError(f"--storage {text!r} is no storage: give {KINDS}")
         return f"{kind}:///{text}"
     if text.partition("://")[0] not in ("sqlite", "journal", *SERVERS):
-        raise ValueError(f"--storage {shown(text)!r} is of an unknown kind: give {KINDS}")
+        raise ValueError(f"--storage {text!r} is of an unknown kind: give {KINDS}")
     return text
 
 
@@ -70,7 +75,7 @@ def open_storage(url: str, beat: int = BEAT) -> BaseStorage:
         path.parent.mkdir(parents=True, exist_ok=True)
         engine = {"connect_args": {"timeout": PATIENCE}}
     else:
-        url = f"postgresql+psycopg://{rest}"
+        url = taken(f"postgresql+psycopg://{rest}")
         engine = {"pool_pre_ping": True, "connect_args": {"connect_timeout": ANSWER}}
     if kind == "journal":
         with reached(url):
@@ -108,14 +113,6 @@ def network(path: Path) -> str | None:
     return mounts[nearest] if nearest is not None and mounts[nearest] in NETWORK else None
 
 
-def shown(url: str) -> str:
-    """The URL without its password."""
-    try:
-        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return url
-
-
 @contextlib.contextmanager
 def reached(url: str) -> Iterator[None]:
     """Turn the errors of a storage that cannot be reached into one sentence."""
@@ -124,11 +121,12 @@ def reached(url: str) -> Iterator[None]:
     except ImportError:
         raise ValueError("a storage on PostgreSQL needs a driver: pip install 'psycopg[binary]'") from None
     except (sqlalchemy.exc.ArgumentError, KeyError) as error:
-        raise ValueError(f"--storage {url!r} cannot be read ({error}): give {KINDS}") from None
+        raise ValueError(f"--storage {redacted(url)!r} cannot be read ({redacted(str(error))}): give {KINDS}") from None
     except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
         lines = [line.strip() for line in str(getattr(cause, "orig", cause)).splitlines() if line.strip()]
+        why = lines[-1] if lines else type(cause).__name__
         raise ConnectionError(
-            f"the storage {shown(url)} cannot be reached ({lines[-1] if lines else type(cause).__name__}): start it, "
+            f"the storage {redacted(url)} cannot be reached ({why}): start it, "
             "or check its name, user and password; what is done stays done"
         ) from error

@@ -13,13 +13,13 @@ import optuna
 from attend.experiments.runner.experiment import find
 from attend.experiments.runner.queue import Job, Queue
 from attend.experiments.runner.samplers import PRUNERS, SAMPLERS, Keyed
-from attend.experiments.runner.storages import shown
 from optuna.distributions import distribution_to_json
 from optuna.trial import BaseTrial
 
 from attend.config import Config
 from attend.config.text import difference, from_dict, to_dict
 from attend.config.text import replace as with_fields
+from attend.runs.secrets import redacted
 
 LOOKS = 20
 """Random trials that describe the search space of a study."""
@@ -123,7 +123,7 @@ class Study:
             **options,
         )
         if begun and not queue.there:
-            raise NotBegun(f"the storage {shown(url)} has no study {queue.name}: run `attend study` on it first")
+            raise NotBegun(f"the storage {redacted(url)} has no study {queue.name}: run `attend study` on it first")
         self._agree(queue, kind)
         return queue
 

@@ -1,6 +1,5 @@
 """Several worker processes of one command: each has its share of the cores, and ends with the command."""
 
-import io
 import multiprocessing
 import os
 import sys
@@ -10,6 +9,9 @@ from typing import Any
 
 from attend.experiments.cli.errors import EXPECTED, sentence
 from attend.experiments.runner import plugins
+
+from attend.bars import say
+from attend.streams import lasting
 
 PRELOADED = ["attend.training.loop", "attend.evaluation.saved"]
 LOOK = 0.5
@@ -67,24 +69,17 @@ def _work(environment: dict[str, str], threads: int, function: Callable[..., Any
     threading.Thread(target=_end_with_parent, daemon=True).start()
     plugins.load()
     torch.set_num_threads(threads)
-    sys.stderr = _NoTerminal(open(2, "wb", closefd=False), line_buffering=True)  # noqa: SIM115
-    try:
-        function(*arguments)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except EXPECTED as error:
-        print(f"attend: {sentence(error)}", file=sys.stderr)
-        sys.exit(2)
+    with lasting(drawn=False):
+        try:
+            function(*arguments)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except EXPECTED as error:
+            say(f"attend: {sentence(error)}")
+            sys.exit(2)
 
 
 def _end_with_parent() -> None:
     """End this worker with its command; otherwise it would go on training and hold the lease of its run."""
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-class _NoTerminal(io.TextIOWrapper):
-    """A stream on which tqdm draws no bars."""
-
-    def isatty(self) -> bool:
-        return False

@@ -250,7 +250,7 @@ def test_the_shares_of_a_minibatch_make_it_up(dataset, store, monkeypatch, sever
     """With nine processes two have no image; no process reads the inputs of another."""
     whole, read = Batches(dataset, store)[ROWS], []
     monkeypatch.setattr(
-        Store, "_row", lambda self, name, n, row, own=Store._row: (read.append(row), own(self, name, n, row))[1]
+        Store, "_array", lambda self, name, n, row, own=Store._array: (read.append(row), own(self, name, n, row))[1]
     )
     for part in shares(several):
         read.clear()
@@ -388,9 +388,13 @@ def test_moving_averages_take_in_the_mean_over_all_processes(rule):
     assert means[0] != pytest.approx(whole, rel=1e-3) and np.mean(means, 0) != pytest.approx(whole, rel=1e-3)
 
 
+def environment(monkeypatch, **variables: object) -> None:
+    for name, value in ({"MASTER_ADDR": "localhost", "MASTER_PORT": 29500} | variables).items():
+        monkeypatch.setenv(name, str(value))
+
+
 def test_every_other_verb_is_for_one_process(monkeypatch, fails, tmp_path):
-    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
-        monkeypatch.setenv(name, value)
+    environment(monkeypatch, LOCAL_RANK=0, RANK=0, WORLD_SIZE=2)
     for verb in (v for v in VERBS if v != "train"):
         said = fails(verb, tmp_path, alone=True)
         assert said == f"attend: `attend {verb}` is for one process: start it without torchrun or `accelerate launch`"
@@ -399,8 +403,7 @@ def test_every_other_verb_is_for_one_process(monkeypatch, fails, tmp_path):
 def test_other_processes_speak_last_and_say_which_they_are(monkeypatch, fails):
     waited = []
     monkeypatch.setattr("time.sleep", waited.append)
-    for name, value in {"LOCAL_RANK": "1", "RANK": "3", "WORLD_SIZE": "4"}.items():
-        monkeypatch.setenv(name, value)
+    environment(monkeypatch, LOCAL_RANK=1, RANK=3, WORLD_SIZE=4)
     assert fails("train", "nothing").startswith("attend: process 3: unknown preset")
     assert waited == [5]
     monkeypatch.setenv("RANK", "0")
@@ -408,8 +411,7 @@ def test_other_processes_speak_last_and_say_which_they_are(monkeypatch, fails):
 
 
 def test_more_processes_than_devices_are_refused(monkeypatch):
-    for name, value in {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "3", "WORLD_SIZE": "3"}.items():
-        monkeypatch.setenv(name, value)
+    environment(monkeypatch, LOCAL_RANK=0, RANK=0, LOCAL_WORLD_SIZE=3, WORLD_SIZE=3)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     with pytest.raises(ValueError, match="3 processes were launched on a machine with 2 devices: launch 2"):

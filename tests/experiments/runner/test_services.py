@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 import pytest
@@ -28,6 +29,8 @@ from tests.experiments.test_kills import stages as stages
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[3]
 TRIALS = 6
+PASSWORD = "pass/word@%:?#ä"
+"""Of the server's role `locked`."""
 SERVED = """
 from dataclasses import replace
 from attend.experiments import quickstart
@@ -61,8 +64,12 @@ def server(tmp_path_factory):
         subprocess.run([*user, *command], check=True, capture_output=True, cwd="/tmp")
 
     call(str(bin / "initdb"), "-D", str(folder), "-A", "trust", "-U", "attend")
+    rules = folder / "pg_hba.conf"
+    rules.write_text(f"host all locked 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
     options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
     call(str(bin / "pg_ctl"), "-D", str(folder), "-l", str(folder / "log"), "-w", "-o", options, "start")
+    role = f"create role locked superuser login password '{PASSWORD}'"
+    call(str(bin / "psql"), "-h", "127.0.0.1", "-p", str(port), "-U", "attend", "-c", role, "postgres")
     yield f"postgresql://attend@127.0.0.1:{port}/postgres"
     call(str(bin / "pg_ctl"), "-D", str(folder), "-m", "immediate", "stop")
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,9 +88,9 @@ def place(tmp_path_factory):
     return folder
 
 
-def command(place: Path, out: str, *more: str) -> subprocess.Popen:
-    asked = [sys.executable, "-m", "attend", "study", "served.py", "--workers", "1", "--out", out, *more]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+def command(place: Path, out: str, *more: str, study: str = "served.py", **variables: str) -> subprocess.Popen:
+    asked = [sys.executable, "-m", "attend", "study", study, "--workers", "1", "--out", out, *more]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | variables
     return subprocess.Popen(asked, cwd=place, env=environment, stderr=subprocess.PIPE, text=True)
 
 
@@ -185,3 +192,41 @@ def test_a_server_that_cannot_be_reached_is_said_in_one_sentence(place, tmp_path
     away = command(place, str(tmp_path), "--storage", "postgresql://attend@127.0.0.1:1/postgres")
     said = away.communicate(timeout=120)[1]
     assert away.returncode == 2 and said.count("\n") == 1 and "cannot be reached" in said
+
+
+def test_a_password_stands_nowhere(server, place, tmp_path):
+    """Neither in a file of a study, nor in the database, nor in what is printed; and each way to give it connects."""
+    (place / "locked.py").write_text(STUDY.replace("served", "locked").replace("epochs=40", "epochs=1"))
+    written = quote(PASSWORD, safe="")
+    locked = server.replace("attend@", "locked@")
+    secrets = [form.encode(code) for form in (PASSWORD, written, "pass/word") for code in ("utf-8", "latin-1")]
+
+    def run(url: str, *more: str, **variables: str) -> tuple[int, str]:
+        process = command(place, "locked", "--storage", url, *more, study="locked.py", **variables)
+        said = process.communicate(timeout=900)[1]
+        assert not any(secret in said.encode() for secret in secrets), "it is printed"
+        return process.returncode, said
+
+    addresses = [locked.replace("locked@", f"locked:{written}@"), f"{locked}?password={written}"]
+    assert run(addresses[0], "--trials", "1")[0] == 0
+    assert "***" in (place / "locked/locked-hard/trial000/environment.json").read_text()
+    for file in (place / "locked").rglob("*"):
+        if file.is_file():
+            assert not any(secret in file.read_bytes() for secret in secrets), file
+    home = tmp_path / "home"
+    home.mkdir()
+    escaped = PASSWORD.replace("\\", r"\\").replace(":", r"\:")
+    (home / ".pgpass").write_text(f"127.0.0.1:*:*:locked:{escaped}\n", encoding="utf-8")
+    (home / ".pgpass").chmod(0o600)
+    for url, variables in (
+        (addresses[1], {}), (locked, {"PGPASSWORD": PASSWORD}), (locked, {"PGPASSFILE": str(home / ".pgpass")}),
+        (locked, {"HOME": str(home)}), (addresses[0], {"PGPASSWORD": "wrong"}),
+    ):  # fmt: skip
+        assert run(url, "--requeue", **variables)[0] == 0, variables
+    for url, variables in (
+        (addresses[0].replace(written, f"{written}x"), {}), (locked, {"PGPASSWORD": f"{PASSWORD}x"}),
+        (f"{addresses[1]}x", {}),
+    ):  # fmt: skip
+        status, said = run(url, "--requeue", **variables)
+        assert status == 2 and "cannot be reached" in said and "authentication failed" in said
+        assert run(url, "--requeue", "--debug", **variables)[0] == 1
