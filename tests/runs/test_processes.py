@@ -250,7 +250,7 @@ def test_the_shares_of_a_minibatch_make_it_up(dataset, store, monkeypatch, sever
     """With nine processes two have no image; no process reads the inputs of another."""
     whole, read = Batches(dataset, store)[ROWS], []
     monkeypatch.setattr(
-        Store, "_array", lambda self, name, n, row, own=Store._array: (read.append(row), own(self, name, n, row))[1]
+        Store, "_array", lambda self, name, n, *row, own=Store._array: (read.extend(row), own(self, name, n, *row))[1]
     )
     for part in shares(several):
         read.clear()
