@@ -32,6 +32,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "Gaze": "docs/saccades.md",
         "Cause": "docs/cause.md",
         "Speed and memory": "docs/performance.md",
+        "Reliability": "docs/reliability.md",
         "Race to the paper": "docs/speedrun.md",
         "Claims": "docs/claims.md",
     },
