@@ -12,6 +12,9 @@ from attend.documents import choices, typed
 LARGEST = 1_000_000
 """What any size, count or factor is at most."""
 
+MOST_SEEDS, MOST_TRIALS = 1000, 10_000
+"""Seeds of a variant, and trials of a study of each kind: more would only fill the queue for hours."""
+
 Positive = Annotated[int, Meta(ge=1, description="1 or more")]
 Several = Annotated[int, Meta(ge=2, description="2 or more")]
 Count = Annotated[int, Meta(ge=0, description="0 or more")]
@@ -19,6 +22,9 @@ Factor = Annotated[float, Meta(ge=0, description="0 or more")]
 Share = Annotated[float, Meta(ge=0, lt=1, description="in [0, 1)")]
 Beam = Annotated[int, Meta(ge=0, le=1000, description="0 to 1000")]
 Paths = Annotated[int, Meta(ge=1, le=1000, description="1 to 1000 paths of each caption")]
+Repetitions = Annotated[int, Meta(ge=1, le=10_000, description="1 to 10000")]
+Seeds = Annotated[int, Meta(ge=1, le=MOST_SEEDS, description=f"1 to {MOST_SEEDS}")]
+Trials = Annotated[int, Meta(ge=1, le=MOST_TRIALS, description=f"1 to {MOST_TRIALS}")]
 Tokens = Annotated[int, Meta(ge=3, description="3 or more")]
 Seed = Annotated[int, Meta(ge=0, lt=2**31, description="in [0, 2147483648)")]
 

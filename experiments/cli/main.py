@@ -70,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # whoever read the output, as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    except EXPECTED as error:
-        if debug:
+    except BaseException as error:
+        found = plugins.blame(error) or error
+        if debug or not isinstance(found, EXPECTED):
             raise
-        _fail(sentence(error))
+        _fail(sentence(found))
 
 
 def _dispatch(arguments: list[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 import optuna
 from attend.experiments.cli.errors import EXPECTED, sentence
+from attend.experiments.runner.declared import blame
 from attend.experiments.runner.storages import BEAT, exists, open_storage, reached, turn
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback
@@ -166,11 +167,13 @@ class Queue:
             except KeyboardInterrupt:
                 trial.set_user_attr("interrupted", True)
                 raise
-            except optuna.TrialPruned:
-                raise
-            except Exception as error:
-                trial.set_user_attr("error", sentence(error))
-                raise
+            except BaseException as error:
+                found = blame(error)
+                if found is not None or not isinstance(error, optuna.TrialPruned):
+                    trial.set_user_attr("error", sentence(found or error))
+                if found is None:
+                    raise
+                raise found from error
 
         with reached(self.url), taking:
             taking.enter_context(turn(self.url))

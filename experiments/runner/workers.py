@@ -72,8 +72,11 @@ def _work(environment: dict[str, str], threads: int, function: Callable[..., Any
         function(*arguments)
     except KeyboardInterrupt:
         sys.exit(130)
-    except EXPECTED as error:
-        print(f"attend: {sentence(error)}", file=sys.stderr)
+    except BaseException as error:
+        found = plugins.blame(error) or error
+        if not isinstance(found, EXPECTED):
+            raise
+        print(f"attend: {sentence(found)}", file=sys.stderr)
         sys.exit(2)
 
 
