@@ -72,9 +72,9 @@ def _checked(url: str) -> str:
 
 def _of_database(path: str) -> str:
     """The URL of an SQLite file, whose path some versions of SQLAlchemy take as it is, and others unquote."""
-    for written in (path, urllib.parse.quote(path, errors="surrogateescape")):
+    for written in (path, urllib.parse.quote(path)) if path.isprintable() else ():
         with contextlib.suppress(sqlalchemy.exc.ArgumentError):
-            if sqlalchemy.engine.make_url(f"sqlite:///{written}").database == path and path.isprintable():
+            if sqlalchemy.engine.make_url(f"sqlite:///{written}").database == path:
                 return f"sqlite:///{written}"
     raise ValueError(
         f"--storage sqlite:///{quoted(path)} has a character that no URL of a database can hold: choose another --out "
