@@ -76,7 +76,7 @@ def _hypothesis(model: Model, found: Hypotheses, n: int, row: int) -> Hypothesis
     )
 
 
-def check_search(model: Model, device: torch.device, beam: int, images: int = IMAGES) -> None:
+def check_search(model: Model, device: torch.device, beam: int, images: int) -> None:
     """ValueError if a search cannot fit into memory.
 
     Counted are the weights (N, K, T, L) of K hypotheses and the logits (N, K, V) of a word, before and after softmax.

@@ -27,7 +27,7 @@ from attend.estimators.baselines import BASELINES, Average
 from attend.estimators.noise import Noise
 from attend.evaluation import health
 from attend.evaluation.evaluate import evaluate, score_quickly
-from attend.evaluation.generate import check_search, generate
+from attend.evaluation.generate import IMAGES, check_search, generate
 from attend.evaluation.novelty import measure_novelty
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.kernels.capture import CudaGraphs
@@ -290,7 +290,7 @@ class Trainer:
         check_memory(bytes_, device, f"a minibatch of {images} images", "set train.images to fewer")
         if config.attention.weights != "oracle":  # which generates no captions
             for beam in {config.search.beam, config.train.validation_beam}:
-                check_search(self.model, device, beam)
+                check_search(self.model, device, beam, min(IMAGES, len(dataset.rows("val"))))
 
     def resume(self) -> None:
         """Go back to the last checkpoint."""
