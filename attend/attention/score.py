@@ -220,7 +220,10 @@ def add(name: str, kind: type[nn.Module]) -> None:
     """Add a score of your own under a name that configurations then know.
 
     ``kind`` is a module with ``keys`` and ``forward`` as those of ``AdditiveScore``. It is built with the keywords
-    features, hidden, width, activation and heads, and takes those that it does not read as ``**_``.
+    features, hidden, width, activation and heads, and takes those that it does not read as ``**_``. ValueError if it is
+    no such module.
     """
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module) and hasattr(kind, "keys")):
+        raise ValueError(f"score.add was given {kind!r} as {name!r}: give a class of torch.nn.Module with `keys`")
     SCORES[name] = kind
     catalogue.SCORES.append(name)

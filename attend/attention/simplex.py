@@ -107,6 +107,11 @@ SIMPLEXES = {"softmax": softmax, "sparsemax": sparsemax, "entmax": entmax}
 
 
 def add(name: str, function: Callable[..., Tensor]) -> None:
-    """A map of one's own: (scores, temperature, mask) -> weights, as ``softmax``. Its name is then known."""
+    """A map of one's own: (scores, temperature, mask) -> weights, as ``softmax``. Its name is then known.
+
+    ValueError if it is no function.
+    """
+    if not callable(function):
+        raise ValueError(f"simplex.add was given {function!r} as {name!r}: give a function")
     SIMPLEXES[name] = function
     facts.SIMPLEXES.append(name)

@@ -11,7 +11,7 @@ from attend.config.section import Beam, Count, Factor, Known, Positive, Section,
 Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
 Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]
 Intervention = Literal["redirect", "without"]
-Rate = Annotated[float, Meta(gt=0, lt=10, description="above 0 and below 10")]
+Rate = Annotated[float, Meta(ge=1e-30, lt=10, description="1e-30 or more, and below 10")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class Estimator(Section):
     """epochs after which the probability is semi; 0 with semi_start left out"""
     coin: Literal["image", "minibatch"] = "image"
     """what one coin of that probability decides for"""
-    relaxation: Annotated[float, Meta(gt=0, le=100, description="above 0, at most 100")] = 1.0
+    relaxation: Annotated[float, Meta(ge=1e-6, le=100, description="0.000001 to 100")] = 1.0
     """tau_g of the Gumbel-softmax, in the estimators that relax a glimpse"""
 
     def check(self) -> None:
@@ -211,7 +211,7 @@ class Train(Section):
     """bf16 computes matrix products in bfloat16 and keeps the weights in fp32"""
     graphs: bool = True
     """on CUDA, capture the whole step once for each shape of a minibatch, and replay it; elsewhere without effect"""
-    workers: Count = 0
+    workers: Annotated[int, Meta(ge=0, le=256, description="0 to 256")] = 0
     """processes that read data; 0 reads in the loop"""
     log_every: Positive = 50
     """steps between two lines of metrics.jsonl"""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from attend.config.catalogue import SCORES, SIMPLEXES
-from attend.config.section import Count, Known, Positive, Section, Share
+from attend.config.section import Count, Known, Positive, Section, Share, Tau
 
 LEVEL = ("uniform", "oracle")
 """Weights of which many are the largest, so that none can be told from the others."""
@@ -68,7 +68,7 @@ class Attention(Section):
     """softmax, sparsemax or entmax, how scores become weights; the last two give exact zeros"""
     power: Annotated[float, Meta(ge=1, le=2, description="in [1, 2]")] = 1.5
     """power of entmax: 1 is softmax, 2 sparsemax"""
-    temperature: Annotated[float, Meta(gt=0, description="above 0")] = 1.0
+    temperature: Tau = 1.0
     """tau in softmax(e / tau)"""
     select: Literal["expected", "top-k", "sample"] = "expected"
     """expected is soft attention, sample is hard attention with one glimpse per word. top-k is soft attention under its

@@ -8,18 +8,30 @@ from typing import Annotated, Any, get_type_hints
 from msgspec import Meta
 
 from attend.documents import choices, typed
+from attend.paths import quoted
 
 LARGEST = 1_000_000
 """What any size, count or factor is at most."""
 
+LONGEST_CAPTION = 10_000
+"""Characters of a caption. Normalisation takes time by the square of the marks that a letter carries."""
+MOST_SEEDS, MOST_TRIALS = 1000, 10_000
+"""Seeds of a variant, and trials of a study of each kind: more would only fill the queue for hours."""
+
 Positive = Annotated[int, Meta(ge=1, description="1 or more")]
-Several = Annotated[int, Meta(ge=2, description="2 or more")]
+Several = Annotated[int, Meta(ge=2, le=100_000, description="2 to 100000")]
 Count = Annotated[int, Meta(ge=0, description="0 or more")]
 Factor = Annotated[float, Meta(ge=0, description="0 or more")]
 Share = Annotated[float, Meta(ge=0, lt=1, description="in [0, 1)")]
 Beam = Annotated[int, Meta(ge=0, le=1000, description="0 to 1000")]
 Paths = Annotated[int, Meta(ge=1, le=1000, description="1 to 1000 paths of each caption")]
-Tokens = Annotated[int, Meta(ge=3, description="3 or more")]
+Workers = Annotated[int, Meta(ge=1, le=1024, description="1 to 1024")]
+Rounds = Annotated[int, Meta(ge=0, le=1000, description="0 to 1000")]
+Tau = Annotated[float, Meta(ge=1e-6, le=1_000_000, description="0.000001 or more")]
+Repetitions = Annotated[int, Meta(ge=1, le=10_000, description="1 to 10000")]
+Seeds = Annotated[int, Meta(ge=1, le=MOST_SEEDS, description=f"1 to {MOST_SEEDS}")]
+Trials = Annotated[int, Meta(ge=1, le=MOST_TRIALS, description=f"1 to {MOST_TRIALS}")]
+Tokens = Annotated[int, Meta(ge=3, le=10_000, description="3 to 10000")]
 Seed = Annotated[int, Meta(ge=0, lt=2**31, description="in [0, 2147483648)")]
 
 
@@ -37,7 +49,16 @@ class Known:
 def require(holds: bool, name: str, value: object, expected: str) -> None:
     """Raise ValueError with a setting's name and what it must be, unless it holds."""
     if not holds:
-        raise ValueError(f"{name} is {value!r}, but must be {expected}")
+        raise ValueError(f"{name} is {quoted(value)}, but must be {expected}")
+
+
+def check_caption(raw: str) -> None:
+    """ValueError if a caption has more than LONGEST_CAPTION characters."""
+    if len(raw) > LONGEST_CAPTION:
+        raise ValueError(
+            f"a caption has {len(raw):,} characters, and at most {LONGEST_CAPTION:,} are read: shorten it or leave it "
+            f"out ({quoted(raw)})"
+        )
 
 
 def within(value: Any, kind: Any, name: str) -> None:

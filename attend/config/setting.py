@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from attend.config import Decode, Look
+from attend.config.section import Beam, Repetitions
 
 
 class Setting(NamedTuple):
@@ -10,8 +11,8 @@ class Setting(NamedTuple):
     (None: the model's own attention) and split (None: that of the headline)."""
 
     decode: Decode | None = None
-    beam: int | None = None
-    draws: int = 1
+    beam: Beam | None = None
+    draws: Repetitions = 1
     look: Look | None = None
     split: str | None = None
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
+from attend.config.section import check_caption
 from attend.data.examples import Example
 from attend.runs.files import read_json, write_json
 
@@ -33,7 +34,9 @@ def tokenise(raw: str) -> tuple[str, ...]:
     An apostrophe stays where it is part of a word (``o'clock``), and the English endings 's, n't, 're, 've,
     'll, 'd and 'm are words of their own, as in the Penn Treebank: ``dog's`` and ``dog 's`` both give
     (dog, 's). So all possessives cost the vocabulary one word, and the metrics split captions the same way.
+    ValueError if the caption is longer than LONGEST_CAPTION.
     """
+    check_caption(raw)
     text = unicodedata.normalize("NFC", raw.lower().replace("’", "'"))
     return tuple(_TOKEN.findall(text))
 

@@ -84,7 +84,10 @@ ESTIMATORS = {
 
 
 def add(name: str, rule: Rule, facts: Facts) -> None:
-    """Add an estimator of your own under a name that configurations then know."""
+    """Add an estimator of your own under a name that configurations then know. ValueError if it is none."""
+    if not (isinstance(name, str) and isinstance(rule, Rule) and isinstance(facts, Facts)):
+        kinds = ", ".join(type(one).__name__ for one in (name, rule, facts))
+        raise ValueError(f"estimators.add was given {kinds}: give a name, a Rule and its Facts")
     ESTIMATORS[name], FACTS[name] = rule, facts
 
 

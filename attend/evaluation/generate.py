@@ -1,5 +1,6 @@
 """Captions from a model for the images of a split."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,7 +16,7 @@ from attend.config import Decode
 from attend.data.batches import Batches, in_order
 from attend.model import Model
 from attend.runs.evaluations import Hypothesis
-from attend.runs.processes import gather, share
+from attend.runs.processes import check_memory, gather, share
 
 IMAGES = 32
 """Images that are captioned at once."""
@@ -75,6 +76,17 @@ def _hypothesis(model: Model, found: Hypotheses, n: int, row: int) -> Hypothesis
     )
 
 
+def check_search(model: Model, device: torch.device, beam: int, images: int) -> None:
+    """ValueError if a search cannot fit into memory.
+
+    Counted are the weights (N, K, T, L) of K hypotheses and the logits (N, K, V) of a word, before and after softmax.
+    """
+    longest, width = model.config.search.max_length, beam or 1
+    sizes = longest * math.prod(model.encoder.grid) + 2 * len(model.vocabulary)
+    what = f"a search with search.beam {beam} and search.max_length {longest} over {images} images at once"
+    check_memory(4 * images * width * sizes, device, what, "give a narrower beam or shorter captions")
+
+
 @torch.no_grad()
 def generate(
     model: Model,
@@ -90,6 +102,7 @@ def generate(
 
     Several processes share the minibatches.
     """
+    check_search(model, accelerator.device, beam, min(IMAGES, len(rows)))
     model.captioner.eval()
     if model.config.train.graphs:
         capture_words(model.captioner, accelerator.device)

@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from attend.config.section import check_caption
 from attend.documents import Count, Positive
 from attend.metrics.java import JavaError, find_java, meteor, ptb_tokenise, pycocoevalcap
 from attend.runs.files import read_json, write_text
@@ -180,6 +181,9 @@ def tokenise(captions: Iterable[str], *, tokeniser: str = "ptb", time_limit: flo
     Unicode words and numbers, and parts the English endings (n't, 's) from their word as the Penn Treebank
     does.
     """
+    captions = list(captions)
+    for caption in captions:
+        check_caption(caption)
     # METEOR's protocol is a line a caption, parted by |||.
     cleaned = [" ".join(caption.replace("|||", " ").split()) for caption in captions]
     if tokeniser == "simple":

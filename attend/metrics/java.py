@@ -20,7 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO
 
-from attend.bars import through
+from attend.bars import bar, through
 from attend.runs.files import temporary
 
 # Any of these may carry options that override ours, a locale among them.
@@ -71,7 +71,9 @@ def ptb_tokenise(captions: Sequence[str], *, time_limit: float) -> list[str]:
     program = ["edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     arguments = ["-Xmx1G", "-cp", str(jar), *program]
     with _java(arguments) as java, java.limited("the PTB tokeniser", time_limit):
-        output, _ = java.process.communicate("".join(f"{caption}\n" for caption in captions))
+        with bar(len(captions), "tokenising", "caption") as progress:
+            output, _ = java.process.communicate("".join(f"{caption}\n" for caption in captions))
+            progress.update(len(captions))
         if java.process.returncode:
             raise EOFError
     lines = output.split("\n")[:-1]
@@ -109,7 +111,7 @@ def meteor(
                 raise JavaError(f"METEOR answered {' '.join(fields)!r} instead of {_METEOR_FIELDS} numbers")
             statistics.append(" ".join(fields if hypothesis else ["0.0", *fields[1:]]))
         send("EVAL", *statistics)
-        images = [number() for _ in statistics]
+        images = [number() for _ in through(statistics, len(statistics), "METEOR's sums", "image")]
         return number(), images, statistics
 
 

@@ -12,6 +12,7 @@ from datetime import timedelta
 from itertools import zip_longest
 from typing import TypeVar
 
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list, gather_object
@@ -55,6 +56,14 @@ def accelerator(*, several: bool = False) -> Accelerator:
     if several and found.num_processes == 1 and {"ACCELERATE_MIXED_PRECISION", "MASTER_ADDR"} <= os.environ.keys():
         say("`accelerate launch` starts one process alone on a CPU: torchrun starts several")
     return found
+
+
+def check_memory(needed: int, device: torch.device, what: str, remedy: str) -> None:
+    """ValueError if something needs more bytes than the device has in all, free or not."""
+    cuda = device.type == "cuda"
+    total = torch.cuda.get_device_properties(device).total_memory if cuda else psutil.virtual_memory().total
+    if needed > total:
+        raise ValueError(f"{what} needs {needed / 1e9:,.1f} GB at least, and there are {total / 1e9:,.1f}: {remedy}")
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from attend.bars import bar, say
 from attend.chance import torch_generator
 from attend.config import Config
 from attend.config.setting import Setting
-from attend.data.batches import Batch, Batches, drawn_rows, epoch_rows, longest
+from attend.data.batches import MAXIMUM_LENGTH, Batch, Batches, drawn_rows, epoch_rows, longest
 from attend.data.prepared import Prepared
 from attend.data.stores import Store
 from attend.data.text import Vocabulary
@@ -25,7 +25,7 @@ from attend.estimators.baselines import BASELINES, Average
 from attend.estimators.noise import Noise
 from attend.evaluation import health
 from attend.evaluation.evaluate import evaluate, score_quickly
-from attend.evaluation.generate import generate
+from attend.evaluation.generate import IMAGES, check_search, generate
 from attend.evaluation.novelty import measure_novelty
 from attend.evaluation.teacher_forced import TeacherForced, teacher_forced
 from attend.kernels.capture import CudaGraphs
@@ -34,7 +34,7 @@ from attend.runs.checkpoint import Progress, read_checkpoint, read_progress, wri
 from attend.runs.files import read_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease, clear
-from attend.runs.processes import accelerator, of_main, open_run, share, summed
+from attend.runs.processes import accelerator, check_memory, of_main, open_run, share, summed
 from attend.runs.provenance import Environment
 from attend.training import graphs, optimiser
 from attend.training.objective import Counts
@@ -66,6 +66,7 @@ class Trainer:
                 if lease is not None:
                     run.note(lease, start=started)
             config.check_fits(math.prod(self.model.encoder.grid), longest(dataset, "train"))  # before long work
+            self._check_memory(dataset)
             store = self.store(dataset)
         self.batches = Batches(dataset, store, boxes=boxes)
         self.part = share(accelerator)
@@ -273,6 +274,21 @@ class Trainer:
         }
         tensors |= {f"learner.{name}": tensor for name, tensor in self.learner.state_dict().items()}
         write_checkpoint(self.run.last, self.model.tensors() | tensors, state, self.lease.check)
+
+    def _check_memory(self, dataset: Prepared) -> None:
+        """ValueError if a minibatch, or the search of captions, cannot fit into memory.
+
+        Counted are the features (N, L, D) and the logits (M, V) of all words of the K samples of a minibatch.
+        """
+        config, encoder, device = self.config, self.model.encoder, self.accelerator.device
+        images = min(config.train.images, len(self.rows))
+        words = sum(min(len(c.tokens), MAXIMUM_LENGTH) for row in self.rows for c in dataset.examples[row].captions)
+        logits = images * words / len(self.rows) * config.samples * len(dataset.vocabulary)
+        bytes_ = int(4 * images * math.prod(encoder.grid) * encoder.width + 2 * logits)
+        check_memory(bytes_, device, f"a minibatch of {images} images", "set train.images to fewer")
+        if config.attention.weights != "oracle":  # which generates no captions
+            for beam in {config.search.beam, config.train.validation_beam}:
+                check_search(self.model, device, beam, min(IMAGES, len(dataset.rows("val"))))
 
     def resume(self) -> None:
         """Go back to the last checkpoint."""

@@ -13,7 +13,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from attend.bars import say
 from attend.config import LARGEST
-from attend.config.section import Positive
+from attend.config.section import Workers
 from attend.config.text import check_field
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Queued:
     """folder of the prepared dataset, or of Flickr8k as distributed; if not given, the built-in world is made"""
     out: Path = Path("runs")
     """folder of all experiments"""
-    workers: Positive | None = None
+    workers: Workers | None = None
     """runs at the same time; if not given, one per core, or one in all if there is a GPU"""
     storage: str | None = None
     """storage of the queue of runs: sqlite:///FILE (one machine), postgresql://USER@HOST/NAME or journal:///FILE (a

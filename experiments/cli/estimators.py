@@ -6,7 +6,7 @@ from typing import Literal
 
 from attend.experiments.cli.common import check_run
 
-from attend.config.section import Count, Positive, Seed, Several
+from attend.config.section import Paths, Positive, Rounds, Seed, Several
 
 TINY_SAMPLES = 3
 """K on the tiny minibatch: a sum over all K-tuples of paths is possible."""
@@ -30,9 +30,9 @@ class Estimators:
     """prepared dataset, if it has moved since training"""
     draws: Several = 200
     """samples of each gradient"""
-    samples: Positive | None = None
+    samples: Paths | None = None
     """K of the estimators that take several samples; if not given, 3 with --tiny, as in training with --run"""
-    rounds: Count = 5
+    rounds: Rounds = 5
     """rounds of steps to time; 0 measures neither time nor memory"""
     only: str | None = None
     """names of estimators, separated by commas; if not given, all"""

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from attend.experiments.cli.common import OneRun, check_run, summary
 
 from attend.config import Decode, Intervention, Look
-from attend.config.section import Beam, Paths, Positive
+from attend.config.section import Beam, Paths, Repetitions
 from attend.config.setting import Setting
 
 
@@ -23,7 +23,7 @@ class Evaluate:
     """decoding context; if not given, the run's own"""
     beam: Beam | None = None
     """beam width; 1 is greedy search, 0 samples every word from the model; if not given, the run's own"""
-    draws: Positive = 1
+    draws: Repetitions = 1
     """repetitions of a random evaluation (`sample`, a beam of 0 or random weights). scores.json has mean and standard
     deviation"""
     look: Look | Intervention | None = None

@@ -5,7 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from attend.experiments.cli.common import Runs, at_least, named
+from attend.experiments.cli.common import Runs, named
+
+from attend.config.section import Count
 
 To = Literal["tensorboard", "wandb", "mlflow", "csv"]
 """The keys of export.trackers.TRACKERS."""
@@ -33,7 +35,7 @@ class Export:
     """folder of the tracker; if not given, exports/<tracker> in the current folder"""
     follow: bool = False
     """go on while runs train, until all of them are finished"""
-    images: int = 4
+    images: Count = 4
     """images of each evaluation whose gaze is drawn; 0 draws none"""
     data: Path | None = None
     """prepared dataset of the runs, if it has moved since training"""
@@ -44,7 +46,6 @@ def export(command: Export) -> None:
     from attend.experiments.export.trackers import TRACKERS, check_installed
 
     named(command.runs)
-    at_least(0, images=command.images)
     check_installed(command.to)
     out = command.out or Path("exports") / command.to
     begin = partial(TRACKERS[command.to], out=out)

@@ -73,10 +73,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             out.check()
         except KeyboardInterrupt:
             _fail("interrupted: the same command goes on from the last checkpoint", 130)
-        except EXPECTED as error:
-            if debug:
+        except BaseException as error:
+            found = plugins.blame(error) or error
+            if debug or not isinstance(found, EXPECTED):
                 raise
-            _fail(sentence(error))
+            _fail(sentence(found))
 
 
 def _dispatch(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ from attend.experiments.cli.common import Runs, beside, named
 from tyro.conf import Positional, UseAppendAction, arg
 
 from attend.config import Decode
-from attend.config.section import Positive, Seed
+from attend.config.section import Positive, Repetitions, Seed
 
 Kind = Literal[
     "curves", "health", "scores", "differences", "beam", "metrics", "study", "estimators", "saccades", "gaze",
@@ -60,7 +60,7 @@ class Plot:
     """saccades: also write an animated GIF, word by word"""
     decode: Decode | None = None
     """saccades, gaze: the decoding of hard runs to draw, as in sample; if not given, that of the headline scores"""
-    draws: Positive = 20
+    draws: Repetitions = 20
     """saccades, gaze: paths to sample from the weights of a hard model"""
     seed: Seed = 0
     """saccades, gaze: seed of these samples"""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from attend.experiments.cli.common import at_least
+from msgspec import Meta
 from tyro.conf import Positional, arg
 
 from attend.config import Encoder
-from attend.config.section import Count, Positive, Tokens
+from attend.config.section import Count, Seed, Tokens
 
 if TYPE_CHECKING:
     from attend.data.sources.readers import Reading
@@ -32,11 +33,11 @@ class Prepare:
     be captioned by `attend evaluate RUN --data`"""
     split: tuple[float, float, float] = (80, 10, 10)
     """shares of train, val and test, also as 0.8 0.1 0.1; used to split images if the dataset has no splits"""
-    split_seed: int = 0
+    split_seed: Seed = 0
     """seed of these splits"""
-    captions_per_image: Positive | None = None
+    captions_per_image: Annotated[int, Meta(ge=1, le=1000, description="1 to 1000")] | None = None
     """captions per image: sampled if an image has more, repeated if it has fewer; if not given, all"""
-    caption_seed: int = 0
+    caption_seed: Seed = 0
     """seed of these captions"""
     minimum_count: Count = 5
     """occurrences in the training captions that a word needs to enter the vocabulary"""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from attend.experiments.cli.common import Queued, agreed, settings_of
 from tyro.conf import Positional, arg
 
-from attend.config.section import Positive
+from attend.config.section import Seeds, Trials
 
 if TYPE_CHECKING:
     from attend.experiments.runner.experiment import Experiment
@@ -27,9 +27,9 @@ class Run(Queued):
     """name of an experiment (`attend run list` prints them), or a file that declares one: path/to/mine.py"""
     from_study: str | None = None
     """run the best trials of this study on new seeds, instead of an experiment"""
-    best: Positive = 1
+    best: Trials = 1
     """with --from-study, number of the best trials of each kind"""
-    seeds: Positive | None = None
+    seeds: Seeds | None = None
     """seeds of every variant; if not given, the experiment's own"""
     detect: str | None = None
     """with --dry-run, say how many seeds a difference of this size needs, as in cider=0.05, from the variances of

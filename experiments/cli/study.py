@@ -6,7 +6,7 @@ from typing import Annotated
 from attend.experiments.cli.common import Queued, agreed, settings_of
 from tyro.conf import Positional, arg
 
-from attend.config.section import Positive
+from attend.config.section import Positive, Trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class Study(Queued):
 
     study: Annotated[Positional[str], arg(metavar="NAME")]
     """name of a study (`attend study list` prints them), or a file that declares one: path/to/mine.py"""
-    trials: Positive | None = None
+    trials: Trials | None = None
     """trials of each kind; if not given, the study's own. A later command can add more"""
     objectives: str | None = None
     """objectives on validation, separated by commas: cider, bleu4, meteor, nll, mass, pointing, parameters, seconds;

@@ -1,26 +1,37 @@
 """Experiments: the configurations of some variants and seeds, and the files that declare them."""
 
 import ast
-import contextlib
 import importlib
 import importlib.util
-import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from attend.analysis.records import Record
+from attend.analysis.tables.columns import COLUMNS
+from attend.analysis.tables.published import PUBLISHED
+from attend.experiments.runner.declared import Declared, by_name, declaration, of, optional, several, whole
 
 from attend.config import Config
+from attend.config.section import MOST_SEEDS
 from attend.config.setting import Setting
 from attend.config.text import replace as with_fields
+from attend.documents import typed
+from attend.paths import plain_name
 
 Found = TypeVar("Found")
 
 
+def _is_setting(value: Any) -> bool:
+    try:
+        return isinstance(value, Setting) and typed(tuple(value), Setting) == value
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
+class Experiment(Declared):
     """A question about some variants, and the runs that answer it.
 
     ``seeds`` says how many seeds each variant has, ``also`` how a variant is evaluated beyond its headline, ``after``
@@ -30,6 +41,19 @@ class Experiment:
     data that are not there, and ``conclude`` writes what else follows from the records, into a folder, and returns the
     files. Without variants nothing is trained, and ``conclude``, given no records, is all of it.
     """
+
+    SHAPES: ClassVar = {
+        "variants": (by_name(of(Config)), "configurations by the names of the variants"),
+        "seeds": (by_name(whole(1, MOST_SEEDS)), f"a number of seeds, 1 to {MOST_SEEDS}, for every variant"),
+        "also": (by_name(several(_is_setting)), "a list of sound Settings for some variants"),
+        "after": (by_name(of(str)), "the name of a variant for some variants"),
+        "bound": (optional(whole(1, 1000)), "1 to 1000 paths, or None"),
+        "columns": (optional(several(lambda name: name in (*COLUMNS,))), "columns of `attend table`, or None"),
+        "published": (optional(lambda name: name in (*PUBLISHED,)), f"one of {', '.join(PUBLISHED)}, or None"),
+        "prepare": (optional(callable), "a function, or None"),
+        "conclude": (optional(callable), "a function, or None"),
+    }
+    RETURNS: ClassVar = {"prepare": object, "conclude": list}
 
     name: str
     variants: Mapping[str, Config]
@@ -41,6 +65,14 @@ class Experiment:
     published: str | None = None
     prepare: Callable[[], object] | None = None
     conclude: Callable[[Sequence[Record], Path], list[Path]] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.variants:
+            plain_name(name, f"a variant of {self.name}")
+            if name not in self.seeds:
+                raise ValueError(f"`seeds` of the experiment {self.name} lacks the variant {name!r}: add its number")
+            self.line(name)
 
     def with_settings(self, settings: Mapping[str, str]) -> Self:
         """The same experiment with fields of all variants set by dotted names."""
@@ -114,28 +146,4 @@ def find(name: str, known: Mapping[str, str], what: str, kind: type[Found], data
         raise ValueError(f"unknown {what} {name!r}: known are {', '.join(known)}; or give a file, as mine.py")
     if not file.is_file():
         raise ValueError(f"there is no file {file}: check the name")
-    with blaming(file):
-        spec = importlib.util.spec_from_file_location(f"experiments_of_{file.stem}", file)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    if not callable(declare := getattr(module, what, None)):
-        raise ValueError(f"{file} declares no {what}: define `{what}(...)` in it, as experiments/quickstart.py does")
-    with blaming(file):
-        found = declare(data, tiny)
-    if not isinstance(found, kind):
-        raise ValueError(f"{file}: {what}(data, tiny) returns {type(found).__name__}: return a {kind.__name__}")
-    return found
-
-
-@contextlib.contextmanager
-def blaming(file: Path) -> Iterator[None]:
-    """Turn errors in a file of the user into one sentence with the line."""
-    try:
-        yield
-    except Exception as error:
-        lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if one.filename == str(file)]
-        if isinstance(error, SyntaxError):
-            lines = [error.lineno]
-        where = f", line {lines[-1]}" if lines else ""
-        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
-        raise ValueError(f"{file}{where}: {kind}{error}") from error
+    return declaration(file, what, kind, data, tiny)

@@ -2,9 +2,12 @@
 
 import argparse
 import os
-import runpy
 from collections.abc import Sequence
 from pathlib import Path
+
+from attend.experiments.cli.errors import EXPECTED
+from attend.experiments.runner import declared
+from attend.experiments.runner.declared import Blamed, executed, reason
 
 VARIABLE = "ATTEND_PLUGINS"
 """The environment variable that passes the files to the workers."""
@@ -26,7 +29,14 @@ def load() -> None:
     for file in filter(None, os.environ.get(VARIABLE, "").split(os.pathsep)):
         if not Path(file).is_file():
             raise ValueError(f"--plugin {file!r} is no file: give a Python file, as --plugin mine.py")
-        try:
-            runpy.run_path(file)
-        except Exception as error:
-            raise ValueError(f"--plugin {file} fails ({type(error).__name__}: {error}): correct it") from error
+        executed(Path(file))
+
+
+def blame(error: BaseException) -> Blamed | None:
+    """The same error as a sentence about the user's code, if it comes from there or if a plugin may be its cause."""
+    files = os.environ.get(VARIABLE)
+    if (found := declared.blame(error)) or not files:
+        return found
+    if isinstance(error, EXPECTED) or not isinstance(error, Exception):
+        return None
+    return Blamed(f"something that --plugin {files} adds does not fit ({reason(error)}): --debug shows where")

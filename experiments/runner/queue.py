@@ -16,11 +16,14 @@ from typing import Any, Literal, NamedTuple
 
 import optuna
 from attend.experiments.cli.errors import EXPECTED, sentence
+from attend.experiments.runner.declared import blame
+from attend.experiments.runner.locks import REPORT
 from attend.experiments.runner.storages import BEAT, exists, open_storage, reached, turn
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from attend.bars import say
 from attend.runs.files import running
 from attend.runs.lease import LeaseLost
 
@@ -28,6 +31,8 @@ DEATHS = 10
 """If more workers than these die at one job, the job counts as failed."""
 WAIT = 1.0
 """Seconds between two reads of the queue, while other workers have the remaining jobs."""
+UNCLAIMED = 30.0
+"""Seconds that a job may run without a worker: who took it was killed before it could note itself."""
 HERE = socket.gethostname()
 LIVE = {TrialState.WAITING: "waiting", TrialState.RUNNING: "running"}
 OVER = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -59,6 +64,7 @@ class Queue:
 
     def __init__(self, url: str, name: str, *, beat: int = BEAT, **study: Any) -> None:
         self.url, self.name, self.beat, self.made = url, name, beat, study
+        self.unclaimed: dict[int, float] = {}
 
     @property
     def there(self) -> bool:
@@ -115,12 +121,19 @@ class Queue:
                     self.study.enqueue_trial(job.trial.params, user_attrs={"job": name, "after": job.trial.number})
 
     def heal(self) -> None:
-        """Requeue the jobs of dead workers: of this machine at once, of others after their heartbeat has stopped."""
+        """Requeue the jobs of dead workers: of this machine at once, of others after their heartbeat has stopped, of
+        nobody after UNCLAIMED seconds."""
         with reached(self.url):
             optuna.storages.fail_stale_trials(self.study)
         for job in self.jobs().values():
             pid, _, host = job.trial.user_attrs.get("worker", "").partition("@")
-            if job.state == "running" and host == HERE and not running(int(pid)):
+            if job.state != "running":
+                continue
+            dead = host == HERE and not running(int(pid))
+            if not host:
+                seen = self.unclaimed.setdefault(job.trial.number, time.monotonic())
+                dead = time.monotonic() - seen >= UNCLAIMED
+            if dead:
                 self.release(job.trial)
         for job in self.jobs().values():
             if job.state == "lost":
@@ -137,14 +150,20 @@ class Queue:
         ``after`` is called after each. Raises LeaseLost where this worker was taken for dead meanwhile, and its job is
         another's now.
         """
+        waited = 0.0
         while True:
             self.heal()
-            states = Counter(job.state for job in self.jobs().values())
+            jobs = self.jobs()
+            states = Counter(job.state for job in jobs.values())
             if states["waiting"]:
+                waited = 0.0
                 self._one(do)
                 after()
             elif states["running"] and wait:
                 time.sleep(WAIT)
+                waited += WAIT
+                if waited - WAIT < REPORT <= waited:
+                    _report(jobs)
                 after()
             else:
                 return
@@ -166,11 +185,13 @@ class Queue:
             except KeyboardInterrupt:
                 trial.set_user_attr("interrupted", True)
                 raise
-            except optuna.TrialPruned:
-                raise
-            except Exception as error:
-                trial.set_user_attr("error", sentence(error))
-                raise
+            except BaseException as error:
+                found = blame(error)
+                if found is not None or not isinstance(error, optuna.TrialPruned):
+                    trial.set_user_attr("error", sentence(found or error))
+                if found is None:
+                    raise
+                raise found from error
 
         with reached(self.url), taking:
             taking.enter_context(turn(self.url))
@@ -184,6 +205,8 @@ class Queue:
 
     def _claim(self, trial: Trial) -> None:
         """Note the worker of a trial. NotOurs if the trial has no job, or the job belongs to another trial."""
+        if beat := getattr(trial.storage, "record_heartbeat", None):
+            beat(trial._trial_id)  # Optuna's thread beats later, and who is frozen before would never be missed
         trial.set_user_attr("worker", f"{os.getpid()}@{HERE}")
         tries = self._tries().get(trial.user_attrs.get("job", ""))
         if tries is None:
@@ -198,6 +221,11 @@ class Queue:
         if (number := _job(tries).trial.number) != trial.number:
             trial.set_user_attr("duplicate", True)
             raise NotOurs(f"trial {number} stands for this job")
+
+
+def _report(jobs: dict[str, Job]) -> None:
+    others = [f"{n} ({job.trial.user_attrs.get('worker', '')})" for n, job in jobs.items() if job.state == "running"]
+    say(f"waiting for what others run: {', '.join(others)}")
 
 
 def _job(tries: Sequence[FrozenTrial]) -> Job:

@@ -7,18 +7,23 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import optuna
+from attend.experiments.runner.declared import Declared, by_name, of, optional, several, whole
 from attend.experiments.runner.experiment import find
 from attend.experiments.runner.queue import Job, Queue
 from attend.experiments.runner.samplers import PRUNERS, SAMPLERS, Keyed
 from optuna.distributions import distribution_to_json
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import BaseTrial
+from sqlalchemy.exc import SQLAlchemyError
 
 from attend.config import Config
+from attend.config.section import LARGEST, MOST_TRIALS
 from attend.config.text import difference, from_dict, to_dict
 from attend.config.text import replace as with_fields
+from attend.paths import plain_name
 from attend.runs.secrets import redacted
 
 LOOKS = 20
@@ -60,7 +65,7 @@ OBJECTIVES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Study(Declared):
     """A search for settings, with the same number of trials for each kind of attention.
 
     ``space(trial, kind)`` is the configuration of a trial; ``objectives`` name what is sought (see OBJECTIVES);
@@ -68,6 +73,21 @@ class Study:
     pruned by ``pruner`` on what train.monitor names, where there is one objective, and where attention has collapsed
     for ``collapse`` epochs in succession (0: never). ``prepare`` makes the data that are not there.
     """
+
+    SHAPES: ClassVar = {
+        "kinds": (several(of(str)), "a list of names"),
+        "space": (callable, "a function of (trial, kind) that returns a Config"),
+        "objectives": (several(of(str)), "a list of names"),
+        "trials": (whole(1, MOST_TRIALS), f"1 to {MOST_TRIALS}"),
+        "seed": (whole(0, 2**31 - 1), "a whole number in [0, 2147483648)"),
+        "sampler": (of(str), "a name"),
+        "pruner": (of(str), "a name"),
+        "collapse": (whole(0, LARGEST), "a number of epochs, 0 or more"),
+        "settings": (by_name(lambda value: True), "values by the names of settings"),
+        "prepare": (optional(callable), "a function, or None"),
+    }
+    RETURNS: ClassVar = {"space": Config, "prepare": object}
+    PASS: ClassVar = (UpdateFinishedTrialError, StorageInternalError, SQLAlchemyError)
 
     name: str
     kinds: Sequence[str]
@@ -82,6 +102,9 @@ class Study:
     prepare: Callable[[], object] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        for kind in self.kinds:
+            plain_name(kind, f"a kind of {self.name}")
         for what, names, known in (
             ("objective", self.objectives, OBJECTIVES),
             ("sampler", [self.sampler], SAMPLERS),
@@ -145,23 +168,39 @@ class Study:
         )
 
     def described(self, kind: str) -> dict[str, Any]:
-        """A description to compare studies of one name: objectives, ranges of the parameters, and a configuration."""
+        """A description to compare studies of one name: objectives, ranges of the parameters, and a configuration.
+
+        ValueError if a range changes between trials.
+        """
         trials = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
         space, first = {}, {}
         for _ in range(LOOKS):
             trial = trials.ask()
             config = self.config(trial, kind)
             first = first or to_dict(config)
-            space |= {name: json.loads(distribution_to_json(one)) for name, one in trial.distributions.items()}
+            for name, one in trial.distributions.items():
+                range_ = json.loads(distribution_to_json(one))
+                self._check_range(kind, name, range_, space.setdefault(name, range_))
         told = {"objectives": list(self.objectives), "space": space, "first": first}
         return json.loads(json.dumps(told))
+
+    def _check_range(self, kind: str, name: str, now: dict[str, Any], before: dict[str, Any]) -> None:
+        """ValueError if the range of a parameter is another one than in an earlier trial."""
+        if now != before:
+            raise ValueError(
+                f"{self.name}-{kind} samples {name} from {_words(before)} in one trial and from {_words(now)} in "
+                "another: give each range a name of its own"
+            )
 
 
 def _of(described: dict[str, Any], name: str) -> str:
     """A parameter's range in words."""
     one = described["space"].get(name)
-    if one is None:
-        return "none"
+    return "none" if one is None else _words(one)
+
+
+def _words(one: dict[str, Any]) -> str:
+    """A range, as Optuna writes it, in words."""
     values = one["attributes"]
     if "choices" in values:
         return f"one of {', '.join(map(str, values['choices']))}"

@@ -74,8 +74,11 @@ def _work(environment: dict[str, str], threads: int, function: Callable[..., Any
             function(*arguments)
         except KeyboardInterrupt:
             sys.exit(130)
-        except EXPECTED as error:
-            say(f"attend: {sentence(error)}")
+        except BaseException as error:
+            found = plugins.blame(error) or error
+            if not isinstance(found, EXPECTED):
+                raise
+            say(f"attend: {sentence(found)}")
             sys.exit(2)
 
 

@@ -316,7 +316,7 @@ def test_empty_splits(fails, tmp_path):
         (["--train.epochs", "many"], ["--train.epochs", "many"]),
         (["--train.epochs", "0"], ["train.epochs", "1 or more"]),
         (["--decoder.dropout", "1.5"], ["decoder.dropout", "[0, 1)"]),
-        (["--attention.temperature", "-1"], ["attention.temperature", "above 0"]),
+        (["--attention.temperature", "-1"], ["attention.temperature", "0.000001 or more"]),
         (["--train.clip", "inf"], ["train.clip", "a finite number"]),
         (["--decoder.hidden", "1" + "0" * 30], ["decoder.hidden", "1000000 or less"]),
         (["--decoder.hidden", "1000000", "--attention.width", "1000000"], ["not enough memory", "decoder.hidden"]),
