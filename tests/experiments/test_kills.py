@@ -222,7 +222,7 @@ def content(path: Path) -> object:
     if path.suffix == ".json":
         return timeless(json.loads(path.read_text()))
     if path.name == "report.html":
-        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC|<span>\d+ (s|min)</span>", "", path.read_text())
+        return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d( to | UTC)|<span>\d+ (s|min)</span>", "", path.read_text())
     if path.stem in ("table", "trials"):
         return untimed(path)
     return path.read_bytes()
