@@ -73,6 +73,12 @@ class Experiment(Declared):
             if name not in self.seeds:
                 raise ValueError(f"`seeds` of the experiment {self.name} lacks the variant {name!r}: add its number")
             self.line(name)
+        for what in ("seeds", "also", "after"):
+            for name in getattr(self, what).keys() - self.variants.keys():
+                raise ValueError(
+                    f"`{what}` of the experiment {self.name} names {name!r}, which is no variant: it has "
+                    f"{', '.join(self.variants)}"
+                )
 
     def with_settings(self, settings: Mapping[str, str]) -> Self:
         """The same experiment with fields of all variants set by dotted names."""
@@ -85,8 +91,11 @@ class Experiment(Declared):
             if name not in self.variants:
                 raise ValueError(f"{self.name} has no variant {name!r}: it has {', '.join(self.variants)}")
         wanted = {one for name in names for one in self.line(name)}
-        after = {name: source for name, source in self.after.items() if name in wanted}
-        return replace(self, variants={n: c for n, c in self.variants.items() if n in wanted}, after=after)
+        parts = {
+            what: {name: value for name, value in getattr(self, what).items() if name in wanted}
+            for what in ("variants", "seeds", "also", "after")
+        }
+        return replace(self, **parts)
 
     def line(self, name: str) -> list[str]:
         """A variant, the one it begins from, and so on. ValueError if ``after`` names none, or goes in a circle."""
