@@ -11,7 +11,7 @@ from attend.config.section import Beam, Count, Factor, Known, Positive, Section,
 Decode = Literal["expected", "top-k", "argmax", "sample", "marginal"]
 Look = Literal["uniform", "centre", "random", "shuffled", "oracle", "first"]
 Intervention = Literal["redirect", "without"]
-Rate = Annotated[float, Meta(ge=1e-30, lt=10, description="1e-30 or more, and below 10")]
+Rate = Annotated[float, Meta(ge=1e-30, lt=10, description="in [1e-30, 10)")]
 
 
 @dataclass(frozen=True, kw_only=True)

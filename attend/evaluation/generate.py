@@ -76,13 +76,13 @@ def _hypothesis(model: Model, found: Hypotheses, n: int, row: int) -> Hypothesis
     )
 
 
-def check_search(model: Model, device: torch.device, beam: int, images: int) -> None:
+def check_search(model: Model, device: torch.device, beam: int, images: int, locations: int) -> None:
     """ValueError if a search cannot fit into memory.
 
     Counted are the weights (N, K, T, L) of K hypotheses and the logits (N, K, V) of a word, before and after softmax.
     """
     longest, width = model.config.search.max_length, beam or 1
-    sizes = longest * math.prod(model.encoder.grid) + 2 * len(model.vocabulary)
+    sizes = longest * locations + 2 * len(model.vocabulary)
     what = f"a search with search.beam {beam} and search.max_length {longest} over {images} images at once"
     check_memory(4 * images * width * sizes, device, what, "give a narrower beam or shorter captions")
 
@@ -102,7 +102,8 @@ def generate(
 
     Several processes share the minibatches.
     """
-    check_search(model, accelerator.device, beam, min(IMAGES, len(rows)))
+    locations = math.prod(batches.store.provenance["grid"])
+    check_search(model, accelerator.device, beam, min(IMAGES, len(rows)), locations)
     model.captioner.eval()
     if model.config.train.graphs:
         capture_words(model.captioner, accelerator.device)

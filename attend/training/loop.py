@@ -288,7 +288,7 @@ class Trainer:
         check_memory(bytes_, device, f"a minibatch of {images} images", "set train.images to fewer")
         if config.attention.weights != "oracle":  # which generates no captions
             for beam in {config.search.beam, config.train.validation_beam}:
-                check_search(self.model, device, beam, min(IMAGES, len(dataset.rows("val"))))
+                check_search(self.model, device, beam, min(IMAGES, len(dataset.rows("val"))), math.prod(encoder.grid))
 
     def resume(self) -> None:
         """Go back to the last checkpoint."""

@@ -414,7 +414,7 @@ def test_where_there_are_too_many_paths_the_bias_is_empty_with_a_reason(run, tmp
     [
         (["--tiny", "--run", "RUN"], "leave one of them out"),
         (["--tiny", "--images", "3"], "--images has no effect without --run"),
-        (["--draws", "1"], "--draws is 1, but must be 2 or more"),
+        (["--draws", "1"], "--draws is 1, but must be 2 to 100000"),
         (["--rounds", "-1"], "rounds is -1"),
         (["--only", "reinforced"], "unknown estimator 'reinforced': known are reinforce, enumeration"),
         (["--run", "nowhere"], "nowhere is no run folder"),

@@ -72,7 +72,7 @@ BOUNDS = (  # the words of a range, and the numbers just outside and just inside
     (r"^above ([\d.]+) and below ([\d.]+)", "()"),
     (r"^above ([\d.]+), at most ([\d.]+)", "(]"),
     (r"^between ([\d.]+) and ([\d.]+)", "()"),
-    (r"^in \[([\d.]+), ([\d.]+)\)", "[)"),
+    (r"^in \[([\d.e-]+), ([\d.]+)\)", "[)"),
     (r"^in \[([\d.]+), ([\d.]+)\]", "[]"),
     (r"^([\d.]+) to ([\d.]+)", "[]"),
     (r"^([\d.]+) or more", "["),
