@@ -55,7 +55,7 @@ def locked(path: Path) -> Iterator[None]:
 
     wait_for(attempt, path)
     try:
-        path.write_text(_ourselves(), encoding="utf-8")
+        _record(path).write_text(_ourselves(), encoding="utf-8")
         yield
     finally:
         lock.release()
@@ -128,8 +128,13 @@ def _read(lock: Path) -> tuple[int, str]:
     return (int(pid), host) if pid.isdecimal() and len(pid) < 10 else (0, "")
 
 
+def _record(lock: Path) -> Path:
+    """Where the holder of a lock of the system is recorded: some versions of filelock empty the lock's own file."""
+    return lock.with_name(f"{lock.name}.holder")
+
+
 def _holder(lock: Path) -> str:
-    pid, host = _read(lock)
+    pid, host = _read(_record(lock) if _record(lock).exists() else lock)
     return f"process {pid} on {host}" if host else "another process"
 
 
