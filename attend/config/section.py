@@ -71,7 +71,8 @@ def within(value: Any, kind: Any, name: str) -> None:
         require(math.isfinite(value), name, value, "a finite number")
     if isinstance(value, int | float) and not any(isinstance(m, Meta) and (m.le, m.lt) != (None, None) for m in marks):
         require(abs(value) <= LARGEST, name, value, f"{LARGEST} or less")
-    typed(value, kind, name)
+    given = [one for one in choices(kind) if one is not type(None)]
+    typed(value, given[0] if len(given) == 1 and value is not None else kind, name)  # nobody types null
     for mark in marks:
         if isinstance(mark, Known):
             require(value in mark.names, name, value, mark.description)
