@@ -6,6 +6,7 @@ parameters. A failed job stays failed until the user repeats the command.
 
 import contextlib
 import copy
+import multiprocessing
 import os
 import socket
 import time
@@ -15,6 +16,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import optuna
+import psutil
 from attend.experiments.cli.errors import EXPECTED, sentence
 from attend.experiments.runner.declared import blame
 from attend.experiments.runner.locks import REPORT
@@ -224,8 +226,20 @@ class Queue:
 
 
 def _report(jobs: dict[str, Job]) -> None:
-    others = [f"{n} ({job.trial.user_attrs.get('worker', '')})" for n, job in jobs.items() if job.state == "running"]
-    say(f"waiting for what others run: {', '.join(others)}")
+    running = {n: job.trial.user_attrs.get("worker", "") for n, job in jobs.items() if job.state == "running"}
+    others = [f"{name} ({worker})" for name, worker in running.items() if not _sibling(worker)]
+    if others:
+        say(f"waiting for what others run: {', '.join(others)}")
+
+
+def _sibling(worker: str) -> bool:
+    """Whether both are worker processes of one command."""
+    pid, _, host = worker.partition("@")
+    try:
+        together = multiprocessing.parent_process() is not None and host == HERE
+        return together and psutil.Process(int(pid)).ppid() == os.getppid()
+    except (psutil.Error, ValueError):
+        return False
 
 
 def _job(tries: Sequence[FrozenTrial]) -> Job:
