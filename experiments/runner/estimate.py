@@ -140,7 +140,8 @@ def rehearse(config: Config, searches: Iterable[tuple], folder: Path) -> Cost:
     Works below ``folder``, where configurations share their samples. ValueError if this one cannot be trained.
     """
     dataset, device, run = Prepared(config.data), accelerator(), RunFolder(tempfile.mkdtemp(prefix="run-", dir=folder))
-    brief = {"epochs": 1 + STEPS, "monitor": "nll", "patience": 0, "training_images": 0, "workers": 0}
+    brief = {"epochs": 1 + STEPS, "monitor": "nll", "target": 0.0, "patience": 0}
+    brief |= {"training_images": 0, "workers": 0}
     ends: list[float] = []
     with contextlib.redirect_stderr(io.StringIO()):
         some = sample(dataset, config.train.images, folder)

@@ -159,6 +159,11 @@ def test_a_folder_of_other_settings_and_a_model_that_cannot_be_are_said(before_a
     assert note.startswith("soft cannot be trained: ") and f"{data} has none" in note
 
 
+def test_a_run_that_stops_at_a_score_is_rehearsed(data, tmp_path):
+    one = experiment(data, monitor="cider", target=0.5)
+    assert not [note for note in expected(one.only(["soft"]), tmp_path).notes if "cannot be trained" in note]
+
+
 def test_seconds_and_bytes_by_hand(data, tmp_path, monkeypatch):
     """7 minibatches an epoch; validation of 4 images, 6 test images; three ways to evaluate, and bounds by 5 paths."""
     search = {("argmax", 1): 0.2, ("argmax", 2): 0.3, ("sample", 2): 0.4, ("expected", 2): 0.5}
