@@ -10,7 +10,8 @@ Every setting may be changed, but for the split, the beam and the score that end
 
 Source: Xu et al. (2015), table 1, soft attention on Flickr8k: BLEU-4 19.5, METEOR 18.93 (of the test split).
 
-Not measured yet: 1 run. On two cores it takes about ten minutes, on a GPU less (docs/speedrun.md).
+Not measured yet: 1 run that passes. One that was stopped after nine epochs, eight minutes on two cores and not on a
+GPU, had BLEU-4 19.1 at best (docs/speedrun.md).
 """
 
 from collections.abc import Sequence
