@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
@@ -35,6 +36,15 @@ class Forks:
             if process.is_alive():
                 kill(process)
             process.join()
+
+
+def wait_for(holds: Callable[[], object], seconds: float = 120) -> object:
+    """Call ``holds`` until it is true, and return what it returned."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return found
 
 
 def finish(process: BaseProcess, log: Path) -> None:

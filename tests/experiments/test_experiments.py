@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from attend.experiments.cli.main import main
 from attend.experiments.runner import runner, workers
 
 from attend.metrics import java
-from tests.forks import finish
+from tests.forks import finish, wait_for
 
 RUN = ["run", "quickstart", "--tiny"]
 
@@ -146,11 +145,11 @@ def test_workers_end_with_the_experiment(done, forks, tmp_path, how):
     log = tmp_path / "log"
     process = forks.start(interrupted, command, folder=done, log=log)
     runs = [tmp_path / f"quickstart-tiny/{variant}/seed0" for variant in ("soft", "uniform")]
-    wait_for(lambda: all((run / "metrics.jsonl").exists() for run in runs))
+    wait_for(lambda: all((run / "metrics.jsonl").exists() for run in runs), 300)
     pids = [json.loads((run / "lease.json").read_text())["pid"] for run in runs]
     assert process.pid not in pids and all(map(running, pids))
     os.kill(process.pid, how)
-    wait_for(lambda: not any(map(running, pids)))
+    wait_for(lambda: not any(map(running, pids)), 300)
     process.join(30)
     if how is signal.SIGINT:
         assert process.exitcode == 130 and "interrupted" in log.read_text()
@@ -167,13 +166,6 @@ def test_where_the_system_does_not_say_which_cores_are_free_all_are(monkeypatch)
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     assert workers.cores() == 3
-
-
-def wait_for(holds) -> None:
-    end = time.monotonic() + 300
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def running(pid: int) -> bool:

@@ -19,6 +19,7 @@ from attend.runs import lease as runs
 from attend.runs.files import read_json, write_json, write_text
 from attend.runs.folder import RunFolder
 from attend.runs.lease import Lease, LeaseLost, clear
+from tests.forks import wait_for
 
 HOLD = """
 import sys, time
@@ -157,7 +158,7 @@ def test_the_lease_of_a_machine_whose_clock_differs_is_taken_over_if_it_is_not_r
     other = threading.Thread(target=renew)
     other.start()
     try:
-        wait_for((tmp_path / "lease.json").exists)
+        wait_for((tmp_path / "lease.json").exists, 60)
         with pytest.raises(ValueError, match="is in use by process 1 on elsewhere"), Lease(tmp_path):
             pass
     finally:
@@ -224,13 +225,6 @@ def test_a_lease_outlives_a_disk_that_was_full_for_a_moment(tmp_path, monkeypatc
         monkeypatch.setattr(Lease, "_renew", fail_twice)
         time.sleep(0.5)
         assert len(failures) == 2 and read_json(lease.path)["renewed"] > began
-
-
-def wait_for(holds) -> None:
-    end = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def together(count: int, work) -> None:

@@ -19,7 +19,7 @@ from attend.experiments.runner.queue import Queue
 from optuna.trial import TrialState
 
 from attend.runs.lease import LeaseLost
-from tests.forks import kill
+from tests.forks import kill, wait_for
 
 
 def work(url: str, folder: Path, beat: int, grace: int) -> None:
@@ -60,13 +60,6 @@ def worker(forks, tmp_path):
 def ended(process: BaseProcess) -> bool:
     process.join(120)
     return process.exitcode == 0
-
-
-def wait_for(holds, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def states(queue: Queue) -> dict[str, str]:

@@ -25,6 +25,7 @@ from optuna.trial import TrialState
 from attend.runs.folder import RunFolder
 from tests.experiments.test_kills import MANY, STUDY, repeated, same
 from tests.experiments.test_kills import stages as stages
+from tests.forks import wait_for
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[3]
@@ -125,20 +126,12 @@ def under_way(place: Path, pid: int, epochs: int = 3) -> Path | None:
     return None
 
 
-def wait_for(holds, seconds: float = 600) -> object:
-    end = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
-
-
 def test_of_three_workers_one_is_killed_and_one_frozen_and_no_trial_is_lost_or_counted_twice(server, place):
     killed, frozen, last = (command(place, "shared", "--storage", server, "--heartbeat", "5") for _ in range(3))
-    first = wait_for(lambda: under_way(place, killed.pid))
+    first = wait_for(lambda: under_way(place, killed.pid), 600)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    second = wait_for(lambda: under_way(place, frozen.pid))
+    second = wait_for(lambda: under_way(place, frozen.pid), 600)
     frozen.send_signal(signal.SIGSTOP)
     assert first != second
     began = time.monotonic()
