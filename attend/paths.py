@@ -36,7 +36,7 @@ def plain_name(name: str, what: str) -> str:
         else "would be another folder" if name in (".", "..")
         else "contains a slash" if "/" in name or "\\" in name
         else "contains a control character" if _CONTROL.search(name)
-        else "is no UTF-8" if not _encodable(name)
+        else "is no UTF-8" if not encodable(name)
         else f"has more than {LONGEST} bytes" if len(name.encode()) > LONGEST
         else None
     )  # fmt: skip
@@ -65,11 +65,12 @@ def regular(path: Path | str) -> Path:
 
 def quoted(name: object) -> str:
     """A name as a message quotes it: short, and without what a terminal would obey."""
-    text = ascii(name) if not isinstance(name, str) or not _encodable(name) else repr(name)
+    text = ascii(name) if not isinstance(name, str) or not encodable(name) else repr(name)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def _encodable(name: str) -> bool:
+def encodable(name: str) -> bool:
+    """False for a name that is no UTF-8, in which Python keeps the bytes as halves of characters."""
     try:
         name.encode()
     except UnicodeEncodeError:

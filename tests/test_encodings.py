@@ -18,7 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attend.config import Config
-from attend.data.examples import Example, write_examples
+from attend.data.examples import Example, Source, write_examples
+from attend.data.prepared import write_prepared
+from attend.runs.checkpoint import read_checkpoint, write_checkpoint
 from attend.runs.files import LONGEST, read_json, shortened, sweep, whole, write_json, write_text
 from attend.runs.folder import RunFolder
 from attend.training.run import check_start
@@ -139,6 +141,25 @@ def test_a_run_whose_folder_no_checkpoint_can_be_in_does_not_begin(tmp_path):
         with pytest.raises(ValueError, match=r"the run folder .* is no UTF-8"):
             check_start(Config(), run)
     check_start(Config(), RunFolder(tmp_path / "rä日"))
+
+
+def test_a_checkpoint_below_a_folder_that_is_no_utf_8_is_refused_by_the_folder(tmp_path):
+    path = tmp_path / os.fsdecode(b"r\xff") / "last.safetensors"
+    path.parent.mkdir()
+    write_checkpoint(path, {}, {})
+    with pytest.raises(ValueError, match=r"the folder .* is no UTF-8, so no checkpoint is read there: rename"):
+        read_checkpoint(path)
+    path.parent.rename(tmp_path / "ä")
+    with pytest.raises(ValueError, match="vocabulary is missing"):  # so it is opened there
+        read_checkpoint(tmp_path / "ä/last.safetensors")
+
+
+def test_an_image_whose_name_is_no_utf_8_is_refused_before_anything_is_prepared(tmp_path):
+    examples = [Example(image=name, split="test", captions=()) for name in ("a.jpg", os.fsdecode(b"caf\xe9.jpg"))]
+    source = Source(name="photographs", root=tmp_path, examples=examples)
+    with pytest.raises(ValueError, match=r"the image 'caf.udce9.jpg' of .* has a name that is no UTF-8: rename it"):
+        write_prepared(source, tmp_path / "data", minimum_count=1)
+    assert not (tmp_path / "data").exists()
 
 
 SHOW = r"""

@@ -14,7 +14,7 @@ from attend.data.examples import SPLITS, Example, Examples, Source, write_exampl
 from attend.data.phrases import write_phrases
 from attend.data.text import SPECIALS, Vocabulary
 from attend.documents import Count
-from attend.paths import inside, regular
+from attend.paths import encodable, inside, quoted, regular
 from attend.runs.files import read_json, sweep, write_json
 from attend.runs.folder import RunFolder
 
@@ -105,8 +105,11 @@ def dataset_of(run: RunFolder, data: Path | str | None = None) -> Prepared:
 def write_prepared(source: Source, folder: Path, minimum_count: int) -> Prepared:
     """Write what was read, dataset.json last: a folder with it is whole.
 
-    Raises ValueError if the training split is empty, or the folder holds something else already.
+    Raises ValueError if the training split is empty, the name of an image is no UTF-8, or the folder holds something
+    else already.
     """
+    if strange := next((e.image for e in source.examples if not encodable(e.image)), None):
+        raise ValueError(f"the image {quoted(strange)} of {source.root} has a name that is no UTF-8: rename it")
     if source.words is None:
         vocabulary = Vocabulary.build(source.examples, minimum_count=minimum_count)
     else:

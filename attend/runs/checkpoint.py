@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 from safetensors import SafetensorError, safe_open
 
 from attend.documents import Amount, Count, Finite, parsed, typed
-from attend.paths import quoted, regular
+from attend.paths import encodable, quoted, regular
 from attend.runs.files import write_bytes
 
 if TYPE_CHECKING:
@@ -107,6 +107,10 @@ def read_state(path: Path) -> State:
 def _opened(path: Path, framework: str = "pt") -> Iterator[tuple[safe_open, State]]:
     if not path.exists():
         raise ValueError(f"{path} does not exist: train the run first (`attend train`), or name another one")
+    if not encodable(str(path)):
+        raise ValueError(
+            f"the folder {quoted(str(path.parent))} is no UTF-8, so no checkpoint is read there: rename it"
+        )
     try:
         with safe_open(regular(path), framework=framework) as file:
             about = file.metadata() or {}

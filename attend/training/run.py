@@ -12,7 +12,7 @@ from attend.config import Config
 from attend.config.presets import PRESETS
 from attend.config.text import changes, replace
 from attend.data.prepared import Prepared
-from attend.paths import quoted
+from attend.paths import encodable, quoted
 from attend.runs.files import temporary
 from attend.runs.finished import FinishedRun
 from attend.runs.folder import RunFolder
@@ -93,7 +93,7 @@ def check_start(config: Config, run: RunFolder, *, again: bool = False) -> None:
     """ValueError if a run cannot begin with the weights of another as its configuration says, or would fail later: its
     checkpoints need a folder whose name is UTF-8, and its scores need a place for temporary files."""
     name = str(run.path)
-    if name != name.encode(errors="replace").decode():
+    if not encodable(name):
         raise ValueError(f"the run folder {quoted(name)} is no UTF-8, which its checkpoints need: give it another name")
     temporary()
     anew = not run.last.exists() or (again and run.replaceable(config))

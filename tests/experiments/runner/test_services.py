@@ -18,7 +18,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import optuna
+import psycopg
 import pytest
+from attend.experiments.runner.queue import Queue
 from attend.experiments.runner.study import load_study
 from optuna.trial import TrialState
 
@@ -104,6 +106,20 @@ def test_workers_that_start_at_once_make_one_set_of_tables(server):
     command = [sys.executable, "-W", "ignore", "-c", said.replace("URL", repr(server))]
     some = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(5)]
     assert [one.communicate(timeout=300)[0] for one in some] == ["2\n"] * 5
+
+
+def test_the_database_of_another_program_is_left_as_it_is(server):
+    with psycopg.connect(server, autocommit=True) as other:
+        other.execute("create database another")
+    url = f"{server.rpartition('/')[0]}/another"
+    with psycopg.connect(url) as other:
+        other.execute("create table runs (x integer)")
+    for use in (lambda: Queue(url, "jobs").jobs(), lambda: Queue(url, "jobs").fill("a")):
+        with pytest.raises(ValueError, match=r"/another belongs to another program \(it has the table 'runs'\): name"):
+            use()
+    with psycopg.connect(url) as other:
+        tables = other.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
+    assert tables == [("runs",)]
 
 
 def leave(study: optuna.Study) -> None:
