@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, else a line a minute."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,8 @@ from attend.streams import steady
 Item = TypeVar("Item")
 EVERY = 60.0
 """Seconds between two lines, if stderr is no terminal."""
+SIZE = (80, 24)
+"""Columns and rows of a terminal that does not tell them, as in some containers: tqdm would draw nothing there."""
 
 
 def bar(
@@ -30,8 +33,17 @@ def bar(
     ``note`` for a remark, and estimates the time of ``beyond`` more units that follow this bar.
     """
     if sys.stderr is not None and sys.stderr.isatty():
-        return tqdm(total=total, initial=done, desc=what, unit=unit, leave=False, file=steady(sys.stderr))
+        size = {} if _sized() else dict(zip(("ncols", "nrows"), SIZE, strict=True))
+        return tqdm(total=total, initial=done, desc=what, unit=unit, leave=False, file=steady(sys.stderr), **size)
     return Lines(total, f"{where}: {what}" if where else what, unit, done=done, beyond=beyond, note=note)
+
+
+def _sized() -> bool:
+    """False if the terminal of stderr does not tell its size."""
+    try:
+        return all(os.get_terminal_size(sys.stderr.fileno()))
+    except (OSError, ValueError):
+        return False
 
 
 def say(*lines: object) -> None:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 
 import pytest
 
@@ -71,3 +78,27 @@ def test_a_terminal_has_a_bar(monkeypatch):
         progress.set_postfix(nll="1.0")
         progress.update()
     assert "features" in terminal.getvalue() and "\r" in terminal.getvalue() and "nowhere" not in terminal.getvalue()
+
+
+SHOWN = """
+from attend import bars
+from attend.streams import lasting
+with lasting():
+    for _ in bars.through(range(3), 3, "METEOR", "caption"):
+        pass
+"""
+
+
+@pytest.mark.parametrize(("columns", "widest"), [(0, 80), (40, 40), (200, 200)])
+def test_a_bar_is_drawn_on_a_terminal_of_any_width(columns, widest):
+    """Also on one that does not tell its size, as `docker exec -t` gives."""
+    ours, theirs = pty.openpty()
+    rows = 24 if columns else 0
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    subprocess.run([sys.executable, "-c", SHOWN], stdin=theirs, stdout=theirs, stderr=theirs, check=True, timeout=120)
+    os.close(theirs)
+    drawn = os.read(ours, 10_000).decode()
+    os.close(ours)
+    lines = [line for line in drawn.split("\r") if "METEOR" in line]
+    assert any("0/3" in line for line in lines)
+    assert all(len(line) <= widest for line in lines) and max(map(len, lines)) >= widest - 1
