@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from attend.documents import parsed, typed
 from attend.paths import regular
 
@@ -98,14 +100,11 @@ def no_temporary(error: FileNotFoundError) -> str:
 
 
 def running(pid: int) -> bool:
-    """Whether this machine runs a process of that number."""
+    """Whether this machine runs the process; one that is dead and not yet reaped counts as dead."""
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except (psutil.NoSuchProcess, ValueError, OverflowError):  # a ValueError or more is of a number that none has
         return False
-    except PermissionError:
-        pass
-    return True
 
 
 def comma_separated(rows: Iterable[Sequence[object]]) -> str:

@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 from filelock import FileLock, Timeout
 from optuna.storages.journal import JournalFileOpenLock
 
 from attend.bars import say
+from attend.runs.files import running
 
 HERE = socket.gethostname()
 REPORT = 10.0
@@ -103,7 +103,7 @@ class JournalLock(JournalFileOpenLock):
         if now != self._seen[0]:
             self._seen = (now, time.monotonic())
         pid, host = _read(self.path)
-        if _alive(pid) if host == HERE else time.monotonic() - self._seen[1] < FOREIGN:
+        if running(pid) if host == HERE else time.monotonic() - self._seen[1] < FOREIGN:
             return False
         aside = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}")
         with contextlib.suppress(FileNotFoundError):
@@ -136,11 +136,3 @@ def _record(lock: Path) -> Path:
 def _holder(lock: Path) -> str:
     pid, host = _read(_record(lock) if _record(lock).exists() else lock)
     return f"process {pid} on {host}" if host else "another process"
-
-
-def _alive(pid: int) -> bool:
-    """Whether this machine runs the process; one that is dead and not yet reaped counts as dead."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

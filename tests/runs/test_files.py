@@ -1,0 +1,20 @@
+"""Files and the processes that write them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from attend.runs.files import running
+
+
+def test_a_process_that_is_dead_does_not_run_though_nobody_has_reaped_it():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert running(child.pid)
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it is a zombie now
+    assert not running(child.pid)
+    child.wait()
+    assert not any(running(number) for number in (child.pid, 2**22 + 1, -1, 2**63, 10**30))
+    assert running(os.getpid()) and running(1)
