@@ -17,6 +17,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
+from attend.config import Config
 from attend.runs.files import write_rows, write_text
 
 BEST = 5
@@ -120,11 +121,16 @@ def draw_found(folder: Path, out: Path, formats: Sequence[str]) -> list[Path]:
         (first, *others) = [tuple(spaces[f"{title}-{kind}"]["objectives"]) for kind in queues]
         if any(one != first for one in others):
             raise ValueError(f"the kinds of {title} seek different things, so they share no picture: give one's folder")
-        study = Study(name=title, kinds=tuple(queues), space=None, objectives=first)  # drawn, it makes no trial
+        study = Study(name=title, kinds=tuple(queues), space=_none, objectives=first)
         trials, mattered = trials_of(study, queues, above)
         directions = {name: OBJECTIVES[name].direction for name in study.objectives}
         files += draw_study(trials, directions, mattered, out / title, formats)
     return files
+
+
+def _none(trial: object, kind: str) -> Config:
+    """The space of a study that is drawn and not known: it makes no trial."""
+    raise ValueError(f"the space of {kind} is not known")
 
 
 def _trial(study: Study, kind: str, name: str, job: Job, out: Path) -> Trial:

@@ -141,6 +141,12 @@ def test_every_variant_is_valid_and_another_and_nothing_is_made(tmp_path, monkey
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_tiny_twin_of_an_experiment_is_valid(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert load(name, None, True).name == f"{name}-tiny" and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_variants_differ_in_all_that_is_asked_about_and_in_nothing_else(name):
     """On one of the two: the world never stops early, however often its patience of 0 is multiplied."""
     assert set().union(*(differing(one, data) for one, data in FULL if one == name)) == ABOUT[name]

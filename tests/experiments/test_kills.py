@@ -149,7 +149,10 @@ def repeated(forks: Forks, folder: Path, start: Path, arguments: list[str], kill
             shutil.copytree(start, one)
         kill(child)
         if "journal" in arguments[-1]:  # which knows no heartbeats
-            finish(run(one, "--requeue"), log)
+            requeue = run(one, "--requeue")
+            requeue.join(300)
+            last = log.read_text().splitlines()[-1]
+            assert requeue.exitcode == 0 or (requeue.exitcode == 2 and "run `attend study` on it first" in last), last
         finish(run(one), log)
     return whole, broken
 

@@ -11,6 +11,7 @@ import pytest
 from attend.analysis.records import read_runs
 from attend.analysis.tables.comparison import comparison
 from attend.experiments.cli.main import main
+from attend.experiments.runner import show as drawing
 from attend.experiments.runner.confirm import confirmation, ranked
 from attend.experiments.runner.queue import Queue, put_back
 from attend.experiments.runner.study import Study, load_study
@@ -266,6 +267,22 @@ def test_a_study_that_is_under_way(make, capsys):
     assert "2 completed, 0 pruned; not counted: 1 running, 1 waiting." in said and "## hard: 0 trials spent" in said
     assert "‡" not in said  # one that has not begun has no folder to lose
     assert [row["state"] for row in rows()] == ["complete", "complete", "running", "waiting"]
+
+
+def test_a_study_is_found_in_its_queue_alone(make, monkeypatch):
+    study, queues = make("cider")
+    for kind, queue in queues.items():
+        do(study, queue, kind, by_rate)
+    drawn = []
+    monkeypatch.setattr(
+        drawing,
+        "draw_study",
+        lambda trials, _, __, out, ___: drawn.append(({trial.kind for trial in trials}, out)) or [],
+    )
+    for folder, kinds in (("runs", {"soft", "hard"}), ("runs/mine-hard", {"hard"})):
+        Path(folder).mkdir(exist_ok=True)
+        drawing.draw_found(Path(folder), Path("pictures"), ["svg"])
+        assert drawn.pop() == (kinds, Path("pictures/mine"))
 
 
 @pytest.mark.slow
