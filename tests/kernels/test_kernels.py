@@ -150,10 +150,13 @@ def test_glimpses_are_those_of_the_plain_form(monkeypatch, images, rows, locatio
     torch.testing.assert_close(gradients(ours, (weights,), 3)[0], expected, **SEVERAL)
 
 
-def test_a_glimpse_on_an_exact_zero_has_no_gradient():
-    """Weights that are all zero draw the last location, as the plain form does."""
-    weights = torch.zeros(1, 1, 3, dtype=torch.float64, device=DEVICE, requires_grad=True)
-    glimpse, log_prob = draw_glimpse(weights, torch.full((1, 1), 0.5, dtype=torch.float64, device=DEVICE))
-    assert glimpse.item() == draw(weights.detach(), torch.full((1, 1), 0.5, device=DEVICE)).item() == 2
+@pytest.mark.parametrize(("weight", "drawn"), [(0.0, 2), (1e-310, 1)])
+def test_a_glimpse_on_a_zero_has_no_gradient(weight, drawn):
+    """Weights that are all zero draw the last location, as the plain form does; one below the smallest normal number
+    is a zero to the logarithm."""
+    weights = torch.full((1, 1, 3), weight, dtype=torch.float64, device=DEVICE, requires_grad=True)
+    noise = torch.full((1, 1), 0.5, dtype=torch.float64, device=DEVICE)
+    glimpse, log_prob = draw_glimpse(weights, noise)
+    assert glimpse.item() == draw(weights.detach(), noise).item() == drawn
     torch.testing.assert_close(log_prob, log_at(weights, glimpse))
     assert not torch.autograd.grad(log_prob.sum(), weights)[0].any()
