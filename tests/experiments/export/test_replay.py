@@ -107,19 +107,19 @@ def test_a_run_is_followed_until_it_is_finished_and_a_resumed_one_is_replayed_on
     run = make_run(tmp_path, metrics=lines[:7])
     half = "".join(json.dumps(line) + "\n" for line in lines[:9]) + '{"step": 9, "spl'
 
-    def finished():
+    def evaluated():
         write_lines(run, lines)
         make = run / "evaluations/test-expected-beam3"
         make.mkdir(parents=True)
         (make / "scores.json").write_text(json.dumps(scores()))
-        (run / "scores.json").write_text(json.dumps(scores()))
 
     during(
         monkeypatch,
         lambda: (run / "metrics.jsonl").write_text(half),  # a line is being written
         lambda: write_lines(run, lines[:4]),  # killed, and cut back to its checkpoint
         lambda: write_lines(run, lines[:8]),
-        finished,
+        evaluated,
+        lambda: (run / "scores.json").write_text(json.dumps(scores())),
     )
     replay([run], begin, follow=True)
     (one,) = trackers.values()
