@@ -76,11 +76,14 @@ class ImageCaption:
         ``box`` is (x0, y0, x1, y1) in fractions of the image's width and height. Soft attention reads the mean of the
         box, hard attention decoded by argmax the cell nearest to its middle.
 
-        Raises ValueError if the grid shows nothing of the box.
+        Raises ValueError if the box reaches beyond the image, as one in pixels does, or the grid shows nothing of it.
         """
-        weights = into((box,), self.geometry, self.one_cell)
+        inside = len(box) == 4 and 0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1
+        weights = into((box,), self.geometry, self.one_cell) if inside else None
         if weights is None:
-            raise ValueError(f"the box {box} is not in the image: give x0, y0, x1, y1 as fractions of width and height")
+            raise ValueError(
+                f"the box {box} is not in the image: give x0, y0, x1, y1 as fractions of width and height, from 0 to 1"
+            )
         return self.say(torch.from_numpy(weights).float())
 
 
