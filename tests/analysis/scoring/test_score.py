@@ -195,7 +195,7 @@ def test_the_verb_prints_the_table_and_writes_the_images(files, tmp_path, capsys
         ([], "no references are named: add --references FILE (`attend score --help` lists the formats)"),
         (["--references", "nowhere.json"], "there is no file nowhere.json: check the name"),
         (["--references", "OURS", "--base", "nowhere.csv"], "there is no file nowhere.csv"),
-        (["--references", "OURS", "--base", "PEOPLE"], "have several captions, as"),
+        (["--references", "OURS", "--base", "PEOPLE"], "only references may have several"),
         (["--references", "PEOPLE", "--metrics", "spice"], "unknown metric 'spice'; known are bleu, meteor"),
         (["--references", "PEOPLE", "--format", "word"], "--format is 'word', but must be one of text, markdown"),
     ],
