@@ -36,9 +36,10 @@ class ImageCaption:
     """The caption of an image file: its ``text`` and its ``words``, and the attention of each word.
 
     ``weights`` (T, rows, columns) are those over the grid, which sum to 1. ``glimpses`` (T,) are the numbers of the
-    sampled cells, counted row by row, and ``gates`` (T,) those on the context; None if the model has none. ``geometry``
-    maps cells to pixels of the ``image``. ``novelty`` is about 1 for an image like the training images (None: the run
-    did not measure it). ``warnings`` are sentences that say why the caption should not be trusted.
+    cells that were read, counted row by row, None if means were read. ``gates`` (T,) are those on the context, None if
+    the model has none. ``geometry`` maps cells to pixels of the ``image``. ``novelty`` is about 1 for an image like the
+    training images (None: the run did not measure it). ``warnings`` are sentences that say why the caption should not
+    be trusted.
     """
 
     path: Path
