@@ -41,10 +41,10 @@ def fixation_mark(axes: Axes, point: Sequence[float], colour: str, state: bool |
     axes.plot(*point, "o", markersize=size, markeredgewidth=1.3, **look, path_effects=halo, clip_on=False, zorder=4)
 
 
-def explained(boxes: Sequence[Sequence[Box]] | None, sampled: bool) -> tuple[str, ...]:
+def explained(boxes: Sequence[Sequence[Box]] | None, glimpsed: bool) -> tuple[str, ...]:
     """What a dot and a dashed frame mean, in one or two lines."""
-    dot = "the sampled cell" if sampled else "the cell of the largest weight"
+    dot = "the cell that the model reads" if glimpsed else "the cell of the largest weight"
     if boxes is None or not any(boxes):
         return (f"dot: {dot}",)
-    box = f"dot: {dot}; dashed: the word's box, as people drew it"
+    box = f"dot: {dot}; dashed: the word's box"
     return (box, "filled: in the box · hollow: outside · small: no box")

@@ -96,8 +96,9 @@ def attention_maps(
 ) -> Figure:
     """The picture, then one panel for each content word, and smaller ones for function words, each with its number.
 
-    ``boxes`` (T) are those of each word, drawn dashed. A dot marks the fixation: the sampled cell, or that of the
-    largest weight. It is filled if it lies in a box of the word, hollow if it does not, and small if no box is known.
+    ``boxes`` (T) are those of each word, drawn dashed. A dot marks the fixation: the cell that the model
+    reads, or that of the largest weight. It is filled if it lies in a box of the word, hollow if it does not, and small
+    if no box is known.
 
     Raises:
         ValueError: the parts of the attention do not match each other or the picture.

@@ -52,7 +52,7 @@ def _by_reference(source: CaptionSource, references: CaptionSource, partial: boo
         image, total = several[0], len(source.captions)
         raise ValueError(
             f"{len(several):,} of the {total:,} images of {source.name} have several captions, as {image!r} with "
-            f"{len(source.captions[image])}: give one caption per image"
+            f"{len(source.captions[image])}: give one caption per image; only references may have several"
         )
     captions: dict[str, str] = {}
     unknown = []

@@ -124,11 +124,14 @@ def _result(number: int, name: str, pairs: Pairs, scored: CaptionScores, drawn: 
     )
 
 
+def _largest(name: str) -> float:
+    return 1.0 if COLUMNS[name].scale == 100 else np.inf
+
+
 def _interval(drawn: Sums, name: str) -> Interval:
-    most = 1.0 if COLUMNS[name].scale == 100 else np.inf
-    return within(of_sums(drawn, RESAMPLED[name].scores[name]), 0.0, most)
+    return within(of_sums(drawn, RESAMPLED[name].scores[name]), 0.0, _largest(name))
 
 
 def _difference(drawn: Sums, name: str) -> Difference:
     a, b = (drawn.of(slice(number, number + 1)) for number in (0, 1))
-    return of_pair(a, b, RESAMPLED[name].scores[name])
+    return within(of_pair(a, b, RESAMPLED[name].scores[name]), -_largest(name), _largest(name))

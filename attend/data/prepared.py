@@ -52,7 +52,10 @@ class Prepared:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         if not (self.folder / "dataset.json").exists():
-            raise ValueError(f"{folder} is no prepared dataset: make it with `attend prepare SOURCE --out {folder}`")
+            raise ValueError(
+                f"{folder} is no prepared dataset: make it with `attend prepare SOURCE --out {folder}`, where SOURCE "
+                "is a folder of yours, or `scenes` for the built-in world"
+            )
         self.about = read_json(self.folder / "dataset.json", About, remedy="run `attend prepare` again")
         self.vocabulary = Vocabulary.read(self.folder / "vocabulary.json")
         root = Path(self.about["images"])

@@ -36,9 +36,10 @@ class ImageCaption:
     """The caption of an image file: its ``text`` and its ``words``, and the attention of each word.
 
     ``weights`` (T, rows, columns) are those over the grid, which sum to 1. ``glimpses`` (T,) are the numbers of the
-    sampled cells, counted row by row, and ``gates`` (T,) those on the context; None if the model has none. ``geometry``
-    maps cells to pixels of the ``image``. ``novelty`` is about 1 for an image like the training images (None: the run
-    did not measure it). ``warnings`` are sentences that say why the caption should not be trusted.
+    cells that were read, counted row by row, None if means were read. ``gates`` (T,) are those on the context, None if
+    the model has none. ``geometry`` maps cells to pixels of the ``image``. ``novelty`` is about 1 for an image like the
+    training images (None: the run did not measure it). ``warnings`` are sentences that say why the caption should not
+    be trusted.
     """
 
     path: Path
@@ -76,11 +77,14 @@ class ImageCaption:
         ``box`` is (x0, y0, x1, y1) in fractions of the image's width and height. Soft attention reads the mean of the
         box, hard attention decoded by argmax the cell nearest to its middle.
 
-        Raises ValueError if the grid shows nothing of the box.
+        Raises ValueError if the box reaches beyond the image, as one in pixels does, or the grid shows nothing of it.
         """
-        weights = into((box,), self.geometry, self.one_cell)
+        inside = len(box) == 4 and 0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1
+        weights = into((box,), self.geometry, self.one_cell) if inside else None
         if weights is None:
-            raise ValueError(f"the box {box} is not in the image: give x0, y0, x1, y1 as fractions of width and height")
+            raise ValueError(
+                f"the box {box} is not in the image: give x0, y0, x1, y1 as fractions of width and height, from 0 to 1"
+            )
         return self.say(torch.from_numpy(weights).float())
 
 

@@ -110,7 +110,7 @@ display(Image("pictures/small.png"))
 #
 # An evaluation of a run holds the caption of each test image and the attention of each word. The maps below are those
 # of the hard model on one test image. Each content word has a panel with the weights of its attention. A dot marks the
-# fixation: the sampled cell, or the cell with the largest weight.
+# fixation: the cell that the model reads, or, if it reads a mean, the cell with the largest weight.
 
 # %%
 record = next(one for one in records if one.variant == "hard")

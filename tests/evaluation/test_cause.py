@@ -272,8 +272,9 @@ def test_a_caption_can_be_made_to_look_at_a_box(runs, world, kind):
     assert moved.weights.shape == (len(moved.words), rows, columns)
     assert np.allclose(moved.attention.weights, into((box,), moved.geometry, kind == "hard"), atol=1e-6)
     assert len(moved.words) == len(moved.weights) > 0 and moved.image.size == one.image.size
-    with pytest.raises(ValueError, match="is not in the image"):
-        one.look_at((2.0, 2.0, 3.0, 3.0))
+    for wrong in ((2.0, 2.0, 3.0, 3.0), (0, 0, 40, 40), (0.5, 0.0, 0.2, 1.0), (-0.1, 0.0, 0.5, 1.0), (0.0, 0.0, 1.0)):
+        with pytest.raises(ValueError, match="is not in the image"):
+            one.look_at(wrong)
 
 
 def test_ways_and_measures_are_those_that_the_analysis_reads():

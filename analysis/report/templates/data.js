@@ -17,7 +17,7 @@ function centre(look, cell) {
   return [((cell % columns) + 0.5 - tx) / sx, (Math.floor(cell / columns) + 0.5 - ty) / sy];
 }
 
-/** Where the gaze is at a word, (x, y) in pixels: the sampled cell, the largest weight, or the centre of mass. */
+/** Where the gaze is at a word, (x, y) in pixels: the cell that is read, the largest weight, or the centre of mass. */
 function gazeAt(look, t, kind) {
   if (look.cells[t] < 0) return null;
   if (look.sampled || kind !== "mean") return centre(look, look.cells[t]);

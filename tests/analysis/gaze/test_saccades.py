@@ -123,7 +123,9 @@ def test_a_dot_marks_the_fixation_and_says_whether_it_is_in_the_box():
     left, right, bottom, top = geometry.extent()
     np.testing.assert_allclose(border.get_bbox().extents, (left, top, right, bottom))
     np.testing.assert_allclose(frame.get_bbox().extents, (96, 64, 144, 96))
-    assert len(figure.axes[3].patches) == 1 and "hollow: outside" in figure.texts[-1].get_text()
+    said = " ".join(text.get_text() for text in figure.texts)
+    assert len(figure.axes[3].patches) == 1 and "hollow: outside" in said
+    assert "dot: the cell that the model reads; dashed: the word's box" in said  # argmax samples nothing
     soft = maps_of(photo(), words, np.eye(49)[[3, 3, 3]], geometry)
     (dot,) = soft.axes[1].lines
     np.testing.assert_allclose(dot.get_xydata()[0], geometry.centres()[3])

@@ -83,7 +83,11 @@ def test_with_partial_the_common_images_are_left(tmp_path):
 @pytest.mark.parametrize(
     ("captions", "says"),
     [
-        ({"1": ["x", "y"], "2": "z"}, "1 of the 2 images of captions have several captions, as '1' with 2: give one"),
+        (
+            {"1": ["x", "y"], "2": "z"},
+            "1 of the 2 images of captions have several captions, as '1' with 2: give one caption per image; only "
+            "references may have several",
+        ),
         ({"5": "x", "6": "y"}, "no image of captions is in references: its images are named as '5', those of the ref"),
         ({"1": "x", "9": "y"}, "1 of the 2 images of captions are not in references, as '9': add their references"),
         ({"1": "x"}, "1 of the 2 images of references have no caption in captions, as '2': add their captions"),

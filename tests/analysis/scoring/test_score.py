@@ -105,6 +105,20 @@ def test_one_image_has_no_interval():
     assert "1 image, 2 references per image." in text and "On one image CIDEr is 0" in text
 
 
+def test_no_interval_reaches_beyond_what_scores_can_differ_by():
+    """Of few images intervals are widened: that of BLEU-1 would be up to +1.07 here."""
+    references = {
+        "dog": ["a dog runs on the grass", "the dog is running in a park"],
+        "cat": ["a cat sleeps on a sofa", "two cats on a couch"],
+        "man": ["a man rides a horse", "a man on a horse on the beach"],
+        "car": ["a red car on the road", "cars on a road"],
+    }
+    ours = {"dog": "a dog runs in the park", "cat": "a cat on a sofa", "man": "a man rides a horse"}
+    theirs = {"dog": "a dog in a park", "cat": "two cats", "man": "a man on a horse", "car": "cars"}
+    found = compare(ours | {"car": "a car on the street"}, theirs, references, **FAST)
+    assert found["bleu1"].high == 1 and found["bleu1"].low > -1 and found["cider"].high > 1
+
+
 def test_empty_captions_score_zero_and_are_counted():
     found = score(dict.fromkeys(REFERENCES, ""), REFERENCES, **FAST)
     assert all(one.value == 0 for name, one in found.scores.items() if name != "length_ratio")
@@ -195,7 +209,7 @@ def test_the_verb_prints_the_table_and_writes_the_images(files, tmp_path, capsys
         ([], "no references are named: add --references FILE (`attend score --help` lists the formats)"),
         (["--references", "nowhere.json"], "there is no file nowhere.json: check the name"),
         (["--references", "OURS", "--base", "nowhere.csv"], "there is no file nowhere.csv"),
-        (["--references", "OURS", "--base", "PEOPLE"], "have several captions, as"),
+        (["--references", "OURS", "--base", "PEOPLE"], "only references may have several"),
         (["--references", "PEOPLE", "--metrics", "spice"], "unknown metric 'spice'; known are bleu, meteor"),
         (["--references", "PEOPLE", "--format", "word"], "--format is 'word', but must be one of text, markdown"),
     ],

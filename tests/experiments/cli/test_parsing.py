@@ -32,7 +32,7 @@ WRONG = {  # a command, and what its sentence has
     "prepare scenes --out out --layout xml": "--layout is 'xml', but must be one of karpathy, flickr8k",
     "train sotf": "unknown preset 'sotf': did you mean soft?",
     "train --train.epochs 3": "a preset comes before --train.epochs: write `attend train hard --train.epochs ...`",
-    "train soft": "data/scenes is no prepared dataset: make it with `attend prepare SOURCE --out data/scenes`",
+    "train soft": "--out data/scenes`, where SOURCE is a folder of yours, or `scenes` for the built-in world",
     "train soft --epochs 3": "there is no option --epochs, did you mean --train.epochs?",
     "train soft --lr 1e-3": "there is no option --lr, did you mean --train.learning-rate?",
     "train soft --batch_size 8": "there is no option --batch_size, did you mean --train.images?",
