@@ -43,13 +43,13 @@ class ImageCaption:
     """
 
     path: Path
-    image: Image
+    image: Image = field(repr=False)
     text: str
     words: tuple[str, ...]
-    weights: np.ndarray
-    glimpses: np.ndarray | None
-    gates: np.ndarray | None
-    geometry: Geometry
+    weights: np.ndarray = field(repr=False)
+    glimpses: np.ndarray | None = field(repr=False)
+    gates: np.ndarray | None = field(repr=False)
+    geometry: Geometry = field(repr=False)
     novelty: float | None = None
     warnings: tuple[str, ...] = ()
     say: Callable[[Tensor], "ImageCaption"] = field(repr=False, compare=False)

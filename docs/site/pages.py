@@ -11,7 +11,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     GUIDES: {
         "Your own photographs": "docs/your-own-photographs.md",
         "Your own data": "docs/your-own-data.md",
-        "Your own captions, scored": "docs/score.md",
+        "Score captions": "docs/score.md",
         "Attention in your own model": "docs/attention-in-your-own-model.md",
         "Your own attention or estimator": "docs/your-own-attention-or-estimator.md",
         "Commands": "docs/command-line.md",

@@ -266,6 +266,7 @@ def test_a_caption_can_be_made_to_look_at_a_box(runs, world, kind):
         model.caption([world / "data/images" / other for other in (name, [*said][1])]),
     )
     assert again.text == first.text == said[name] and second.text == said[[*said][1]]
+    assert f"text={again.text!r}" in repr(again) and "\n" not in repr(again)  # print(caption) shows no arrays
     box = (0.0, 0.0, 0.5, 1.0)
     moved = one.look_at(box)
     rows, columns = moved.geometry.grid
