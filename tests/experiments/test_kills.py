@@ -13,6 +13,7 @@ import re
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -124,8 +125,18 @@ def undisturbed(forks: Forks, folder: Path, start: Path, arguments: list[str]) -
     return repeated(forks, folder / arguments[0], start, arguments, 0)[0]
 
 
-def repeated(forks: Forks, folder: Path, start: Path, arguments: list[str], kills: int) -> tuple[Path, list[Path]]:
-    """An undisturbed run of the command, and others that were killed once while they ran, and run again."""
+def repeated(
+    forks: Forks,
+    folder: Path,
+    start: Path,
+    arguments: list[str],
+    kills: int,
+    empty: Callable[[str], object] = lambda name: None,
+) -> tuple[Path, list[Path]]:
+    """An undisturbed run of the command, and others that were killed once while they ran, and run again.
+
+    ``empty`` empties the database of a folder whose command had ended before it was to be killed.
+    """
     whole, broken = folder / "whole", [folder / f"broken{i}" for i in range(kills)]
     for one in (whole, *broken):
         shutil.copytree(start, one)
@@ -147,6 +158,7 @@ def repeated(forks: Forks, folder: Path, start: Path, arguments: list[str], kill
             took *= 0.9  # it had ended before: once more
             shutil.rmtree(one)
             shutil.copytree(start, one)
+            empty(one.name)
         kill(child)
         if "journal" in arguments[-1]:  # which knows no heartbeats
             requeue = run(one, "--requeue")

@@ -176,11 +176,15 @@ def test_of_three_workers_one_is_killed_and_one_frozen_and_no_trial_is_lost_or_c
 
 
 def test_a_study_that_is_killed_at_any_moment_ends_as_an_undisturbed_one(server, forks, stages, tmp_path):
-    (programs,) = {Path(one).parent for one in glob.glob("/usr/lib/postgresql/*/bin/createdb")}
+    def empty(name: str) -> None:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"drop database if exists {name} with (force)")
+            connection.execute(f"create database {name}")
+
     for name in ("whole", *(f"broken{n}" for n in range(MANY))):
-        subprocess.run([programs / "createdb", "--maintenance-db", server, name], check=True)
+        empty(name)
     arguments = [*STUDY, f"{server.rpartition('/')[0]}/FOLDER"]
-    whole, broken = repeated(forks, tmp_path, stages["study"], arguments, MANY)
+    whole, broken = repeated(forks, tmp_path, stages["study"], arguments, MANY, empty)
     for one in broken:
         same(one, whole)
 
@@ -205,7 +209,7 @@ def test_a_server_that_cannot_be_reached_is_said_in_one_sentence(place, tmp_path
 
 def test_a_password_stands_nowhere(server, place, tmp_path):
     """Neither in a file of a study, nor in the database, nor in what is printed; and each way to give it connects."""
-    (place / "locked.py").write_text(STUDY.replace("served", "locked").replace("epochs=40", "epochs=1"))
+    (place / "locked.py").write_text(SERVED.replace("served", "locked").replace("epochs=40", "epochs=1"))
     written = quote(PASSWORD, safe="")
     locked = server.replace("attend@", "locked@")
     secrets = [form.encode(code) for form in (PASSWORD, written, "pass/word") for code in ("utf-8", "latin-1")]
