@@ -110,7 +110,7 @@ def _notes(results: Sequence[ScoreResult]) -> list[str]:
         alone = f" (empty: {empty:,})" if empty else ""
         different = round(one.diversity["distinct_captions"] * images)
         notes.append(
-            f"Different captions of {one.name}: {different:,} of {images:,}{alone}. Different words: "
+            f"{one.name}: different captions {different:,} of {images:,}{alone}, different words "
             f"{one.diversity['words_used']:,.0f}."
         )
     return notes

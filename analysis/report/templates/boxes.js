@@ -1,4 +1,4 @@
-/* People's boxes over a picture: those of one word, or all of them with their nouns. */
+/* The boxes of a dataset over a picture: those of one word, or all of them with their nouns. */
 
 /** Draw the boxes of word `now`, or those of all words where it is null; `kind` is "word", "all" or "off". */
 function drawBoxes(svg, entry, look, now, kind) {

@@ -123,7 +123,7 @@ def test_empty_captions_score_zero_and_are_counted():
     found = score(dict.fromkeys(REFERENCES, ""), REFERENCES, **FAST)
     assert all(one.value == 0 for name, one in found.scores.items() if name != "length_ratio")
     count = len(REFERENCES)
-    assert f"Different captions of captions: 1 of {count} (empty: {count}). Different words: 0." in str(found)
+    assert f"captions: different captions 1 of {count} (empty: {count}), different words 0." in str(found)
 
 
 def test_images_that_are_left_out_are_counted():
