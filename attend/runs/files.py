@@ -103,6 +103,8 @@ def running(pid: int) -> bool:
     """Whether this machine runs the process; one that is dead and not yet reaped counts as dead."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:  # it is there, and another user's
+        return True
     except (psutil.NoSuchProcess, ValueError, OverflowError):  # a ValueError or more is of a number that none has
         return False
 
