@@ -146,7 +146,10 @@ class Study(Declared):
             **options,
         )
         if begun and not queue.there:
-            raise NotBegun(f"the storage {redacted(url)} has no study {queue.name}: run `attend study` on it first")
+            twin = "" if self.name.endswith("-tiny") else ", or add --tiny if that is how it ran"
+            raise NotBegun(
+                f"the storage {redacted(url)} has no study {queue.name}: run `attend study` on it first{twin}"
+            )
         self._agree(queue, kind)
         return queue
 
