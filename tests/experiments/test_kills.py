@@ -75,18 +75,8 @@ def study(data, tiny):
 """
 STUDY = ["study", "tuned.py", "--workers", "1", "--storage"]
 JOURNAL = [*STUDY, "runs/queue.journal"]
-PASSED = {
-    *(
-        "queue.db",
-        "queue.db-journal",
-        "queue.db.lock",
-        "queue.db.lock.holder",
-        "queue.id",
-        "queue.journal",
-        "queue.journal.lock",
-    ),
-    "__pycache__",
-}
+PASSED = {"queue.db", "queue.db-journal", "queue.db.lock", "queue.db.lock.holder", "queue.id", "queue.journal",
+          "queue.journal.lock", "__pycache__"}  # fmt: skip
 """Files of the queue, which remembers every try (SQLite's own check says whether it is whole), with the journal of a
 write that was killed before it began, and Python's own."""
 
