@@ -182,9 +182,9 @@ def colour_bar(figure: Figure, cells: int, bottom: float = 0.0) -> None:
 
 def tabulate(one: Attention) -> list[tuple]:
     """The numbers behind ``attention_maps``, for ``figures.save``: a header, then one row for each word and cell."""
-    rows: list[tuple] = [("position", "word", "x", "y", "weight", "sampled")]
+    rows: list[tuple] = [("position", "word", "x", "y", "weight", "glimpse")]
     for t, word in enumerate(one.words):
         for cell, (x, y) in enumerate(one.geometry.centres()):
-            sampled = "" if one.glimpses is None else int(one.glimpses[t] == cell)
-            rows.append((t + 1, word, round(float(x), 2), round(float(y), 2), float(one.weights[t][cell]), sampled))
+            glimpse = "" if one.glimpses is None else int(one.glimpses[t] == cell)
+            rows.append((t + 1, word, round(float(x), 2), round(float(y), 2), float(one.weights[t][cell]), glimpse))
     return rows

@@ -153,7 +153,7 @@ def test_the_numbers_behind_the_maps(tmp_path):
     geometry = Geometry.of("squash", (70, 70), (7, 7))
     weights, cells = wandering(WORDS[:2], (7, 7))
     rows = tabulate(attention_of(WORDS[:2], weights, geometry, glimpses=cells))
-    assert rows[0] == ("position", "word", "x", "y", "weight", "sampled") and len(rows) == 1 + 2 * 49
+    assert rows[0] == ("position", "word", "x", "y", "weight", "glimpse") and len(rows) == 1 + 2 * 49
     assert rows[1 + 49 + cells[1]] == (2, "man", *geometry.centres()[cells[1]], 0.9, 1)
     figure = maps_of(photo((70, 70)), WORDS[:2], weights, geometry)
     *_, numbers = save(figure, tmp_path / "maps", formats=("png",), numbers=rows)
