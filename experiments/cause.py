@@ -23,13 +23,14 @@ from typing import get_args
 
 from attend.analysis.cause import draw_cause, read_cause, table
 from attend.analysis.records import Record
-from attend.experiments import flickr8k, quickstart
+from attend.experiments import photographs, quickstart
 from attend.experiments.runner.experiment import Experiment
 
-from attend.config import Intervention
+from attend.config import Decoder, Intervention
 from attend.evaluation.saved import evaluate_intervention
 
-GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear"}
+GRU = {"cell": "gru-residual", "gate": "none", "readout": "linear", "initial": Decoder.initial}
+"""Its state begins at zero, whatever the LSTM's begins with."""
 
 
 def conclude(tiny: bool, records: Sequence[Record], folder: Path) -> list[Path]:
@@ -42,8 +43,8 @@ def conclude(tiny: bool, records: Sequence[Record], folder: Path) -> list[Path]:
 
 
 def experiment(data: Path | None, tiny: bool) -> Experiment:
-    """The quickstart's soft, hard and uniform attention with either decoder; flickr8k's on photographs."""
-    made = quickstart.experiment(None, tiny) if tiny or data is None else flickr8k.experiment(data, tiny)
+    """Soft, hard and uniform attention of the quickstart, or of `photographs`, with either decoder."""
+    made = quickstart.experiment(None, tiny) if tiny or data is None else photographs.experiment(data, tiny)
     kinds = made.only(["soft", "hard", "uniform"])
     variants, after = {}, {}
     for name, config in kinds.variants.items():

@@ -52,8 +52,8 @@ ABOUT = {  # the fields that each is about: its variants differ in all of these 
     "metric_validity": set(),
     "cause": {
         "attention.weights", "attention.width", "attention.select", "estimator.scale", "estimator.entropy",
-        "decoder.cell", "decoder.gate", "decoder.readout", "objective.doubly_stochastic",
-        "objective.reduce", "train.epochs", "train.learning_rate", "train.lower_after",
+        "decoder.cell", "decoder.gate", "decoder.initial", "decoder.readout", "objective.doubly_stochastic",
+        "objective.reduce", "train.epochs", "train.learning_rate",
     },
     "screen": {
         "encoder.name", "encoder.weights", "encoder.stride", "encoder.size", "encoder.normalise", "attention.weights",
