@@ -161,7 +161,7 @@ def repeated(
 
 COMMANDS = {"prepare": PREPARE, "classic": CLASSIC, "train": TRAIN, "evaluate": EVALUATE, "run": RUN}
 COMMANDS |= {"study": [*STUDY, "runs/queue.db"], "journal": JOURNAL}
-LONG = [pytest.mark.slow, pytest.mark.timeout(3000)]
+LONG = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 @pytest.mark.parametrize(
