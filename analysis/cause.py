@@ -14,7 +14,7 @@ from attend.analysis.records import Record, names
 from attend.analysis.statistics.intervals import Difference, Interval, of_pair, of_sums, ratio, within
 from attend.analysis.statistics.pooling import Spread, of_scores, own, pooled
 from attend.analysis.statistics.resampling import Sums, sums
-from attend.analysis.tables.text import bracketed, excludes_zero, markdown
+from attend.analysis.tables.text import bracketed, markdown, p_value, resolved
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -135,7 +135,7 @@ def table(rows: Sequence[Row]) -> str:
                 changes.append((f"{row.variant} ({row.decode})", *cells))
             blocks += [
                 f"## {intervention.capitalize()}", markdown(lines, left=(0, 3)).rstrip(),
-                f"{LABELS[moved].capitalize()} less {LABELS[beside]} (bold: the 95 % interval excludes 0):",
+                f"{LABELS[moved].capitalize()} less {LABELS[beside]} (bold: the interval of several seeds excludes 0):",
                 markdown(changes).rstrip(),
             ]  # fmt: skip
     return "\n\n".join(blocks) + "\n"
@@ -143,7 +143,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _changed(one: Difference, decimals: int, scale: float) -> str:
     cell = bracketed(one, decimals, scale=scale, sign="+")
-    return f"**{cell}**" if excludes_zero(one) else cell
+    return f"**{cell}**" if resolved(one) else cell
 
 
 def numbers(rows: Sequence[Row]) -> list[tuple]:
@@ -158,7 +158,7 @@ def numbers(rows: Sequence[Row]) -> list[tuple]:
             lines.append((*name, way, measure, *_shown(one), one.seeds, one.images, row.words, ""))
         for measure, one in row.change.items():
             which = f"{moved} less {beside}"
-            lines.append((*name, which, measure, *_shown(one), one.seeds, one.images, row.words, f"{one.p:.4g}"))
+            lines.append((*name, which, measure, *_shown(one), one.seeds, one.images, row.words, p_value(one)))
     return lines
 
 

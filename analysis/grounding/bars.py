@@ -9,9 +9,12 @@ from attend.analysis.statistics.intervals import Interval
 from attend.analysis.tables.columns import CONTROLS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, withStroke
 
 from attend.metrics.grounding import LOOKS
 
+EDGED = [withStroke(linewidth=2.5, foreground="white"), Normal()]
+"""A white edge around dark lines, which are drawn on bars of any colour."""
 TITLES = {"mass": "attention in the boxes (%)", "pointing": "largest weight in a box (%)"}
 
 
@@ -42,13 +45,14 @@ def grounding_bars(
         alpha = (1.0, 0.55, 0.3)[min(ways.index(decode), 2)]
         name = f"{variant} ({decode})" if len(ways) > 1 else variant
         axes.bar(x, value, width=0.9 * wide, color=styles[variant][0], alpha=alpha, label=name)
-        axes.errorbar(x, value, np.abs([low - value, high - value]), fmt="none", ecolor="#222222", elinewidth=0.9)
+        whisker = {"fmt": "none", "ecolor": "#222222", "elinewidth": 0.9, "path_effects": EDGED}
+        axes.errorbar(x, value, np.abs([low - value, high - value]), **whisker)
         last = number == len(models) - 1
         marks = {"markersize": 3.4, "markerfacecolor": "white", "markeredgecolor": "#222222", "markeredgewidth": 0.8}
         axes.plot(x, percent["shuffled"][0], "o", **marks, label=CONTROLS["shuffled"] if last else None)
         for look, dash in (("uniform", ":"), ("matched", "-"), ("cell", "--")):
             line = {"color": "#222222", "linestyle": dash, "linewidth": 1.3, "label": CONTROLS[look] if last else None}
-            axes.hlines(percent[look][0], x - wide / 2, x + wide / 2, **line)
+            axes.hlines(percent[look][0], x - wide / 2, x + wide / 2, path_effects=EDGED, **line)
     axes.set_xticks(
         range(len(parts)),
         [{"all": "all words", "size": f"{group} boxes"}.get(by, group) for by, group in parts],

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from attend.analysis.grounding.measure import SIZES, Found, Row
 from attend.analysis.statistics.intervals import Difference, Interval
 from attend.analysis.tables import text
-from attend.analysis.tables.text import bracketed, excludes_zero
+from attend.analysis.tables.text import bracketed, p_value, resolved
 
 from attend.metrics.grounding import CONTROLS, LOOKS, MEASURES
 
@@ -62,7 +62,8 @@ def _about(found: Found) -> str:
         "Controls: `uniform` weights; `matched`, a Gaussian at the centre with the mean entropy of the model's weights "
         "over these words; `cell`, all weight on the cell that is best on the training split; `shuffled`, the model's "
         f"own weights at a word of another image. Brackets: 95 % intervals ({method(found)}). Differences are on the "
-        "same words. Bold: the interval excludes 0, not corrected for multiple tests."
+        "same words. Bold: the interval excludes 0, not corrected for multiple tests; what one seed says is never bold "
+        "and has no p, since its interval is over images alone."
     )
 
 
@@ -80,7 +81,7 @@ def _less_first(row: Row) -> str:
 
 def _percent(one: Interval, *, sign: str = "", bold: bool = False) -> str:
     cell = bracketed(one, 1, scale=100, sign=sign)
-    return f"**{cell}**" if bold and excludes_zero(one) else cell
+    return f"**{cell}**" if bold and resolved(one) else cell
 
 
 def _table(*rows: Sequence[str]) -> str:
@@ -93,7 +94,7 @@ def _ranks(found: Found) -> list[Sequence[str]]:
     for rank in found.ranks:
         cell = bracketed(rank.rho, 2, sign="+")
         name = f"{rank.variant} ({rank.decode})", rank.captions, rank.looks
-        rows.setdefault(name, {})[rank.score] = f"**{cell}**" if excludes_zero(rank.rho) else cell
+        rows.setdefault(name, {})[rank.score] = f"**{cell}**" if resolved(rank.rho) else cell
     lines = [[*name, *(cells.get(score, "–") for score in scores)] for name, cells in rows.items()]
     return [("Model", "Captions", "Grounding", *scores), *lines]
 
@@ -136,7 +137,7 @@ def _ends(one: Interval) -> tuple[str, ...]:
 
 
 def _tested(one: Difference) -> tuple[str, ...]:
-    return (*_ends(one), f"{one.p:.6g}")
+    return (*_ends(one), p_value(one, 6))
 
 
 def rank_numbers(found: Found) -> list[tuple]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from attend.analysis.statistics.intervals import Interval
+from attend.analysis.statistics.intervals import Difference, Interval
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
@@ -30,9 +30,14 @@ def bracketed(found: Interval | None, decimals: int = 3, *, scale: float = 1.0, 
     return f"{value} ({low} to {high})" if found.says_nothing else f"{value} [{low}, {high}]"
 
 
-def excludes_zero(found: Interval) -> bool:
-    """Whether the whole interval is on one side of 0."""
-    return not found.says_nothing and (found.low > 0 or found.high < 0)
+def resolved(found: Interval) -> bool:
+    """Whether the whole interval is on one side of 0; never of one seed, whose interval is over images alone."""
+    return found.seeds > 1 and not found.says_nothing and (found.low > 0 or found.high < 0)
+
+
+def p_value(found: Difference, digits: int = 4) -> str:
+    """p, or nothing for one seed."""
+    return f"{found.p:.{digits}g}" if found.seeds > 1 else ""
 
 
 def templates(folder: Path, *, autoescape: bool = False, **filters: Callable[[str], str]) -> Environment:

@@ -220,6 +220,7 @@ def test_models_are_compared_and_drawn(runs, tmp_path, capsys):
             assert change.value == pytest.approx(means[0] - means[1])
     assert "## Redirect" in table(rows) and "In the other's box less in a random box" in table(rows)
     assert len(numbers(rows)) == 1 + 4 * (16 + 4)
+    assert "**" not in table(rows) and {line[-1] for line in numbers(rows)[1:]} == {""}  # one seed each
     main(["plot", "cause", str(runs / "soft"), str(runs / "hard"), "--out", str(tmp_path), "--formats", "png"])
     assert {path.name for path in tmp_path.iterdir()} == {"cause.png", "cause.csv", "cause.md"}
 

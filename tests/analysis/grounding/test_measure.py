@@ -15,6 +15,7 @@ from attend.analysis.grounding.correlation import correlation, spearman
 from attend.analysis.grounding.words import generated, given, heads, singular
 from attend.analysis.records import read_runs
 from attend.experiments.cli.main import main
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import brentq
 from scipy.stats import rankdata, spearmanr
 
@@ -306,6 +307,21 @@ def test_bars_are_the_means_and_lines_the_controls(found):
         grounding_bars(found.rows, captions="other")
 
 
+def test_controls_are_seen_on_the_darkest_bars(found):
+    """Black is one of the palette's colours: dark lines without a white edge could not be seen there."""
+    rows = [r for r in found.rows if r.variant == "soft" and r.by == "all"]
+    axes = grounding_bars(rows, captions="given", measure="mass")
+    (bar,) = axes.patches
+    bar.set_color("black")
+    canvas = FigureCanvasAgg(axes.figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())[::-1, :, :3]  # upwards, as the axes are
+    uniform = 100 * next(r for r in rows if r.measure == "mass").looks["uniform"].value
+    assert uniform < 0.8 * bar.get_height()
+    x, y = axes.transData.transform((bar.get_x() + bar.get_width() / 4, uniform)).round().astype(int)
+    assert pixels[y - 4 : y + 5, x - 4 : x + 5].max() > 200 and pixels[y - 20, x].max() == 0
+
+
 def test_the_table_and_the_numbers_say_the_same(found):
     text = grounding_table.markdown(found)
     one = row(found, "hard", "small")
@@ -362,6 +378,18 @@ def test_of_several_beams_the_headlines_is_taken_and_experiments_are_named(tmp_p
     make_run(tmp_path, "other/soft/seed0", headline=scores(), evaluations=[scores()])
     found = grounding.measure(read_runs([tmp_path]))
     assert {r.variant for r in found.rows} == {"made/soft"}
+
+
+def test_one_seed_is_never_bold_and_has_no_p(tmp_path, dataset, found):
+    """Its interval is over images alone, and another seed may differ by more."""
+    make(tmp_path, dataset, "soft", 0, mixed)
+    make(tmp_path, dataset, "hard", 0, perfect)
+    alone = grounding.measure(read_runs([tmp_path]))
+    assert row(alone, "hard", "all").beyond["uniform"].low > 0 and "**" in grounding_table.markdown(found)
+    assert "**" not in grounding_table.markdown(alone)
+    for some, tested in ((found, True), (alone, False)):
+        header, *lines = grounding_table.numbers(some)
+        assert all(bool(line[header.index("less_uniform_p")]) == tested for line in lines)
 
 
 def test_too_few_words_are_said(tmp_path, dataset, monkeypatch):
