@@ -32,6 +32,7 @@ STREAMS: dict[str, tuple[int, ...]] = {
     "paths of another image": (),  # seed: a baseline of similarity
     "glimpses of a path": (),  # seed: paths drawn from stored weights
     "fixations on other images": (),  # seed: negatives of the shuffled AUC
+    "paths on other images": (1,),  # seed: somebody's path there, beside each person's
     "dots of a cloud": (),  # 0: so that dots of one cell do not cover each other
     "resampled judgements": (),  # seed, number of images
     "made judgements": (),  # seed: of the tiny twin of metric_validity

@@ -1,8 +1,9 @@
 """The fixations of people, and how well a model's attention predicts them.
 
 A map (the mean of a caption's weights over its words) is compared with people's fixations and their density, a path
-with each person's path. Beside the models stand a Gaussian at the centre, an even look, where people looked on other
-images, and other people on the same image: the last is about the best that can be asked for.
+with each person's path. Beside the models stand a Gaussian at the centre that is as sharp as each model, an even look,
+where people looked on other images, and other people on the same image: the last is about the best that can be asked
+for.
 
 A CSV with the columns image, subject, order, x, y (and duration, if it was measured) has a line for each fixation.
 x and y are pixels of the image, order increases within a subject. Other columns are allowed.
@@ -22,17 +23,18 @@ from attend.analysis.gaze.similarity import compare_paths, in_diagonals
 from attend.analysis.statistics.intervals import mean_of_known
 
 from attend.chance import numpy_generator
-from attend.geometry import Geometry, centre_weights
+from attend.geometry import Geometry
 from attend.metrics import multimatch
 from attend.metrics.saliency import auc, cc, density, information_gain, kl, nss, shuffled_auc, sim
 from attend.metrics.scanmatch import scanmatch
+from attend.metrics.sharpness import centre_of, entropy
 from attend.paths import regular
 
 COLUMNS = ("image", "subject", "order", "x", "y")
 OF_MAPS = ("nss", "auc", "shuffled auc", "kl", "cc", "sim", "bits beyond others' images")
 OF_PATHS = (*multimatch.DIMENSIONS, "scanmatch")
 MEASURES = (*OF_MAPS, *OF_PATHS)
-EVEN, CENTRE = "looks nowhere: even", "looks at the centre"
+EVEN, CENTRE = "looks nowhere: even", "looks at the centre, as sharp as {}"
 ELSEWHERE, PEOPLE = "where people look on other images", "other people"
 LONGEST = 120
 """Pixels of the longer side of the maps."""
@@ -109,7 +111,8 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
 @dataclass(frozen=True, kw_only=True)
 class Seen:
     """What people saw of one image, in pixels of a map of ``shape``: each person's points, the density of all, and of
-    all but each; the density of other images' fixations, and some of their points."""
+    all but each; the density of other images' fixations, some of their points, and for each person the path of
+    somebody on another image."""
 
     shape: tuple[int, int]
     geometry: Geometry
@@ -119,6 +122,7 @@ class Seen:
     but: tuple[np.ndarray, ...]
     elsewhere: np.ndarray
     others: np.ndarray
+    strangers: tuple[multimatch.Path, ...]
 
 
 def what_people_saw(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) -> dict[str, Seen]:
@@ -131,6 +135,7 @@ def what_people_saw(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0)
         image: np.concatenate([one.points for one in some]) / geometry[image].size for image, some in by_image.items()
     }
     drawn, found = numpy_generator("fixations on other images", seed), {}
+    of_paths = numpy_generator("paths on other images", seed)
     for image, some in by_image.items():
         shape = _shape(geometry[image])
         pixels = tuple(_pixels(one.points / geometry[image].size, shape) for one in some)
@@ -149,6 +154,7 @@ def what_people_saw(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0)
             others=others[drawn.choice(len(others), min(OTHERS, len(others)), replace=False)]
             if len(others)
             else others,
+            strangers=_strangers(image, scans, geometry, of_paths) if rest else (),
         )
     return found
 
@@ -158,8 +164,9 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) 
 
     The path is that of the run's first way. Durations (the words of a fixation for a run, those in the file for a
     person) are shares of the path's sum. KL, CC and SIM are of the density of all people, and alike for all subjects.
-    Baselines follow (EVEN, CENTRE, ELSEWHERE have no path); for PEOPLE the map is the density of the other subjects,
-    and the path that of each of them.
+    Baselines follow. CENTRE is the Gaussian whose entropy is the mean of that of the run's maps; it and EVEN have no
+    path. For ELSEWHERE the path is one of somebody on another image, in shares of the picture. For PEOPLE the map is
+    the density of the other subjects, and the path that of each of them.
     """
     rows: list[tuple] = [("model", "seed", "image", "subject", *MEASURES)]
     seen = what_people_saw(scans, looks, seed)
@@ -172,20 +179,45 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) 
                 pairs = (_pair(own, _path(scan, look.geometry), look.geometry) for scan in people.scans)
                 rows += _rows(one.variant, one.seed, people, maps, pairs)
     none = (np.nan,) * len(OF_PATHS)
+    for one in looks:
+        name, centres = CENTRE.format(one.variant), _centres(one)
+        for image, people in seen.items():
+            if image in centres:
+                middle = _map(centres[image], one.attention[image].geometry, people.shape)
+                rows += _rows(name, one.seed, people, _maps(middle, people), (none for _ in people.scans))
     for people in seen.values():
-        fixed = {
-            EVEN: np.ones(people.shape),
-            CENTRE: _map(centre_weights(people.geometry.grid), people.geometry, people.shape),
-            ELSEWHERE: people.elsewhere,
-        }
-        for name, look in fixed.items():
-            rows += _rows(name, 0, people, _maps(look, people), (none for _ in people.scans))
+        even = _maps(np.ones(people.shape), people)
+        rows += _rows(EVEN, 0, people, even, (none for _ in people.scans))
+        own = (_path(scan, people.geometry) for scan in people.scans)
+        theirs = people.strangers or (None,) * len(people.scans)
+        pairs = (_pair(path, mine, people.geometry) for path, mine in zip(theirs, own, strict=True))
+        rows += _rows(ELSEWHERE, 0, people, _maps(people.elsewhere, people), pairs)
         pairs = _all_pairs(people) if people.but else np.zeros(0)
         for n, but in enumerate(people.but):
             alone = replace(people, scans=people.scans[n : n + 1], points=people.points[n : n + 1])
             alone = replace(alone, everybody=density(alone.points[0], people.shape, BLUR * max(people.shape)))
             rows += _rows(PEOPLE, 0, alone, _maps(but, alone), iter([tuple(mean_of_known(pairs[n]))]))
     return rows
+
+
+def _centres(looks: Gaze) -> dict[str, np.ndarray]:
+    """For each image the Gaussian (L,) at the centre whose entropy is the mean of that of a run's maps."""
+    maps = {image: np.mean(one.weights, axis=0) for image, one in looks.attention.items() if len(one.words)}
+    nats = float(np.mean([entropy(one) for one in maps.values()])) if maps else 0.0
+    by_grid = {grid: centre_of(grid, nats) for grid in {looks.attention[image].geometry.grid for image in maps}}
+    return {image: by_grid[looks.attention[image].geometry.grid] for image in maps}
+
+
+def _strangers(
+    image: str, scans: Sequence[Scan], geometry: Mapping[str, Geometry], drawn: np.random.Generator
+) -> tuple[multimatch.Path, ...]:
+    """For each subject of an image the path of somebody on another image, at the same shares of this picture."""
+    size, elsewhere = geometry[image].size, [one for one in scans if one.image != image]
+    chosen = drawn.integers(len(elsewhere), size=len(scans) - len(elsewhere))
+    moved = (
+        replace(one, points=one.points / geometry[one.image].size * size) for one in (elsewhere[n] for n in chosen)
+    )
+    return tuple(_path(one, geometry[image]) for one in moved)
 
 
 def _all_pairs(people: Seen) -> np.ndarray:

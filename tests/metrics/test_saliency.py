@@ -112,6 +112,12 @@ def test_pysaliency_agrees(monkeypatch):
     there = rng.random((50, 2)) * (30, 20)
     others = np.array([one[int(y), int(x)] for x, y in there])
     assert shuffled_auc(one, points, there) == pytest.approx(roc.general_roc(one[ys, xs], others)[0])
+    fixated = np.zeros(one.shape, bool)
+    fixated[ys, xs] = True
+    assert auc(one, points) == pytest.approx(roc.general_roc(one[fixated], one[~fixated])[0])
+    baseline = people + 0.1
+    ours, habit = (np.log2(theirs.convert_saliency_map_to_density(some)[ys, xs]) for some in (one, baseline))
+    assert information_gain(one, baseline, points) == pytest.approx(np.mean(ours - habit), abs=1e-4)
 
 
 def test_an_alignment_is_the_best_of_all():

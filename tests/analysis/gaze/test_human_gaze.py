@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from attend.analysis.gaze.human_gaze import (
@@ -13,9 +15,11 @@ from attend.analysis.gaze.human_gaze import (
     what_people_saw,
 )
 from attend.analysis.gaze.paths import LARGEST, Gaze, paths
+from attend.analysis.gaze.saccades import spread
+from scipy.optimize import brentq
 
-from attend.geometry import Geometry
-from attend.metrics.saliency import density
+from attend.geometry import Geometry, centre_weights
+from attend.metrics.saliency import density, kl
 from attend.runs.evaluations import Attention
 
 GEOMETRY = Geometry.of("squash", (200, 100), (4, 8))  # cells of 25 x 25 pixels
@@ -127,7 +131,8 @@ def test_who_looks_where_the_model_looks_agrees_with_it(tmp_path):
     assert means[True]["auc"] > 0.7 and abs(means[False]["auc"] - 0.5) < 0.08 and abs(means[False]["nss"]) < 0.25
     other = by_image(compare_people(scans, [looks(5)]))
     assert abs(np.nanmean(other["soft"]["nss"])) < 0.3
-    assert np.isnan(found[True][CENTRE]["shape"]).all() and np.isfinite(found[True][CENTRE]["auc"]).all()
+    centre = found[True][CENTRE.format("soft")]
+    assert np.isnan(centre["shape"]).all() and np.isfinite(centre["auc"]).all()
     people = found[True][PEOPLE]
     assert people["shape"].shape == (1, 12) and np.nanmean(people["nss"]) > 1 > abs(
         np.nanmean(found[False][PEOPLE]["nss"])
@@ -135,6 +140,24 @@ def test_who_looks_where_the_model_looks_agrees_with_it(tmp_path):
     even, elsewhere = found[True][EVEN], found[True][ELSEWHERE]
     assert np.isnan(even["nss"]).all() and (even["auc"] == 0.5).all() and (even["shuffled auc"] == 0.5).all()
     assert elsewhere["bits beyond others' images"] == pytest.approx(np.zeros((1, 12)))
+    for name in ("position", "scanmatch"):  # a stranger's path is one on another picture, where the model looked
+        assert np.nanmean(elsewhere[name]) < np.nanmean(people[name]) and np.isfinite(elsewhere[name]).all()
+
+
+def test_the_centre_is_as_sharp_as_the_model(tmp_path):
+    """Its entropy, taken from the map it is, is the mean of that of the model's maps; and each model has its own."""
+    sharp, blunt = looks(0, "hard"), looks(0, "soft")
+    blunt.attention.update({name: replace(one, weights=one.weights + 0.1) for name, one in blunt.attention.items()})
+    scans, _ = read_people(write(tmp_path / "p.csv", observers(sharp, 2, True)), GEOMETRIES)
+    compared = compare_people(scans, [sharp, blunt])
+    people = what_people_saw(scans, [sharp])[NAMES[0]]
+    for model in (sharp, blunt):
+        maps = [one.weights.mean(0) / one.weights.mean(0).sum() for one in model.attention.values()]
+        nats = np.mean([-(one * np.log(one)).sum() for one in maps])
+        wide = brentq(lambda w, nats=nats: -(g := centre_weights((4, 8), w)) @ np.log(g) - nats, 0.05, 50)
+        middle = spread(centre_weights((4, 8), wide), GEOMETRY, people.shape[::-1])
+        own = [row for row in compared[1:] if row[:3] == (CENTRE.format(model.variant), 0, NAMES[0])]
+        assert own[0][4 + MEASURES.index("kl")] == pytest.approx(kl(middle, people.everybody), abs=1e-6)
 
 
 def test_what_is_known_of_an_image_is_not_known_from_its_own_fixations(tmp_path):
