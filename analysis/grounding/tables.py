@@ -62,8 +62,8 @@ def _about(found: Found) -> str:
         "Controls: `uniform` weights; `matched`, a Gaussian at the centre with the mean entropy of the model's weights "
         "over these words; `cell`, all weight on the cell that is best on the training split; `shuffled`, the model's "
         f"own weights at a word of another image. Brackets: 95 % intervals ({method(found)}). Differences are on the "
-        "same words. Bold: the interval excludes 0, not corrected for multiple tests; what one seed says is never bold "
-        "and has no p, since its interval is over images alone."
+        "same words. Bold: the interval excludes 0, not corrected for multiple tests; a difference of one seed is "
+        "never bold and has no p, because its interval is over images alone."
     )
 
 
