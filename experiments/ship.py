@@ -42,14 +42,15 @@ CARD = """# {name}
 
 **Data.** Trained on the 6,000 training images of Flickr8k, five captions each (Hodosh et al., 2013), by
 `attend run photographs --data DIR`, variant `{variant}`, seed {seed}. Flickr8k is for research and education: so is
-this model.
+this model. The package with the encoder's weights states no licence.
 
 **Scores** on Flickr8k's 1,000 test images as shipped, {decode}, beam {beam}: BLEU-4 {bleu4:.1f}, METEOR {meteor:.1f},
 CIDEr {cider:.3f}; as trained, with all words and in fp32: {trained}.
 
 **What it cannot do.** It knows people, dogs, water, snow, grass, balls and bicycles, and calls most other things by
 these names. It does not count, read or know names, it repeats what people who described photographs around 2010 found
-worth saying, and its guesses of sex and age are guesses. Where it looks says what it read, not what is true.
+worth saying, and its guesses of sex and age are guesses. Where it looks says what it read, not what is true: one fixed
+cell in the middle holds more of the words' boxes than its attention does, and people look elsewhere (docs/photographs.md).
 """
 
 
