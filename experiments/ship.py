@@ -50,7 +50,7 @@ CIDEr {cider:.3f}; as trained, with all words and in fp32: {trained}.
 **What it cannot do.** It knows people, dogs, water, snow, grass, balls and bicycles, and calls most other things by
 these names. It does not count, read or know names, it repeats what people who described photographs around 2010 found
 worth saying, and its guesses of sex and age are guesses. Where it looks says what it read, not what is true: one fixed
-cell in the middle holds more of the words' boxes than its attention does, and people look elsewhere (docs/photographs.md).
+cell in the middle is in the words' boxes more often than its attention, and people look elsewhere: docs/photographs.md.
 """
 
 
