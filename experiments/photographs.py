@@ -63,7 +63,10 @@ def experiment(data: Path | None, tiny: bool) -> Experiment:
         name="photographs-tiny" if tiny else "photographs",
         variants=variants,
         seeds=dict.fromkeys(variants, 1 if tiny else 3),
-        also={"hard": [Setting("expected"), Setting("sample", draws=3)], "soft": [Setting("top-k")]},
+        also={
+            "hard": [Setting("expected"), Setting("top-k"), Setting("sample", draws=3)],
+            "soft": [Setting("top-k"), Setting("argmax"), Setting("sample", draws=3)],
+        },
         after={"hard": "soft", "soft-longer": "soft"},
         columns=(*DEFAULT, "nll", "entropy"),
         published=None if tiny else "flickr8k",

@@ -17,6 +17,7 @@ import numpy as np
 from attend.analysis.records import Record
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import AbstractPathEffect, Normal, withStroke
 from scipy.special import stdtrit
 
 from attend.runs.files import write_bytes, write_rows
@@ -76,6 +77,11 @@ THIN = 0.6
 FORMATS = ("png", "pdf", "svg")
 NOTE = {"fontsize": 7.5, "color": "#555555", "x": 0.01, "ha": "left"}
 """The style of the note below a figure."""
+
+
+def white_edge(width: float) -> list[AbstractPathEffect]:
+    """Path effects of a dark line on bars or pictures of any colour: a white one of this width below it."""
+    return [withStroke(linewidth=width, foreground="white"), Normal()]
 
 
 def colours(names: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -110,13 +110,14 @@ def read_people(path: Path, geometries: Mapping[str, Geometry]) -> tuple[list[Sc
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What people saw of one image, in pixels of a map of ``shape``: each person's points, the density of all, and of
-    all but each; the density of other images' fixations, some of their points, and for each person the path of
+    """What people saw of one image, in pixels of a map of ``shape``: each person's path and points, the density of all,
+    and of all but each; the density of other images' fixations, some of their points, and for each person the path of
     somebody on another image."""
 
     shape: tuple[int, int]
     geometry: Geometry
     scans: tuple[Scan, ...]
+    paths: tuple[multimatch.Path, ...]
     points: tuple[np.ndarray, ...]
     everybody: np.ndarray
     but: tuple[np.ndarray, ...]
@@ -147,6 +148,7 @@ def what_people_saw(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0)
             shape=shape,
             geometry=geometry[image],
             scans=tuple(some),
+            paths=tuple(_path(scan, geometry[image]) for scan in some),
             points=pixels,
             everybody=density(everything, shape, sigma),
             but=tuple(density(points, shape, sigma) for points in few),
@@ -176,7 +178,7 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) 
                 path = paths(look, one.ways[0])[0]
                 own = _shares(in_diagonals(path, look.geometry)) if path else None
                 maps = _maps(_map(np.mean(look.weights, axis=0), look.geometry, people.shape), people)
-                pairs = (_pair(own, _path(scan, look.geometry), look.geometry) for scan in people.scans)
+                pairs = (_pair(own, theirs, look.geometry) for theirs in people.paths)
                 rows += _rows(one.variant, one.seed, people, maps, pairs)
     none = (np.nan,) * len(OF_PATHS)
     for one in looks:
@@ -188,9 +190,8 @@ def compare_people(scans: Sequence[Scan], looks: Sequence[Gaze], seed: int = 0) 
     for people in seen.values():
         even = _maps(np.ones(people.shape), people)
         rows += _rows(EVEN, 0, people, even, (none for _ in people.scans))
-        own = (_path(scan, people.geometry) for scan in people.scans)
         theirs = people.strangers or (None,) * len(people.scans)
-        pairs = (_pair(path, mine, people.geometry) for path, mine in zip(theirs, own, strict=True))
+        pairs = (_pair(path, own, people.geometry) for path, own in zip(theirs, people.paths, strict=True))
         rows += _rows(ELSEWHERE, 0, people, _maps(people.elsewhere, people), pairs)
         pairs = _all_pairs(people) if people.but else np.zeros(0)
         for n, but in enumerate(people.but):
@@ -222,10 +223,9 @@ def _strangers(
 
 def _all_pairs(people: Seen) -> np.ndarray:
     """OF_PATHS of every two subjects, (S, S, OF_PATHS); NaN of a subject with itself."""
-    own = [_path(scan, people.geometry) for scan in people.scans]
-    pairs = np.full((len(own), len(own), len(OF_PATHS)), np.nan)
-    for m, n in combinations(range(len(own)), 2):
-        pairs[m, n] = pairs[n, m] = _pair(own[m], own[n], people.geometry)
+    pairs = np.full((len(people.paths), len(people.paths), len(OF_PATHS)), np.nan)
+    for (m, one), (n, other) in combinations(enumerate(people.paths), 2):
+        pairs[m, n] = pairs[n, m] = _pair(one, other, people.geometry)
     return pairs
 
 

@@ -12,7 +12,7 @@ from itertools import chain, pairwise
 from math import ceil
 
 import numpy as np
-from attend.analysis.figures.figures import colours, styled
+from attend.analysis.figures.figures import colours, styled, white_edge
 from attend.analysis.figures.panels import GAP, Picture, check, fit, panels, photo_of, show
 from attend.analysis.gaze.labels import write_labels
 from attend.analysis.gaze.marks import colour_of, dashed, explained, fixation_mark, inside
@@ -23,7 +23,6 @@ from matplotlib.axes import Axes
 from matplotlib.bezier import BezierSegment
 from matplotlib.figure import Figure
 from matplotlib.patches import ConnectionStyle, FancyArrowPatch
-from matplotlib.patheffects import Normal, withStroke
 
 from attend.geometry import Box
 from attend.metrics.gaze import Fixation
@@ -34,7 +33,6 @@ BEND = 0.15
 LONGEST = 7
 """The largest number of fixations of one part of a path: the arrows of more cannot be followed."""
 SIZES = ("attention", "gate")
-WHITE = [withStroke(linewidth=2.9, foreground="white"), Normal()]
 Boxes = Sequence[Sequence[Box]]
 """The boxes of each word of a caption (T)."""
 Numbered = Sequence[tuple[int, Fixation]]
@@ -278,7 +276,7 @@ def _arrows(axes: Axes, points: np.ndarray, diameters: np.ndarray, colour: str) 
     line = {"color": colour, "linewidth": 1.1, "joinstyle": "miter", "capstyle": "butt"}
     for i, (here, there) in enumerate(pairwise(points)):
         shrink = {"shrinkA": diameters[i] / 2 + 0.5, "shrinkB": diameters[i + 1] / 2 + 0.5}
-        axes.add_patch(FancyArrowPatch(here, there, **shrink, **arrow, **line, path_effects=WHITE, zorder=3))
+        axes.add_patch(FancyArrowPatch(here, there, **shrink, **arrow, **line, path_effects=white_edge(2.9), zorder=3))
 
 
 def _dots(axes: Axes, points: np.ndarray, diameters: np.ndarray, states: Sequence[bool | None], colour: str) -> None:

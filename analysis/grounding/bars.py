@@ -3,18 +3,16 @@
 from collections.abc import Sequence
 
 import numpy as np
-from attend.analysis.figures.figures import colours, styled
+from attend.analysis.figures.figures import colours, styled, white_edge
 from attend.analysis.grounding.measure import Row
 from attend.analysis.statistics.intervals import Interval
 from attend.analysis.tables.columns import CONTROLS
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import Normal, withStroke
 
 from attend.metrics.grounding import LOOKS
 
-EDGED = [withStroke(linewidth=2.5, foreground="white"), Normal()]
-"""A white edge around dark lines, which are drawn on bars of any colour."""
+EDGED = white_edge(2.5)
 TITLES = {"mass": "attention in the boxes (%)", "pointing": "largest weight in a box (%)"}
 
 
