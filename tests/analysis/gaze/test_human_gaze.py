@@ -172,6 +172,19 @@ def test_what_is_known_of_an_image_is_not_known_from_its_own_fixations(tmp_path)
     assert np.allclose(seen.but[0], density(pixels, seen.shape, 0.03 * 120))
 
 
+def test_a_path_on_another_image_is_at_the_same_shares_of_this_one(tmp_path):
+    """Drawn on a picture of another size, somebody's path is stretched to this one."""
+    model, large = looks(), Geometry.of("squash", (800, 300), (4, 8))
+    pair = {NAMES[0]: model.attention[NAMES[0]], NAMES[1]: replace(model.attention[NAMES[1]], geometry=large)}
+    rows = [(NAMES[0], "a", 1, 20, 30), (NAMES[0], "a", 2, 50, 60)]
+    rows += [(NAMES[1], "b", 1, 400, 150), (NAMES[1], "b", 2, 600, 30)]
+    scans, _ = read_people(write(tmp_path / "p.csv", rows), {NAMES[0]: GEOMETRY, NAMES[1]: large})
+    seen = what_people_saw(scans, [replace(model, attention=pair)])
+    diagonals = np.hypot(200, 100), np.hypot(800, 300)
+    np.testing.assert_allclose(seen[NAMES[0]].strangers[0].points * diagonals[0], [[100, 50], [150, 10]])
+    np.testing.assert_allclose(seen[NAMES[1]].strangers[0].points * diagonals[1], [[80, 90], [200, 180]])
+
+
 def test_a_models_own_path_is_like_itself(tmp_path):
     """Exported as a person's, the path of the largest weights is the run's own."""
     model = looks()
