@@ -1,12 +1,14 @@
 """Small tensors on one thread: many threads only wait for each other."""
 
 import os
+from collections import defaultdict
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "quick", max_examples=30, deadline=10_000, derandomize=True, database=None,
+    "quick", max_examples=15, deadline=10_000, derandomize=True, database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 settings.register_profile("slow", settings.get_profile("quick"), max_examples=300, derandomize=False, print_blob=True)
@@ -21,6 +23,29 @@ def pytest_configure():
     torch.set_num_threads(1)
     if not torch.cuda.is_available():
         os.environ.setdefault("TRITON_INTERPRET", "1")  # kernels run on the CPU, if they are imported after this
+
+
+def covering(cases: list) -> list:
+    """Few of the cases of a function, in which each value of each of its parameters occurs."""
+    values = {case: {(name, repr(value)) for name, value in case.callspec.params.items()} for case in cases}
+    left, chosen = set().union(*values.values()), []
+    cases = sorted(cases, key=lambda case: crc32(case.nodeid.encode()))
+    while left:
+        chosen.append(max(cases, key=lambda case: len(values[case] & left)))
+        left -= values[chosen[-1]]
+    return chosen
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a function that is marked `thin`, the cases beyond ``covering`` are slow."""
+    functions = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("thin") and not item.get_closest_marker("slow"):
+            functions[item.location[0], item.originalname, item.cls].append(item)
+    for cases in functions.values():
+        for case in {*cases} - {*covering(cases)}:
+            case.add_marker("slow")
 
 
 @pytest.fixture()

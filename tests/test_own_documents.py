@@ -244,7 +244,7 @@ CHECKPOINTS = {"best": (ImageCaptioner, evaluated), "last": (resumed,)}
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
-@settings(max_examples=max(20, settings().max_examples // 2))
+@settings(max_examples=max(10, settings().max_examples // 2))
 @given(data=st.data())
 def test_damaged_states(run, name, data):
     path = run / f"checkpoint/{name}.safetensors"

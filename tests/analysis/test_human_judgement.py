@@ -147,6 +147,7 @@ def test_judges_that_are_missing_are_said_and_the_others_go_on(folder, tmp_path,
         metric_validity.compare(folder, (), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_tiny_twin_writes_a_table(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     main(["run", "metric_validity", "--tiny"])

@@ -62,6 +62,7 @@ def by_steps(
     return tuple(torch.stack(parts, 2) for parts in zip(*found, strict=True))
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("padded", [False, True], ids=["packed", "padded"])
 @pytest.mark.parametrize("dropout", [False, True], ids=["plain", "dropout"])

@@ -99,6 +99,7 @@ def test_enumeration_and_marginal_are_exact(decoder, target):
     assert bed.distance(found, truth, "attention") < 1e-10
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("baseline", [name for name, one in BASELINES.items() if one.unbiased])
 @pytest.mark.parametrize("several", [1, 2])
 @pytest.mark.parametrize("cost", [None, "to-go"])

@@ -257,6 +257,7 @@ def modes():
             yield pytest.param(decoder, attention, "expected", samples, marks=marks)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize(("decoder", "attention", "feed", "samples"), list(modes()))
 def test_packed_and_padded_are_equal_in_every_mode(decoder, attention, feed, samples):
     """Under dropout and with locations that do not exist, for every policy."""
@@ -327,6 +328,7 @@ def hard(feed: str, rule: dict):
     )
 
 
+@pytest.mark.thin
 @bed.either_feed
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(rule.values()))
 def test_whole_losses_are_equal_for_every_rule(feed, rule):

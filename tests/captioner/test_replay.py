@@ -58,6 +58,7 @@ def same(some, others) -> None:
             assert torch.equal(ours, theirs), field.name
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize(("decode", "attention", "decoder"), STEADY)
 @pytest.mark.parametrize("beam", [1, 3])
 def test_captions_are_those_of_eager_words(decode, attention, decoder, beam):

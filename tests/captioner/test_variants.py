@@ -248,6 +248,7 @@ def test_the_bilinear_score_is_a_loop():
         assert torch.isclose(scores[n, r, i], by_hand)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("name", ["reinforce", "enumeration", "marginal"])
 @pytest.mark.parametrize("cell", [*bed.BLIND, "shared"])
 def test_estimators_are_exact_with_every_decoder_that_is_fed_its_glimpses(cell, name):

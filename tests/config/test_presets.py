@@ -164,7 +164,7 @@ def test_every_preset_trains(headless, data, tmp_path, monkeypatch, name, more):
 CELLS = [
     ("soft", ()),
     ("gru-residual", ()),
-    ("gru-residual", SLIM + HEADS + SAMPLED),
+    pytest.param("gru-residual", SLIM + HEADS + SAMPLED, marks=pytest.mark.slow),
     ("adaptive", SAMPLED),
     ("transformer", SAMPLED),
     ("transformer", ("--decoder.looks", "every")),

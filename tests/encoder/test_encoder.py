@@ -364,6 +364,7 @@ def test_other_weights_or_settings_have_another_store(dataset, tmp_path):
     assert ensure_store(dataset, encoder(**SMALL | changes[1])).folder not in {store.folder for store in stores}
 
 
+@pytest.mark.slow
 def test_an_extraction_that_is_killed_resumes(dataset, monkeypatch):
     code = """if True:
         import functools, os, signal, sys

@@ -62,6 +62,7 @@ RULES = [
 """All rules but that of the released code, which averages over the padded length (test_released)."""
 
 
+@pytest.mark.thin
 @bed.either_feed
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(rule.values()))
 def test_two_captions_of_one_batch_are_two_runs_for_every_rule(feed, rule):

@@ -237,7 +237,7 @@ def test_planted_bugs_are_rejected_on_the_captioner(monkeypatch, kind):
     assert off["attention"] > 8, off
 
 
-@pytest.mark.parametrize("later", ["hard", "expected"])
+@pytest.mark.parametrize("later", [pytest.param("hard", marks=pytest.mark.slow), "expected"])
 def test_a_relaxed_rollout_may_look_ahead_and_not_at_logits_of_the_hard_path(monkeypatch, later):
     """So c is rejected because it depends on s_t, not because it looks ahead. The bias is some per cent of one part, so
     this takes more draws than the others."""

@@ -58,6 +58,7 @@ def no_gradient(u, costs):
     return reinforce(u.log_probs.detach(), reward_to_go(costs)).sum()
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("cost", ["to-go", "sentence"])
 @pytest.mark.parametrize("baseline", ["none", "average", "average-per-word", "average-per-place"])
 @pytest.mark.parametrize("value", [None, 2.5])

@@ -113,6 +113,7 @@ def training(data: Path, *more: object) -> list[str]:
     return [str(one) for one in ("train", "hard", *small, "--train.monitor", "nll", "--data", data, *more)]
 
 
+@pytest.mark.slow
 def test_the_page_trains_and_evaluates(forks, files, tmp_path):
     def attend(*arguments: object) -> tuple[int, str]:
         """Exit status and output of the program, in a process that knows no plugin but its own."""

@@ -74,6 +74,7 @@ def rollout_for(model, baseline: str):
     return None if policy is None else rolled(model, policy)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("baseline", UNBIASED)
 @pytest.mark.parametrize("several", [1, 2])
 @pytest.mark.parametrize("cost", ["to-go", "sentence"])

@@ -118,6 +118,7 @@ def test_the_posterior_gives_the_marginal_and_its_gradient(model, feed):
         assert bed.distance(found, truth, name) < 1e-10, name
 
 
+@pytest.mark.thin
 @bed.either_feed
 @pytest.mark.parametrize("baseline", ["none", "average", "average-per-place"])
 @pytest.mark.parametrize("several", [1, 2])

@@ -129,6 +129,7 @@ def runs(world):
     return world / "runs/made"
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("intervention", WAYS)
 @pytest.mark.parametrize("kind", ["soft", "hard", "gru", "uniform"])
 def test_the_program_intervenes_and_its_files_add_up(runs, kind, intervention, capsys):

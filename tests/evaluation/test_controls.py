@@ -281,6 +281,7 @@ TRAINED = [
 ]
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize(("preset", "options"), TRAINED)
 def test_the_program_trains_evaluates_and_captions_each(data, tmp_path, capsys, preset, options):
     run = tmp_path / "run"

@@ -204,6 +204,7 @@ def small(monkeypatch):
     monkeypatch.setattr(growth, "SWEEPS", short)
 
 
+@pytest.mark.slow
 def test_the_parts_around_a_step(tmp_path, small):
     options = ["--rounds", "1", "--precision", "fp32", "--out", str(tmp_path)]
     main(["bench", "--sizes", "tiny", "--parts", "features,waiting,stores,scoring,startup", *options])

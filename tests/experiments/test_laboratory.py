@@ -158,7 +158,7 @@ def test_what_has_no_chance_has_neither_variance_nor_bias(feed, name):
         assert other > 0.01 and getattr(row, f"from_{row.against}") == row.bias
 
 
-@pytest.mark.parametrize("baseline", ["none", "average-per-word"])
+@pytest.mark.parametrize("baseline", [pytest.param("none", marks=pytest.mark.slow), "average-per-word"])
 def test_the_variance_of_reinforce_is_the_enumerated_one(baseline):
     """E|g|^2 - |E g|^2 over all paths, each as it is trained, with the level at which the average has settled."""
     where = subject()

@@ -48,6 +48,7 @@ def gradients(output: Tensor, inputs: tuple, seed: int) -> tuple:
     return torch.autograd.grad((output * weights.to(DEVICE)).sum(), inputs)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_additive_scores_and_their_gradients(monkeypatch, shape, activation):
@@ -107,6 +108,7 @@ def test_the_lstm_cell_of_torch():
         torch.testing.assert_close(one, other.to(DEVICE), **SEVERAL)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("feed", [None, *bed.FEEDS])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_captioner_on_kernels_is_the_captioner(monkeypatch, feed, activation):

@@ -146,6 +146,7 @@ def test_a_kept_meteor_that_went_wrong_starts_again(fake_java, tmp_path):
     assert [one.corpus for one in found[2:]] == [{"meteor": 0.5}] * 3 and starts_of(tmp_path) == 4
 
 
+@pytest.mark.slow
 def test_a_kept_meteor_says_the_same_again(meteor, monkeypatch):
     """And what one says that was started for this question alone."""
     alone = score_captions({"a": "a dog"}, {"a": PAIR[1]["a"]}, metrics=("meteor",), tokeniser="simple")

@@ -69,11 +69,9 @@ CHANGED = [
 
 OFTEN = [
     {"attention.select": "expected"},
-    {"estimator.name": "reinforce"},
     {"estimator.name": "unordered-set", "estimator.samples": 3},
     {"estimator.baseline": "learned"},
     {"objective.doubly_stochastic": 1.0, "objective.reduce": "mean", "objective.target": "length"},
-    {"estimator.name": "vimco", "objective.supervised": 0.5},
     CHANGED[-1],
 ]
 """What `make test` trains too; `make test-slow` trains all."""

@@ -119,6 +119,7 @@ def agree(settings) -> Recorded:
     return capture
 
 
+@pytest.mark.thin
 @each_rule
 def test_every_estimator_learns_the_same(name, feed):
     agree(settings_of(feed, name=name))
@@ -166,6 +167,7 @@ def on_meta(settings) -> None:
     assert take.capture.recorded == 1
 
 
+@pytest.mark.thin
 @each_rule
 def test_a_captured_step_reads_nothing_of_the_host(name, feed):
     on_meta(settings_of(feed, name=name))

@@ -124,29 +124,24 @@ SMALLER = {  # where the grid, two by two, has too many paths, or too few locati
 }
 APART = [name for name in ESTIMATORS if name != "xu2015-code"]
 CHANGED = [
-    *(
-        pytest.param({"train.optimiser": name}, marks=() if name in ("adam", "rmsprop") else SLOW)
-        for name in OPTIMISERS
-    ),
+    *(pytest.param({"train.optimiser": name}, marks=() if name == "rmsprop" else SLOW) for name in OPTIMISERS),
     {"encoder.tune_blocks": 1},
     *(
         pytest.param(
             {"estimator.name": name} | SMALLER.get(name, {}),
-            marks=() if name in ("enumeration", "vimco", "unordered-set", "relax", "xu2015-code") else SLOW,
+            marks=() if name in ("vimco", "relax", "xu2015-code") else SLOW,
         )
         for name in ESTIMATORS
     ),
     *(
         pytest.param(
             {"estimator.name": name, "attention.feed": "expected"} | SMALLER.get(name, {}),
-            marks=() if name in ("marginal", "rebar", "variational") else SLOW,
+            marks=() if name in ("marginal", "variational") else SLOW,
         )
         for name in APART
     ),
     *(
-        pytest.param(
-            {"estimator.baseline": name}, marks=() if name in ("average-per-place", "learned", "soft") else SLOW
-        )
+        pytest.param({"estimator.baseline": name}, marks=() if name in ("learned", "soft") else SLOW)
         for name in BASELINES
     ),
     {"estimator.name": "vimco", "train.precision": "bf16"},
@@ -154,7 +149,7 @@ CHANGED = [
     *(
         pytest.param(
             {"attention.weights": name, "attention.select": "expected"},
-            marks=() if name in ("random", "oracle") else SLOW,
+            marks=() if name == "oracle" else SLOW,
         )
         for name in ("uniform", "centre", "random", "oracle")
     ),

@@ -105,7 +105,12 @@ def changed(task: SelfCritical, samples: int) -> SelfCritical:
 
 @pytest.mark.parametrize(
     ("kind", "mass"),
-    [("soft", False), ("soft", True), ("hard", True), ("hard, fed the expected context", False)],
+    [
+        ("soft", False),
+        pytest.param("soft", True, marks=pytest.mark.slow),
+        pytest.param("hard", True, marks=pytest.mark.slow),
+        ("hard, fed the expected context", False),
+    ],
 )
 def test_its_expectation_is_the_gradient_of_the_expected_score(kind, mass):
     """Leave-one-out over all pairs of outcomes, and any constant level over all outcomes."""
@@ -225,13 +230,19 @@ def begun(tmp_path_factory):
     return data, folder
 
 
+REWARDS = [("expected", "cider"), ("sample", "bleu4")]
+
+
 def configured(data: Path, kind: str, **settings: object) -> Config:
     rest = {"data": str(data), "attention": {"select": kind, "width": 16}}
     small = from_dict(halves.SMALL | rest | {"train": halves.SMALL["train"] | {"epochs": 2, "monitor": "cider"}})
     return replace(small, settings)
 
 
-@pytest.mark.parametrize(("kind", "reward"), [("expected", "cider"), ("sample", "cider+mass"), ("sample", "bleu4")])
+@pytest.mark.parametrize(
+    ("kind", "reward"),
+    [("sample", "cider+mass"), *(pytest.param(*one, marks=pytest.mark.slow) for one in REWARDS)],
+)
 def test_a_run_is_trained_and_resumed(begun, tmp_path, monkeypatch, kind, reward):
     monkeypatch.setattr("attend.metrics.captions.find_java", no_java)
     data, folder = begun

@@ -94,7 +94,9 @@ def test_a_run_that_goes_on_equals_one_of_as_many_epochs(data, tmp_path, capsys)
         train(settings(data, 3, **SCHEDULE), grown)
 
 
-@pytest.mark.parametrize("at", ["scores.json", "evaluations", "config.json"])
+@pytest.mark.parametrize(
+    "at", ["evaluations", *(pytest.param(name, marks=pytest.mark.slow) for name in ("scores.json", "config.json"))]
+)
 def test_a_run_that_is_killed_as_it_begins_to_go_on(data, tmp_path, monkeypatch, at):
     """Whatever was done by then, the same command goes on, and the command before gives the scores of before."""
     runs = [tmp_path / name for name in ("whole", "more", "less")]

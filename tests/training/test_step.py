@@ -38,6 +38,7 @@ def step(rule: dict, feed: str, low: bool):
     return u, loss, [*model.parameters(), *learner.parameters()]
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("feed", ["glimpse", "expected"])
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: "-".join(rule.values()))
 def test_every_rule_has_a_loss_and_gradients_in_both_precisions(rule, feed):

@@ -85,6 +85,7 @@ def step(given: config.Config, *, padded: bool, optimiser: str = "adam") -> None
         health_sums(u)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("padded", [False, True])
 @bed.either_feed
 @pytest.mark.parametrize("name", [name for name in FACTS if name not in WAITS])
@@ -94,6 +95,7 @@ def test_a_step_of_every_estimator_never_waits(name, feed, padded):
     step(settings(feed, name=name), padded=padded)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("padded", [False, True])
 @bed.either_feed
 @pytest.mark.parametrize("baseline", BASELINES)
@@ -101,6 +103,7 @@ def test_a_step_with_every_baseline_never_waits(baseline, feed, padded):
     step(settings(feed, baseline=baseline, samples=2), padded=padded)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("decoder", [{}, {"gate": "vector"}, {"readout": "linear"}, *bed.BLIND.values(), bed.SHARED])
 @pytest.mark.parametrize(
@@ -113,6 +116,7 @@ def test_a_step_of_soft_attention_never_waits(attention, decoder, padded):
     step(settings(None, decoder, attention), padded=padded)
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("decoder", [*bed.BLIND.values(), bed.SHARED])
 @pytest.mark.parametrize("baseline", ["soft", "self-critical"])
 def test_passes_from_every_prefix_never_wait(baseline, decoder):
@@ -147,6 +151,7 @@ class Host(np.ndarray):
         return self.view(np.ndarray)
 
 
+@pytest.mark.thin
 @pytest.mark.skipif(
     torch.torch_version.TorchVersion(torch.__version__) < (2, 9), reason="fake GPU tensors of torch 2.6 ask the driver"
 )

@@ -238,6 +238,7 @@ def percentiles(values):
     return np.quantile(means, [0.025, 0.975])
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize(("seeds", "case"), [(1, "images"), *itertools.product((2, 3, 5), ("images", "both", "seeds"))])
 def test_the_truth_is_inside_as_often_as_is_said(seeds, case):
     """95 % within what 300 data sets can tell, or more; of one seed where seeds do not differ."""

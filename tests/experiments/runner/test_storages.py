@@ -26,6 +26,7 @@ def test_what_no_other_process_could_share_is_refused(url, tmp_path, fails):
 ODD = ["a b", "100%", "50%25", "%(here)s", "a#b", "a&b=c", "{x}", "}", "[a]", "ä", "a;b", "'", '"', "~", "$HOME", "*"]
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_a_path_of_any_name_works(kind, name, tmp_path, monkeypatch):

@@ -85,6 +85,7 @@ def test_chance_is_the_trial_s_own_whoever_asks(name):
     assert drawn(Keyed(name, 4), [0, 1, 2, 3]) != one
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("pruner", PRUNERS)
 def test_every_sampler_and_pruner_by_name(sampler, pruner, tmp_path):
