@@ -4,7 +4,7 @@
 
 Source: Xu et al. (2015), on the generated world `scenes` with a frozen EfficientNet-Lite0.
 
-Measured, 10 minutes on two cores beside other work and not on a GPU (experiments/results/quickstart.csv): CIDEr 2.28
+Measured, 10 minutes on two cores, 16 on two slow ones, not on a GPU (experiments/results/quickstart.csv): CIDEr 2.28
 soft, 2.26 hard begun from it, 2.36 soft for as many epochs more and 1.27 uniform; soft and hard hold 56 and 61 percent
 of their attention in the box of the word, and the best control 24.
 """
