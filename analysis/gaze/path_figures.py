@@ -1,12 +1,13 @@
 """Statistics of the gaze over a split: a table with intervals, and one figure of it."""
 
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from attend.analysis.figures.figures import NOTE, colours, dot, styled
+from attend.analysis.figures.figures import colours, dot, note, styled
 from attend.analysis.gaze.paths import MEASURES, SECTORS, Measured
 from attend.analysis.grounding.word_kinds import KINDS
 from attend.analysis.statistics.intervals import Interval, interval, paired, within
@@ -94,7 +95,7 @@ def gaze_table(rows: Sequence[Row], differences: Sequence[Row]) -> str:
     for variant, way in dict.fromkeys((row.variant, row.way) for row in whole):
         cells = {row.measure: row.found for row in whole if (row.variant, row.way) == (variant, way)}
         table.append((variant, way, *(bracketed(cells.get(name)) for name in MEASURES)))
-    methods = dict.fromkeys(row.found.method for row in whole)
+    methods = _methods(row.found for row in whole)
     meanings = "; ".join(f"{name}: {meaning}" for name, meaning in MEASURES.items())
     return "\n".join([markdown(table, left=(0, 1)), f"95 % intervals: {', '.join(methods)}.", f"{meanings}."])
 
@@ -129,10 +130,18 @@ def draw_gaze_statistics(rows: Sequence[Row], ceiling: float) -> Figure:
         _dots(axes, rows, first, looks, [(name, kind) for kind in spoken], spoken, titles[name])
     handles = [figure.axes[0].plot([], [], **_style(*looks[key]), label=f"{key[0]}: {key[1]}")[0] for key in keys]
     figure.legend(handles=handles, loc="outside upper left", ncols=min(4, len(handles)))
-    methods = dict.fromkeys(row.found.method for row in rows if not row.part)
-    note = f"bars and bands: 95 % intervals, {' or '.join(methods)}; entropy and kinds of words: filled way only"
-    figure.supxlabel(note, **NOTE)
+    methods = " or ".join(_methods(row.found for row in rows if not row.part))
+    note(figure, f"bars and bands: 95 % intervals, {methods}; entropy and kinds of words: filled way only")
     return figure
+
+
+def _methods(found: Iterable[Interval]) -> list[str]:
+    """Methods in words; those that differ in the number of images alone as one, with the range of it."""
+    counts: dict[str, list[int]] = defaultdict(list)
+    for one in found:
+        counts[one.method.replace(f"{one.images:,} images", "{} images", 1)].append(one.images)
+    ends = {method: sorted({min(images), max(images)}) for method, images in counts.items()}
+    return [method.format(" to ".join(f"{n:,}" for n in few)) for method, few in ends.items()]
 
 
 def _groups(measured: Sequence[Measured]) -> dict[tuple[str, str], list[Measured]]:

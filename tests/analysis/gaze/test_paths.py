@@ -1,6 +1,12 @@
 import numpy as np
 import pytest
-from attend.analysis.gaze.path_figures import draw_gaze_statistics, gaze_table, tabulate_differences, tabulate_gaze
+from attend.analysis.gaze.path_figures import (
+    _methods,
+    draw_gaze_statistics,
+    gaze_table,
+    tabulate_differences,
+    tabulate_gaze,
+)
 from attend.analysis.gaze.paths import (
     DRAWS,
     LARGEST,
@@ -158,6 +164,14 @@ def test_one_figure_draws_what_the_table_holds(looks, tmp_path):
     entries = [text.get_text() for text in figure.legends[0].get_texts()]
     assert entries == ["soft: largest weight", "soft: centre of mass", "hard: argmax", "hard: draws"]
     figure.savefig(tmp_path / "gaze.png")
+    (said,) = [text for text in figure.texts if text.get_text().startswith("bars and bands")]
+    assert said.get_window_extent().x1 < figure.bbox.x1  # the note is not cut off
+
+
+def test_methods_that_differ_in_images_alone_are_said_once():
+    rng = np.random.default_rng(0)
+    of = [interval(rng.normal(size=(seeds, images)), resamples=50) for seeds, images in ((1, 1200), (1, 7), (3, 9))]
+    assert _methods(of) == ["bootstrap over 7 to 1,200 images of one seed", "bootstrap over 3 seeds and 9 images"]
 
 
 def test_similarity_stands_beside_chance(looks):
