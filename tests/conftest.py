@@ -70,6 +70,16 @@ def fails(capsys):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def coarse():
+    """Pictures of few dots, which are written in a third of the time."""
+    from attend.analysis.figures import figures
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "DPI", 50)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def meteor():
     """METEOR's program starts once, when a test first asks for it: that takes eight seconds of a processor."""
     from attend.metrics.java import meteor_kept

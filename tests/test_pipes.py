@@ -97,7 +97,7 @@ def here(tmp_path_factory):
 RUN, OTHER = "runs/made/soft/seed0", "runs/made/hard/seed0"
 EVALUATION = f"{RUN}/evaluations/test-expected-beam3"
 PREPARE = "prepare flickr --out out/data --minimum-count 1"
-TRAIN = "train soft --out out/run --data halves --encoder.name resnet10t --encoder.size 32 --encoder.grid 2 2"
+TRAIN = "train soft --out out/run --data halves --encoder.name test_resnet --encoder.size 32 --encoder.grid 2 2"
 SCORE = "--metrics bleu --tokeniser simple"
 REFUSED = [  # a file, and the verb that cannot do without it
     ("flickr/x.token.txt", "prepare flickr/x.token.txt --layout flickr8k --out out/data"),
@@ -186,7 +186,7 @@ def test_a_shard_of_a_store(here, monkeypatch):
     from attend.encoder.features import ensure_store
 
     dataset = Prepared(here / "data")
-    backbone = Backbone(Encoder(name="resnet10t", weights="random", size=32, grid=(2, 2), stride=8), 0)
+    backbone = Backbone(Encoder(name="test_resnet", weights="random", size=32, grid=(2, 2), stride=8), 0)
     store = ensure_store(dataset, backbone)
     for name in ("00000.h5", "store.json"):
         with (

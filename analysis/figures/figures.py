@@ -75,6 +75,8 @@ MOST = 4
 THIN = 0.6
 """The width of one seed's line."""
 FORMATS = ("png", "pdf", "svg")
+DPI = 200
+"""Dots an inch of a PNG."""
 NOTE = {"fontsize": 7.5, "color": "#555555", "x": 0.01, "ha": "left"}
 """The style of the note below a figure."""
 
@@ -312,7 +314,7 @@ def save(
             written.append(path.with_name(f"{path.name}.{format}"))
             undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(format)
             picture = io.BytesIO()
-            figure.savefig(picture, format=format, dpi=200, metadata=undated)
+            figure.savefig(picture, format=format, dpi=DPI, metadata=undated)
             write_bytes(written[-1], picture.getvalue())
     finally:
         figure.set_layout_engine(layout)

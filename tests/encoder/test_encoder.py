@@ -293,7 +293,7 @@ def dataset(tmp_path) -> Prepared:
     return write_prepared(Source(name="five", root=root, examples=examples), tmp_path / "out", 1)
 
 
-SMALL = {"name": "resnet10t", "size": 32, "stride": 8, "grid": (2, 2)}
+SMALL = {"name": "test_resnet", "size": 32, "stride": 8, "grid": (2, 2)}
 
 
 @pytest.mark.parametrize("transform", ["squash", "crop"])

@@ -58,7 +58,7 @@ def data(tmp_path_factory):
 def trained(folder, data, **attention):
     """A run of some steps, trained and evaluated on six images."""
     sections = {
-        "encoder": halves.SMALL["encoder"] | {"grid": [2, 3]},
+        "encoder": halves.CLEARER | {"grid": [2, 3]},
         "attention": {"width": 16} | attention,
         "train": halves.SMALL["train"] | {"epochs": 6, "monitor": "nll"},
     }
@@ -269,7 +269,7 @@ def test_data_without_boxes_are_refused_at_the_start_of_training(tmp_path, what)
     assert not (tmp_path / "run/config.json").exists()
 
 
-SMALL = "--encoder.name resnet10t --encoder.weights random --encoder.size 32 --encoder.grid 2 3 --encoder.stride 8"
+SMALL = "--encoder.name test_resnet --encoder.weights random --encoder.size 32 --encoder.grid 2 3 --encoder.stride 8"
 SMALL += " --attention.width 16 --decoder.embedding 16 --decoder.hidden 24 --search.max-length 6 --train.epochs 1"
 TRAINED = [
     *(("soft", f"--attention.weights {name}") for name in ("centre", "random", "first")),

@@ -265,7 +265,7 @@ def test_fine_tuning_moves_the_last_blocks_alone(dataset, tmp_path):
         tuned.encoder.state_dict().items(), fresh.encoder.state_dict().values(), strict=True
     ):
         assert (not np.array_equal(ours.numpy(), theirs.numpy())) == (name in trained), name
-    assert list(dataset.glob("images-resnet10t-*"))
+    assert list(dataset.glob("images-test_resnet-*"))
 
 
 def test_stalled_validation_lowers_the_rate_and_stops(dataset, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from attend.config.text import from_dict, replace
 from attend.training.run import train_config
 from tests import halves
 
-WIDTH, CELLS = 128, 4  # what resnet10t gives at stride 8, on 2 x 2 cells
+WIDTH, CELLS = 48, 4  # what test_resnet gives at stride 8, on 2 x 2 cells
 WORDS, VOCABULARY = 7 + 3, 8 + 4  # of the two captions of an image; eight words, and the four marks
 FEATURES, LOGITS = CELLS * WIDTH, WORDS * VOCABULARY  # of one image
 

@@ -234,7 +234,7 @@ REWARDS = [("expected", "cider"), ("sample", "bleu4")]
 
 
 def configured(data: Path, kind: str, **settings: object) -> Config:
-    rest = {"data": str(data), "attention": {"select": kind, "width": 16}}
+    rest = {"data": str(data), "encoder": halves.CLEARER, "attention": {"select": kind, "width": 16}}
     small = from_dict(halves.SMALL | rest | {"train": halves.SMALL["train"] | {"epochs": 2, "monitor": "cider"}})
     return replace(small, settings)
 

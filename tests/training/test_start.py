@@ -103,7 +103,7 @@ def test_a_run_that_nothing_can_begin_from_is_refused_in_one_sentence(soft, tmp_
     run = Path(shutil.copytree(soft[1], tmp_path / "run"))
     spoil(run)
     options = (
-        "--encoder.name resnet10t --encoder.weights random --encoder.size 32 --encoder.grid 2 2 --encoder.stride 8"
+        "--encoder.name test_resnet --encoder.weights random --encoder.size 32 --encoder.grid 2 2 --encoder.stride 8"
     )
     options += " --decoder.hidden 20 --decoder.embedding 12 --attention.width 12 --train.epochs 1"
     sentence = fails("train", "hard", "--data", soft[0], "--from", run, "--out", tmp_path / "hard", *options.split())

@@ -140,10 +140,10 @@ def test_what_is_missing_is_said_and_the_rest_goes_on(tmp_path, capsys):
     main(["plot", "saccades", str(runs), "--out", out, "--image", "no.png", "--image", IMAGES[2], "--dots", "gate"])
     told = capsys.readouterr()
     assert "'no.png' is not among the 6 images of these runs" in told.err and "gaze-36.png" in told.out
-    main(["plot", "gaze", str(runs), "--out", out, "--decode", "sample", "--draws", "1"])
+    main(["plot", "gaze", str(runs), "--out", out, "--decode", "sample", "--draws", "1", "--formats", "png"])
     assert "hard/seed0 has no evaluation test sample: add it" in capsys.readouterr().err
     (runs / "hard/seed0/evaluations/test-argmax-beam3/attention.h5").unlink()
-    main(["plot", "gaze", str(runs), "--out", out])
+    main(["plot", "gaze", str(runs), "--out", out, "--formats", "png"])
     told = capsys.readouterr()
     assert "attention.h5 is missing: evaluate the run again" in told.err and "gaze.md" in told.out
 

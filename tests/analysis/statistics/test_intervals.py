@@ -245,7 +245,9 @@ def test_the_truth_is_inside_as_often_as_is_said(seeds, case):
     assert coverage(seeds, case, ours) >= 0.95 - 2.5 * math.sqrt(0.95 * 0.05 / 300)
 
 
-@pytest.mark.parametrize(("seeds", "most"), [(2, 0.75), (3, 0.87), (5, 0.93)])
+@pytest.mark.parametrize(
+    ("seeds", "most"), [(2, 0.75), *(pytest.param(*one, marks=pytest.mark.slow) for one in ((3, 0.87), (5, 0.93)))]
+)
 def test_the_plain_bootstrap_of_few_seeds_says_too_much(seeds, most):
     assert coverage(seeds, "seeds", percentiles) < most
 

@@ -117,7 +117,7 @@ def test_equal_within_is_the_margin_of_two_one_sided_tests():
     ("rows", "seeds", "case"),
     [(8, 2, "seeds"), *(pytest.param(*more, marks=pytest.mark.slow) for more in ((8, 2, "all"), (4, 3, "both")))],
 )
-@pytest.mark.parametrize("differences", [False, True])
+@pytest.mark.parametrize("differences", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_pooled_intervals_hold_what_they_say_and_are_narrower(rows, seeds, case, differences):
     most = 2.5 * math.sqrt(0.05 * 0.95 / 200)
     inside, width = held(200, rows, seeds, case, differences=differences)

@@ -51,7 +51,7 @@ EPOCHS, STEPS = 3, 3 * 7
 def experiment(data: Path, **changed) -> Experiment:
     """Soft and hard on the halves, hard evaluated in one more way."""
     settings = {**halves.SMALL, "data": str(data)}
-    settings["encoder"] = {**settings["encoder"], "grid": [4, 4]}
+    settings["encoder"] = {**halves.CLEARER, "grid": [4, 4]}
     settings["train"] = {**settings["train"], "epochs": EPOCHS, **changed}
     soft = from_dict(settings, "the test")
     hard = replace(soft, attention=replace(soft.attention, select="sample"))
