@@ -83,6 +83,7 @@ def test_a_resample_is_tau_of_the_repeated_images(variant):
         assert tau == pytest.approx(by_counting(x[again], y[again], variant), abs=1e-12)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_where_images_differ():
     """Of 100 made sets of 25 images, about 95 % of the intervals hold the tau of very many images."""
 

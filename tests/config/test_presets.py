@@ -121,7 +121,8 @@ SAMPLED = ("--attention.select", "sample")
 TRAINED += [("gru-residual", SLIM + more) for more in (SAMPLED, HEADS, HEADS + SAMPLED)]
 TRAINED += [(name, SAMPLED) for name in ("adaptive", "transformer")]
 TRAINED += [("tutorial", ("--encoder.tune-blocks", "3"))]
-TRAINED = [one if not one[1] else pytest.param(*one, marks=pytest.mark.slow) for one in TRAINED]
+SLOW = [one for one in TRAINED if one[1] or one[0] == "gru-residual"]
+TRAINED = [pytest.param(*one, marks=pytest.mark.slow) if one in SLOW else one for one in TRAINED]
 
 
 @pytest.fixture()

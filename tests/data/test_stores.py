@@ -232,7 +232,7 @@ def test_a_shard_of_other_versions_is_no_other_store(tmp_path):
     assert Store(tmp_path).read("size", range(10)).tolist() == list(range(10))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_read_what_one_process_reads(tmp_path, method):
     fill(tmp_path, count=40)
     store = Store(tmp_path)

@@ -172,6 +172,7 @@ def test_every_number_grows_sixteenfold():
         assert name in ("beam",) or sweep.resized(sweep.values[0]) != sweep.resized(sweep.values[1])
 
 
+@pytest.mark.slow
 def test_bench_leaves_tables_and_their_numbers(tmp_path, capsys):
     options = ["--rounds", "2", "--precision", "fp32", "--out", str(tmp_path)]
     main(["bench", "--sizes", "tiny", "--parts", "train,captured,samples,operations,kernels,decoders,search", *options])

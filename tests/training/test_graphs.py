@@ -173,7 +173,10 @@ def test_a_captured_step_reads_nothing_of_the_host(name, feed):
     on_meta(settings_of(feed, name=name))
 
 
-@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize(
+    "baseline",
+    [pytest.param(one, marks=() if one in ("learned", "soft") else pytest.mark.slow) for one in BASELINES],
+)
 def test_nor_with_any_baseline(baseline):
     on_meta(settings_of("glimpse", baseline=baseline, samples=2))
 

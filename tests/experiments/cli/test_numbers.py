@@ -61,6 +61,7 @@ NEEDED = {"prepare": ["scenes", "--out", "x"], "evaluate": ["x"], "caption": ["x
 ALL = [(verb, name) for verb, (kind, _) in VERBS.items() if verb != "train" for name in options(kind)]
 
 
+@pytest.mark.thin
 @pytest.mark.parametrize(("verb", "name"), ALL)
 @pytest.mark.parametrize("number", HOSTILE)
 def test_an_option_accepts_a_number_or_says_one_sentence(verb, name, number):

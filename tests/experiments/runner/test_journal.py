@@ -68,7 +68,8 @@ def write(path: Path, name: str, size: int) -> None:
         os.write(noted, f"{number}\n".encode())
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 def test_writers_that_are_killed_lose_no_operation(seed, forks, tmp_path):
     path, chance = tmp_path / "queue.journal", random.Random(seed)
     for victim in ("one", "two", "three"):

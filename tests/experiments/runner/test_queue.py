@@ -103,6 +103,7 @@ def freeze(process: BaseProcess, database: Path) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_frozen_worker_loses_its_job_after_its_heartbeat_and_counts_nothing_when_it_comes_back(
     worker, tmp_path, monkeypatch
 ):
