@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
     functions = defaultdict(list)
     for item in items:
         if item.get_closest_marker("thin") and not item.get_closest_marker("slow"):
-            functions[item.location[0], item.originalname, item.cls].append(item)
+            functions[item.function].append(item)
     for cases in functions.values():
         for case in {*cases} - {*covering(cases)}:
             case.add_marker("slow")
@@ -71,7 +71,7 @@ def fails(capsys):
 
 @pytest.fixture(scope="session", autouse=True)
 def coarse():
-    """Pictures of few dots, which are written in a third of the time."""
+    """Pictures of few dots, which are written sooner."""
     from attend.analysis.figures import figures
 
     with pytest.MonkeyPatch.context() as patch:
