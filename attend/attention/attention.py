@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attend.attention import controls
-from attend.attention.score import by_head
+from attend.attention.score import Keys, by_head
 from attend.attention.select import At, Policy, Selection
 from attend.attention.simplex import softmax
 
@@ -26,7 +26,7 @@ class Memory:
 
     features: Tensor
     mask: Tensor | None
-    keys: Tensor | None
+    keys: Tensor | Keys | None
     values: Tensor
     projected: bool = False
 

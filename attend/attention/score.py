@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,31 @@ BLOCK = {"cpu": 2**19, "cuda": 2**26}
 """Units of the score that are in memory at once: 2 MiB of fp32 fit the cache of a CPU."""
 FEW = 2**16
 """Units that are simply kept: fewer operations are then worth more than fewer bytes."""
+LARGE = 20.0
+"""Keys below it may be used by their exponentials: where exp(-2 q) leaves fp32, tanh(k + q) is -1 or 1 for all of
+them."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """k = W a (N, L, A), and ``falling`` exp(-2 k), from which a CPU computes tanh(k + q) without an exponential per
+    unit; None if it does not. Cut by images."""
+
+    plain: Tensor
+    falling: Tensor | None = None
+
+    @classmethod
+    def of(cls, plain: Tensor, activation: str) -> Self:
+        """Keys with their exponentials, where these are used and can be: on a CPU, for tanh, of keys below LARGE."""
+        known = plain.detach()
+        used = activation == "tanh" and known.device.type == "cpu" and known.numel() and known.abs().amax() < LARGE
+        return cls(plain, torch.exp(-2 * known) if used else None)
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def __getitem__(self, images: slice) -> Self:
+        return Keys(self.plain[images], None if self.falling is None else self.falling[images])
 
 
 @dataclass(frozen=True)
@@ -40,7 +66,7 @@ ACTIVATIONS = {
 }
 
 
-def additive(keys: Tensor, query: Tensor, vector: Tensor, activation: str = "tanh") -> Tensor:
+def additive(keys: Tensor | Keys, query: Tensor, vector: Tensor, activation: str = "tanh") -> Tensor:
     """e_i = v . activation(k_i + q), for keys k = W a (N, L, A), queries q = U h + b (N, R, A), v (A,) -> (N, R, L).
 
     The R rows of an image (captions, samples, beams) share its keys by view. In fp32 or better. On CUDA it is one
@@ -48,7 +74,8 @@ def additive(keys: Tensor, query: Tensor, vector: Tensor, activation: str = "tan
 
     Source: Bahdanau et al. (2015); Xu et al. (2015), equation 4.
     """
-    keys = at_least_fp32(keys)
+    falling = keys.falling if isinstance(keys, Keys) else None
+    keys = at_least_fp32(plain(keys))
     query, vector = query.to(keys.dtype), vector.to(keys.dtype)
     with _full_precision(keys.device.type):
         if kernels.run_on(keys):
@@ -57,7 +84,7 @@ def additive(keys: Tensor, query: Tensor, vector: Tensor, activation: str = "tan
             return additive_scores(keys, query, vector, activation == "tanh")
         if query.shape[:2].numel() * keys.shape[1:].numel() <= FEW:
             return ACTIVATIONS[activation].plain(keys[:, None] + query[:, :, None]) @ vector
-        return _Additive.apply(keys, query, vector, ACTIVATIONS[activation])
+        return _Additive.apply(keys, query, vector, ACTIVATIONS[activation], falling)
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager:
@@ -72,41 +99,56 @@ class _Additive(torch.autograd.Function):
     less work than to write and to read them."""
 
     @staticmethod
-    def forward(ctx, keys: Tensor, query: Tensor, vector: Tensor, activation: Activation) -> Tensor:
-        ctx.save_for_backward(keys, query, vector)
+    def forward(
+        ctx, keys: Tensor, query: Tensor, vector: Tensor, activation: Activation, falling: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(keys, query, vector, falling)
         ctx.activation = activation
         scores = query.new_empty(*query.shape[:2], keys.shape[1])
-        for images, units in _units(keys, query, activation):
+        for images, units in _units(keys, query, activation, falling):
             torch.matmul(units, activation.scale * vector, out=scores[images])
         return scores.add_(activation.shift * vector.sum())
 
     @staticmethod
     @once_differentiable
     def backward(ctx, slopes: Tensor):
-        keys, query, vector = ctx.saved_tensors
+        keys, query, vector, falling = ctx.saved_tensors
         activation, scale = ctx.activation, ctx.activation.scale
         of_keys, of_query, of_vector = torch.empty_like(keys), torch.empty_like(query), torch.zeros_like(vector)
-        for images, units in _units(keys, query, activation):
-            above = slopes[images, :, None]  # (n, R, 1, L)
-            of_vector += torch.matmul(above, units).sum((0, 1, 2))
-            units = activation.slope(units)
-            torch.matmul(above, units, out=of_query[images, :, None])
-            torch.sum(units.mul_(above.transpose(2, 3)), 1, out=of_keys[images])
+        for images, units in _units(keys, query, activation, falling):
+            above = slopes[images]  # (n, R, L)
+            of_vector += above.flatten() @ units.flatten(0, 2)
+            moved = activation.slope(units).mul_(above[..., None])
+            torch.sum(moved, 2, out=of_query[images])
+            torch.sum(moved, 1, out=of_keys[images])
         outer = scale**2 * vector
-        return of_keys.mul_(outer), of_query.mul_(outer), scale * of_vector + activation.shift * slopes.sum(), None
+        of_vector = scale * of_vector + activation.shift * slopes.sum()
+        return of_keys.mul_(outer), of_query.mul_(outer), of_vector, None, None
 
 
-def _units(keys: Tensor, query: Tensor, activation: Activation) -> Iterator[tuple[slice, Tensor]]:
+def _units(
+    keys: Tensor, query: Tensor, activation: Activation, falling: Tensor | None
+) -> Iterator[tuple[slice, Tensor]]:
     """unit(scale (k_i + q)) for some images at a time: which, and (n, R, L, A), overwritten by the next."""
     images, rows, locations, width = *query.shape[:2], *keys.shape[1:]
     some = max(1, BLOCK.get(keys.device.type, BLOCK["cuda"]) // max(1, rows * locations * width))
-    query = activation.scale * query
+    query = activation.scale * query if falling is None else torch.exp(-2 * query)
+    one = query.new_ones(())
     buffer = query.new_empty(min(some, images), rows, locations, width)
     for start in range(0, images, some):
         block = slice(start, min(start + some, images))
         out = buffer[: block.stop - start]
-        torch.add(query[block, :, None], keys[block, None], alpha=activation.scale, out=out)
-        yield block, activation.unit(out)
+        if falling is None:
+            torch.add(query[block, :, None], keys[block, None], alpha=activation.scale, out=out)
+            yield block, activation.unit(out)
+        else:  # sigmoid(2 (k + q)) = 1 / (1 + exp(-2 k) exp(-2 q))
+            torch.addcmul(one, query[block, :, None], falling[block, None], out=out)
+            yield block, out.reciprocal_()
+
+
+def plain(keys: Tensor | Keys | None) -> Tensor | None:
+    """The keys alone."""
+    return keys.plain if isinstance(keys, Keys) else keys
 
 
 def dot(keys: Tensor, query: Tensor) -> Tensor:
@@ -145,11 +187,11 @@ class AdditiveScore(nn.Module):
         self.query = LoopLinear(hidden, width)
         self.vector = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))
 
-    def keys(self, features: Tensor) -> Tensor:
+    def keys(self, features: Tensor) -> Keys:
         """W a: (N, L, D) -> (N, L, A)."""
-        return at_least_fp32(self.key(features))
+        return Keys.of(at_least_fp32(self.key(features)), self.activation)
 
-    def forward(self, keys: Tensor, hidden: Tensor) -> Tensor:
+    def forward(self, keys: Tensor | Keys, hidden: Tensor) -> Tensor:
         """(N, L, A) and (N, R, H) -> (N, R, L)."""
         return additive(keys, self.query(hidden), self.vector, self.activation)
 

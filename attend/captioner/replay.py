@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from attend.attention.attention import Memory
+from attend.attention.score import plain
 from attend.decoder.protocol import each
 from attend.kernels.capture import Capture, CudaGraphs, say_refused
 
@@ -116,13 +117,13 @@ def _casting_anew(device: str) -> contextlib.AbstractContextManager:
 
 
 def _parts(memory: Memory) -> list[Tensor]:
-    return [part for part in (memory.features, memory.mask, memory.keys, memory.values) if part is not None]
+    return [part for part in (memory.features, memory.mask, plain(memory.keys), memory.values) if part is not None]
 
 
 def _buffers(memory: Memory) -> Memory:
     """A copy, whose values are its features if the memory's are."""
     features = memory.features.clone()
-    mask, keys = (None if part is None else part.clone() for part in (memory.mask, memory.keys))
+    mask, keys = (None if part is None else part.clone() for part in (memory.mask, plain(memory.keys)))
     values = features if memory.values is memory.features else memory.values.clone()
     return replace(memory, features=features, mask=mask, keys=keys, values=values)
 

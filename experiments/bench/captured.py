@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from attend.experiments.bench.beds import KINDS, Bed
 from attend.experiments.bench.clock import DTYPES, Setup, in_turn, ratio
-from attend.experiments.bench.floor import measure, moved, products, tanhs
+from attend.experiments.bench.floor import measure, moved, products, units
 from attend.experiments.bench.operations import launches
 
 from attend.config.text import replace as with_fields
@@ -40,7 +40,7 @@ def _planned(setup: Setup, size: Any, kind: str, precision: str) -> dict[str, An
     return {
         "words": bed.tokens,
         "GFLOP of products": operations / 1e9,
-        "million tanh": tanhs(size, bed.live) / 1e6,
+        "million units": units(size, bed.live) / 1e6,
         "MB to move": moved(size, bed.live, bed.parameters, DTYPES[precision]) / 1e6,
         "kernels": launches(size, kind)[0],
     }

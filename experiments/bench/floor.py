@@ -1,6 +1,6 @@
 """The floor of a training step: a lower bound for any implementation of the same equations on this machine.
 
-It counts the matrix products in their cheapest order, the tanh of the additive score, and the bytes that must move.
+It counts the matrix products in their cheapest order, the units of the additive score, and the bytes that must move.
 Each is then measured alone, as one call on random numbers. A step that does one thing at a time cannot be faster than
 their sum.
 """
@@ -38,7 +38,7 @@ SIZES = {
         Size(name="lite", images=13, captions=5, locations=49, features=1280, vocabulary=2500),
         Size(name="coco", images=6, captions=5, locations=196, features=2048, vocabulary=9490),
         Size(
-            name="quickstart", images=16, captions=5, locations=49, features=320, vocabulary=39, width=128,
+            name="quickstart", images=16, captions=5, locations=196, features=112, vocabulary=39, width=128,
             embedding=128, hidden=128, shortest=10, longest=18,
         ),  # experiments/quickstart.py on the built-in world
         Size(
@@ -97,8 +97,11 @@ def products(size: Size, live: list[int]) -> list[Product]:
     return found
 
 
-def tanhs(size: Size, live: list[int]) -> int:
-    """Evaluations of tanh in the additive score; the backward pass can do with their results."""
+def units(size: Size, live: list[int]) -> int:
+    """Units tanh(k + q) of the additive score; the backward pass can do with their results.
+
+    Each costs a reciprocal at least: 2 / (1 + exp(-2 k) exp(-2 q)) - 1 has its exponentials once a key and a query.
+    """
     return sum(live) * size.locations * size.width
 
 
@@ -122,7 +125,7 @@ def measure(size: Size, live: list[int], parameters: int, device: torch.device, 
         left, right, out = (torch.randn(shape, device=device, dtype=precision) for shape in shapes)
         calls.append((one.what, partial(torch.mm, left, right, out=out), one.times))
     values = torch.randn(size.images * size.captions, size.locations, size.width, device=device)
-    calls.append(("tanh", lambda: torch.tanh(values, out=values), math.ceil(tanhs(size, live) / values.numel())))
+    calls.append(("units", values.reciprocal_, math.ceil(units(size, live) / values.numel())))
     source = torch.empty(moved(size, live, parameters, precision) // 8, device=device)  # a copy reads and writes 4 each
     target = torch.empty_like(source)
     calls.append(("bytes", lambda: target.copy_(source), 1))

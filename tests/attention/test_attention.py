@@ -12,7 +12,7 @@ import torch
 from attend import config
 from attend.attention import controls, score
 from attend.attention.attention import Attention
-from attend.attention.score import ACTIVATIONS, AdditiveScore, additive
+from attend.attention.score import ACTIVATIONS, LARGE, AdditiveScore, Keys, additive
 from attend.attention.select import Argmax, Expected, Forced, Policy, Sample
 from attend.attention.simplex import softmax
 from attend.captioner.captioner import DECODINGS, decoding
@@ -42,11 +42,17 @@ def units(request, monkeypatch):
         monkeypatch.setattr(score, "FEW", 0)
 
 
+def of_sums(keys, activation):
+    """Keys without exponentials: each unit is computed from k + q."""
+    return Keys(keys)
+
+
 @pytest.mark.usefixtures("units")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_additive_score_is_a_loop_over_locations_and_units(activation):
+@pytest.mark.parametrize("known", [of_sums, Keys.of], ids=["of sums", "of products"])
+def test_the_additive_score_is_a_loop_over_locations_and_units(activation, known):
     keys, query, vector = drawn(IMAGES, LOCATIONS, 5, seed=1), drawn(IMAGES, ROWS, 5, seed=2), drawn(5, seed=3)
-    scores = additive(keys, query, vector, activation)
+    scores = additive(known(keys, activation), query, vector, activation)
     by_hand = {"tanh": math.tanh, "relu": lambda x: max(x, 0)}[activation]
     for n, r, i in itertools.product(range(IMAGES), range(ROWS), range(LOCATIONS)):
         units = (float(vector[u]) * by_hand(float(keys[n, i, u] + query[n, r, u])) for u in range(5))
@@ -55,7 +61,8 @@ def test_the_additive_score_is_a_loop_over_locations_and_units(activation):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("block", [1, 2 * ROWS * LOCATIONS * 5, 10**9])
-def test_the_gradient_of_the_additive_score_is_autograds(activation, block, monkeypatch):
+@pytest.mark.parametrize("known", [of_sums, Keys.of], ids=["of sums", "of products"])
+def test_the_gradient_of_the_additive_score_is_autograds(activation, block, known, monkeypatch):
     """In blocks of one image, of two (the last is smaller), and all at once."""
     monkeypatch.setattr(score, "FEW", 0)
     monkeypatch.setitem(score.BLOCK, "cpu", block)
@@ -63,7 +70,7 @@ def test_the_gradient_of_the_additive_score_is_autograds(activation, block, monk
     keys, query, vector = (tensor.requires_grad_() for tensor in given)
     truth = getattr(torch, activation)(keys[:, None] + query[:, :, None]) @ vector
     slopes = drawn(*truth.shape, seed=4)
-    scores = additive(keys, query, vector, activation)
+    scores = additive(known(keys, activation), query, vector, activation)
     assert torch.allclose(scores, truth, rtol=1e-12, atol=1e-12)
     pairs = (torch.autograd.grad(e, (keys, query, vector), slopes) for e in (scores, truth))
     for ours, autograds in zip(*pairs, strict=True):
@@ -71,15 +78,41 @@ def test_the_gradient_of_the_additive_score_is_autograds(activation, block, monk
 
 
 @pytest.mark.usefixtures("units")
-def test_the_additive_score_in_fp32_is_as_exact_as_torchs_tanh():
-    """Beside float64, at the paper's width and near 0, where 2 sigmoid(2 x) - 1 loses relative precision."""
-    keys, query = (drawn(2, count, 512, seed=count).mul(1e-3) for count in (50, 3))
+@pytest.mark.parametrize("size", [1e-3, 1.0, 4.5])
+@pytest.mark.parametrize("known", [of_sums, Keys.of], ids=["of sums", "of products"])
+def test_the_additive_score_in_fp32_is_as_exact_as_torchs_tanh(known, size):
+    """Beside float64, at the paper's width: near 0, where 2 sigmoid(2 x) - 1 loses relative precision, and up to where
+    products of exponentials are just used."""
+    keys, query = (drawn(2, count, 512, seed=count).mul(size).clamp(-19.9, 19.9) for count in (50, 3))
     vector = drawn(512, seed=3) / 512**0.5
-    truth = additive(keys, query, vector)
-    single = [tensor.float() for tensor in (keys, query, vector)]
-    plain = torch.tanh(single[0][:, None] + single[1][:, :, None]) @ single[2]
-    ours = additive(*single)
+    truth = torch.tanh(keys[:, None] + query[:, :, None]) @ vector
+    keys, query, vector = (tensor.float() for tensor in (keys, query, vector))
+    plain = torch.tanh(keys[:, None] + query[:, :, None]) @ vector
+    ours = additive(known(keys, "tanh"), query, vector)
     assert (ours - truth).abs().max() < max(4 * float((plain - truth).abs().max()), 4e-6)
+
+
+@pytest.mark.parametrize(
+    "key, query",
+    [(300.0, -299.5), (-299.5, 300.0), (45.0, -44.5), (19.9, -21.0), (19.9, -45.0), (-19.9, 45.0), (1.0, 300.0)],
+)
+def test_exponentials_that_overflow_change_nothing(key, query, monkeypatch):
+    """Large keys have none, and for others tanh(k + q) is -1 or 1 where that of a query overflows."""
+    monkeypatch.setattr(score, "FEW", 0)
+    keys = Keys.of(torch.full((1, 2, 3), key), "tanh")
+    assert (keys.falling is None) == (abs(key) >= LARGE)
+    given = torch.full((1, 1, 3), query, requires_grad=True)
+    scores = additive(keys, given, torch.ones(3))
+    assert scores.tolist() == [[pytest.approx([3 * math.tanh(key + query)] * 2, rel=1e-5)]]
+    (slope,) = torch.autograd.grad(scores.sum(), given)
+    assert slope.tolist() == [[pytest.approx([2 * (1 - math.tanh(key + query) ** 2)] * 3, abs=1e-6)]]
+
+
+def test_what_is_not_a_number_stays_so(monkeypatch):
+    monkeypatch.setattr(score, "FEW", 0)
+    keys, query = torch.zeros(1, 2, 3), torch.zeros(1, 1, 3)
+    for k, q in ((keys + math.nan, query), (keys, query + math.nan)):
+        assert bool(additive(Keys.of(k, "tanh"), q, torch.ones(3)).isnan().all())
 
 
 @pytest.mark.usefixtures("units")

@@ -12,7 +12,7 @@ from attend.experiments.bench import growth, run
 from attend.experiments.bench.beds import KINDS, Bed, SearchBed
 from attend.experiments.bench.captured import step, update_of
 from attend.experiments.bench.clock import Setup, ratio
-from attend.experiments.bench.floor import SIZES, Size, moved, products, tanhs
+from attend.experiments.bench.floor import SIZES, Size, moved, products, units
 from attend.experiments.bench.memory import peak, peaks, tensors
 from attend.experiments.bench.operations import count, operations
 from attend.experiments.bench.sample import sample
@@ -69,7 +69,7 @@ def test_the_floor_of_a_size_by_hand():
         "state to gates": 3 * (3 * 4 * 16),
         "state to query": 3 * (3 * 4 * 7),
     }
-    assert tanhs(size, live) == 3 * 2 * 7
+    assert units(size, live) == 3 * 2 * 7
     assert moved(size, live, 100, torch.bfloat16) == 2 * 5 * 2 * 2 + 100 * 36 + 3 * 11 * 2 * 5
 
 
