@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -27,6 +27,8 @@ from attend.runs.files import temporary
 _FOREIGN_OPTIONS = ("JAVA_TOOL_OPTIONS", "_JAVA_OPTIONS", "JDK_JAVA_OPTIONS", "CLASSPATH")
 
 _METEOR_FIELDS = 23
+# Seconds after which a METEOR that nobody asks is ended, since it holds a gigabyte.
+_IDLE = 300.0
 # Stands in for an empty caption, which METEOR is never given; its length is then taken out of the statistics.
 _NO_WORD = "qzxqzx"
 
@@ -146,25 +148,49 @@ class _Java:
 
 @dataclass
 class _Kept:
-    """METEOR's program, from when it is first asked until ``ends`` is closed."""
+    """METEOR's program, from when it is first asked until its ``end``, or until nobody has asked for _IDLE seconds."""
 
-    ends: ExitStack
     java: _Java | None = None
+    ends: ExitStack = field(default_factory=ExitStack)
+    asking: threading.Lock = field(default_factory=threading.Lock)
+    idle: threading.Timer | None = None
 
     @contextmanager
     def running(self) -> Iterator[_Java]:
         """The program; one that went wrong is not asked again."""
-        if self.java is None or self.java.process.poll() is not None:
-            module = pycocoevalcap("meteor.meteor")
-            jar = Path(module.__file__).with_name(module.METEOR_JAR)
-            arguments = ["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
-            self.java = self.ends.enter_context(_java(arguments))
-        try:
-            yield self.java
-        except BaseException:
-            self.java = None
-            self.ends.close()
-            raise
+        with self.asking:
+            if self.idle is not None:
+                self.idle.cancel()
+            if self.java is None or self.java.process.poll() is not None:
+                module = pycocoevalcap("meteor.meteor")
+                jar = Path(module.__file__).with_name(module.METEOR_JAR)
+                arguments = ["-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+                self.java = self.ends.enter_context(_java(arguments))
+            try:
+                yield self.java
+            except BaseException:
+                self._close()
+                raise
+            self.idle = threading.Timer(_IDLE, self._rest)
+            self.idle.daemon = True
+            self.idle.start()
+
+    def end(self) -> None:
+        """End the program, if it runs."""
+        with self.asking:
+            if self.idle is not None:
+                self.idle.cancel()
+            self._close()
+
+    def _rest(self) -> None:
+        """End it, unless it was asked while this waited."""
+        with self.asking:
+            if self.idle is threading.current_thread():
+                self._close()
+
+    def _close(self) -> None:
+        self.java = None
+        self.ends.close()
 
 
 _kept: _Kept | None = None
@@ -172,17 +198,20 @@ _kept: _Kept | None = None
 
 @contextmanager
 def meteor_kept() -> Iterator[_Kept]:
-    """Within this block METEOR starts once, however often it scores: starting takes as long as 1,000 captions do."""
+    """Within this block METEOR starts once, however often it scores: starting takes as long as 1,000 captions do.
+
+    Where nobody asks it for five minutes it is ended, and the next question starts it again.
+    """
     global _kept
     if _kept is not None:  # a block around this one keeps it
         yield _kept
         return
-    with ExitStack() as ends:
-        _kept = _Kept(ends)
-        try:
-            yield _kept
-        finally:
-            _kept = None
+    _kept = _Kept()
+    try:
+        yield _kept
+    finally:
+        _kept.end()
+        _kept = None
 
 
 @contextmanager

@@ -110,7 +110,6 @@ class Run:
         replaced = sum(path.stat().st_size for path in run.last.parent.glob("*.safetensors"))
         return Work(steps, steps + given / (3 * settings.images), searches, evaluated, replaced)
 
-    @meteor_kept()
     def do(self) -> dict[str, Any]:
         """Train or resume the run and evaluate it; returns its headline scores."""
         from attend.evaluation.saved import evaluate_bound, evaluate_run
@@ -214,12 +213,18 @@ def perform(
                     say(f"failed: {name}: {job.error}")
 
         if workers == 1:
-            queue.work(do, after=look, wait=wait)
+            _work(queue, do, after=look, wait=wait)
             return
-        died = together(workers, partial(queue.work, do, wait=wait), look=look)
+        died = together(workers, partial(_work, queue, do, wait=wait), look=look)
         look()
     if died == workers and any(job.state not in ("done", "failed") for job in queue.jobs().values()):
         raise ValueError(f"{died} of {workers} workers died: the same command goes on with what is left")
+
+
+@meteor_kept()
+def _work(queue: Queue, do: Callable[[Trial], Any], **how: Any) -> None:
+    """Do the jobs of a queue with one METEOR for all of them."""
+    queue.work(do, **how)
 
 
 def _do(runs: dict[str, Run], trial: Trial) -> float:

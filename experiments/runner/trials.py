@@ -16,7 +16,6 @@ from optuna.trial import Trial
 from attend.config import Config
 from attend.config.text import from_dict
 from attend.data.prepared import Prepared
-from attend.metrics.java import meteor_kept
 from attend.runs.files import write_json
 from attend.runs.folder import RunFolder
 from attend.runs.lease import held
@@ -121,7 +120,6 @@ def _do(told: Told, kind: str, out: Path, trial: Trial) -> list[float]:
     return [OBJECTIVES[name].read(scores) for name in study.objectives]
 
 
-@meteor_kept()
 def _train(study: Study, config: Config, folder: Path, trial: Trial) -> dict[str, Any]:
     from attend.training.loop import train
 

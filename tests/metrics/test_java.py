@@ -2,13 +2,18 @@
 
 import os
 import sys
+import threading
 import time
 
 import pytest
+from attend.experiments.runner.queue import Queue
+from attend.experiments.runner.runner import perform
+from attend.experiments.runner.storages import address
 
 from attend.metrics import captions, java
 from attend.metrics.captions import score_captions
 from attend.metrics.java import find_java, meteor_kept
+from tests.forks import wait_for
 
 PAIR = {"a": "the small red dog", "b": "a cat"}, {"a": ["the red dog runs", "a dog"], "b": ["a cat sleeps on a mat"]}
 
@@ -126,6 +131,43 @@ def test_within_a_block_meteor_starts_once(fake_java, tmp_path):
     assert scores == [{"meteor": 0.5}] * 3 and starts_of(tmp_path) == 1
     score_captions(*PAIR, metrics=("meteor",), tokeniser="simple")
     assert starts_of(tmp_path) == 2
+
+
+def test_the_runs_of_a_worker_start_it_once(fake_java, tmp_path):
+    fake_java(f"echo x >> {tmp_path}/starts\n" + ANSWERS.format("echo 0.25; echo 0.75; echo 0.5"))
+    queue, found = Queue(address(None, tmp_path), "some"), []
+    queue.fill(["one", "two"])
+
+    def do(trial):
+        found.append(score_captions(*PAIR, metrics=("meteor",), tokeniser="simple").corpus["meteor"])
+        return found[-1]
+
+    perform(queue, do, ["one", "two"], 1, "some")
+    assert found == [0.5, 0.5] and starts_of(tmp_path) == 1
+
+
+def test_a_kept_meteor_that_nobody_asks_is_ended_and_started_again(fake_java, tmp_path, monkeypatch):
+    fake_java(f"echo x >> {tmp_path}/starts\n" + ANSWERS.format("echo 0.25; echo 0.75; echo 0.5"))
+    monkeypatch.setattr(java, "_IDLE", 0.5)
+    with meteor_kept() as kept:
+        found = [score_captions(*PAIR, metrics=("meteor",), tokeniser="simple").corpus for _ in range(2)]
+        process = kept.java.process
+        process.wait(20)
+        wait_for(lambda: kept.java is None)
+        found.append(score_captions(*PAIR, metrics=("meteor",), tokeniser="simple").corpus)
+    assert found == [{"meteor": 0.5}] * 3 and starts_of(tmp_path) == 2
+    assert kept.java is None
+
+
+def test_a_meteor_that_is_asked_while_its_time_ends_goes_on(fake_java):
+    """The timer that has just run out waits until the question is answered, and a later one counts then."""
+    fake_java(ANSWERS.format("echo 0.25; echo 0.75; echo 0.5"))
+    with meteor_kept() as kept:
+        with kept.running() as running:
+            late = threading.Thread(target=kept._rest)
+            late.start()
+        late.join()
+        assert running.process.poll() is None
 
 
 def test_a_kept_meteor_that_went_wrong_starts_again(fake_java, tmp_path):
