@@ -307,8 +307,9 @@ def save(
     path = Path(path)
     path = path.with_suffix("") if path.suffix.lstrip(".") in {*formats, *FORMATS, "csv"} else path
     written, layout = [], figure.get_layout_engine()
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # each new layout moves a little, and all formats must be equal
+    if layout is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # each new layout moves a little, and all formats must be equal
     try:
         for format in formats:
             written.append(path.with_name(f"{path.name}.{format}"))
@@ -317,7 +318,8 @@ def save(
             figure.savefig(picture, format=format, dpi=DPI, metadata=undated)
             write_bytes(written[-1], picture.getvalue())
     finally:
-        figure.set_layout_engine(layout)
+        if layout is not None:
+            figure.set_layout_engine(layout)
     numbers = numbers or [("panel", "series", "x", "y"), *drawn(figure)]
     if len(numbers) > 1:
         written.append(path.with_name(f"{path.name}.csv"))

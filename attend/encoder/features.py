@@ -21,7 +21,7 @@ from attend.data.stores import Store, fill_store
 from attend.encoder.encoder import Encoder
 from attend.geometry import Geometry
 
-CHUNK = {"cpu": 4, "cuda": 64}
+CHUNK = {"cpu": 2, "cuda": 64}
 """Images that pass the encoder at once while features are computed: on a CPU the maps of more fit no cache."""
 
 

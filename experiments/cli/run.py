@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from attend.experiments.runner.experiment import Experiment
 
 
-PICTURES = 4
+PICTURES = 2
 """Images whose gaze is drawn."""
 
 
@@ -57,8 +57,11 @@ def run(command: Run) -> None:
         _conclude(experiment, command)
         return
     from attend.experiments.runner import runner
+    from attend.experiments.runner.workers import warm
 
     runs = runner.plan(experiment, command.out, command.seeds)
+    if command.workers != 1 and not command.dry_run and runner.unfinished(runs):
+        warm()
     if experiment.prepare:
         experiment.prepare()
     if not agreed(runs, command):

@@ -161,8 +161,7 @@ def run(
     """
     from attend.encoder.features import store_features
 
-    left = {one.name: one for one in runs if not _finished(one)}
-    if left:
+    if left := {one.name: one for one in unfinished(runs)}:
         for data, encoder in dict.fromkeys((one.config.data, one.config.encoder) for one in left.values()):
             dataset = Prepared(data)
             dataset.rows("train"), dataset.rows("val")  # an empty split is reported before its features are computed
@@ -234,8 +233,12 @@ def _do(runs: dict[str, Run], trial: Trial) -> float:
     return patiently(one.do)["given"]["nll"]
 
 
+def unfinished(runs: Sequence[Run]) -> list[Run]:
+    """The runs that are left. A damaged one is among them: its job will fail and report the error."""
+    return [one for one in runs if not _finished(one)]
+
+
 def _finished(one: Run) -> bool:
-    """Whether a run is finished. A damaged run is not: its job will fail and report the error."""
     try:
         return one.finished
     except (ValueError, OSError):

@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing import forkserver
 from typing import Any
 
 from attend.experiments.cli.errors import EXPECTED, sentence
@@ -37,6 +38,13 @@ def together(workers: int, function: Callable[..., Any], *arguments: Any, look: 
             one.terminate()
         raise
     return sum(one.exitcode != 0 for one in some)
+
+
+def warm() -> None:
+    """Let the server of workers import what it needs while this process does something else."""
+    if sys.platform == "linux":
+        _context()
+        forkserver.ensure_running()
 
 
 def default_workers() -> int:
