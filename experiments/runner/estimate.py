@@ -1,8 +1,9 @@
 """Estimate what runs will cost before they start: training steps, time and disk.
 
 Every configuration with work left is rehearsed: trained for a few steps on a minibatch of its own dataset. The time of
-a run is METEOR + passes x step + images x search, where a pass over given captions is a third of a step. The runs are
-divided evenly among the workers. Early stopping, tables, pictures and the slowdown by other workers are left out.
+a run is passes x step + images x search, where a pass over given captions is a third of a step. The runs are divided
+evenly among the workers, each of which starts METEOR once. Early stopping, tables, pictures and the slowdown by other
+workers are left out.
 """
 
 import contextlib
@@ -39,7 +40,7 @@ from attend.runs.processes import accelerator
 from attend.training.loop import Trainer
 
 METEOR, SCORING, RECORD = 9.0, 0.005, 4000
-"""Seconds until METEOR has started, once per run; seconds to score a caption by all metrics (docs/performance.md);
+"""Seconds until METEOR has started, once per worker; seconds to score a caption by all metrics (docs/performance.md);
 bytes of an evaluated image besides its attention weights."""
 IMAGES, STEPS = 16, 2
 """Images whose captions a rehearsal generates, and steps that it times after the first, which is slower."""
@@ -105,7 +106,7 @@ def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
             plan.finished += 1
         else:
             plan.resumed += work.replaced > 0
-            todo[replace(run.config, seed=0)].append((run.variant, work))
+            todo[replace(run.config, seed=0, start=None)].append((run.variant, work))
     plan.workers = max(1, min(workers or default_workers(), sum(map(len, todo.values()))))
     seconds, needs, encoded = [0.0], Counter(), set()
     with tempfile.TemporaryDirectory(prefix="attend-estimate-") as folder, contextlib.ExitStack() as stack:
@@ -126,9 +127,9 @@ def estimate(runs: Sequence[Run], workers: int | None = None) -> Estimate:
                 needs[Path(config.data)] += cost.features
             for _, work in some:
                 searches = sum(images * cost.search[way] for way, images in work.searches.items())
-                seconds.append(METEOR + work.passes * cost.step + searches)
+                seconds.append(work.passes * cost.step + searches)
                 plan.runs_bytes += max(0, cost.checkpoints - work.replaced) + cost.image * work.evaluated
-    plan.seconds += max(sum(seconds) / plan.workers, *seconds)
+    plan.seconds += METEOR * any(seconds) + max(sum(seconds) / plan.workers, *seconds)
     plan.free_bytes = shutil.disk_usage(existing(runs[0].folder)).free
     plan.notes += shortages(needs + Counter({runs[0].folder: plan.runs_bytes}))
     return plan

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import termios
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -174,14 +174,24 @@ def test_seconds_and_bytes_by_hand(data, tmp_path, monkeypatch):
     (run,) = runner.plan(one.only(["hard"]), tmp_path, None)
     found = estimate([run], 1)
     given = EPOCHS * 4 + 3 * 6 + 6 * 5
-    seconds = STEPS * 12 + given * 12 / (3 * 4) + EPOCHS * 4 * 0.2 + 6 * 0.3 + 3 * 6 * 0.4 + METEOR
-    assert found.seconds == pytest.approx(25 + seconds)
+    seconds = STEPS * 12 + given * 12 / (3 * 4) + EPOCHS * 4 * 0.2 + 6 * 0.3 + 3 * 6 * 0.4
+    assert found.seconds == pytest.approx(25 + METEOR + seconds)
     assert (found.runs_bytes, found.features_bytes) == (500 + 70 * 3 * 6, 3000)
     quiet = replace(run, config=replace(run.config, train=replace(run.config.train, monitor="nll")), bound=None)
     assert not quiet.left(Prepared(data)).searches["argmax", 1]
     more = [replace(run, folder=tmp_path / f"seed{seed}", config=replace(run.config, seed=seed)) for seed in range(3)]
-    assert estimate(more, 2).seconds == pytest.approx(25 + 1.5 * seconds) and estimate(more, 2).workers == 2
-    assert estimate(more, 8).seconds == pytest.approx(25 + seconds) and estimate(more, 8).workers == 3
+    assert estimate(more, 2).seconds == pytest.approx(25 + METEOR + 1.5 * seconds) and estimate(more, 2).workers == 2
+    assert estimate(more, 8).seconds == pytest.approx(25 + METEOR + seconds) and estimate(more, 8).workers == 3
+
+
+def test_the_seeds_of_a_variant_share_a_rehearsal_wherever_they_begin(data, tmp_path, monkeypatch):
+    rehearsed = []
+    cost = Cost(12, defaultdict(float), 500, 70, 3000, 25.0)
+    monkeypatch.setattr("attend.experiments.runner.estimate.rehearse", lambda *a: rehearsed.append(a) or cost)
+    plan = runner.plan(replace(experiment(data), after={"hard": "soft"}), tmp_path, 3)
+    assert len({run.config.start for run in plan}) == 4
+    estimate(plan, 1)
+    assert len(rehearsed) == 2
 
 
 @pytest.mark.parametrize("tune", [0, 1])
