@@ -4,9 +4,9 @@
 
 Source: Xu et al. (2015), on the generated world `scenes` with a frozen EfficientNet-Lite0.
 
-Measured, 10 minutes on two cores, 16 on two slow ones, not on a GPU (experiments/results/quickstart.csv): CIDEr 2.28
-soft, 2.26 hard begun from it, 2.36 soft for as many epochs more and 1.27 uniform; soft and hard hold 56 and 61 percent
-of their attention in the box of the word, and the best control 24.
+Measured, 11 to 13 minutes on two cores, not on a GPU (experiments/results/quickstart.csv): CIDEr 2.28 soft, 2.25 hard
+begun from it, 2.36 soft for as many epochs more and 1.27 uniform; soft and hard hold 56 and 62 percent of their
+attention in the box of the word, and the best control 24.
 """
 
 from dataclasses import replace
