@@ -60,7 +60,7 @@ def run(command: Run) -> None:
     from attend.experiments.runner.workers import warm
 
     runs = runner.plan(experiment, command.out, command.seeds)
-    if command.workers != 1 and not command.dry_run and runner.unfinished(runs):
+    if command.workers != 1 and not command.dry_run and len(runner.unfinished(runs)) > 1:
         warm()
     if experiment.prepare:
         experiment.prepare()
